@@ -1,0 +1,228 @@
+"""The black box: what it is, how any callable becomes one, and how it is asked.
+
+A black box is any callable, images (N, H, W, 3) float32 RGB in [0, 1] -> scores (N, K). Inside, each
+is an `Adapter`, which owns layout, normalisation, input size, device and softmax, and is asked with
+planes (N, 3, H, W) on its device.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from iassa.errors import BlackBoxError, InputError
+from iassa.image import resize
+from iassa.masks import MaskPlan
+from iassa.rendering import Canvas, Masks
+
+__all__ = ["Adapter", "FunctionAdapter", "TorchAdapter", "ask", "cap_batch", "score_masks"]
+
+BATCH_BYTES = 64 * 2**20  # of masked images in one batch; 1024 x 1024 pixels take 12 MB each
+
+
+class Adapter(ABC):
+    """A black box as the loop asks it: subclass it and write `score`.
+
+    Attributes:
+        name: what to call it in results.
+        class_names: names of the K outputs, synonyms after commas; None if it has none.
+        input_size: (height, width) that it looks at; None if it takes images of any size.
+        device: where it wants its planes.
+    """
+
+    name: str
+    class_names: Sequence[str] | None = None
+    input_size: tuple[int, int] | None = None
+    device: torch.device = torch.device("cpu")
+
+    @abstractmethod
+    def score(self, planes: Tensor) -> Tensor:
+        """Scores (N, K) of planes (N, 3, H, W) float32 in [0, 1], already of the input size."""
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of images of any one size.
+
+        Args:
+            images: (N, H, W, 3) float32 RGB in [0, 1].
+
+        Returns:
+            (N, K) float32.
+
+        Raises:
+            InputError: images of another shape.
+            BlackBoxError: see `ask`.
+        """
+        if images.ndim != 4 or images.shape[3] != 3:
+            raise InputError(f"expected images (N, H, W, 3), got shape {images.shape}.")
+        planes = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device, torch.float32)
+        if self.input_size is not None:
+            planes = resize(planes, self.input_size)
+        return ask(self, planes).float().cpu().numpy()
+
+
+class FunctionAdapter(Adapter):
+    """Any function, images (N, H, W, 3) float32 NumPy -> scores (N, K)."""
+
+    def __init__(
+        self,
+        function: Callable[[NDArray[np.float32]], ArrayLike],
+        *,
+        name: str | None = None,
+        class_names: Sequence[str] | None = None,
+        input_size: tuple[int, int] | None = None,
+    ) -> None:
+        """Wrap a function; what it does not say of itself can be given.
+
+        Args:
+            function: the black box.
+            name: what to call it; its own name if not given.
+            class_names: names of the K outputs.
+            input_size: (height, width) that images are resized to before they are masked.
+        """
+        self._function = function
+        self.name = name or getattr(function, "__qualname__", type(function).__qualname__)
+        self.class_names = class_names
+        self.input_size = input_size
+
+    def score(self, planes: Tensor) -> Tensor:
+        """Scores of planes; see `Adapter.score`."""
+        scores = self._function(planes.permute(0, 2, 3, 1).numpy())
+        if isinstance(scores, Tensor):
+            return scores.detach().cpu()
+        return torch.from_numpy(np.array(scores))
+
+
+class TorchAdapter(Adapter):
+    """A torch module, planes (N, 3, H, W) -> logits or probabilities (N, K)."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        normalise: Callable[[Tensor], Tensor] | None = None,
+        softmax: bool = False,
+        name: str | None = None,
+        class_names: Sequence[str] | None = None,
+        input_size: tuple[int, int] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Wrap a module and move it to the device.
+
+        Args:
+            module: the network; it runs in eval mode, and is left in the mode it was in.
+            normalise: from planes in [0, 1] to what it was trained on; None leaves them.
+            softmax: whether to turn its logits into probabilities.
+            name: what to call it; its class if not given.
+            class_names: names of the K outputs.
+            input_size: (height, width) that images are resized to before they are masked.
+            device: where it runs.
+        """
+        self.device = torch.device(device)
+        self._module = module.to(self.device)
+        self._normalise = normalise
+        self._softmax = softmax
+        self.name = name or type(module).__name__
+        self.class_names = class_names
+        self.input_size = input_size
+
+    def score(self, planes: Tensor) -> Tensor:
+        """Scores of planes; see `Adapter.score`."""
+        with _evaluating(self._module), torch.inference_mode():
+            logits = self._module(planes if self._normalise is None else self._normalise(planes))
+            return logits.softmax(1) if self._softmax else logits
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode while a pass runs: dropout would make scores random, batch norm mix the batch."""
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def ask(black_box: Adapter, planes: Tensor, num_classes: int | None = None) -> Tensor:
+    """Ask the black box once, and check what it says.
+
+    Args:
+        black_box: whom to ask.
+        planes: (N, 3, H, W) float32 in [0, 1].
+        num_classes: the K it has answered with before; None at first.
+
+    Returns:
+        (N, K) float tensor, finite.
+
+    Raises:
+        BlackBoxError: it raised, or its scores are not (N, K), not finite, or of another K.
+    """
+    try:
+        scores = black_box.score(planes)
+    except BlackBoxError:
+        raise
+    except Exception as error:  # whatever a user's code raises is one thing here: it failed
+        raise BlackBoxError(
+            f"the black box {black_box.name} raised {type(error).__name__}: {error}"
+        ) from error
+    count = len(planes)
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != count:
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise BlackBoxError(
+            f"expected scores (N, K) with N = {count} images, got {got} from the black box "
+            f"{black_box.name}. Return one row for each image and one column for each class."
+        )
+    if scores.shape[1] == 0 or (num_classes is not None and scores.shape[1] != num_classes):
+        raise BlackBoxError(
+            f"expected {num_classes or 'at least 1'} scores for each image, got {scores.shape[1]} "
+            f"from the black box {black_box.name}. Return the same classes for every batch."
+        )
+    if scores.dtype == torch.bool or scores.is_complex():
+        raise BlackBoxError(
+            f"expected real scores, got {scores.dtype} from the black box {black_box.name}."
+        )
+    finite = torch.isfinite(scores).all(dim=1)
+    if not finite.all():
+        raise BlackBoxError(
+            f"expected finite scores, got NaN or infinity for {int((~finite).sum())} of {count} "
+            f"images from the black box {black_box.name}. Check it on masked images."
+        )
+    return scores
+
+
+def cap_batch(batch_size: int, size: tuple[int, int]) -> int:
+    """The batch size that is asked for, or fewer where images are so large that memory counts."""
+    return max(1, min(batch_size, BATCH_BYTES // (3 * 4 * size[0] * size[1])))
+
+
+def score_masks(
+    black_box: Adapter, image: Tensor, baseline: Tensor, plan: MaskPlan, canvas: Canvas
+) -> Iterator[tuple[slice, Masks, Tensor]]:
+    """Scores f(I * M_i + baseline * (1 - M_i)) of the masks of a plan, a batch at a time.
+
+    Args:
+        black_box: whom to ask.
+        image: (3, H, W), on the black box's device.
+        baseline: (3, H, W), what hidden pixels show.
+        plan: the masks.
+        canvas: renders them; its batch size is used.
+
+    Yields:
+        Which masks, the masks themselves (valid until the next batch) and their scores (N, K).
+
+    Raises:
+        BlackBoxError: see `ask`.
+    """
+    masked = image.new_empty((canvas.batch_size, *image.shape))
+    for start in range(0, len(plan), canvas.batch_size):
+        batch = slice(start, min(start + canvas.batch_size, len(plan)))
+        masks = canvas.render(plan[batch])
+        yield batch, masks, ask(black_box, masks.blend(image, baseline, masked[: batch.stop - start]))

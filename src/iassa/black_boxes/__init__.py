@@ -1,0 +1,80 @@
+"""Black boxes by name: what `--model` and `iassa.explain` accept, each kind opened in its own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
+from iassa.black_boxes import efficientnet_lite0, python_object
+from iassa.errors import InputError
+
+__all__ = ["BlackBoxLike", "open_black_box", "open_device"]
+
+BlackBoxLike: TypeAlias = (
+    "str | Adapter | nn.Module | Callable[[NDArray[np.float32]], ArrayLike]"
+)
+
+
+def open_device(device: str | torch.device | None) -> torch.device:
+    """The device by name, checked to be there.
+
+    Args:
+        device: 'cpu', 'cuda', 'cuda:1', ...; None takes a GPU where torch sees one, else the CPU.
+
+    Raises:
+        InputError: no such device on this machine; nothing falls back to another.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"expected a device that is here, got {device!r}: {reason}") from None
+    return found
+
+
+def open_black_box(
+    model: BlackBoxLike = "efficientnet-lite0", device: str | torch.device | None = None
+) -> Adapter:
+    """Whatever a user has, as a black box.
+
+    Args:
+        model: 'efficientnet-lite0', 'package.module:attribute' (a callable, a torch module, or a
+            factory of one without arguments; naming it runs its code), any callable, images
+            (N, H, W, 3) -> scores (N, K), a torch module that takes planes (N, 3, H, W) in [0, 1],
+            or an `Adapter`.
+        device: where a torch module or the default model runs; see `open_device`. A function runs
+            where it likes, and is handed NumPy arrays.
+
+    Returns:
+        The adapter.
+
+    Raises:
+        InputError: nothing of that name, or not something that can be called.
+    """
+    if isinstance(model, str):
+        if model == efficientnet_lite0.NAME:
+            return efficientnet_lite0.open_default(open_device(device))
+        if ":" in model and "/" not in model:
+            return open_black_box(python_object.import_attribute(model), device)
+        raise InputError(
+            f"unknown model {model!r}. Use {efficientnet_lite0.NAME} or package.module:attribute."
+        )
+    if isinstance(model, Adapter):
+        return model
+    if isinstance(model, nn.Module):
+        return TorchAdapter(model, device=open_device(device))
+    if callable(model):
+        return FunctionAdapter(model)
+    raise InputError(
+        f"expected a black box, got {type(model).__name__}. Pass a callable, images (N, H, W, 3) -> "
+        "scores (N, K), a torch module, or the name of a model."
+    )

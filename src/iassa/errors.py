@@ -1,0 +1,35 @@
+"""What iassa raises: one family of errors, each a sentence with expected, got and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from iassa.explanation import Explanation
+
+
+class IassaError(Exception):
+    """Every error that iassa raises on purpose."""
+
+
+class InputError(IassaError, ValueError):
+    """A value that came in from the user cannot be used: a file, an image, a target, an option."""
+
+
+class BlackBoxError(IassaError, RuntimeError):
+    """The black box raised, or returned scores that cannot be used.
+
+    Attributes:
+        explanation: the map made of the masks scored before the failure, marked incomplete;
+            None where too few masks had been scored to make one.
+    """
+
+    explanation: Explanation | None = None
+
+
+class CancelledError(IassaError):
+    """The run was cancelled before enough masks were scored to make a map."""
+
+
+class WeakEvidenceWarning(UserWarning):
+    """The explanation is valid but says little: flat scores, too few masks."""

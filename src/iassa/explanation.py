@@ -1,0 +1,264 @@
+"""The result: a map for each target, how sure it is, and all that is needed to make it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import platform
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iassa.errors import InputError
+from iassa.files import write_whole
+from iassa.plot import figure_png, overlay
+from iassa.targets import Target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Explanation", "Round", "versions"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of the loop.
+
+    Attributes:
+        masks: number of masks scored, by family.
+        region_share: share of the image that the masks could hide.
+        score_mean: (T) mean score of the masked images.
+        score_low: (T) lowest of them.
+        score_high: (T) highest.
+        seconds: spent on it.
+    """
+
+    masks: Mapping[str, int]
+    region_share: float
+    score_mean: tuple[float, ...]
+    score_low: tuple[float, ...]
+    score_high: tuple[float, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What an image model looks at.
+
+    Attributes:
+        saliency: (T, H, W) float32, signed and in score units, at the size of the image.
+        standard_error: (T, H, W) float32, in score units; infinite where no mask varied.
+        image: (H, W, 3) float32 in [0, 1].
+        targets: T of them.
+        scores: (T) scores of the whole image.
+        calls: model calls really made: one for each image that the black box was given.
+        seconds: from the first call to this map.
+        method: name and fields of the method.
+        rounds: the history.
+        seed: where all randomness came from.
+        model: name of the black box.
+        device: where it ran.
+        source: path of the image file, None for an array.
+        complete: False if the run was cut short and the map is what was known by then.
+        stopped: why it ended: 'calls', 'seconds', 'rounds', 'cancelled', 'failed'; 'running' for a
+            map in between.
+        warnings: what the user should know before trusting the map.
+        versions: of iassa and what it computes with.
+    """
+
+    saliency: NDArray[np.float32]
+    standard_error: NDArray[np.float32]
+    image: NDArray[np.float32]
+    targets: tuple[Target, ...]
+    scores: tuple[float, ...]
+    calls: int
+    seconds: float
+    method: Mapping[str, Any]
+    rounds: tuple[Round, ...]
+    seed: int
+    model: str
+    device: str
+    source: str | None
+    complete: bool
+    stopped: str
+    warnings: tuple[str, ...]
+    versions: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        """One line: no arrays."""
+        names = ", ".join(
+            f"{t.name} {s:.3g}" for t, s in zip(self.targets, self.scores, strict=True)
+        )
+        height, width = self.saliency.shape[1:]
+        return (
+            f"Explanation({names}; {height} x {width}, {self.method['name']}, {self.calls} calls, "
+            f"{self.seconds:.1f} s, {self.stopped})"
+        )
+
+    def plot(self, target: int = 0) -> Figure:
+        """The map over the image.
+
+        Args:
+            target: which of the targets, from 0.
+
+        Returns:
+            A matplotlib figure; a notebook shows it, `figure.savefig(path)` saves it.
+        """
+        known = self.targets[target]
+        caption = f"{self.method['name']}, {self.calls} calls of {self.model}"
+        if not self.complete:
+            caption += f", incomplete ({self.stopped})"
+        return overlay(
+            self.image,
+            self.saliency[target],
+            title=f"{known.name}: {self.scores[target]:.3g}",
+            caption=caption,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of `explanation.json`: all but the arrays."""
+        return {
+            "schema": SCHEMA,
+            "image": {"path": self.source, "size": list(self.image.shape[:2])},
+            "model": self.model,
+            "device": self.device,
+            "method": dict(self.method),
+            "targets": [dataclasses.asdict(target) for target in self.targets],
+            "scores": list(self.scores),
+            "calls": self.calls,
+            "seconds": self.seconds,
+            "seed": self.seed,
+            "complete": self.complete,
+            "stopped": self.stopped,
+            "warnings": list(self.warnings),
+            "rounds": [dataclasses.asdict(one) for one in self.rounds],
+            "versions": dict(self.versions),
+        }
+
+    def save(self, directory: str | Path) -> Path:
+        """Write `explanation.npz`, `explanation.json` and `overlay-<k>.png`, whole or not at all.
+
+        Overlays of an earlier explanation with more targets are removed.
+
+        Args:
+            directory: made if it is not there.
+
+        Returns:
+            The directory.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        directory = Path(directory)
+        arrays = io.BytesIO()
+        # Of an 8-bit image its bytes are enough and a tenth of the size.
+        pixels = np.round(self.image * 255).astype(np.uint8)
+        exact = np.array_equal(pixels.astype(np.float32) / np.float32(255), self.image)
+        np.savez_compressed(
+            arrays,
+            saliency=self.saliency,
+            standard_error=self.standard_error,
+            image=pixels if exact else self.image,
+        )
+        contents = {"explanation.npz": arrays.getvalue()}
+        for k in range(len(self.targets)):
+            contents[f"overlay-{k}.png"] = figure_png(self.plot(k))
+        text = json.dumps(self.as_dict(), indent=2, allow_nan=False)
+        contents["explanation.json"] = (text + "\n").encode()
+        write_whole(directory, contents)
+        for path in directory.glob("overlay-*.png"):
+            if re.fullmatch(r"overlay-\d+\.png", path.name) and path.name not in contents:
+                path.unlink()
+        return directory
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            directory: that it was saved in.
+
+        Returns:
+            The explanation.
+
+        Raises:
+            InputError: a file is missing, damaged, of another schema, or the two do not match.
+        """
+        directory = Path(directory)
+        try:
+            record = json.loads((directory / "explanation.json").read_text("utf-8"))
+            with np.load(directory / "explanation.npz", allow_pickle=False) as arrays:
+                saliency, error = arrays["saliency"], arrays["standard_error"]
+                pixels = arrays["image"]
+        except FileNotFoundError as missing:
+            raise InputError(
+                f"expected a saved explanation in {directory}, got no {missing.filename}."
+            ) from None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as damage:
+            raise InputError(
+                f"cannot read the explanation in {directory}: {damage}. Make it again."
+            ) from None
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+            found = record.get("schema") if isinstance(record, dict) else type(record).__name__
+            raise InputError(f"expected schema {SCHEMA} in {directory}, got {found}.")
+        if pixels.dtype == np.uint8:
+            pixels = pixels.astype(np.float32) / np.float32(255)
+        try:
+            targets = tuple(
+                Target(t["name"], tuple(t["indices"]), tuple(t["weights"]))
+                for t in record["targets"]
+            )
+            rounds = tuple(
+                Round(
+                    masks=one["masks"],
+                    region_share=one["region_share"],
+                    score_mean=tuple(one["score_mean"]),
+                    score_low=tuple(one["score_low"]),
+                    score_high=tuple(one["score_high"]),
+                    seconds=one["seconds"],
+                )
+                for one in record["rounds"]
+            )
+            same = {
+                name: record[name]
+                for name in (
+                    *("method", "calls", "seconds", "seed", "model", "device"),
+                    *("complete", "stopped", "versions"),
+                )
+            }
+            if saliency.shape != (len(targets), *record["image"]["size"]):
+                raise InputError(
+                    f"the maps in {directory} have shape {saliency.shape}, which is not what its "
+                    "explanation.json says. The files are of two runs: make it again."
+                )
+            return cls(
+                saliency=saliency,
+                standard_error=error,
+                image=pixels,
+                targets=targets,
+                scores=tuple(record["scores"]),
+                rounds=rounds,
+                warnings=tuple(record["warnings"]),
+                source=record["image"]["path"],
+                **same,
+            )
+        except (KeyError, TypeError) as damage:
+            raise InputError(
+                f"the explanation.json in {directory} lacks {damage}. Make it again."
+            ) from None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a map depends on."""
+    names = ("iassa", "numpy", "torch", "onnxruntime", "scikit-image")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

@@ -1,0 +1,155 @@
+"""Sources of features for the attention: layers of a network, or no network at all."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from iassa import efficientnet
+from iassa.errors import InputError
+from iassa.image import resize
+
+__all__ = ["FEATURES", "ColourPosition", "FeatureExtractor", "TorchLayers", "open_features"]
+
+
+@runtime_checkable
+class FeatureExtractor(Protocol):
+    """Features of one image at several levels."""
+
+    def __call__(self, image: Tensor) -> Sequence[Tensor]:
+        """Features of an image (3, H, W) float32 in [0, 1]: maps (C_l, h_l, w_l), fine to coarse."""
+
+
+@dataclass(frozen=True)
+class TorchLayers:
+    """The outputs of named layers of a torch module.
+
+    Attributes:
+        module: any network that takes planes (N, 3, height, width); put in eval mode while it runs.
+        layers: names as in `module.named_modules()`, fine to coarse.
+        input_size: (height, width) that the image is resized to; None leaves it as it is.
+        normalise: from planes in [0, 1] to what the module was trained on; None leaves them.
+    """
+
+    module: nn.Module
+    layers: tuple[str, ...]
+    input_size: tuple[int, int] | None = None
+    normalise: Callable[[Tensor], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        known = dict(self.module.named_modules())
+        unknown = [name for name in self.layers if name not in known]
+        if unknown or not self.layers:
+            raise InputError(
+                f"expected names of layers of {type(self.module).__name__}, got "
+                f"{', '.join(map(repr, unknown)) or 'none'}. See module.named_modules()."
+            )
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Features of one image; see `FeatureExtractor`."""
+        planes = image if self.input_size is None else resize(image, self.input_size)
+        planes = planes if self.normalise is None else self.normalise(planes)
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+            def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+                found[name] = output[0]
+
+            return hook
+
+        modes = {m: m.training for m in self.module.modules()}
+        handles = [
+            self.module.get_submodule(name).register_forward_hook(keep(name))
+            for name in self.layers
+        ]
+        try:
+            self.module.eval()
+            with torch.inference_mode():
+                self.module(planes[None])
+        finally:
+            for handle in handles:
+                handle.remove()
+            for module, mode in modes.items():
+                module.training = mode
+        for name in self.layers:
+            if name not in found or found[name].ndim != 3:
+                got = "nothing" if name not in found else f"shape {tuple(found[name].shape)}"
+                raise InputError(
+                    f"expected layer {name!r} to give feature maps (C, h, w), got {got}. "
+                    "Name a convolutional layer that every forward pass runs."
+                )
+        return tuple(found[name].clone() for name in self.layers)
+
+
+@dataclass(frozen=True)
+class ColourPosition:
+    """Colour and place of each pixel, for whoever has no network: attention to what looks alike.
+
+    One level of seven channels, all within [-1, 1]: the colour about mid-grey, and the place as
+    cosine and sine of up to a quarter turn in each direction, so that their product falls with the
+    distance. `position` weighs place against colour.
+
+    Attributes:
+        position: weight of the place.
+        input_size: (height, width) at which the image is looked at.
+    """
+
+    position: float = 0.5
+    input_size: tuple[int, int] = (56, 56)
+
+    def __call__(self, image: Tensor) -> tuple[Tensor]:
+        """Features of one image; see `FeatureExtractor`."""
+        colour = 2 * resize(image, self.input_size) - 1
+        height, width = self.input_size
+        quarter = torch.pi / 2
+        down = (torch.arange(height, device=image.device) / height * quarter)[:, None]
+        right = (torch.arange(width, device=image.device) / width * quarter)[None, :]
+        place = [down.cos(), down.sin(), right.cos(), right.sin()]
+        planes = [self.position * plane.expand(height, width) for plane in place]
+        return (torch.cat([colour, torch.stack(planes)]),)
+
+
+@functools.cache
+def _efficientnet_lite0(device: torch.device) -> FeatureExtractor:
+    network = efficientnet.load_network()
+    if device.type != "cpu":
+        network = copy.deepcopy(network).to(device)
+    return TorchLayers(
+        network, efficientnet.LEVELS, efficientnet.INPUT_SIZE, efficientnet.normalise
+    )
+
+
+FEATURES: Mapping[str, Callable[[torch.device], FeatureExtractor]] = {
+    "efficientnet-lite0": _efficientnet_lite0,
+    "colour-position": lambda device: ColourPosition(),
+}
+
+
+def open_features(source: str | FeatureExtractor, device: torch.device) -> FeatureExtractor | None:
+    """A source of features by name.
+
+    Args:
+        source: a name in `FEATURES`, 'none', or an extractor, returned as it is.
+        device: where it is to run.
+
+    Returns:
+        The extractor; None for 'none'.
+
+    Raises:
+        InputError: no such name.
+    """
+    if not isinstance(source, str):
+        return source
+    if source == "none":
+        return None
+    if source not in FEATURES:
+        raise InputError(
+            f"expected attention features among {', '.join(FEATURES)} or none, got {source!r}."
+        )
+    return FEATURES[source](device)

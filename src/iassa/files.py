@@ -1,0 +1,66 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from iassa.errors import InputError
+
+__all__ = ["check_writable", "write_whole"]
+
+
+def write_whole(directory: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files into a folder, each whole or not at all.
+
+    All are written beside their places first and moved into them last, so that a full disk leaves
+    the files of an earlier run as they were.
+
+    Args:
+        directory: made if it is not there.
+        contents: bytes by file name.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    drafts: dict[str, Path] = {}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            handle, draft = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
+            drafts[name] = Path(draft)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(draft, 0o666 & ~_umask())
+        for name in contents:
+            os.replace(drafts.pop(name), directory / name)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"cannot write to {directory}: {reason}. Choose another folder with --out."
+        ) from None
+    finally:
+        for draft_path in drafts.values():
+            with contextlib.suppress(OSError):
+                draft_path.unlink()
+
+
+def check_writable(directory: Path) -> None:
+    """Find out that a folder cannot be written before the calls are spent, not after.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    write_whole(directory, {".iassa-probe": b""})
+    (directory / ".iassa-probe").unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,169 @@
+"""Images: files and arrays in, one layout out. The only user of Pillow's decoders.
+
+One layout everywhere: `image` is (H, W, 3) float32 RGB in [0, 1]. Inside the loop the same values
+are held as planes (3, H, W), the memory order of nearly every network.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from iassa.errors import InputError
+
+__all__ = ["ImageLike", "as_image", "load_image", "resize"]
+
+ImageLike: TypeAlias = "str | Path | Image.Image | ArrayLike"
+
+EXAMPLES = {"cat": "chelsea", "coffee": "coffee"}  # pictures that scikit-image ships
+
+
+def load_image(path: str | Path) -> NDArray[np.float32]:
+    """Read an image file as (H, W, 3) float32 RGB in [0, 1].
+
+    The EXIF orientation is applied, transparency is laid over white as a viewer would, grey and
+    palette images become RGB, 16-bit ones keep their depth, and of several frames the first counts.
+
+    Args:
+        path: any format that Pillow reads.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        InputError: the file is missing, empty, truncated, not an image, or larger than Pillow's
+            limit against decompression bombs.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns between once and twice its limit; for us the limit is the limit.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                picture.load()
+                return _decode(picture)
+    except FileNotFoundError:
+        raise InputError(f"no such image: {path}. Check the path.") from None
+    except IsADirectoryError:
+        raise InputError(f"expected an image file, got a folder: {path}. Name a file.") from None
+    except PermissionError:
+        raise InputError(f"cannot read {path}: permission denied. Check its rights.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InputError(
+            f"{path} has more pixels than Pillow's safety limit of {Image.MAX_IMAGE_PIXELS}. "
+            "Scale it down first."
+        ) from None
+    except UnidentifiedImageError:
+        what = "an empty file" if path.stat().st_size == 0 else "a file that is no known image"
+        raise InputError(f"expected an image, got {what}: {path}. Use PNG or JPEG.") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        # Pillow's decoders report broken content as any of these three.
+        raise InputError(f"cannot decode {path}: {error}. The file looks damaged.") from None
+
+
+def _decode(picture: Image.Image) -> NDArray[np.float32]:
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return _decode_deep_grey(picture)
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture.convert("RGBA"))
+    return np.asarray(picture.convert("RGB"), dtype=np.float32) / np.float32(255)
+
+
+def _decode_deep_grey(picture: Image.Image) -> NDArray[np.float32]:
+    grey = np.asarray(picture, dtype=np.float32)
+    limit = 1.0 if picture.mode == "F" else 65535.0
+    if not (np.isfinite(grey).all() and grey.min() >= 0 and grey.max() <= limit):
+        raise InputError(
+            f"expected grey values in [0, {limit:g}], got [{grey.min():g}, {grey.max():g}] in mode "
+            f"{picture.mode}. Rescale the image and pass it as 8-bit, 16-bit or as an array."
+        )
+    return np.repeat(grey[:, :, None] / np.float32(limit), 3, axis=2)
+
+
+def as_image(value: ImageLike) -> NDArray[np.float32]:
+    """Turn what a user passes as an image into (H, W, 3) float32 RGB in [0, 1].
+
+    Args:
+        value: a path, a Pillow image, or an array: (H, W, 3) or grey (H, W), uint8 in [0, 255] or
+            floating point in [0, 1].
+
+    Returns:
+        (H, W, 3) float32 in [0, 1], a copy that is contiguous.
+
+    Raises:
+        InputError: another shape, dtype or range, or values that are not finite.
+    """
+    if isinstance(value, str | Path):
+        return load_image(value)
+    if isinstance(value, Image.Image):
+        return _decode(value)
+    array = np.asarray(value)
+    if array.ndim == 2:
+        array = np.repeat(array[:, :, None], 3, axis=2)
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise InputError(
+            f"expected an image (H, W, 3) or (H, W), got shape {array.shape}. Pass one image, its "
+            "colours in the last axis, as RGB."
+        )
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / np.float32(255)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(
+            f"expected an image of dtype uint8 or floating point, got {array.dtype}. Convert it."
+        )
+    if not np.isfinite(array).all():
+        raise InputError("expected finite values in the image, got NaN or infinity. Clean it.")
+    low, high = float(array.min()), float(array.max())
+    if low < 0 or high > 1:
+        raise InputError(
+            f"expected image values in [0, 1], got [{low:g}, {high:g}]. Divide 8-bit values by 255 "
+            "and undo any normalisation: the black box owns it."
+        )
+    return np.array(array, dtype=np.float32, order="C")
+
+
+def example_image(name: str) -> NDArray[np.float32]:
+    """One of the bundled photographs, by name.
+
+    Args:
+        name: `cat` (Chelsea, an Egyptian cat, 300 x 451) or `coffee` (an espresso, 400 x 600).
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        InputError: no such example.
+    """
+    if name not in EXAMPLES:
+        raise InputError(f"expected an example among {', '.join(EXAMPLES)}, got {name!r}.")
+    from skimage import data  # here, since it is slow to import and few runs need it
+
+    return as_image(getattr(data, EXAMPLES[name])())
+
+
+def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize planes with a bilinear filter, widened when shrinking so that nothing aliases.
+
+    Args:
+        planes: (..., H, W) float tensor.
+        size: (height, width) wanted.
+
+    Returns:
+        (..., height, width); the same tensor where the size is right already.
+    """
+    if tuple(planes.shape[-2:]) == tuple(size):
+        return planes
+    flat = planes.reshape(-1, 1, *planes.shape[-2:])
+    resized = torch.nn.functional.interpolate(flat, size, mode="bilinear", antialias=True)
+    return resized.reshape(*planes.shape[:-2], *size)

@@ -1,0 +1,382 @@
+"""The loop: masks, scores, effect per pixel, attention, region, next masks. Every method is it.
+
+The numbers of equations are those of the paper (Vasu and Long, IASSA, WACV 2020).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iassa.attention import Attention
+from iassa.black_box import Adapter, ask, cap_batch, score_masks
+from iassa.black_boxes import BlackBoxLike, open_black_box
+from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
+from iassa.explanation import Explanation, Round, versions
+from iassa.image import ImageLike, as_image, resize
+from iassa.masks import MaskPlan
+from iassa.rendering import Canvas
+from iassa.saliency import Effect, Estimator
+from iassa.segmentation import Segmentations
+from iassa.targets import Target, TargetLike, resolve_targets
+
+__all__ = ["Method", "Progress", "Setting"]
+
+FEWEST_MASKS = 16  # below, a map of fifty cells is noise
+FLAT = "every masked image scores the same; there is nothing to explain"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, told after every batch.
+
+    Attributes:
+        calls: made so far.
+        budget: that may be made.
+        seconds: since the first call.
+    """
+
+    calls: int
+    budget: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a method may look at to plan its masks.
+
+    Attributes:
+        size: (height, width) of the masks.
+        shape: (height, width) of the image as it was given: its aspect ratio counts.
+        segmentations: superpixels, for a method that asked for them.
+        seed: of all randomness.
+    """
+
+    size: tuple[int, int]
+    shape: tuple[int, int]
+    segmentations: Segmentations | None
+    seed: int
+
+    def rng(self, *stream: int) -> np.random.Generator:
+        """A generator for one family of one round; no two share one, so none depends on another."""
+        return np.random.default_rng((self.seed, *stream))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A way to draw masks and to read their scores; its fields are its hyperparameters.
+
+    Attributes:
+        baseline: what hidden pixels show, grey or RGB in [0, 1].
+    """
+
+    name: ClassVar[str]
+
+    baseline: float | tuple[float, float, float] = 0.5
+
+    @abstractmethod
+    def plan(self, k: int, region: NDArray[np.bool_] | None, setting: Setting) -> dict[str, MaskPlan]:
+        """Masks of round k, by family; none ends the run.
+
+        Args:
+            k: number of the round, from 0.
+            region: (H, W) where the last round's map is high; None in the first.
+            setting: sizes, superpixels, seed.
+        """
+
+    @abstractmethod
+    def estimator(
+        self, reference: Tensor, size: tuple[int, int], attention: Attention | None
+    ) -> Estimator:
+        """Fresh sums for Eq. 5; `reference` (T,) are the scores of the whole image."""
+
+    def segmentations(self, image: Tensor) -> Segmentations | None:
+        """Superpixels of the image (3, H, W), if the plans need them."""
+        del image
+        return None
+
+    def attention(self, image: Tensor) -> Attention | None:
+        """A of Eq. 10 for the image (3, H, W), if the map is to be adjusted."""
+        del image
+        return None
+
+    def adjust(self, effect: Effect, attention: Attention | None) -> Effect:
+        """S' of Eq. 6; S where there is no attention."""
+        del attention
+        return effect
+
+    def region(self, adjusted: Tensor) -> NDArray[np.bool_] | None:
+        """HAR(S') of Eq. 8, (H, W), of the maps (T, H, W); None for everywhere."""
+        del adjusted
+        return None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Name and fields, as JSON holds them."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain = {k: v if _is_plain(v) else repr(v) for k, v in fields.items()}
+        return {"name": self.name, "fields": plain}
+
+    def iterate(
+        self,
+        image: ImageLike,
+        black_box: BlackBoxLike,
+        *,
+        target: TargetLike = "top-1",
+        calls: int = 1000,
+        seconds: float | None = None,
+        seed: int = 0,
+        batch_size: int = 16,
+        device: str | torch.device | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Iterator[Explanation]:
+        """Explain, anytime: yield the map so far after every round.
+
+        Args:
+            image: a path, a Pillow image or an array (H, W, 3), uint8 or in [0, 1].
+            black_box: a callable, a torch module or the name of a model; see `open_black_box`.
+            target: what to explain; see `resolve_targets`.
+            calls: the most images that the black box may be asked for, the whole image included.
+            seconds: the most time, checked after every batch.
+            seed: of all randomness: the same seed gives the same map whatever the batch size.
+            batch_size: the most images at a time; fewer where they would take over 64 MB.
+            device: where the black box and the masks are; see `open_device`.
+            progress: told after every batch.
+            cancel: asked after every batch; True ends the run with the map so far.
+
+        Yields:
+            An explanation after every round; the last one has `complete` true unless cancelled.
+
+        Raises:
+            InputError: an argument that cannot be used.
+            BlackBoxError: the black box failed; `explanation` holds the map so far.
+            CancelledError: cancelled before there was a map.
+        """
+        # Checked here, not at the first `next`: a generator's body would run too late to be seen.
+        _check(calls, seconds, seed, batch_size)
+        budget = _Budget(calls, seconds, progress, cancel)
+        source = str(image) if isinstance(image, str | Path) else None
+        box = open_black_box(black_box, device)
+        return _iterate(self, as_image(image), source, box, target, budget, seed, batch_size)
+
+    def explain(self, image: ImageLike, black_box: BlackBoxLike, **arguments: Any) -> Explanation:
+        """Explain at once: the last of what `iterate` yields, for the same arguments."""
+        *_, last = self.iterate(image, black_box, **arguments)
+        return last
+
+
+def _iterate(
+    method: Method,
+    photo: NDArray[np.float32],
+    source: str | None,
+    black_box: Adapter,
+    target: TargetLike,
+    budget: _Budget,
+    seed: int,
+    batch_size: int,
+) -> Iterator[Explanation]:
+    size = black_box.input_size or (photo.shape[0], photo.shape[1])
+    image = resize(torch.from_numpy(photo).permute(2, 0, 1), size).to(black_box.device).contiguous()
+    baseline = image.new_tensor(method.baseline).reshape(-1, 1, 1).expand_as(image).contiguous()
+
+    whole = ask(black_box, image[None])  # f(I)
+    budget.spend(1)
+    targets = resolve_targets(target, whole[0].float().cpu().numpy(), black_box.class_names)
+    weights = _weights(targets, whole)
+    reference = (whole.double() @ weights)[0]
+
+    segmentations = method.segmentations(image)
+    canvas = Canvas(size, cap_batch(batch_size, size), segmentations, image.device)
+    setting = Setting(size, (photo.shape[0], photo.shape[1]), segmentations, seed)
+    attention = method.attention(image)  # A, Eq. 9-10
+    estimator = method.estimator(reference, size, attention)
+    history: list[Round] = []
+    plans = method.plan(0, None, setting)  # M_0
+
+    for k in itertools.count(1):
+        scores: dict[str, list[Tensor]] = {}
+        failure: BlackBoxError | None = None
+        started = budget.seconds
+        try:
+            for family, plan in _afford(plans, budget.left).items():
+                keep = torch.tensor(plan.keep_probability).to(reference)
+                for batch, masks, answer in score_masks(black_box, image, baseline, plan, canvas):
+                    f = answer.double() @ weights  # f(I * M_i), of the targets
+                    estimator.add(masks, f, keep[batch], family)  # Eq. 5
+                    scores.setdefault(family, []).append(f)
+                    budget.spend(len(f))
+                    if budget.stopped:
+                        break
+                if budget.stopped:
+                    break
+        except BlackBoxError as error:
+            failure, budget.stopped = error, "failed"
+        if scores:
+            history.append(_round(plans, scores, budget.seconds - started))
+        estimator.close_round()
+        adjusted = method.adjust(estimator.estimate(), attention)  # S'_k of S_k, Eq. 6
+        region = method.region(adjusted.saliency)  # HAR(S'_k), Eq. 8
+        plans = {} if budget.stopped else method.plan(k, region, setting)  # M_{k+1}, Eq. 7
+        if not plans and not budget.stopped:
+            budget.stopped = "rounds"
+
+        if not history:
+            raise failure or CancelledError("cancelled before any mask was scored: there is no map.")
+        explanation = Explanation(
+            saliency=_enlarge(adjusted.saliency, photo),
+            standard_error=_enlarge(adjusted.standard_error, photo),
+            image=photo,
+            targets=targets,
+            scores=tuple(reference.tolist()),
+            calls=budget.calls,
+            seconds=budget.seconds,
+            method=method.as_dict(),
+            rounds=tuple(history),
+            seed=seed,
+            model=black_box.name,
+            device=str(black_box.device),
+            source=source,
+            complete=budget.stopped in ("calls", "seconds", "rounds"),
+            stopped=budget.stopped or "running",
+            warnings=_weaknesses(targets, history) if budget.stopped else (),
+            versions=versions(),
+        )
+        if failure is not None:
+            failure.explanation = explanation
+            raise failure
+        for text in explanation.warnings:
+            warnings.warn(text, WeakEvidenceWarning, stacklevel=2)
+        yield explanation
+        if budget.stopped:
+            return
+
+
+class _Budget:
+    """Counts the calls, and says when and why to stop."""
+
+    def __init__(
+        self,
+        calls: int,
+        seconds: float | None,
+        progress: Callable[[Progress], object] | None,
+        cancel: Callable[[], bool] | None,
+    ) -> None:
+        self.calls = 0
+        self.stopped = ""
+        self._limit = calls
+        self._seconds = seconds
+        self._progress = progress
+        self._cancel = cancel
+        self._started = time.perf_counter()
+
+    @property
+    def left(self) -> int:
+        return self._limit - self.calls
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def spend(self, calls: int) -> None:
+        self.calls += calls
+        if self._progress is not None:
+            self._progress(Progress(self.calls, self._limit, self.seconds))
+        if self._cancel is not None and self._cancel():
+            self.stopped = "cancelled"
+        elif self.left == 0:
+            self.stopped = "calls"
+        elif self._seconds is not None and self.seconds >= self._seconds:
+            self.stopped = "seconds"
+
+
+def _check(calls: int, seconds: float | None, seed: int, batch_size: int) -> None:
+    if calls < 1 + FEWEST_MASKS:
+        raise InputError(
+            f"expected a budget of at least {1 + FEWEST_MASKS} calls (the whole image and "
+            f"{FEWEST_MASKS} masks), got {calls}. A map that says something takes hundreds."
+        )
+    if seconds is not None and not seconds > 0:
+        raise InputError(f"expected a time budget above 0 seconds, got {seconds}.")
+    if seed < 0:
+        raise InputError(f"expected a seed of 0 or more, got {seed}.")
+    if batch_size < 1:
+        raise InputError(f"expected a batch size of 1 or more, got {batch_size}.")
+
+
+def _afford(plans: Mapping[str, MaskPlan], calls: int) -> dict[str, MaskPlan]:
+    """As much of a round as the budget allows, the families in their proportion.
+
+    A larger budget begins with the same masks: what is cut off is each family's end.
+    """
+    total = sum(map(len, plans.values()))
+    if total <= calls:
+        return dict(plans)
+    counts = {family: len(plan) * calls // total for family, plan in plans.items()}
+    first = next(iter(counts))
+    counts[first] += calls - sum(counts.values())
+    return {family: plan[: counts[family]] for family, plan in plans.items() if counts[family]}
+
+
+def _weights(targets: tuple[Target, ...], scores: Tensor) -> Tensor:
+    """The targets as a matrix (K, T) float64."""
+    weights = torch.zeros(
+        (scores.shape[1], len(targets)), dtype=torch.float64, device=scores.device
+    )
+    for column, target in enumerate(targets):
+        weights[list(target.indices), column] = weights.new_tensor(target.weights)
+    return weights
+
+
+def _round(plans: Mapping[str, MaskPlan], scores: dict[str, list[Tensor]], seconds: float) -> Round:
+    confined = [getattr(plan, "region", None) for plan in plans.values()]
+    shares = [1.0 if region is None else float(region.mean()) for region in confined]
+    together = torch.cat([f for batches in scores.values() for f in batches])
+    return Round(
+        masks={family: sum(map(len, batches)) for family, batches in scores.items()},
+        region_share=max(shares),
+        score_mean=tuple(together.mean(0).tolist()),
+        score_low=tuple(together.amin(0).tolist()),
+        score_high=tuple(together.amax(0).tolist()),
+        seconds=seconds,
+    )
+
+
+def _weaknesses(targets: tuple[Target, ...], history: list[Round]) -> tuple[str, ...]:
+    """What a user should know of the scores before trusting the map."""
+    flat = []
+    for t, target in enumerate(targets):
+        low = min(one.score_low[t] for one in history)
+        high = max(one.score_high[t] for one in history)
+        if high - low <= 1e-6 * max(abs(low), abs(high)):
+            flat.append(target.name)
+    if not flat:
+        return ()
+    return (FLAT if len(targets) == 1 else f"{', '.join(flat)}: {FLAT}",)
+
+
+def _enlarge(maps: Tensor, photo: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Maps of the masks' size at the size of the image, infinite where they are infinite."""
+    size = (photo.shape[0], photo.shape[1])
+    finite = maps.isfinite()
+    enlarged = resize(torch.where(finite, maps, 0.0), size)
+    if not finite.all():
+        enlarged = torch.where(resize(finite.float(), size) < 1, torch.inf, enlarged)
+    return enlarged.cpu().numpy()
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

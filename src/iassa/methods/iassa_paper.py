@@ -1,0 +1,91 @@
+"""IASSA as published (Vasu and Long, WACV 2020): sliding windows that shrink onto the region.
+
+Where the paper is silent or contradicts itself: Eq. 6 has (1 - beta), as its authors' code; a window
+is kept for the next iteration if the part that it *hides* touches the region; E[M] N of Eq. 5 is
+counted per pixel, over the windows of all iterations so far; one softmax, over rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iassa.attention import Attention, spatial_attention
+from iassa.features import FeatureExtractor, open_features
+from iassa.loop import Method, Setting
+from iassa.masks import MaskPlan, plan_windows, select_windows, sliding_windows
+from iassa.saliency import CoverageMean, Effect, Estimator, adjust, highest_activated_region
+
+__all__ = ["IassaPaper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IassaPaper(Method):
+    """The paper's sampler, estimator and attention, with its settings.
+
+    Attributes:
+        window: edge of the hidden box at first, in pixels of an image whose short side is 224.
+        stride: of the windows at first, likewise.
+        window_step: what an iteration takes off the window.
+        stride_step: what an iteration takes off the stride.
+        max_rounds: K, the most iterations.
+        beta: weight of the map against its attended self, Eq. 6.
+        threshold: T of Eq. 8, as a share of the map's range.
+        features: source of the features of Eq. 9: a name in `FEATURES`, 'none', or an extractor.
+        positions: positions per side that attention is taken over.
+        baseline: what hidden pixels show, grey or RGB in [0, 1].
+    """
+
+    name: ClassVar[str] = "iassa-paper"
+
+    window: float = 45.0
+    stride: float = 8.0
+    window_step: float = 1.5
+    stride_step: float = 0.2
+    max_rounds: int = 25
+    beta: float = 0.5
+    threshold: float = 0.3
+    features: str | FeatureExtractor = "efficientnet-lite0"
+    positions: int = 56
+
+    def plan(
+        self, k: int, region: NDArray[np.bool_] | None, setting: Setting
+    ) -> dict[str, MaskPlan]:
+        """Windows of iteration k that touch the region; see `Method.plan`."""
+        unit = min(setting.size) / 224
+        window = max(1, round((self.window - k * self.window_step) * unit))
+        stride = min(float(window), max(1.0, (self.stride - k * self.stride_step) * unit))
+        if k >= self.max_rounds:
+            return {}
+        windows = sliding_windows(setting.size, window, stride)
+        if region is not None:
+            windows = select_windows(windows, region)  # Eq. 7
+        if len(windows) == 0:
+            return {}
+        return {"window": plan_windows(windows, setting.size, setting.rng(k))}
+
+    def estimator(
+        self, reference: Tensor, size: tuple[int, int], attention: Attention | None
+    ) -> Estimator:
+        """Eq. 5 as printed."""
+        return CoverageMean(reference, size)
+
+    def attention(self, image: Tensor) -> Attention | None:
+        """Eq. 9-10 as printed: raw products, no temperature."""
+        extractor = open_features(self.features, image.device)
+        if extractor is None or self.beta == 1:
+            return None
+        positions = (self.positions, self.positions)
+        return spatial_attention(extractor(image), positions, temperature=1.0, normalise=False)
+
+    def adjust(self, effect: Effect, attention: Attention | None) -> Effect:
+        """S' of Eq. 6."""
+        return effect if attention is None else adjust(effect, attention, self.beta)
+
+    def region(self, adjusted: Tensor) -> NDArray[np.bool_] | None:
+        """HAR(S') of Eq. 8; a flat map has an empty one, which ends the run."""
+        return highest_activated_region(adjusted, self.threshold).cpu().numpy()

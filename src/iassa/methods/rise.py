@@ -1,0 +1,54 @@
+"""RISE (Petsiuk et al., 2018): the same loop with nothing fed back.
+
+Random grids over the whole image in every round, and Eq. 5, which the paper took over from RISE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iassa.attention import Attention
+from iassa.loop import Method, Setting
+from iassa.masks import MaskPlan, draw_grids, fit_grid
+from iassa.saliency import CoverageMean, DebiasedEffect, Estimator
+
+__all__ = ["Rise"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rise(Method):
+    """RISE, with the literature's settings.
+
+    Attributes:
+        round_calls: masks after which `iterate` yields a map; it does not change the last one.
+        grid_size: cells per side of a square image.
+        keep_probability: chance that a cell is kept.
+        debiased: the slope of the score on the mask in the place of Eq. 5, so that 0 is no effect.
+        baseline: what hidden pixels show, grey or RGB in [0, 1].
+    """
+
+    name: ClassVar[str] = "rise"
+
+    round_calls: int = 256
+    grid_size: int = 7
+    keep_probability: float = 0.5
+    debiased: bool = False
+
+    def plan(
+        self, k: int, region: NDArray[np.bool_] | None, setting: Setting
+    ) -> dict[str, MaskPlan]:
+        """Grids of round k, over the whole image; see `Method.plan`."""
+        grid = fit_grid(self.grid_size, setting.shape)
+        keep = (self.keep_probability, self.keep_probability)
+        return {"grid": draw_grids(self.round_calls, grid, keep, setting.rng(k, 0))}
+
+    def estimator(
+        self, reference: Tensor, size: tuple[int, int], attention: Attention | None
+    ) -> Estimator:
+        """Eq. 5 as printed, or its debiased form."""
+        return DebiasedEffect(reference, size) if self.debiased else CoverageMean(reference, size)

@@ -1,0 +1,252 @@
+"""Overlap of a map with an annotation: the region above a threshold, its IoU, F1 and best F1.
+
+The region is S > minimum + T (peak - minimum), T = 0.3 (Vasu and Long, WACV 2020, Eq. 7-8). What
+counts as the minimum depends on the map:
+
+- a map with a negative value has a natural zero, 'no effect': its positive part is taken, and the
+  minimum counts as 0;
+- a map without one (RISE's, say) has an arbitrary offset: the minimum is its own.
+
+A region without a pixel has precision, recall, F1 and IoU 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from iassa.errors import InputError
+
+__all__ = [
+    "BestF1",
+    "Overlap",
+    "as_annotation",
+    "as_map",
+    "best_f1",
+    "measure_overlap",
+    "overlap_at",
+    "threshold_region",
+]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How well a region covers an annotation, each number in [0, 1], 1 for a perfect region.
+
+    Attributes:
+        iou: pixels in both over pixels in either.
+        precision: share of the region that is annotated.
+        recall: share of the annotation that is in the region.
+        f1: harmonic mean of precision and recall.
+    """
+
+    iou: float
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class BestF1:
+    """The best F1 that any threshold gives.
+
+    Attributes:
+        f1: in [0, 1].
+        fraction: a threshold that gives it, as a fraction of the map's range in [0, 1); the
+            highest where several give it.
+    """
+
+    f1: float
+    fraction: float
+
+
+def threshold_region(saliency: ArrayLike, fraction: float = 0.3) -> NDArray[np.bool_]:
+    """Pixels above a fraction of the map's range (Eq. 7-8).
+
+    Args:
+        saliency: (H, W) finite.
+        fraction: T in [0, 1).
+
+    Returns:
+        (H, W) bool; empty for a flat map, and for one without a positive value where it has a
+        negative one.
+
+    Raises:
+        InputError: an argument has another shape, dtype or range.
+    """
+    saliency = as_map(saliency)
+    if not 0 <= fraction < 1:
+        raise InputError(
+            f"expected a threshold as a fraction in [0, 1), got {fraction}. "
+            "Pass 0.3 for 30 % of the map's range."
+        )
+    minimum = _minimum(saliency)
+    span = float(saliency.max()) - minimum
+    if span <= 0:
+        return np.zeros(saliency.shape, dtype=np.bool_)
+    return np.asarray(saliency > minimum + fraction * span)
+
+
+def measure_overlap(region: ArrayLike, annotation: ArrayLike) -> Overlap:
+    """IoU, precision, recall and F1 of a region.
+
+    Args:
+        region: (H, W) bool.
+        annotation: (H, W) bool, with one pixel set at least.
+
+    Returns:
+        The four numbers, all 0 for an empty region.
+
+    Raises:
+        InputError: another shape or dtype, or an empty annotation.
+
+    Example:
+        >>> region = np.array([[True, True, False], [False, False, False]])
+        >>> annotation = np.array([[False, True, True], [False, False, False]])
+        >>> measure_overlap(region, annotation)
+        Overlap(iou=0.3333333333333333, precision=0.5, recall=0.5, f1=0.5)
+    """
+    region = np.asarray(region)
+    if region.ndim != 2 or region.dtype != np.bool_:
+        raise InputError(
+            f"expected a region (H, W) of dtype bool, got {region.shape} of {region.dtype}. "
+            "Make one with threshold_region."
+        )
+    annotation = as_annotation(annotation, region.shape)
+    inside, marked, annotated = (
+        int(np.count_nonzero(mask)) for mask in (region & annotation, region, annotation)
+    )
+    return Overlap(
+        iou=inside / (marked + annotated - inside),
+        precision=inside / marked if marked else 0.0,
+        recall=inside / annotated,
+        f1=2 * inside / (marked + annotated),
+    )
+
+
+def overlap_at(saliency: ArrayLike, annotation: ArrayLike, *, fraction: float = 0.3) -> Overlap:
+    """Overlap of the region above a fraction of the map's range.
+
+    Args:
+        saliency: (H, W) finite.
+        annotation: (H, W) bool, with one pixel set at least.
+        fraction: T in [0, 1).
+
+    Returns:
+        IoU, precision, recall and F1.
+
+    Raises:
+        InputError: an argument has another shape, dtype or range, or the annotation is empty.
+    """
+    return measure_overlap(threshold_region(saliency, fraction), annotation)
+
+
+def best_f1(saliency: ArrayLike, annotation: ArrayLike) -> BestF1:
+    """The best F1 over all thresholds, exactly: every distinct value above the minimum is one.
+
+    The whole image is no region of a map (a flat map would earn F1 without saying anything), so
+    the pixels at the minimum belong to none.
+
+    Args:
+        saliency: (H, W) finite, float32 (values that differ by less may fall on one threshold).
+        annotation: (H, W) bool, with one pixel set at least.
+
+    Returns:
+        The F1 and a threshold that gives it; F1 0 for a flat map.
+
+    Raises:
+        InputError: an argument has another shape or dtype, or the annotation is empty.
+
+    Example:
+        >>> saliency = np.array([[0.9, 0.6, 0.1], [0.5, 0.0, 0.0]], dtype=np.float32)
+        >>> annotation = np.array([[True, True, False], [False, False, False]])
+        >>> best = best_f1(saliency, annotation)
+        >>> best.f1, round(best.fraction, 3)
+        (1.0, 0.611)
+    """
+    saliency = as_map(saliency)
+    annotation = as_annotation(annotation, saliency.shape)
+    minimum = _minimum(saliency)
+    span = float(saliency.max()) - minimum
+    if span <= 0:
+        return BestF1(f1=0.0, fraction=0.0)
+    order = np.argsort(-saliency, axis=None)
+    values = saliency.ravel()[order]
+    above = values > minimum
+    values = values[above]
+    inside = np.cumsum(annotation.ravel()[order][above])
+    # Only the last of equal values ends a region: a threshold takes all of them or none.
+    ends = np.flatnonzero(np.append(values[1:] != values[:-1], True))
+    f1 = 2 * inside[ends] / (ends + 1 + np.count_nonzero(annotation))
+    best = int(np.argmax(f1))
+    lowest = values[ends[best]]
+    below = values[ends[best + 1]] if best + 1 < len(ends) else minimum
+    return BestF1(
+        f1=float(f1[best]), fraction=float(((lowest - minimum) + (below - minimum)) / 2 / span)
+    )
+
+
+def as_map(saliency: ArrayLike) -> NDArray[np.float64]:
+    """Check a map and make it float64, so that its order and range are exact.
+
+    Args:
+        saliency: (H, W) finite floating point.
+
+    Returns:
+        (H, W) float64.
+
+    Raises:
+        InputError: another shape or dtype, or values that are not finite.
+    """
+    array = np.asarray(saliency)
+    if array.ndim != 2 or array.size == 0:
+        raise InputError(
+            f"expected one map (H, W), got shape {array.shape}. "
+            "Pass one target's map, as in explanation.saliency[0]."
+        )
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(
+            f"expected a map of floating point values, got {array.dtype}. "
+            "Convert it with astype(np.float32)."
+        )
+    if not np.isfinite(array).all():
+        raise InputError("expected finite values in the map, got NaN or infinity. Clean it.")
+    return array.astype(np.float64)
+
+
+def as_annotation(annotation: ArrayLike, size: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Check an annotation.
+
+    Args:
+        annotation: (H, W) bool.
+        size: (H, W) wanted.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        InputError: another shape or dtype, or no pixel set.
+    """
+    array = np.asarray(annotation)
+    if array.dtype != np.bool_:
+        raise InputError(
+            f"expected an annotation of dtype bool, got {array.dtype}. "
+            "Say which values belong to the object, as in annotation > 0."
+        )
+    if array.shape != size:
+        raise InputError(
+            f"expected an annotation of shape {tuple(size)}, like the map, got {array.shape}. "
+            "Resize one to the other (the annotation without interpolation)."
+        )
+    if not array.any():
+        raise InputError(
+            "expected an annotation with one pixel set at least, got an empty one. "
+            "Leave this image out: nothing can overlap with nothing."
+        )
+    return array
+
+
+def _minimum(saliency: NDArray[np.float64]) -> float:
+    return max(float(saliency.min()), 0.0)

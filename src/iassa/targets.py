@@ -1,0 +1,166 @@
+"""Targets: what of the black box's outputs is to be explained.
+
+A target is a weight vector over the K outputs: one class, a group summed, a contrast +1/-1. T targets
+are a matrix (K, T), so that one product serves every kind and many cost no more than one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iassa.errors import InputError
+
+__all__ = ["Target", "TargetLike", "resolve_targets"]
+
+TargetLike: TypeAlias = "str | int | Sequence[str | int] | Target | Sequence[Target]"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target.
+
+    Attributes:
+        name: for people: 'Egyptian cat', 'tabby vs Egyptian cat'.
+        indices: the outputs that count.
+        weights: the weight of each, in the order of `indices`.
+    """
+
+    name: str
+    indices: tuple[int, ...]
+    weights: tuple[float, ...]
+
+    def of(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The target's score, (..., K) -> (...), in float64."""
+        return scores[..., list(self.indices)].astype(np.float64) @ np.array(self.weights)
+
+
+def resolve_targets(
+    wanted: TargetLike, scores: NDArray[np.floating], class_names: Sequence[str] | None
+) -> tuple[Target, ...]:
+    """Targets from what a user writes.
+
+    Args:
+        wanted: one of the following, or a sequence of them:
+            'top-k', the k classes with the highest scores for the whole image, k targets;
+            a class by index (an int or digits) or by any of its names, whatever the case;
+            a group, comma-separated, its classes summed: '281,282,tabby';
+            a contrast of two of these, the first minus the second: 'tabby vs Egyptian cat'.
+        scores: (K,) scores of the whole image.
+        class_names: K names, synonyms after commas; None if the black box has none.
+
+    Returns:
+        The targets, in the order given; one asked for twice is given once.
+
+    Raises:
+        InputError: no target, an unknown class (all of them named, with the nearest names), an
+            ambiguous name, an index out of range.
+    """
+    items = [wanted] if isinstance(wanted, str | int | np.integer | Target) else list(wanted)
+    if not items:
+        raise InputError("expected at least one target, got none. Ask for 'top-1' or a class.")
+    lookup = _ClassLookup(len(scores), class_names)
+    found: list[Target] = []
+    for item in items:
+        if isinstance(item, Target):
+            lookup.check(item.indices)
+            found.append(item)
+        elif isinstance(item, bool) or not isinstance(item, str | int | np.integer):
+            raise InputError(f"expected a class name, an index or 'top-1', got {item!r}.")
+        elif top := re.fullmatch(r"top-(\d+)", str(item).strip().lower()):
+            count = int(top[1])
+            if not 1 <= count <= len(scores):
+                raise InputError(f"expected top-1 to top-{len(scores)}, got {item!r}.")
+            order = np.argsort(-scores, kind="stable")[:count]
+            found += [Target(lookup.name(int(k)), (int(k),), (1.0,)) for k in order]
+        else:
+            found.append(_parse(str(item), lookup))
+    lookup.raise_unknown()
+    return tuple(dict.fromkeys(found))
+
+
+def _parse(text: str, lookup: _ClassLookup) -> Target:
+    # The whole text first: a name may hold a comma, as 'tabby, tabby cat' does.
+    whole = lookup.find(text)
+    if len(whole) == 1:
+        return Target(lookup.name(whole[0]), tuple(whole), (1.0,))
+    sides = re.split(r"\s+vs\.?\s+", text.strip())
+    if len(sides) > 2:
+        raise InputError(f"expected a contrast of two, 'A vs B', got {text!r}.")
+    groups = [lookup.group(side) for side in sides]
+    if len(groups) == 2 and set(groups[0]) & set(groups[1]):
+        raise InputError(f"expected different classes on the two sides of {text!r}.")
+    indices = [index for group in groups for index in group]
+    weights = [sign for group, sign in zip(groups, (1.0, -1.0), strict=False) for _ in group]
+    name = " vs ".join(" + ".join(lookup.name(index) for index in group) for group in groups)
+    return Target(name, tuple(indices), tuple(weights))
+
+
+class _ClassLookup:
+    """Finds classes by index and by name; collects what it does not know, to name all at once."""
+
+    def __init__(self, num_classes: int, class_names: Sequence[str] | None) -> None:
+        self._num_classes = num_classes
+        self._names = class_names
+        self._unknown: list[str] = []
+        self._by_name: dict[str, list[int]] = {}
+        for index, name in enumerate(class_names or ()):
+            synonyms = {part.strip().casefold() for part in [name, *name.split(",")]}
+            for synonym in synonyms:
+                self._by_name.setdefault(synonym, []).append(index)
+
+    def name(self, index: int) -> str:
+        return f"class {index}" if self._names is None else self._names[index].split(",")[0].strip()
+
+    def find(self, text: str) -> list[int]:
+        """Indices of all classes that a text may mean; none if it is not known."""
+        text = text.strip()
+        if re.fullmatch(r"[+-]?\d+", text):
+            self.check([int(text)])
+            return [int(text)]
+        return self._by_name.get(text.casefold(), [])
+
+    def group(self, text: str) -> list[int]:
+        """Indices of the classes of a comma-separated group, each once."""
+        indices: list[int] = []
+        for part in text.split(","):
+            found = self.find(part)
+            if len(found) > 1:
+                choices = " or ".join(map(str, found))
+                raise InputError(
+                    f"expected the name of one class, got {part.strip()!r}, which is the name of "
+                    f"several. Say {choices}."
+                )
+            if not found:
+                self._unknown.append(part.strip())
+            indices += [index for index in found if index not in indices]
+        return indices
+
+    def check(self, indices: Sequence[int]) -> None:
+        for index in indices:
+            if not 0 <= index < self._num_classes:
+                raise InputError(
+                    f"expected a class index from 0 to {self._num_classes - 1}, got {index}."
+                )
+
+    def raise_unknown(self) -> None:
+        if not self._unknown:
+            return
+        if self._names is None:
+            raise InputError(
+                f"expected a class index, got {', '.join(map(repr, self._unknown))}: this black box "
+                "has no class names. Use an index or 'top-1'."
+            )
+        hints = []
+        for text in self._unknown:
+            near = difflib.get_close_matches(text.casefold(), self._by_name, n=3, cutoff=0.6)
+            hints.append(f"{text!r}" + (f" (nearest: {', '.join(near)})" if near else ""))
+        raise InputError(
+            f"unknown class {'; '.join(hints)}. Use a class name, an index or 'top-1'."
+        )
