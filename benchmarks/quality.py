@@ -21,6 +21,7 @@ import argparse
 import ast
 import hashlib
 import json
+import os
 import platform
 import re
 import sys
@@ -53,7 +54,7 @@ class Contestant:
     calls: int
     fields: dict[str, Any] = field(default_factory=dict)
 
-    def method(self) -> Any:  # noqa: ANN401 - the methods have no common base to name
+    def method(self) -> Any:
         """The method itself."""
         return iassa.METHODS[self.name](**self.fields)
 
@@ -205,9 +206,7 @@ def parse_contestant(text: str) -> Contestant:
     return Contestant(label, name, int(calls), fields)
 
 
-def _open_results(
-    options: argparse.Namespace, contestants: Sequence[Contestant]
-) -> dict[str, Any]:
+def _open_results(options: argparse.Namespace, contestants: Sequence[Contestant]) -> dict[str, Any]:
     groups = resources.files("iassa").joinpath("data/coco_imagenet_groups.json").read_bytes()
     settings = {
         "model": MODEL,
@@ -283,8 +282,7 @@ def _run(
             continue
         if image.shape[:2] != pair.annotation.shape:
             messages.print(
-                f"left out: {pair.key}, image {image.shape[:2]}, "
-                f"annotation {pair.annotation.shape}"
+                f"left out: {pair.key}, image {image.shape[:2]}, annotation {pair.annotation.shape}"
             )
             continue
         keys.append(pair.key)
@@ -332,7 +330,7 @@ def evaluate(
     contestant: Contestant,
     image: NDArray[np.float32],
     annotation: NDArray[np.bool_],
-    black_box: Any,  # noqa: ANN401 - whatever open_black_box returns
+    black_box: Any,
     classes: Sequence[int],
     *,
     seed: int,

@@ -1,8 +1,8 @@
 """LRPF-SA: long-range, parameter-free spatial attention (Eq. 9-10), without its P x P matrix.
 
 A = softmax(Phi' Phi'^T) has P^2 entries, 157 million at 112 x 112 positions: 630 MB. All that is
-asked of it is A S, which is attention with the features as queries and keys and the map as value, so
-a block of rows at a time is enough and the memory is that of one block.
+asked of it is A S, which is attention with the features as queries and keys and the map as value,
+so a block at a time is enough, and the memory is that of one block.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from iassa.image import resize
 
 __all__ = ["Attention", "spatial_attention"]
 
-BLOCK_BYTES = 16 * 2**20  # of one block of rows of A
+BLOCK = 448  # edge of a block of A; its 0.8 MB stay in a core's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +28,13 @@ class Attention:
         features: (P, C) float32, Phi' of Eq. 10 in row order of the positions.
         size: (height, width) of the positions, P = height * width.
         scale: what the products are multiplied by before the softmax: 1 / temperature.
+        bounded: whether the features have length 1, so that no product exceeds 1.
     """
 
     features: Tensor
     size: tuple[int, int]
     scale: float
+    bounded: bool
 
     def attend(self, maps: Tensor) -> Tensor:
         """A S for each map S.
@@ -45,17 +47,43 @@ class Attention:
         """
         values = resize(maps, self.size).flatten(1).T  # (P, T)
         columns = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
-        attended = torch.empty_like(values)
-        rows = max(1, BLOCK_BYTES // (4 * len(self.features)))
-        block = torch.empty((rows, len(self.features)), device=values.device)
+        sums = self._sums(columns) if self.bounded else self._sums_unbounded(columns)
+        attended = sums[:, :-1] / sums[:, -1:]  # Eq. 10
+        height, width = maps.shape[-2:]
+        return resize(attended.T.reshape(-1, *self.size), (height, width))
+
+    def _sums(self, columns: Tensor) -> Tensor:
+        """E times columns with E = exp(scale (Phi' Phi'^T - 1)), (P, T + 1).
+
+        No product exceeds 1, so one shift serves all rows, and E is symmetric: each block of it
+        above the diagonal serves twice.
+        """
+        sums = torch.zeros_like(columns)
+        block = columns.new_empty((BLOCK, BLOCK))
         queries = self.features * self.scale
-        for start in range(0, len(queries), rows):
-            stop = min(start + rows, len(queries))
-            logits = torch.mm(queries[start:stop], self.features.T, out=block[: stop - start])
-            logits -= logits.amax(dim=1, keepdim=True)  # softmax does not change; exp stays finite
-            sums = logits.exp_() @ columns
-            attended[start:stop] = sums[:, :-1] / sums[:, -1:]  # Eq. 10
-        return resize(attended.T.reshape(-1, *self.size), tuple(maps.shape[-2:]))
+        for i in range(0, len(columns), BLOCK):
+            rows = slice(i, i + BLOCK)
+            for j in range(i, len(columns), BLOCK):
+                across = slice(j, j + BLOCK)
+                out = block.view(-1)[: len(columns[rows]) * len(columns[across])]
+                products = out.view(len(columns[rows]), len(columns[across]))
+                torch.mm(queries[rows], self.features[across].T, out=products)
+                weights = products.sub_(self.scale).exp_()
+                sums[rows] += weights @ columns[across]
+                if j > i:
+                    sums[across] += weights.T @ columns[rows]
+        return sums
+
+    def _sums_unbounded(self, columns: Tensor) -> Tensor:
+        """The same for products of any size, each row shifted by its largest, as exp overflows."""
+        sums = torch.empty_like(columns)
+        rows = max(1, BLOCK * BLOCK // len(columns))
+        queries = self.features * self.scale
+        for start in range(0, len(columns), rows):
+            products = queries[start : start + rows] @ self.features.T
+            products -= products.amax(dim=1, keepdim=True)
+            sums[start : start + rows] = products.exp_() @ columns
+        return sums
 
 
 def spatial_attention(
@@ -85,7 +113,7 @@ def spatial_attention(
             upsampled = torch.nn.functional.normalize(upsampled, dim=0) / len(levels) ** 0.5
         fused.append(upsampled)
     features = torch.cat(fused).flatten(1).T.contiguous()  # Phi' of Eq. 9, (P, C)
-    return Attention(features, size, 1.0 / temperature)
+    return Attention(features, size, 1.0 / temperature, bounded=normalise)
 
 
 def _shorten(level: Tensor) -> Tensor:
@@ -97,5 +125,5 @@ def _shorten(level: Tensor) -> Tensor:
     channels, height, width = level.shape
     if channels <= height * width:
         return level
-    triangle = torch.linalg.qr(level.flatten(1), mode="r").R
+    triangle: Tensor = torch.linalg.qr(level.flatten(1), mode="r").R
     return triangle.reshape(-1, height, width)

@@ -1,14 +1,14 @@
 """The black box: what it is, how any callable becomes one, and how it is asked.
 
-A black box is any callable, images (N, H, W, 3) float32 RGB in [0, 1] -> scores (N, K). Inside, each
-is an `Adapter`, which owns layout, normalisation, input size, device and softmax, and is asked with
-planes (N, 3, H, W) on its device.
+A black box is any callable, images (N, H, W, 3) float32 RGB in [0, 1] -> scores (N, K). Inside,
+each is an `Adapter`, which owns layout, normalisation, input size, device and softmax, and is asked
+with planes (N, 3, H, W) on its device.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -86,7 +86,7 @@ class FunctionAdapter(Adapter):
             input_size: (height, width) that images are resized to before they are masked.
         """
         self._function = function
-        self.name = name or getattr(function, "__qualname__", type(function).__qualname__)
+        self.name = name or str(getattr(function, "__qualname__", type(function).__qualname__))
         self.class_names = class_names
         self.input_size = input_size
 
@@ -134,7 +134,8 @@ class TorchAdapter(Adapter):
     def score(self, planes: Tensor) -> Tensor:
         """Scores of planes; see `Adapter.score`."""
         with _evaluating(self._module), torch.inference_mode():
-            logits = self._module(planes if self._normalise is None else self._normalise(planes))
+            seen = planes if self._normalise is None else self._normalise(planes)
+            logits: Tensor = self._module(seen)
             return logits.softmax(1) if self._softmax else logits
 
 
@@ -151,13 +152,16 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def ask(black_box: Adapter, planes: Tensor, num_classes: int | None = None) -> Tensor:
+def ask(
+    black_box: Adapter, planes: Tensor, num_classes: int | None = None, threads: int | None = None
+) -> Tensor:
     """Ask the black box once, and check what it says.
 
     Args:
         black_box: whom to ask.
         planes: (N, 3, H, W) float32 in [0, 1].
         num_classes: the K it has answered with before; None at first.
+        threads: of torch, while the black box runs and no longer; None leaves them.
 
     Returns:
         (N, K) float tensor, finite.
@@ -165,7 +169,10 @@ def ask(black_box: Adapter, planes: Tensor, num_classes: int | None = None) -> T
     Raises:
         BlackBoxError: it raised, or its scores are not (N, K), not finite, or of another K.
     """
+    before = torch.get_num_threads()
     try:
+        if threads is not None:
+            torch.set_num_threads(threads)
         scores = black_box.score(planes)
     except BlackBoxError:
         raise
@@ -173,6 +180,9 @@ def ask(black_box: Adapter, planes: Tensor, num_classes: int | None = None) -> T
         raise BlackBoxError(
             f"the black box {black_box.name} raised {type(error).__name__}: {error}"
         ) from error
+    finally:
+        if threads is not None:
+            torch.set_num_threads(before)
     count = len(planes)
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != count:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
@@ -204,9 +214,19 @@ def cap_batch(batch_size: int, size: tuple[int, int]) -> int:
 
 
 def score_masks(
-    black_box: Adapter, image: Tensor, baseline: Tensor, plan: MaskPlan, canvas: Canvas
-) -> Iterator[tuple[slice, Masks, Tensor]]:
+    black_box: Adapter,
+    image: Tensor,
+    baseline: Tensor,
+    plan: MaskPlan,
+    canvas: Canvas,
+    num_classes: int | None = None,
+) -> Generator[tuple[slice, Masks, Tensor], None, None]:
     """Scores f(I * M_i + baseline * (1 - M_i)) of the masks of a plan, a batch at a time.
+
+    All but the black box runs in one thread, the caller's work on a batch included: torch's other
+    threads would go on spinning for milliseconds after each small operation, on cores that the
+    black box needs by then. It also makes every sum the same on any number of threads. Close the
+    iterator if it is left early: that gives torch its threads back.
 
     Args:
         black_box: whom to ask.
@@ -214,6 +234,7 @@ def score_masks(
         baseline: (3, H, W), what hidden pixels show.
         plan: the masks.
         canvas: renders them; its batch size is used.
+        num_classes: the K it has answered with before.
 
     Yields:
         Which masks, the masks themselves (valid until the next batch) and their scores (N, K).
@@ -222,7 +243,13 @@ def score_masks(
         BlackBoxError: see `ask`.
     """
     masked = image.new_empty((canvas.batch_size, *image.shape))
-    for start in range(0, len(plan), canvas.batch_size):
-        batch = slice(start, min(start + canvas.batch_size, len(plan)))
-        masks = canvas.render(plan[batch])
-        yield batch, masks, ask(black_box, masks.blend(image, baseline, masked[: batch.stop - start]))
+    threads = torch.get_num_threads()
+    try:
+        for start in range(0, len(plan), canvas.batch_size):
+            batch = slice(start, min(start + canvas.batch_size, len(plan)))
+            torch.set_num_threads(1)
+            masks = canvas.render(plan[batch])
+            planes = masks.blend(image, baseline, masked[: batch.stop - start])
+            yield batch, masks, ask(black_box, planes, num_classes, threads)
+    finally:
+        torch.set_num_threads(threads)

@@ -23,7 +23,7 @@ def open_method(method: str | Method, **fields: Any) -> Method:
         fields: hyperparameters that differ from the defaults.
 
     Raises:
-        InputError: no such method.
+        InputError: no such method, or a field of it that is unknown or of the wrong kind.
     """
     if isinstance(method, Method):
         return method
@@ -31,7 +31,10 @@ def open_method(method: str | Method, **fields: Any) -> Method:
         near = difflib.get_close_matches(str(method), METHODS, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise InputError(f"unknown method {method!r}. Use {', '.join(METHODS)}.{hint}")
-    return METHODS[method](**fields)
+    try:
+        return METHODS[method](**fields)
+    except TypeError as error:
+        raise InputError(f"cannot use these fields of {method}: {error}.") from None
 
 
 def explain(

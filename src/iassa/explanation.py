@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import json
 import platform
@@ -258,7 +259,11 @@ class Explanation:
             ) from None
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of what a map depends on."""
     names = ("iassa", "numpy", "torch", "onnxruntime", "scikit-image")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+    }

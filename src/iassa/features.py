@@ -23,7 +23,7 @@ class FeatureExtractor(Protocol):
     """Features of one image at several levels."""
 
     def __call__(self, image: Tensor) -> Sequence[Tensor]:
-        """Features of an image (3, H, W) float32 in [0, 1]: maps (C_l, h_l, w_l), fine to coarse."""
+        """Feature maps (C_l, h_l, w_l), fine to coarse, of an image (3, H, W) in [0, 1]."""
 
 
 @dataclass(frozen=True)

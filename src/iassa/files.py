@@ -36,9 +36,9 @@ def write_whole(directory: Path, contents: Mapping[str, bytes]) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(draft, 0o666 & ~_umask())
+            drafts[name].chmod(0o666 & ~_umask())
         for name in contents:
-            os.replace(drafts.pop(name), directory / name)
+            drafts.pop(name).replace(directory / name)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(

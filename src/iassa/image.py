@@ -95,8 +95,8 @@ def as_image(value: ImageLike) -> NDArray[np.float32]:
     """Turn what a user passes as an image into (H, W, 3) float32 RGB in [0, 1].
 
     Args:
-        value: a path, a Pillow image, or an array: (H, W, 3) or grey (H, W), uint8 in [0, 255] or
-            floating point in [0, 1].
+        value: a path, 'example:cat' or another bundled photograph, a Pillow image, or an array:
+            (H, W, 3) or grey (H, W), uint8 in [0, 255] or floating point in [0, 1].
 
     Returns:
         (H, W, 3) float32 in [0, 1], a copy that is contiguous.
@@ -104,6 +104,8 @@ def as_image(value: ImageLike) -> NDArray[np.float32]:
     Raises:
         InputError: another shape, dtype or range, or values that are not finite.
     """
+    if isinstance(value, str) and value.startswith("example:"):
+        return example_image(value.removeprefix("example:"))
     if isinstance(value, str | Path):
         return load_image(value)
     if isinstance(value, Image.Image):

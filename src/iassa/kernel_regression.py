@@ -1,8 +1,8 @@
 """Kernel regression of the scores on the masks: all pixels at once, attention as a prior.
 
-Where the effect of a pixel is a slope of its own, here one linear model of all cells of a coarse grid
-explains the scores, f~ = X~ w + noise, with a Gaussian prior on w: cells that are near and look alike
-are expected to matter alike. It is ridge regression in the norm of the prior's covariance
+Where the effect of a pixel is a slope of its own, here one linear model of all cells of a coarse
+grid explains the scores, f~ = X~ w + noise, with a Gaussian prior on w: cells that are near and
+look alike are expected to matter alike. It is ridge regression with the prior's covariance
 
     K(a, b) = exp(-|a - b|^2 / (2 length^2)) exp((cos(phi_a, phi_b) - 1) / likeness)
 

@@ -11,6 +11,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -86,8 +87,25 @@ class Method(ABC):
 
     baseline: float | tuple[float, float, float] = 0.5
 
+    def __post_init__(self) -> None:
+        """Refuse hyperparameters that make no sense; a subclass adds its own `_require`."""
+        fill = self.baseline if isinstance(self.baseline, tuple) else (self.baseline,)
+        self._require(
+            "baseline",
+            len(fill) in (1, 3) and all(_is_share(v) for v in fill),
+            "grey or RGB in [0, 1]",
+        )
+
+    def _require(self, field: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise InputError(
+                f"expected {field} of {self.name} to be {expected}, got {getattr(self, field)!r}."
+            )
+
     @abstractmethod
-    def plan(self, k: int, region: NDArray[np.bool_] | None, setting: Setting) -> dict[str, MaskPlan]:
+    def plan(
+        self, k: int, region: NDArray[np.bool_] | None, setting: Setting
+    ) -> dict[str, MaskPlan]:
         """Masks of round k, by family; none ends the run.
 
         Args:
@@ -166,10 +184,10 @@ class Method(ABC):
         """
         # Checked here, not at the first `next`: a generator's body would run too late to be seen.
         _check(calls, seconds, seed, batch_size)
-        budget = _Budget(calls, seconds, progress, cancel)
         source = str(image) if isinstance(image, str | Path) else None
-        box = open_black_box(black_box, device)
-        return _iterate(self, as_image(image), source, box, target, budget, seed, batch_size)
+        photo, adapter = as_image(image), open_black_box(black_box, device)
+        budget = _Budget(calls, seconds, progress, cancel)
+        return _iterate(self, photo, source, adapter, target, budget, seed, batch_size)
 
     def explain(self, image: ImageLike, black_box: BlackBoxLike, **arguments: Any) -> Explanation:
         """Explain at once: the last of what `iterate` yields, for the same arguments."""
@@ -187,72 +205,27 @@ def _iterate(
     seed: int,
     batch_size: int,
 ) -> Iterator[Explanation]:
-    size = black_box.input_size or (photo.shape[0], photo.shape[1])
-    image = resize(torch.from_numpy(photo).permute(2, 0, 1), size).to(black_box.device).contiguous()
-    baseline = image.new_tensor(method.baseline).reshape(-1, 1, 1).expand_as(image).contiguous()
-
-    whole = ask(black_box, image[None])  # f(I)
-    budget.spend(1)
-    targets = resolve_targets(target, whole[0].float().cpu().numpy(), black_box.class_names)
-    weights = _weights(targets, whole)
-    reference = (whole.double() @ weights)[0]
-
-    segmentations = method.segmentations(image)
-    canvas = Canvas(size, cap_batch(batch_size, size), segmentations, image.device)
-    setting = Setting(size, (photo.shape[0], photo.shape[1]), segmentations, seed)
-    attention = method.attention(image)  # A, Eq. 9-10
-    estimator = method.estimator(reference, size, attention)
+    case = _open_case(method, photo, source, black_box, target, budget, seed)  # I, f(I)
+    segmentations = method.segmentations(case.image)
+    setting = Setting(case.size, photo.shape[:2], segmentations, seed)
+    canvas = Canvas(case.size, cap_batch(batch_size, case.size), segmentations, case.image.device)
+    attention = method.attention(case.image)  # A, Eq. 9-10
+    estimator = method.estimator(case.reference, case.size, attention)
     history: list[Round] = []
     plans = method.plan(0, None, setting)  # M_0
 
     for k in itertools.count(1):
-        scores: dict[str, list[Tensor]] = {}
-        failure: BlackBoxError | None = None
-        started = budget.seconds
-        try:
-            for family, plan in _afford(plans, budget.left).items():
-                keep = torch.tensor(plan.keep_probability).to(reference)
-                for batch, masks, answer in score_masks(black_box, image, baseline, plan, canvas):
-                    f = answer.double() @ weights  # f(I * M_i), of the targets
-                    estimator.add(masks, f, keep[batch], family)  # Eq. 5
-                    scores.setdefault(family, []).append(f)
-                    budget.spend(len(f))
-                    if budget.stopped:
-                        break
-                if budget.stopped:
-                    break
-        except BlackBoxError as error:
-            failure, budget.stopped = error, "failed"
-        if scores:
-            history.append(_round(plans, scores, budget.seconds - started))
-        estimator.close_round()
-        adjusted = method.adjust(estimator.estimate(), attention)  # S'_k of S_k, Eq. 6
+        affordable = _afford(plans, budget.left)
+        failure = _score_round(case, affordable, canvas, estimator, budget, history)  # Eq. 5
+        effect = estimator.estimate()  # S_k
+        adjusted = method.adjust(effect, attention)  # S'_k, Eq. 6
         region = method.region(adjusted.saliency)  # HAR(S'_k), Eq. 8
         plans = {} if budget.stopped else method.plan(k, region, setting)  # M_{k+1}, Eq. 7
-        if not plans and not budget.stopped:
-            budget.stopped = "rounds"
+        budget.stopped = budget.stopped or ("" if plans else "rounds")
 
         if not history:
-            raise failure or CancelledError("cancelled before any mask was scored: there is no map.")
-        explanation = Explanation(
-            saliency=_enlarge(adjusted.saliency, photo),
-            standard_error=_enlarge(adjusted.standard_error, photo),
-            image=photo,
-            targets=targets,
-            scores=tuple(reference.tolist()),
-            calls=budget.calls,
-            seconds=budget.seconds,
-            method=method.as_dict(),
-            rounds=tuple(history),
-            seed=seed,
-            model=black_box.name,
-            device=str(black_box.device),
-            source=source,
-            complete=budget.stopped in ("calls", "seconds", "rounds"),
-            stopped=budget.stopped or "running",
-            warnings=_weaknesses(targets, history) if budget.stopped else (),
-            versions=versions(),
-        )
+            raise failure or CancelledError("cancelled before a mask was scored: there is no map.")
+        explanation = _conclude(case, method, adjusted, budget, history)
         if failure is not None:
             failure.explanation = explanation
             raise failure
@@ -261,6 +234,112 @@ def _iterate(
         yield explanation
         if budget.stopped:
             return
+
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """What a run is about: I, f(I) and the targets."""
+
+    photo: NDArray[np.float32]  # (H, W, 3), as it was given
+    source: str | None
+    image: Tensor  # (3, height, width), as the black box sees it, on its device
+    baseline: Tensor  # the same shape
+    black_box: Adapter
+    targets: tuple[Target, ...]
+    weights: Tensor  # (K, T) float64
+    reference: Tensor  # (T,) float64, the scores of the whole image
+    seed: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return (self.image.shape[1], self.image.shape[2])
+
+
+def _open_case(
+    method: Method,
+    photo: NDArray[np.float32],
+    source: str | None,
+    black_box: Adapter,
+    target: TargetLike,
+    budget: _Budget,
+    seed: int,
+) -> _Case:
+    size = black_box.input_size or (photo.shape[0], photo.shape[1])
+    image = resize(torch.from_numpy(photo).permute(2, 0, 1), size).clamp(0, 1)
+    image = image.to(black_box.device).contiguous()
+    baseline = image.new_tensor(method.baseline).reshape(-1, 1, 1).expand_as(image).contiguous()
+    whole = ask(black_box, image[None])
+    budget.spend(1)
+    targets = resolve_targets(target, whole[0].float().cpu().numpy(), black_box.class_names)
+    weights = torch.zeros((whole.shape[1], len(targets)), dtype=torch.float64, device=whole.device)
+    for column, one in enumerate(targets):
+        weights[list(one.indices), column] = weights.new_tensor(one.weights)
+    reference = (whole.double() @ weights)[0]
+    return _Case(photo, source, image, baseline, black_box, targets, weights, reference, seed)
+
+
+def _score_round(
+    case: _Case,
+    plans: Mapping[str, MaskPlan],
+    canvas: Canvas,
+    estimator: Estimator,
+    budget: _Budget,
+    history: list[Round],
+) -> BlackBoxError | None:
+    """Score a round and add it to the sums and the history, as far as it gets.
+
+    Returns:
+        The failure of the black box that ended it, if one did.
+    """
+    started = budget.seconds
+    failure: BlackBoxError | None = None
+    scores: dict[str, list[Tensor]] = {}
+    for family, plan in plans.items():
+        keep = torch.tensor(plan.keep_probability).to(case.reference)
+        batches = score_masks(
+            case.black_box, case.image, case.baseline, plan, canvas, len(case.weights)
+        )
+        with closing(batches):
+            try:
+                for batch, masks, answer in batches:
+                    f = answer.double() @ case.weights  # f(I * M_i), of the targets
+                    estimator.add(masks, f, keep[batch], family)
+                    scores.setdefault(family, []).append(f)
+                    budget.spend(len(f))
+                    if budget.stopped:
+                        break
+            except BlackBoxError as error:
+                failure, budget.stopped = error, "failed"
+        if budget.stopped:
+            break
+    estimator.close_round()
+    if scores:
+        history.append(_summarise(plans, scores, budget.seconds - started))
+    return failure
+
+
+def _conclude(
+    case: _Case, method: Method, effect: Effect, budget: _Budget, history: list[Round]
+) -> Explanation:
+    return Explanation(
+        saliency=_enlarge(effect.saliency, case.photo),
+        standard_error=_enlarge(effect.standard_error, case.photo),
+        image=case.photo,
+        targets=case.targets,
+        scores=tuple(case.reference.tolist()),
+        calls=budget.calls,
+        seconds=budget.seconds,
+        method=method.as_dict(),
+        rounds=tuple(history),
+        seed=case.seed,
+        model=case.black_box.name,
+        device=str(case.black_box.device),
+        source=case.source,
+        complete=budget.stopped in ("calls", "seconds", "rounds"),
+        stopped=budget.stopped or "running",
+        warnings=_weaknesses(case.targets, history) if budget.stopped else (),
+        versions=versions(),
+    )
 
 
 class _Budget:
@@ -329,17 +408,9 @@ def _afford(plans: Mapping[str, MaskPlan], calls: int) -> dict[str, MaskPlan]:
     return {family: plan[: counts[family]] for family, plan in plans.items() if counts[family]}
 
 
-def _weights(targets: tuple[Target, ...], scores: Tensor) -> Tensor:
-    """The targets as a matrix (K, T) float64."""
-    weights = torch.zeros(
-        (scores.shape[1], len(targets)), dtype=torch.float64, device=scores.device
-    )
-    for column, target in enumerate(targets):
-        weights[list(target.indices), column] = weights.new_tensor(target.weights)
-    return weights
-
-
-def _round(plans: Mapping[str, MaskPlan], scores: dict[str, list[Tensor]], seconds: float) -> Round:
+def _summarise(
+    plans: Mapping[str, MaskPlan], scores: Mapping[str, list[Tensor]], seconds: float
+) -> Round:
     confined = [getattr(plan, "region", None) for plan in plans.values()]
     shares = [1.0 if region is None else float(region.mean()) for region in confined]
     together = torch.cat([f for batches in scores.values() for f in batches])
@@ -374,6 +445,10 @@ def _enlarge(maps: Tensor, photo: NDArray[np.float32]) -> NDArray[np.float32]:
     if not finite.all():
         enlarged = torch.where(resize(finite.float(), size) < 1, torch.inf, enlarged)
     return enlarged.cpu().numpy()
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def _is_plain(value: object) -> bool:

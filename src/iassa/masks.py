@@ -1,9 +1,9 @@
 """Masks as plans: what to hide, drawn from a seed in this file and nowhere else.
 
 One polarity: mask 1 = pixel kept, 0 = pixel replaced by the baseline. A plan holds cells, bits or
-boxes, never masks: a thousand masks are some kilobytes, can be pickled, compared and hashed, and are
-rendered a batch at a time (`rendering`). All of a plan is drawn before any of it is rendered, so the
-masks cannot depend on the batch size, the number of threads or the device.
+boxes, never masks: a thousand masks are some kilobytes, can be pickled, compared and hashed, and
+are rendered a batch at a time (`rendering`). All of a plan is drawn before any of it is rendered,
+so the masks cannot depend on the batch size, the number of threads or the device.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,8 @@ __all__ = [
     "sliding_windows",
 ]
 
-# Keep probabilities are stratified in blocks of this many masks, so that any prefix of a plan, where
-# a budget ends, is spread over the range but for its last block.
+# Keep probabilities are stratified in blocks of this many masks, so that any prefix of a plan,
+# where a budget ends, is spread over the range but for its last block.
 STRATA = 16
 
 
@@ -41,7 +41,7 @@ STRATA = 16
 class MaskPlan:
     """N masks of one family. The fields whose first axis is N are listed in `PER_MASK`."""
 
-    PER_MASK = ("keep_probability",)
+    PER_MASK: ClassVar[tuple[str, ...]] = ("keep_probability",)
 
     keep_probability: NDArray[np.float32]  # (N,), the chance with which a cell is kept
 
@@ -86,7 +86,7 @@ class GridPlan(MaskPlan):
     that every pixel, those at the border too, has the same distribution.
     """
 
-    PER_MASK = ("keep_probability", "cells", "shifts")
+    PER_MASK: ClassVar[tuple[str, ...]] = ("keep_probability", "cells", "shifts")
 
     cells: NDArray[np.bool_]  # (N, rows + 2, columns + 2), True = kept
     shifts: NDArray[np.float32]  # (N, 2) down and right, in cells, [0, 1)
@@ -97,7 +97,7 @@ class GridPlan(MaskPlan):
 class SegmentPlan(MaskPlan):
     """Random subsets of superpixels: bit s of mask n says whether segment s is kept."""
 
-    PER_MASK = ("keep_probability", "bits", "segmentation")
+    PER_MASK: ClassVar[tuple[str, ...]] = ("keep_probability", "bits", "segmentation")
 
     bits: NDArray[np.bool_]  # (N, S), True = kept; S the most segments of any segmentation
     segmentation: NDArray[np.uint8]  # (N,), the number of the segmentation
@@ -111,7 +111,7 @@ class WindowPlan(MaskPlan):
     `keep_probability` is the share of the image that the mask keeps.
     """
 
-    PER_MASK = ("keep_probability", "windows")
+    PER_MASK: ClassVar[tuple[str, ...]] = ("keep_probability", "windows")
 
     windows: NDArray[np.int32]  # (N, 4): top, left, bottom, right of the *hidden* box, half-open
 
@@ -140,7 +140,7 @@ def fit_grid(grid_size: int, size: tuple[int, int]) -> tuple[int, int]:
 def draw_keep_probability(
     num_masks: int, limits: tuple[float, float], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Keep probabilities, stratified: one in each of `STRATA` strata for every block of as many masks.
+    """Keep probabilities, one in each of `STRATA` strata for every block of as many masks.
 
     Args:
         num_masks: N.
@@ -164,7 +164,7 @@ def draw_grids(
     rng: np.random.Generator,
     region: NDArray[np.bool_] | None = None,
 ) -> GridPlan:
-    """Draw random grids (Petsiuk et al., RISE, 2018, with a keep probability of its own for each mask).
+    """Draw random grids (Petsiuk et al., RISE, 2018), each with a keep probability of its own.
 
     Args:
         num_masks: N.
@@ -231,12 +231,17 @@ def sliding_windows(size: tuple[int, int], window: int, stride: float) -> NDArra
         ([[0, 0, 2, 2], [0, 2, 2, 4], [0, 4, 2, 6]], 1089)
     """
     if window < 1 or not 0 < stride <= window:
-        raise InputError(f"expected 0 < stride <= window >= 1, got window {window}, stride {stride}.")
+        raise InputError(
+            f"expected 0 < stride <= window >= 1, got window {window}, stride {stride}."
+        )
     edges = []
     for length in size:
         starts = np.round(np.arange(stride - window, length, stride)).astype(np.int32)
         edges.append(np.stack([starts.clip(0), (starts + window).clip(max=length)], axis=1))
-    rows, columns = edges[0][edges[0][:, 0] < edges[0][:, 1]], edges[1][edges[1][:, 0] < edges[1][:, 1]]
+    rows, columns = (
+        edges[0][edges[0][:, 0] < edges[0][:, 1]],
+        edges[1][edges[1][:, 0] < edges[1][:, 1]],
+    )
     boxes = np.empty((len(rows), len(columns), 4), np.int32)
     boxes[:, :, 0::2] = rows[:, None]
     boxes[:, :, 1::2] = columns[None]
@@ -246,7 +251,7 @@ def sliding_windows(size: tuple[int, int], window: int, stride: float) -> NDArra
 def select_windows(windows: NDArray[np.int32], region: NDArray[np.bool_]) -> NDArray[np.int32]:
     """The windows whose *hidden* box holds at least one pixel of the region (Eq. 7).
 
-    The authors' code asks whether the *kept* part touches the region, which nearly every mask's does.
+    The authors' code asks whether the *kept* part touches the region, as nearly every mask's does.
 
     Args:
         windows: (N, 4) top, left, bottom, right.
@@ -258,7 +263,8 @@ def select_windows(windows: NDArray[np.int32], region: NDArray[np.bool_]) -> NDA
     integral = np.pad(region.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     top, left, bottom, right = windows.T
     inside = integral[bottom, right] - integral[top, right] - integral[bottom, left]
-    return windows[inside + integral[top, left] > 0]
+    touching: NDArray[np.int32] = windows[inside + integral[top, left] > 0]
+    return touching
 
 
 def plan_windows(

@@ -26,9 +26,9 @@ def overlay(
 ) -> Figure:
     """The image beside its map, the map over a dimmed grey image, with a colour bar in score units.
 
-    A map with negative values is shown about 0 on a diverging colour map that is dark in the middle,
-    transparent where the effect is small; one without is shown over its range. Both colour maps are
-    perceptually uniform: equal steps of the score look equal.
+    A map with negative values is shown about 0 on a diverging colour map that is dark in the
+    middle, transparent where the effect is small; one without is shown over its range. Both colour
+    maps are perceptually uniform: equal steps of the score look equal.
 
     Args:
         image: (H, W, 3) in [0, 1].
@@ -61,9 +61,7 @@ def overlay(
         low, high = low - 0.5, high + 0.5
     fit = "auto" if aspect != height / width else "equal"
     right.imshow(0.15 + 0.5 * grey, cmap="gray", vmin=0, vmax=1, aspect=fit)
-    shown = right.imshow(
-        saliency, cmap=colours, vmin=low, vmax=high, alpha=opacity, aspect=fit
-    )
+    shown = right.imshow(saliency, cmap=colours, vmin=low, vmax=high, alpha=opacity, aspect=fit)
     figure.colorbar(shown, ax=right, label=unit, shrink=0.9)
     for axes in (left, right):
         axes.set_axis_off()

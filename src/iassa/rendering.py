@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import singledispatchmethod
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ class DenseMasks:
     """
 
     values: Tensor
+    binary: ClassVar[bool] = False  # whether the masks are 0 or 1, so that their squares are they
 
     def blend(self, image: Tensor, baseline: Tensor, out: Tensor) -> Tensor:
         """I * M + baseline * (1 - M), written into `out` (N, 3, H, W)."""
@@ -59,10 +61,11 @@ class HiddenWindows:
     windows: NDArray[np.int32]
     rows: Tensor
     columns: Tensor
+    binary: ClassVar[bool] = True
 
     def blend(self, image: Tensor, baseline: Tensor, out: Tensor) -> Tensor:
         """The image with the baseline pasted into each box, written into `out` (N, 3, H, W)."""
-        # The whole image again, not only the last batch's boxes: a black box may write to its input.
+        # The whole image again, not only the last boxes: a black box may write to its input.
         out.copy_(image.expand_as(out))
         for picture, (top, left, bottom, right) in zip(out, self.windows.tolist(), strict=True):
             picture[:, top:bottom, left:right] = baseline[:, top:bottom, left:right]
@@ -74,7 +77,7 @@ class HiddenWindows:
         return weights.sum(1)[:, None, None] - hidden
 
     def squares(self) -> Tensor:
-        """Sum of the squared masks, (H, W); these masks are 0 or 1, so their squares are they."""
+        """Sum of the squared masks, (H, W)."""
         return self.weigh(torch.ones(1, len(self.rows), device=self.rows.device))[0]
 
     def shrink(self, size: tuple[int, int]) -> Tensor:

@@ -93,8 +93,9 @@ class CoverageMean:
         """Add a batch; see `Estimator.add`. Neither the family nor the probability matters here."""
         scores = scores - self._reference
         weights = torch.cat([scores, scores.square(), torch.ones_like(scores[:, :1])], dim=1)
-        self._sums += masks.weigh(weights.T.float())
-        self._squares += masks.squares()
+        sums = masks.weigh(weights.T.float())
+        self._sums += sums
+        self._squares += sums[-1] if masks.binary else masks.squares()
 
     def close_round(self) -> None:
         """Nothing to do: the sums of all rounds are one."""
@@ -123,8 +124,9 @@ class DebiasedEffect:
         numerator(x) = sum_i f~_i M~_i(x)        denominator(x) = sum_i M~_i(x)^2
 
     are added over families and rounds, and their quotient is the map. A later round hides less, so
-    its scores move less: each round's scores are first divided by their residual standard deviation,
-    and the map is given in units of the first round's. With one round it is cov / var given p.
+    its scores move less: each round's scores are first divided by their residual standard
+    deviation, and the map is given in units of the first round's. With one round it is cov / var
+    given p.
 
     The standard error is that of a regression slope, taking the noise to be alike for all masks.
     """
@@ -151,7 +153,7 @@ class DebiasedEffect:
         if not moments:
             return
         freedom = sum(m.freedom for m in moments)
-        spread = (sum(m.score_squares for m in moments) / max(freedom, 1)).sqrt()
+        spread = (torch.stack([m.score_squares for m in moments]).sum(0) / max(freedom, 1)).sqrt()
         if self._unit is None:
             self._unit = spread
         spread = spread.maximum(SMALLEST_SHARE * self._unit)
@@ -211,9 +213,7 @@ class _FamilySums:
         on_scores = self._gram[:T, T:] @ inverse  # (T, 3) coefficients of f on z
         on_masks = self._weighted[T:]
         explained = torch.einsum("tz,zhw->thw", on_scores, on_masks)
-        denominator = self._squares - torch.einsum(
-            "zhw,zy,yhw->hw", on_masks, inverse, on_masks
-        )
+        denominator = self._squares - torch.einsum("zhw,zy,yhw->hw", on_masks, inverse, on_masks)
         # Where a mask never varies the difference is rounding, of the size of float32 sums.
         varies = denominator > 1e-5 * self._squares
         total = self._gram[:T, :T].diagonal()
@@ -230,7 +230,7 @@ class _FamilySums:
 
 
 def design(keep_probability: Tensor) -> Tensor:
-    """z = (1, q, q^2) with q = 2 p - 1: the same span as (1, p, p^2), better conditioned.
+    """Make z = (1, q, q^2) with q = 2 p - 1: the same span as (1, p, p^2), better conditioned.
 
     Args:
         keep_probability: (N,) float64.

@@ -1,7 +1,7 @@
 """Targets: what of the black box's outputs is to be explained.
 
-A target is a weight vector over the K outputs: one class, a group summed, a contrast +1/-1. T targets
-are a matrix (K, T), so that one product serves every kind and many cost no more than one.
+A target is a weight vector over the K outputs: one class, a group summed, a contrast +1/-1. T
+targets are a matrix (K, T), so that one product serves every kind and many cost no more than one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Target:
 
     def of(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         """The target's score, (..., K) -> (...), in float64."""
-        return scores[..., list(self.indices)].astype(np.float64) @ np.array(self.weights)
+        chosen = scores[..., list(self.indices)].astype(np.float64)
+        weighted: NDArray[np.float64] = chosen @ np.array(self.weights)
+        return weighted
 
 
 def resolve_targets(
@@ -154,8 +156,8 @@ class _ClassLookup:
             return
         if self._names is None:
             raise InputError(
-                f"expected a class index, got {', '.join(map(repr, self._unknown))}: this black box "
-                "has no class names. Use an index or 'top-1'."
+                f"expected a class index, got {', '.join(map(repr, self._unknown))}: this black "
+                "box has no class names. Use an index or 'top-1'."
             )
         hints = []
         for text in self._unknown:

@@ -1,9 +1,9 @@
-"""Black boxes by name: what `--model` and `iassa.explain` accept, each kind opened in its own file."""
+"""Black boxes by name: what `--model` and `iassa.explain` accept, each kind in its own file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -16,9 +16,7 @@ from iassa.errors import InputError
 
 __all__ = ["BlackBoxLike", "open_black_box", "open_device"]
 
-BlackBoxLike: TypeAlias = (
-    "str | Adapter | nn.Module | Callable[[NDArray[np.float32]], ArrayLike]"
-)
+BlackBoxLike: TypeAlias = "str | Adapter | nn.Module | Callable[[NDArray[np.float32]], ArrayLike]"
 
 
 def open_device(device: str | torch.device | None) -> torch.device:
@@ -64,7 +62,7 @@ def open_black_box(
         if model == efficientnet_lite0.NAME:
             return efficientnet_lite0.open_default(open_device(device))
         if ":" in model and "/" not in model:
-            return open_black_box(python_object.import_attribute(model), device)
+            return open_black_box(cast("Any", python_object.import_attribute(model)), device)
         raise InputError(
             f"unknown model {model!r}. Use {efficientnet_lite0.NAME} or package.module:attribute."
         )
@@ -75,6 +73,6 @@ def open_black_box(
     if callable(model):
         return FunctionAdapter(model)
     raise InputError(
-        f"expected a black box, got {type(model).__name__}. Pass a callable, images (N, H, W, 3) -> "
-        "scores (N, K), a torch module, or the name of a model."
+        f"expected a black box, got {type(model).__name__}. Pass a callable, images (N, H, W, 3) "
+        "-> scores (N, K), a torch module, or the name of a model."
     )

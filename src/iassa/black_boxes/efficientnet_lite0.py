@@ -11,7 +11,6 @@ import copy
 import hashlib
 import io
 import logging
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -112,7 +111,7 @@ def exported_graph() -> Path:
             draft = Path(scratch) / path.name
             _export(draft)
             _check(draft)
-            os.replace(draft, path)
+            draft.replace(path)
     except OSError as error:
         raise IassaError(
             f"cannot write the cache folder {folder}: {error.strerror or error}. Free space there, "
@@ -140,7 +139,9 @@ def _export(path: Path) -> None:
 
 
 def _check(path: Path) -> None:
-    planes = torch.rand((4, 3, *efficientnet.INPUT_SIZE), generator=torch.Generator().manual_seed(0))
+    planes = torch.rand(
+        (4, 3, *efficientnet.INPUT_SIZE), generator=torch.Generator().manual_seed(0)
+    )
     planes[1] *= torch.linspace(0, 1, efficientnet.INPUT_SIZE[1])
     with torch.inference_mode():
         expected = _Probabilities().eval()(planes)

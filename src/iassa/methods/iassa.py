@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.attention import Attention, spatial_attention
-from iassa.errors import InputError
 from iassa.features import FeatureExtractor, open_features
 from iassa.kernel_regression import EffectWithKernelRegression
 from iassa.loop import Method, Setting
@@ -68,6 +67,28 @@ class Iassa(Method):
     positions: int = 56
     temperature: float = 0.1
     kernel_regression: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse hyperparameters that make no sense."""
+        super().__post_init__()
+        low, high = self.keep_probability
+        fine = set(self.fine_segment_counts)
+        self._require("round_calls", self.round_calls >= 16, "at least 16")
+        self._require("max_rounds", self.max_rounds is None or self.max_rounds >= 1, "1 or more")
+        self._require("grid_sizes", min(self.grid_sizes, default=0) >= 2, "sizes of 2 or more")
+        self._require("segment_share", 0 <= self.segment_share <= 1, "in [0, 1]")
+        self._require("segment_counts", min(self.segment_counts, default=0) >= 2, "2 or more")
+        self._require(
+            "fine_segment_counts",
+            bool(fine) and fine <= set(self.segment_counts),
+            "among the counts",
+        )
+        self._require("compactness", min(self.compactness, default=0) > 0, "above 0")
+        self._require("keep_probability", 0 < low <= high < 1, "0 < low <= high < 1")
+        self._require("beta", 0 <= self.beta <= 1, "in [0, 1]")
+        self._require("threshold", 0 <= self.threshold < 1, "in [0, 1)")
+        self._require("positions", 1 <= self.positions <= 224, "from 1 to 224")
+        self._require("temperature", self.temperature > 0, "above 0")
 
     def plan(
         self, k: int, region: NDArray[np.bool_] | None, setting: Setting
@@ -130,7 +151,7 @@ class Iassa(Method):
         return adjust(effect, attention, self.beta)
 
     def region(self, adjusted: Tensor) -> NDArray[np.bool_] | None:
-        """HAR(S') of Eq. 8, of the positive part, since 0 is no effect; everywhere if it is flat."""
+        """HAR(S') of Eq. 8, of the positive part, as 0 is no effect; everywhere if it is flat."""
         positive = adjusted.clamp(min=0)
         region = highest_activated_region(positive, self.threshold).cpu().numpy()
         return region if region.any() else None

@@ -1,8 +1,8 @@
 """IASSA as published (Vasu and Long, WACV 2020): sliding windows that shrink onto the region.
 
-Where the paper is silent or contradicts itself: Eq. 6 has (1 - beta), as its authors' code; a window
-is kept for the next iteration if the part that it *hides* touches the region; E[M] N of Eq. 5 is
-counted per pixel, over the windows of all iterations so far; one softmax, over rows.
+Where the paper is silent or contradicts itself: Eq. 6 has (1 - beta), as its authors' code; a
+window is kept for the next iteration if the part that it *hides* touches the region; E[M] N of
+Eq. 5 is counted per pixel, over the windows of all iterations so far; one softmax, over rows.
 """
 
 from __future__ import annotations
@@ -51,6 +51,18 @@ class IassaPaper(Method):
     threshold: float = 0.3
     features: str | FeatureExtractor = "efficientnet-lite0"
     positions: int = 56
+
+    def __post_init__(self) -> None:
+        """Refuse hyperparameters that make no sense."""
+        super().__post_init__()
+        self._require("window", self.window >= 1, "at least 1 pixel")
+        self._require("stride", 0 < self.stride <= self.window, "above 0 and at most the window")
+        self._require("window_step", self.window_step >= 0, "0 or more")
+        self._require("stride_step", self.stride_step >= 0, "0 or more")
+        self._require("max_rounds", self.max_rounds >= 1, "1 or more")
+        self._require("beta", 0 <= self.beta <= 1, "in [0, 1]")
+        self._require("threshold", 0 <= self.threshold < 1, "in [0, 1)")
+        self._require("positions", 1 <= self.positions <= 224, "from 1 to 224")
 
     def plan(
         self, k: int, region: NDArray[np.bool_] | None, setting: Setting

@@ -39,6 +39,13 @@ class Rise(Method):
     keep_probability: float = 0.5
     debiased: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse hyperparameters that make no sense."""
+        super().__post_init__()
+        self._require("round_calls", self.round_calls >= 16, "at least 16")
+        self._require("grid_size", self.grid_size >= 2, "at least 2")
+        self._require("keep_probability", 0 < self.keep_probability < 1, "between 0 and 1")
+
     def plan(
         self, k: int, region: NDArray[np.bool_] | None, setting: Setting
     ) -> dict[str, MaskPlan]:
