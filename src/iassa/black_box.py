@@ -23,7 +23,7 @@ from iassa.rendering import Canvas, Masks
 
 __all__ = ["Adapter", "FunctionAdapter", "TorchAdapter", "ask", "cap_batch", "score_masks"]
 
-BATCH_BYTES = 64 * 2**20  # of masked images in one batch; 1024 x 1024 pixels take 12 MB each
+BATCH_BYTES = 32 * 2**20  # of masked images in one batch; 1024 x 1024 pixels take 12 MB each
 
 
 class Adapter(ABC):

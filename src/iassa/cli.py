@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import json
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Typer's usage errors are Click's, which it carries under a private name.
         if not hasattr(error, "format_message"):
             raise
-        _complain(error.format_message())
+        _complain(error.format_message() or "expected a command, as in: iassa explain photo.jpg")
         status = BAD
     sys.exit(status or 0)
 
@@ -218,7 +219,7 @@ def _fields(method: str, settings: list[str]) -> dict[str, Any]:
             )
         try:
             values[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             values[name] = text  # a word, as in features=none
     return values
 
@@ -287,7 +288,7 @@ def _report(explanation: Explanation, folder: Path, as_json: bool, quiet: bool) 
         print(json.dumps(explanation.as_dict(), allow_nan=False))
         return
     for k in range(len(explanation.targets)):
-        print(folder / f"overlay-{k}.png")
+        typer.echo(os.fsencode(folder / f"overlay-{k}.png"))  # bytes: a name need not be UTF-8
 
 
 if __name__ == "__main__":

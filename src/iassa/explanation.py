@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import io
 import json
 import platform
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -179,7 +179,8 @@ class Explanation:
         write_whole(directory, contents)
         for path in directory.glob("overlay-*.png"):
             if re.fullmatch(r"overlay-\d+\.png", path.name) and path.name not in contents:
-                path.unlink()
+                with contextlib.suppress(OSError):  # a folder of that name is none of ours
+                    path.unlink()
         return directory
 
     @classmethod
@@ -205,10 +206,10 @@ class Explanation:
             raise InputError(
                 f"expected a saved explanation in {directory}, got no {missing.filename}."
             ) from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as damage:
+        except Exception as damage:  # the decoders of JSON, ZIP and NPY raise nearly anything
             raise InputError(
                 f"cannot read the explanation in {directory}: {damage}. Make it again."
-            ) from None
+            ) from damage
         if not isinstance(record, dict) or record.get("schema") != SCHEMA:
             found = record.get("schema") if isinstance(record, dict) else type(record).__name__
             raise InputError(f"expected schema {SCHEMA} in {directory}, got {found}.")

@@ -38,7 +38,8 @@ def write_whole(directory: Path, contents: Mapping[str, bytes]) -> None:
                 os.fsync(file.fileno())
             drafts[name].chmod(0o666 & ~_umask())
         for name in contents:
-            drafts.pop(name).replace(directory / name)
+            drafts[name].replace(directory / name)
+            del drafts[name]
     except OSError as error:
         reason = error.strerror or error
         raise InputError(

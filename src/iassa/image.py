@@ -29,7 +29,8 @@ def load_image(path: str | Path) -> NDArray[np.float32]:
     """Read an image file as (H, W, 3) float32 RGB in [0, 1].
 
     The EXIF orientation is applied, transparency is laid over white as a viewer would, grey and
-    palette images become RGB, 16-bit ones keep their depth, and of several frames the first counts.
+    palette images become RGB, 16-bit grey keeps its depth (16-bit colour does not, in Pillow), and
+    of several frames the first counts.
 
     Args:
         path: any format that Pillow reads.
@@ -44,6 +45,7 @@ def load_image(path: str | Path) -> NDArray[np.float32]:
     path = Path(path)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged metadata beside pixels that are whole
             # Pillow only warns between once and twice its limit; for us the limit is the limit.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
@@ -65,12 +67,17 @@ def load_image(path: str | Path) -> NDArray[np.float32]:
         raise InputError(f"expected an image, got {what}: {path}. Use PNG or JPEG.") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        # Pillow's decoders report broken content as any of these three.
-        raise InputError(f"cannot decode {path}: {error}. The file looks damaged.") from None
+    except Exception as error:  # Pillow's decoders report broken content as nearly anything
+        if isinstance(error, OSError) and error.errno:
+            raise InputError(f"cannot read {path}: {error.strerror}. Check the path.") from error
+        raise InputError(
+            f"cannot decode {path}: {error}. It is damaged or of a rare kind: save it again as PNG."
+        ) from error
 
 
 def _decode(picture: Image.Image) -> NDArray[np.float32]:
+    if 0 in picture.size:
+        raise InputError(f"expected an image with pixels, got one of size {picture.size}.")
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I") or picture.mode == "F":
         return _decode_deep_grey(picture)
@@ -109,8 +116,18 @@ def as_image(value: ImageLike) -> NDArray[np.float32]:
     if isinstance(value, str | Path):
         return load_image(value)
     if isinstance(value, Image.Image):
-        return _decode(value)
-    array = np.asarray(value)
+        try:
+            return _decode(value)
+        except (OSError, SyntaxError) as error:  # Pillow decodes a file only now
+            raise InputError(f"cannot decode the image: {error}. It looks damaged.") from error
+    return _check_array(value)
+
+
+def _check_array(value: ArrayLike) -> NDArray[np.float32]:
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"expected an image or an array, got what is neither: {error}.") from error
     if array.ndim == 2:
         array = np.repeat(array[:, :, None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:

@@ -169,7 +169,7 @@ class Method(ABC):
             calls: the most images that the black box may be asked for, the whole image included.
             seconds: the most time, checked after every batch.
             seed: of all randomness: the same seed gives the same map whatever the batch size.
-            batch_size: the most images at a time; fewer where they would take over 64 MB.
+            batch_size: the most images at a time; fewer where they would take over 32 MB.
             device: where the black box and the masks are; see `open_device`.
             progress: told after every batch.
             cancel: asked after every batch; True ends the run with the map so far.

@@ -148,19 +148,22 @@ class DebiasedEffect:
 
     def close_round(self) -> None:
         """Standardise the open round's sums and add them to the others."""
-        moments = [family.moments() for family in self._open.values()]
+        families = list(self._open.values())
         self._open.clear()
-        if not moments:
-            return
-        freedom = sum(m.freedom for m in moments)
-        spread = (torch.stack([m.score_squares for m in moments]).sum(0) / max(freedom, 1)).sqrt()
-        if self._unit is None:
-            self._unit = spread
+        freedom = sum(family.freedom for family in families)
+        if freedom <= 0:
+            return  # fewer masks than z has columns: nothing is left of them
+        squares = torch.stack([family.score_squares for family in families]).sum(0)
+        spread = (squares / freedom).sqrt()
+        # The first round whose scores moved sets the unit.
+        started = spread if self._unit is None else self._unit
+        self._unit = torch.where(started > 0, started, spread)
         spread = spread.maximum(SMALLEST_SHARE * self._unit)
         spread = torch.where(spread > 0, spread, 1.0)[:, None, None]
-        for m in moments:
-            self._numerator += m.numerator / spread
-            self._denominator += m.denominator
+        for family in families:
+            products, mask_squares = family.residuals()
+            self._numerator += products / spread
+            self._denominator += mask_squares
 
     def estimate(self) -> Effect:
         """The map of all closed rounds: 0, with infinite error, where no mask has varied yet."""
@@ -170,23 +173,6 @@ class DebiasedEffect:
         slope = torch.where(sampled, unit * self._numerator / self._denominator, 0.0)
         error = torch.where(sampled, unit * self._denominator.rsqrt(), torch.inf)
         return Effect(slope.float(), error.float())
-
-
-@dataclass(frozen=True)
-class ResidualMoments:
-    """What the regression on z leaves of one family's sums.
-
-    Attributes:
-        numerator: (T, H, W) sum of f~ M~.
-        denominator: (H, W) sum of M~^2.
-        score_squares: (T,) sum of f~^2.
-        freedom: masks less the rank of z.
-    """
-
-    numerator: Tensor
-    denominator: Tensor
-    score_squares: Tensor
-    freedom: int
 
 
 class _FamilySums:
@@ -207,26 +193,38 @@ class _FamilySums:
         self._gram += known.T @ known
         self._count += len(known)
 
-    def moments(self) -> ResidualMoments:
+    @property
+    def freedom(self) -> int:
+        """Masks less the rank of z."""
+        return self._count - self._inverse()[1]
+
+    @property
+    def score_squares(self) -> Tensor:
+        """(T,) sum of f~^2; 0 where what is left is rounding, as it is of a flat score."""
         T = self._num_targets
-        inverse, rank = invert_design(self._gram[T:, T:])
-        on_scores = self._gram[:T, T:] @ inverse  # (T, 3) coefficients of f on z
-        on_masks = self._weighted[T:]
-        explained = torch.einsum("tz,zhw->thw", on_scores, on_masks)
-        denominator = self._squares - torch.einsum("zhw,zy,yhw->hw", on_masks, inverse, on_masks)
-        # Where a mask never varies the difference is rounding, of the size of float32 sums.
-        varies = denominator > 1e-5 * self._squares
         total = self._gram[:T, :T].diagonal()
-        score_squares = total - (on_scores * self._gram[:T, T:]).sum(1)
-        moves = score_squares > 1e-12 * total  # what is left of a flat score is rounding too
-        return ResidualMoments(
-            numerator=torch.where(
-                varies & moves[:, None, None], self._weighted[:T] - explained, 0.0
-            ),
-            denominator=torch.where(varies, denominator, 0.0),
-            score_squares=torch.where(moves, score_squares, 0.0),
-            freedom=self._count - rank,
-        )
+        left = total - (self._coefficients() * self._gram[:T, T:]).sum(1)
+        return torch.where(left > 1e-12 * total, left, 0.0)
+
+    def residuals(self) -> tuple[Tensor, Tensor]:
+        """Sums over the masks of f~ M~, (T, H, W), and of M~^2, (H, W)."""
+        T = self._num_targets
+        on_masks = self._weighted[T:]
+        mask_squares = self._squares.clone()
+        for row, plane in zip(self._inverse()[0], on_masks, strict=True):
+            mask_squares -= torch.tensordot(row, on_masks, 1) * plane
+        products = self._weighted[:T] - torch.tensordot(self._coefficients(), on_masks, 1)
+        # Where a mask never varies the difference is rounding, of the size of float32 sums.
+        constant = mask_squares <= 1e-5 * self._squares
+        flat = (self.score_squares == 0)[:, None, None]
+        return products.masked_fill_(constant | flat, 0), mask_squares.masked_fill_(constant, 0)
+
+    def _inverse(self) -> tuple[Tensor, int]:
+        return invert_design(self._gram[self._num_targets :, self._num_targets :])
+
+    def _coefficients(self) -> Tensor:
+        """(T, 3) of f on z."""
+        return self._gram[: self._num_targets, self._num_targets :] @ self._inverse()[0]
 
 
 def design(keep_probability: Tensor) -> Tensor:

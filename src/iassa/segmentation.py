@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ class Segmentations:
     """L segmentations of one image.
 
     Attributes:
-        labels: (L, H, W) int64 on the image's device, the segment of each pixel, from 0.
+        labels: (L, H, W) int32 on the image's device, the segment of each pixel, from 0.
         num_segments: the most segments of any.
         wanted: (L,) the number of segments that was asked for.
     """
@@ -54,17 +55,16 @@ def segment(
 
     height, width = image.shape[-2:]
     shrink = min(1.0, (MAX_PIXELS / (height * width)) ** 0.5)
-    small = (max(1, int(height * shrink)), max(1, int(width * shrink)))
-    pixels = resize(image, small).permute(1, 2, 0).cpu().numpy()
-    labels = [
-        slic(pixels, n_segments=n, compactness=c, max_num_iter=ITERATIONS, start_label=0)
-        for n in counts
-        for c in compactness
-    ]
-    stack = torch.from_numpy(np.stack(labels).astype(np.float32))
-    full = torch.nn.functional.interpolate(stack[None], (height, width), mode="nearest-exact")[0]
-    return Segmentations(
-        labels=full.to(image.device, torch.int64),
-        num_segments=1 + max(int(label.max()) for label in labels),
-        wanted=tuple(n for n in counts for _ in compactness),
-    )
+    seen = (max(1, int(height * shrink)), max(1, int(width * shrink)))
+    pixels = resize(image, seen).permute(1, 2, 0).cpu().numpy()
+    wanted = tuple(n for n in counts for _ in compactness)
+    labels = torch.empty((len(wanted), height, width), dtype=torch.int32, device=image.device)
+    for n, (count, compact) in enumerate(itertools.product(counts, compactness)):
+        small = slic(pixels, count, compactness=compact, max_num_iter=ITERATIONS, start_label=0)
+        labels[n] = _enlarge(torch.from_numpy(small), (height, width))
+    return Segmentations(labels, 1 + int(labels.max()), wanted)
+
+
+def _enlarge(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    planes = labels[None, None].float()
+    return torch.nn.functional.interpolate(planes, size, mode="nearest-exact")[0, 0].int()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,27 +64,48 @@ def resolve_targets(
         InputError: no target, an unknown class (all of them named, with the nearest names), an
             ambiguous name, an index out of range.
     """
-    items = [wanted] if isinstance(wanted, str | int | np.integer | Target) else list(wanted)
+    several = isinstance(wanted, Iterable) and not isinstance(wanted, str)
+    items: list[Any] = [*wanted] if several else [wanted]  # type: ignore[misc]
     if not items:
         raise InputError("expected at least one target, got none. Ask for 'top-1' or a class.")
     lookup = _ClassLookup(len(scores), class_names)
     found: list[Target] = []
     for item in items:
         if isinstance(item, Target):
+            _check_weights(item)
             lookup.check(item.indices)
             found.append(item)
         elif isinstance(item, bool) or not isinstance(item, str | int | np.integer):
             raise InputError(f"expected a class name, an index or 'top-1', got {item!r}.")
-        elif top := re.fullmatch(r"top-(\d+)", str(item).strip().lower()):
-            count = int(top[1])
+        elif top := re.fullmatch(r"top-(\d+)", _text(item).strip().lower()):
+            count = _number(top[1])
             if not 1 <= count <= len(scores):
                 raise InputError(f"expected top-1 to top-{len(scores)}, got {item!r}.")
             order = np.argsort(-scores, kind="stable")[:count]
             found += [Target(lookup.name(int(k)), (int(k),), (1.0,)) for k in order]
         else:
-            found.append(_parse(str(item), lookup))
+            found.append(_parse(_text(item), lookup))
     lookup.raise_unknown()
     return tuple(dict.fromkeys(found))
+
+
+def _check_weights(target: Target) -> None:
+    if not target.indices or len(target.indices) != len(target.weights):
+        raise InputError(
+            f"expected a weight for each of 1 or more classes, got {len(target.indices)} classes "
+            f"and {len(target.weights)} weights in target {target.name!r}."
+        )
+    if len(set(target.indices)) < len(target.indices) or not np.isfinite(target.weights).all():
+        raise InputError(f"expected different classes, finite weights in target {target.name!r}.")
+
+
+def _text(item: str | int | np.integer) -> str:
+    return item if isinstance(item, str) else f"{min(max(item, -(10**18)), 10**18)}"
+
+
+def _number(digits: str) -> int:
+    # Python refuses to read numbers of thousands of digits; such a one is out of range in any case.
+    return int(digits) if len(digits) < 1000 else 10**18
 
 
 def _parse(text: str, lookup: _ClassLookup) -> Target:
@@ -108,13 +129,18 @@ class _ClassLookup:
     """Finds classes by index and by name; collects what it does not know, to name all at once."""
 
     def __init__(self, num_classes: int, class_names: Sequence[str] | None) -> None:
+        if class_names is not None and len(class_names) != num_classes:
+            raise InputError(
+                f"expected a name for each of the {num_classes} scores of the black box, got "
+                f"{len(class_names)} class names. Give one for each, or none."
+            )
         self._num_classes = num_classes
         self._names = class_names
         self._unknown: list[str] = []
         self._by_name: dict[str, list[int]] = {}
         for index, name in enumerate(class_names or ()):
             synonyms = {part.strip().casefold() for part in [name, *name.split(",")]}
-            for synonym in synonyms:
+            for synonym in synonyms - {""}:
                 self._by_name.setdefault(synonym, []).append(index)
 
     def name(self, index: int) -> str:
@@ -124,8 +150,9 @@ class _ClassLookup:
         """Indices of all classes that a text may mean; none if it is not known."""
         text = text.strip()
         if re.fullmatch(r"[+-]?\d+", text):
-            self.check([int(text)])
-            return [int(text)]
+            index = _number(text)
+            self.check([index])
+            return [index]
         return self._by_name.get(text.casefold(), [])
 
     def group(self, text: str) -> list[int]:

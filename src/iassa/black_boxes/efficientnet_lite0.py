@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from iassa import efficientnet
 from iassa.black_box import Adapter, TorchAdapter
-from iassa.errors import IassaError
+from iassa.errors import IassaError, InputError
 
 __all__ = ["NAME", "OnnxSession", "open_default"]
 
@@ -49,15 +49,25 @@ class OnnxSession(Adapter):
     """An ONNX graph of ours, planes (N, 3, H, W) in [0, 1] -> probabilities (N, K), on the CPU."""
 
     def __init__(self, path: Path) -> None:
-        """Open the session, once."""
+        """Open the session, once.
+
+        Raises:
+            InputError: the file is no ONNX graph.
+        """
         options = onnxruntime.SessionOptions()
         # As many as torch: its own default leaves out the second thread of a core.
         options.intra_op_num_threads = torch.get_num_threads()
         # Threads that spin while they wait fight with torch's for the cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime has its own kinds, which share no base
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"expected an ONNX file, got a damaged one: {path} ({reason})"
+            ) from error
         self._input = self._session.get_inputs()[0].name
         self.name = NAME
         self.class_names = efficientnet.class_names()
@@ -79,7 +89,13 @@ def open_default(device: torch.device) -> Adapter:
         IassaError: the export differs from torch, or the cache cannot be written.
     """
     if device.type == "cpu":
-        return OnnxSession(exported_graph())
+        path = exported_graph()
+        try:
+            return OnnxSession(path)
+        except InputError as error:
+            log.warning("making it again: %s", error)
+            path.unlink(missing_ok=True)
+            return OnnxSession(exported_graph())
     return TorchAdapter(
         copy.deepcopy(efficientnet.load_network()),
         normalise=efficientnet.normalise,
@@ -122,9 +138,13 @@ def exported_graph() -> Path:
 
 def _export(path: Path) -> None:
     example = torch.zeros(2, 3, *efficientnet.INPUT_SIZE)
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        # The exporter warns of its own deprecated internals and prints; stdout is the user's.
+        # The exporter warns of its own deprecated internals, logs which packages it does without,
+        # and prints: nothing that a user can do anything about.
         warnings.simplefilter("ignore")
+        exporter.setLevel(logging.ERROR)
         torch.onnx.export(
             _Probabilities().eval(),
             (example,),
@@ -136,6 +156,7 @@ def _export(path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
+    exporter.setLevel(level)
 
 
 def _check(path: Path) -> None:

@@ -41,7 +41,7 @@ def import_attribute(reference: str) -> object:
             found = getattr(found, part)
         if callable(found) and not isinstance(found, nn.Module) and _takes_nothing(found):
             found = found()
-    except Exception as error:  # a user's module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a user's module may do anything while it is imported
         raise InputError(
             f"cannot open {reference}: {type(error).__name__}: {error}. Check the module path and "
             "the attribute, and that the module can be imported from here."
