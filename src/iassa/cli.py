@@ -249,7 +249,10 @@ def _explain(
             photo, black_box, **arguments, progress=show, cancel=lambda: bool(interrupted)
         )
         check_writable(folder)  # after the arguments, and before the calls are spent
-        *_, last = rounds
+        try:
+            *_, last = rounds
+        except KeyboardInterrupt:
+            raise CancelledError("interrupted; nothing of this run was saved.") from None
         return last
 
 

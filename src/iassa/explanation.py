@@ -199,7 +199,9 @@ class Explanation:
         directory = Path(directory)
         try:
             record = json.loads((directory / "explanation.json").read_text("utf-8"))
-            with np.load(directory / "explanation.npz", allow_pickle=False) as arrays:
+            # From memory: NumPy leaves a damaged file open.
+            content = io.BytesIO((directory / "explanation.npz").read_bytes())
+            with np.load(content, allow_pickle=False) as arrays:
                 saliency, error = arrays["saliency"], arrays["standard_error"]
                 pixels = arrays["image"]
         except FileNotFoundError as missing:

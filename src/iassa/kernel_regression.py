@@ -17,7 +17,7 @@ from torch import Tensor
 from iassa.attention import Attention
 from iassa.image import resize
 from iassa.rendering import Masks
-from iassa.saliency import DebiasedEffect, Effect, design, invert_design
+from iassa.saliency import SMALLEST_SHARE, DebiasedEffect, Effect, design, invert_design
 
 __all__ = ["EffectWithKernelRegression", "KernelRegression", "prior_covariance"]
 
@@ -66,19 +66,26 @@ class KernelRegression:
     def close_round(self) -> None:
         """Free the round's sums of the keep probability, standardise and add them."""
         P = self._num_cells
-        cleaned, freedom = [], 0
+        cleaned, freedom, raw = [], 0, self._reference * 0
         for gram in self._open.values():
             inverse, rank = invert_design(gram[-3:, -3:])
             cleaned.append(gram[:-3, :-3] - gram[:-3, -3:] @ inverse @ gram[-3:, :-3])
+            raw += gram[P:-3, P:-3].diagonal()
             freedom += int(gram[-3, -3].item()) - rank  # z begins with 1, so this counts the masks
         self._open.clear()
         if not cleaned or freedom <= 0:
             return
         total = torch.stack(cleaned).sum(0)
-        spread = (total[P:, P:].diagonal().clamp(min=0) / freedom).sqrt()
-        self._unit = spread if self._unit is None else self._unit
+        squares = total[P:, P:].diagonal()
+        # What the regression leaves of a flat score is rounding.
+        squares = torch.where(squares > 1e-12 * raw, squares, 0.0)
+        spread = (squares / freedom).sqrt()
+        # The first round whose scores moved sets the unit.
+        started = spread if self._unit is None else self._unit
+        self._unit = torch.where(started > 0, started, spread)
+        spread = spread.maximum(SMALLEST_SHARE * self._unit)
         self._gram += total[:P, :P]
-        self._product += total[:P, P:] / torch.where(spread > 0, spread, 1.0)
+        self._product += torch.where(squares > 0, total[:P, P:] / spread, 0.0)
         self._count += freedom
 
     def estimate(self) -> Effect:

@@ -212,7 +212,7 @@ def _iterate(
     attention = method.attention(case.image)  # A, Eq. 9-10
     estimator = method.estimator(case.reference, case.size, attention)
     history: list[Round] = []
-    plans = method.plan(0, None, setting)  # M_0
+    plans = {} if budget.stopped == "cancelled" else method.plan(0, None, setting)  # M_0
 
     for k in itertools.count(1):
         affordable = _afford(plans, budget.left)
@@ -268,7 +268,7 @@ def _open_case(
     image = resize(torch.from_numpy(photo).permute(2, 0, 1), size).clamp(0, 1)
     image = image.to(black_box.device).contiguous()
     baseline = image.new_tensor(method.baseline).reshape(-1, 1, 1).expand_as(image).contiguous()
-    whole = ask(black_box, image[None])
+    whole = ask(black_box, image[None].clone())  # it may write to what it is shown
     budget.spend(1)
     targets = resolve_targets(target, whole[0].float().cpu().numpy(), black_box.class_names)
     weights = torch.zeros((whole.shape[1], len(targets)), dtype=torch.float64, device=whole.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,13 +66,26 @@ def overlay(
     figure.colorbar(shown, ax=right, label=unit, shrink=0.9)
     for axes in (left, right):
         axes.set_axis_off()
-    figure.suptitle(title, fontsize=13)
-    figure.supxlabel(caption, fontsize=9, color="0.35")
+    inches = figure.get_figwidth()
+    # Names are text, not formulas: a dollar sign in one is a dollar sign.
+    figure.suptitle(_fit(title, int(10 * inches)), fontsize=13, parse_math=False)
+    note = _fit(caption, int(14 * inches))
+    figure.supxlabel(note, fontsize=9, color="0.35", parse_math=False)
     return figure
+
+
+def _fit(text: str, length: int) -> str:
+    """One line of at most so many characters; the middle gives way, the score is at the end."""
+    line = " ".join(text.split())
+    half = (length - 3) // 2
+    return line if len(line) <= length else f"{line[:half]} … {line[-half:]}"
 
 
 def figure_png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    with warnings.catch_warnings():
+        # A name may have letters that matplotlib's font lacks; they are shown as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format="png")
     return buffer.getvalue()

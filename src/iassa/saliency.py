@@ -109,6 +109,7 @@ class CoverageMean:
         variance = (second - mean.square()).clamp(min=0)
         error = (variance * self._squares).sqrt() / coverage
         lowest = torch.where(kept, mean, torch.inf).amin(dim=(1, 2), keepdim=True)
+        lowest = lowest.nan_to_num(posinf=0)  # no mask has kept any pixel
         return Effect(
             saliency=(self._reference[:, None, None] + torch.where(kept, mean, lowest)).float(),
             standard_error=torch.where(kept, error, torch.inf).float(),

@@ -39,6 +39,12 @@ def open_device(device: str | torch.device | None) -> torch.device:
     return found
 
 
+def _same(wanted: torch.device, there: torch.device) -> bool:
+    """Whether two devices are one; 'cuda' without a number is any of them."""
+    numbered = None not in (wanted.index, there.index)
+    return wanted.type == there.type and not (numbered and wanted.index != there.index)
+
+
 def open_black_box(
     model: BlackBoxLike = "efficientnet-lite0", device: str | torch.device | None = None
 ) -> Adapter:
@@ -66,12 +72,18 @@ def open_black_box(
         raise InputError(
             f"unknown model {model!r}. Use {efficientnet_lite0.NAME} or package.module:attribute."
         )
-    if isinstance(model, Adapter):
-        return model
     if isinstance(model, nn.Module):
         return TorchAdapter(model, device=open_device(device))
-    if callable(model):
-        return FunctionAdapter(model)
+    adapter = model
+    if callable(model) and not isinstance(model, Adapter):
+        adapter = FunctionAdapter(model)
+    if isinstance(adapter, Adapter):
+        if device is not None and not _same(open_device(device), adapter.device):
+            raise InputError(
+                f"expected no device, or {adapter.device}, for {adapter.name}, got {device}: it is "
+                "there already, or runs where it likes."
+            )
+        return adapter
     raise InputError(
         f"expected a black box, got {type(model).__name__}. Pass a callable, images (N, H, W, 3) "
         "-> scores (N, K), a torch module, or the name of a model."

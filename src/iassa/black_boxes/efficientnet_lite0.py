@@ -15,7 +15,6 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import platformdirs
 import torch
@@ -166,7 +165,7 @@ def _check(path: Path) -> None:
     planes[1] *= torch.linspace(0, 1, efficientnet.INPUT_SIZE[1])
     with torch.inference_mode():
         expected = _Probabilities().eval()(planes)
-    difference = float(np.abs(OnnxSession(path).score(planes) - expected).max())
+    difference = float((OnnxSession(path).score(planes) - expected).abs().max())
     if not difference < TOLERANCE:
         raise IassaError(
             f"the exported {NAME} differs from torch by {difference:.2g}, more than {TOLERANCE:g}. "

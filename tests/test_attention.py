@@ -1,0 +1,208 @@
+"""Blocked attention against the explicit P x P softmax, in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from iassa.attention import BLOCK, Attention, spatial_attention
+
+Array = NDArray[np.float64]
+
+SMALL = (5, 7)
+OVER_ONE_BLOCK = (23, 41)  # 943 positions: two blocks and a part of a third
+assert 2 * BLOCK < 23 * 41 < 3 * BLOCK
+
+
+def softmax(logits: Array) -> Array:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    weights: Array = shifted / shifted.sum(axis=1, keepdims=True)
+    return weights
+
+
+def random_levels(shapes: list[tuple[int, int, int]], seed: int) -> list[torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    return [torch.from_numpy(rng.normal(size=shape)).float() for shape in shapes]
+
+
+def explicit(attention: Attention) -> Array:
+    """A, all P x P of it."""
+    features = attention.features.double().numpy()
+    return softmax(attention.scale * features @ features.T)
+
+
+def attend_explicitly(attention: Attention, maps: torch.Tensor) -> Array:
+    values = maps.double().numpy().reshape(len(maps), -1)
+    mapped: Array = (explicit(attention) @ values.T).T.reshape(maps.shape)
+    return mapped
+
+
+@pytest.mark.parametrize("size", [SMALL, (7, 5), (1, 9), (1, 1), (16, 28), OVER_ONE_BLOCK])
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
+def test_attention_equals_the_explicit_softmax(
+    size: tuple[int, int], normalise: bool, temperature: float
+) -> None:
+    levels = random_levels([(6, *size), (9, *size)], 0)
+    attention = spatial_attention(levels, size, temperature=temperature, normalise=normalise)
+    maps = torch.from_numpy(np.random.default_rng(1).normal(size=(3, *size))).float()
+    attended = attention.attend(maps)
+    assert attended.dtype == torch.float32
+    expected = attend_explicitly(attention, maps)
+    # Raw products over a small temperature reach hundreds, and float32 keeps seven digits of them.
+    tolerance = 1e-5 if normalise else 2e-6 * max(1, largest_logit(attention))
+    np.testing.assert_allclose(attended.numpy(), expected, atol=tolerance)
+
+
+def largest_logit(attention: Attention) -> float:
+    squares = attention.features.square().sum(1)
+    return attention.scale * float(squares.max())
+
+
+@pytest.mark.parametrize("size", [(BLOCK // 16, 16), (BLOCK // 16, 32), (1, BLOCK + 1)])
+def test_positions_that_fill_a_block_to_its_edge(size: tuple[int, int]) -> None:
+    attention = spatial_attention(random_levels([(5, *size)], 2), size)
+    maps = torch.from_numpy(np.random.default_rng(3).normal(size=(1, *size))).float()
+    expected = attend_explicitly(attention, maps)
+    np.testing.assert_allclose(attention.attend(maps).numpy(), expected, atol=1e-5)
+
+
+def test_features_are_levels_of_length_one_over_the_root_of_their_number() -> None:
+    """So that a product is the mean over levels of cosines, whatever the levels' scales."""
+    levels = random_levels([(4, *SMALL), (6, *SMALL), (3, *SMALL)], 4)
+    attention = spatial_attention([1e3 * levels[0], levels[1], 1e-3 * levels[2]], SMALL)
+    products = attention.features @ attention.features.T
+    cosines = []
+    for level in levels:
+        flat = level.double().numpy().reshape(len(level), -1)
+        flat = flat / np.linalg.norm(flat, axis=0)
+        cosines.append(flat.T @ flat)
+    np.testing.assert_allclose(products.numpy(), np.mean(cosines, axis=0), atol=1e-6)
+    assert attention.scale == pytest.approx(10)
+    assert attention.bounded
+
+
+def test_raw_features_are_the_levels_one_after_another() -> None:
+    levels = random_levels([(4, *SMALL), (6, *SMALL)], 5)
+    attention = spatial_attention(levels, SMALL, temperature=1.0, normalise=False)
+    expected = torch.cat(levels).flatten(1).T
+    np.testing.assert_array_equal(attention.features, expected)
+
+
+@settings(max_examples=40)
+@given(
+    size=st.tuples(st.integers(1, 6), st.integers(1, 8)),
+    channels=st.integers(1, 5),
+    temperature=st.floats(0.05, 10),
+    normalise=st.booleans(),
+    scale=st.sampled_from([1e-3, 1.0, 30.0]),
+    value=st.floats(-1000, 1000, width=32),
+    seed=st.integers(0, 2**16),
+)
+def test_rows_sum_to_one(
+    size: tuple[int, int],
+    channels: int,
+    temperature: float,
+    normalise: bool,
+    scale: float,
+    value: float,
+    seed: int,
+) -> None:
+    """A constant map stays what it is, and no map leaves its own range."""
+    levels = [scale * level for level in random_levels([(channels, *size)], seed)]
+    attention = spatial_attention(levels, size, temperature=temperature, normalise=normalise)
+    constant = attention.attend(torch.full((1, *size), value))
+    np.testing.assert_allclose(constant, value, rtol=1e-5)
+    one = torch.from_numpy(np.random.default_rng(seed).normal(size=(1, *size))).float()
+    attended = attention.attend(one)
+    assert attended.min() >= one.min() - 1e-5
+    assert attended.max() <= one.max() + 1e-5
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_constant_maps_stay_constant_over_several_blocks(normalise: bool) -> None:
+    size = OVER_ONE_BLOCK
+    attention = spatial_attention(random_levels([(3, *size)], 6), size, normalise=normalise)
+    values = torch.tensor([0.25, -7.0])
+    attended = attention.attend(values[:, None, None].expand(2, 60, 90))
+    np.testing.assert_allclose(
+        attended, np.broadcast_to(values[:, None, None], (2, 60, 90)), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("size", [(3, 4), (9, 14), (31, 17)])
+def test_levels_with_more_channels_than_positions_give_the_same_attention(
+    size: tuple[int, int], normalise: bool
+) -> None:
+    """They are shortened by a QR decomposition first; all products must survive it."""
+    wide, fine = random_levels([(40, 3, 4), (5, 8, 6)], 7)
+    wide = wide / 6  # raw products of moderate size
+    attention = spatial_attention([fine, wide], size, temperature=0.5, normalise=normalise)
+    assert attention.features.shape == (size[0] * size[1], 5 + 12)
+    fused = []
+    for level in (fine, wide):
+        enlarged = torch.nn.functional.interpolate(
+            level[None].double(), size, mode="bilinear", antialias=True
+        )[0].numpy()
+        if normalise:
+            enlarged = enlarged / np.linalg.norm(enlarged, axis=0) / np.sqrt(2)
+        fused.append(enlarged.reshape(len(level), -1))
+    features = np.concatenate(fused).T
+    np.testing.assert_allclose(
+        (attention.features @ attention.features.T).numpy(), features @ features.T, atol=1e-5
+    )
+    np.testing.assert_allclose(explicit(attention), softmax(features @ features.T / 0.5), atol=1e-4)
+
+
+def test_maps_of_another_size_are_averaged_to_the_positions_and_back() -> None:
+    """2 x 3 positions, all features alike: every row of A is the mean."""
+    attention = Attention(torch.ones(6, 1), (2, 3), scale=1.0, bounded=True)
+    maps = torch.arange(4 * 9, dtype=torch.float32).reshape(1, 4, 9)
+    attended = attention.attend(maps)
+    assert attended.shape == (1, 4, 9)
+    np.testing.assert_allclose(attended, 17.5, rtol=1e-6)
+
+
+def test_attention_moves_the_map_to_what_looks_alike() -> None:
+    """Two kinds of position: each gets the mean of its own kind, the other counts for nothing."""
+    kind = np.random.default_rng(8).random(SMALL) < 0.4
+    level = torch.from_numpy(np.stack([kind, ~kind])).float()
+    attention = spatial_attention([level], SMALL, temperature=0.02)
+    one = np.random.default_rng(9).random(SMALL).astype(np.float32)
+    attended = attention.attend(torch.from_numpy(one)[None])[0].numpy()
+    np.testing.assert_allclose(attended[kind], one[kind].mean(), rtol=1e-5)
+    np.testing.assert_allclose(attended[~kind], one[~kind].mean(), rtol=1e-5)
+
+
+def test_a_low_temperature_attends_to_itself_and_a_high_one_to_all() -> None:
+    one = torch.from_numpy(np.random.default_rng(10).random((1, *SMALL))).float()
+    levels = random_levels([(8, *SMALL)], 11)
+    sharp = spatial_attention(levels, SMALL, temperature=0.002).attend(one)
+    np.testing.assert_allclose(sharp, one, atol=1e-4)
+    blunt = spatial_attention(levels, SMALL, temperature=1e6).attend(one)
+    np.testing.assert_allclose(blunt, float(one.mean()), rtol=1e-5)
+
+
+def test_raw_products_of_any_size_do_not_overflow() -> None:
+    """Products of a thousand: exp overflows at 89. One product wins, the softmax is one-hot."""
+    levels = [50 * level for level in random_levels([(6, *SMALL)], 12)]
+    attention = spatial_attention(levels, SMALL, temperature=1.0, normalise=False)
+    assert largest_logit(attention) > 1000
+    one = torch.from_numpy(np.random.default_rng(13).random((1, *SMALL))).float()
+    attended = attention.attend(one)
+    np.testing.assert_allclose(attended.numpy(), attend_explicitly(attention, one), atol=1e-3)
+
+
+def test_positions_without_any_feature_attend_to_all_alike() -> None:
+    """Where rectified features are all zero, every product is: no NaN, the mean of the map."""
+    level = random_levels([(4, *SMALL)], 14)[0]
+    level[:, 1, 2] = 0
+    one = torch.from_numpy(np.random.default_rng(15).random((1, *SMALL))).float()
+    attended = spatial_attention([level], SMALL).attend(one)
+    assert attended[0, 1, 2] == pytest.approx(float(one.mean()), rel=1e-4)
+    assert torch.isfinite(attended).all()

@@ -1,0 +1,471 @@
+"""Black boxes: the default model against known pictures and torch, adapters, names of objects."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import iassa
+from iassa import efficientnet
+from iassa.black_box import FunctionAdapter, TorchAdapter, ask
+from iassa.black_boxes import efficientnet_lite0, open_black_box, open_device
+from iassa.errors import BlackBoxError, IassaError, InputError
+from iassa.image import example_image, resize
+
+CPU = torch.device("cpu")
+PLANES = torch.rand(4, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+IMAGES = PLANES.permute(0, 2, 3, 1).contiguous().numpy()
+MEANS = IMAGES.mean((1, 2))
+
+
+@pytest.fixture(autouse=True)
+def own_import_path(monkeypatch, tmp_path):
+    """Naming an object searches the current folder: here, and no longer than the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith("mine"):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def default():
+    return open_black_box("efficientnet-lite0", "cpu")
+
+
+# The default model.
+
+
+@pytest.mark.parametrize(
+    ("photo", "name", "low", "high"),
+    [("cat", "Egyptian cat", 0.75, 0.82), ("coffee", "espresso", 0.85, 0.95)],
+)
+def test_the_default_model_knows_the_examples(default, photo, name, low, high):
+    (scores,) = default(example_image(photo)[None])
+    assert scores.shape == (1000,)
+    assert scores.sum() == pytest.approx(1, abs=1e-4)
+    assert default.class_names[scores.argmax()] == name
+    assert low < scores.max() < high
+
+
+def test_onnx_is_torch(default):
+    torch_box = TorchAdapter(
+        efficientnet.load_network(), normalise=efficientnet.normalise, softmax=True
+    )
+    photos = [example_image(name) for name in ("cat", "coffee")]
+    planes = torch.stack(
+        [resize(torch.from_numpy(photo).permute(2, 0, 1), (224, 224)) for photo in photos]
+    )
+    planes = torch.cat([planes, planes.flip(3), torch.zeros(1, 3, 224, 224)])
+    planes[2, :, 50:, :90] = 0.5
+    mine, its = ask(default, planes), ask(torch_box, planes)
+    assert float((mine - its).abs().max()) < 1e-4
+    one_by_one = torch.cat([ask(default, planes[k : k + 1]) for k in range(len(planes))])
+    torch.testing.assert_close(one_by_one, mine, atol=1e-6, rtol=1e-4)
+
+
+def test_the_default_model_resizes_what_it_is_asked(default):
+    assert default.input_size == (224, 224)
+    assert default(np.zeros((2, 1, 1, 3), np.float32)).shape == (2, 1000)
+    with pytest.raises(InputError, match=r"expected images \(N, H, W, 3\), got shape \(3, 8, 9\)"):
+        default(np.zeros((3, 8, 9), np.float32))
+
+
+def in_new_process(code: str, cache: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_processes_that_export_at_once(tmp_path):
+    code = (
+        "import numpy as np, iassa; "
+        "box = iassa.open_black_box('efficientnet-lite0', 'cpu'); "
+        "print(box(np.full((1, 8, 9, 3), 0.5, np.float32)).argmax())"
+    )
+    started = [in_new_process(code, tmp_path / "cache") for _ in range(2)]
+    ended = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [0, 0], ended
+    assert ended[0] == ended[1]
+    assert ended[0][0].strip().isdecimal()  # and nothing else on stdout
+    (graph,) = (tmp_path / "cache" / "iassa").iterdir()  # one file and no litter
+    assert graph.suffix == ".onnx"
+
+
+def test_a_damaged_cached_graph_is_made_again(tmp_path, monkeypatch, default):
+    whole = efficientnet_lite0.exported_graph().read_bytes()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    # The export itself takes ten seconds, and another test makes it.
+    monkeypatch.setattr(efficientnet_lite0, "_export", lambda draft: draft.write_bytes(whole))
+    graph = efficientnet_lite0.exported_graph()
+    assert graph.parent == tmp_path / "iassa"
+    for content in (b"", b"junk", whole[: len(whole) // 2]):
+        graph.write_bytes(content)
+        with pytest.raises(InputError, match="got a damaged one"):
+            efficientnet_lite0.OnnxSession(graph)
+        again = open_black_box("efficientnet-lite0", "cpu")
+        np.testing.assert_array_equal(again(IMAGES), default(IMAGES))
+        assert graph.read_bytes() == whole
+    assert [path.name for path in graph.parent.iterdir()] == [graph.name]
+
+
+def test_an_export_that_differs_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    class Wrong(nn.Module):
+        def forward(self, planes):
+            return planes.mean((2, 3)).repeat(1, 400)[:, :1000]
+
+    def export_something_else(draft):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter's own
+            torch.onnx.export(
+                Wrong().eval(),
+                (torch.zeros(2, 3, 224, 224),),
+                draft,
+                input_names=["planes"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                external_data=False,
+                dynamo=True,
+                verbose=False,
+            )
+
+    monkeypatch.setattr(efficientnet_lite0, "_export", export_something_else)
+    with pytest.raises(IassaError, match="differs from torch by"):
+        open_black_box("efficientnet-lite0", "cpu")
+    assert list((tmp_path / "iassa").iterdir()) == []
+
+
+def test_a_cache_folder_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(IassaError, match=r"cannot write the cache folder .*set XDG_CACHE_HOME"):
+        open_black_box("efficientnet-lite0", "cpu")
+
+
+# Devices.
+
+
+@pytest.mark.parametrize("device", ["banana", "", "cuda:99", "meta", "cpu:x", "xla"])
+def test_devices_that_are_not_here(device):
+    with pytest.raises(InputError, match="expected a device that is here") as refusal:
+        open_device(device)
+    assert "\n" not in str(refusal.value)
+
+
+def test_devices_that_are_here():
+    assert open_device("cpu") == CPU
+    assert open_device(CPU) == CPU
+    if torch.cuda.is_available():
+        assert open_device(None).type == open_device("cuda").type == "cuda"
+    else:
+        assert open_device(None) == CPU
+        for model in ("efficientnet-lite0", nn.Identity()):
+            with pytest.raises(InputError, match="got 'cuda'"):
+                open_black_box(model, "cuda")
+
+
+# Objects by name.
+
+MODULE = """
+from functools import partial
+
+from torch import nn
+import iassa
+
+class Mean(nn.Module):
+    def forward(self, planes):
+        return planes.mean((2, 3))
+
+class Callable:
+    def __call__(self, images):
+        return images.mean((1, 2))
+
+class Needs:
+    def __init__(self, scale):
+        self.scale = scale
+    @staticmethod
+    def inside(images):
+        return images.mean((1, 2))
+
+def function(images):
+    return images.mean((1, 2))
+
+def factory(scale=1.0):
+    return Mean()
+
+def broken_factory():
+    raise RuntimeError("no\\nweights")
+
+def quitting_factory():
+    raise SystemExit(0)
+
+module = Mean()
+instance = Callable()
+with_defaults = lambda images, scale=1.0: scale * images.mean((1, 2))
+bound = partial(with_defaults, scale=1.0)
+adapter = iassa.FunctionAdapter(function, name="own name", class_names=("r", "g", "b"))
+number = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("attribute", "kind"),
+    [
+        ("function", FunctionAdapter),
+        ("instance", FunctionAdapter),
+        ("Callable", FunctionAdapter),
+        ("with_defaults", FunctionAdapter),
+        ("bound", FunctionAdapter),
+        ("Needs.inside", FunctionAdapter),
+        ("adapter", FunctionAdapter),
+        ("module", TorchAdapter),
+        ("Mean", TorchAdapter),
+        ("factory", TorchAdapter),
+    ],
+)
+def test_objects_by_name(tmp_path, attribute, kind):
+    (tmp_path / "mine_objects.py").write_text(MODULE)
+    black_box = open_black_box(f"mine_objects:{attribute}", "cpu")
+    assert isinstance(black_box, kind)
+    np.testing.assert_allclose(black_box(IMAGES), MEANS, rtol=1e-5)
+    assert black_box.name
+    if attribute == "adapter":
+        assert (black_box.name, black_box.class_names) == ("own name", ("r", "g", "b"))
+
+
+def test_objects_in_packages(tmp_path):
+    (tmp_path / "mine_package").mkdir()
+    (tmp_path / "mine_package" / "__init__.py").write_text("")
+    (tmp_path / "mine_package" / "models.py").write_text(MODULE)
+    black_box = open_black_box("mine_package.models:function")
+    np.testing.assert_allclose(black_box(IMAGES), MEANS, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("mine_none:function", "No module named 'mine_none'"),
+        ("mine_objects.sub:function", "No module named"),
+        ("mine_objects:none", "has no attribute 'none'"),
+        ("mine_objects:function.none", "has no attribute 'none'"),
+        ("mine_objects:broken_factory", "RuntimeError: no"),
+        ("mine_objects:quitting_factory", "SystemExit"),
+        ("mine_raises:function", "ZeroDivisionError"),
+        ("mine_quits:function", "SystemExit: 3"),
+        ("mine_syntax:function", "SyntaxError"),
+        ("mine_objects:number", "expected a black box, got int"),
+        ("mine_objects:", "expected package.module:attribute"),
+        (":function", "expected package.module:attribute"),
+        ("..x:function", "cannot open ..x:function"),
+        ("no such model", "unknown model 'no such model'. Use efficientnet-lite0"),
+        ("", "unknown model ''"),
+        ("http://localhost/model", "unknown model"),
+        (None, "got NoneType"),
+        (3, "got int"),
+    ],
+)
+def test_names_of_nothing(tmp_path, reference, message):
+    (tmp_path / "mine_objects.py").write_text(MODULE)
+    (tmp_path / "mine_raises.py").write_text("1 / 0")
+    (tmp_path / "mine_quits.py").write_text("import sys\nsys.exit(3)")
+    (tmp_path / "mine_syntax.py").write_text("def :")
+    with pytest.raises(InputError) as refusal:
+        open_black_box(reference)
+    assert message in str(refusal.value)
+
+
+def test_objects_pass_through(default):
+    assert open_black_box(default) is default
+    assert isinstance(open_black_box(nn.Identity(), "cpu"), TorchAdapter)
+    assert isinstance(open_black_box(lambda images: images), FunctionAdapter)
+
+
+# Functions.
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda images: images.mean((1, 2)),
+        lambda images: images.mean((1, 2), dtype=np.float64),
+        lambda images: images.mean((1, 2)).tolist(),
+        lambda images: torch.from_numpy(images.mean((1, 2))),
+        lambda images: torch.from_numpy(images.mean((1, 2))).requires_grad_() * 1,
+        lambda images: images.mean((1, 2))[::-1][::-1],  # a negative stride
+    ],
+)
+def test_functions_may_return_any_array(function):
+    np.testing.assert_allclose(FunctionAdapter(function)(IMAGES), MEANS, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float16, np.int8])
+def test_functions_may_return_any_real_number(dtype):
+    box = FunctionAdapter(lambda images: (100 * images.mean((1, 2))).astype(dtype))
+    scores = box(IMAGES)
+    assert scores.dtype == np.float32
+    np.testing.assert_array_equal(scores, (100 * MEANS).astype(dtype).astype(np.float32))
+
+
+def test_functions_see_images_of_the_contract():
+    seen = []
+
+    def look(images):
+        seen.append(images.copy())
+        return np.zeros((len(images), 1))
+
+    FunctionAdapter(look)(IMAGES)
+    FunctionAdapter(look, input_size=(10, 14))(IMAGES)
+    assert seen[0].dtype == np.float32
+    np.testing.assert_array_equal(seen[0], IMAGES)
+    assert seen[1].shape == (4, 10, 14, 3)
+
+
+FAULTS = {
+    "one dimension": (lambda images: images.mean((1, 2, 3)), r"got \(4,\)"),
+    "one number": (lambda images: 0.5, r"got \(\)"),
+    "nothing": (lambda images: None, "raised TypeError"),
+    "three dimensions": (lambda images: images[:, 0], r"got \(4, 7, 3\)"),
+    "too few rows": (lambda images: MEANS[:3], r"got \(3, 3\)"),
+    "too many rows": (lambda images: np.zeros((9, 3)), r"got \(9, 3\)"),
+    "no columns": (lambda images: np.zeros((4, 0)), "at least 1 scores"),
+    "ragged": (lambda images: [[1.0], [1.0, 2.0], [1.0], [1.0]], "raised ValueError"),
+    "strings": (lambda images: np.full((4, 2), "a"), "raised TypeError"),
+    "objects": (lambda images: np.full((4, 2), {}), "raised TypeError"),
+    "truths": (lambda images: np.full((4, 2), True), "expected real scores, got torch.bool"),
+    "complex": (lambda images: np.full((4, 2), 1j), "expected real scores, got torch.complex"),
+    "nan": (lambda images: np.where(np.arange(4)[:, None] == 2, np.nan, MEANS), "for 1 of 4"),
+    "infinity": (lambda images: np.full((4, 2), -np.inf), "NaN or infinity for 4 of 4"),
+    "raises": (lambda images: 1 / 0, "raised ZeroDivisionError: division by zero"),
+    "other arguments": (lambda: 1, "raised TypeError"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_functions_at_fault(fault):
+    function, message = FAULTS[fault]
+    with pytest.raises(BlackBoxError, match=message) as refusal:
+        FunctionAdapter(function, name="box of mine")(IMAGES)
+    assert "box of mine" in str(refusal.value)
+
+
+def test_a_black_box_that_changes_its_number_of_classes():
+    with pytest.raises(BlackBoxError, match="expected 5 scores for each image, got 3"):
+        ask(FunctionAdapter(lambda images: images.mean((1, 2))), PLANES, num_classes=5)
+
+
+# Torch modules.
+
+
+class Noisy(nn.Module):
+    """Dropout, batch norm and a linear layer: random and not per image, unless in eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.norm = nn.BatchNorm2d(3)
+        self.drop = nn.Dropout(0.5)
+        self.frozen = nn.BatchNorm1d(3).eval()
+        self.linear = nn.Linear(3, 4)
+        self.modes = []
+
+    def forward(self, planes):
+        self.modes.append((self.training, self.norm.training, torch.is_inference_mode_enabled()))
+        return self.linear(self.frozen(self.drop(self.norm(planes).mean((2, 3)))))
+
+
+def test_modules_run_in_eval_mode_and_are_left_as_they_were():
+    network = Noisy()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    box = TorchAdapter(network)
+    first, second = box(IMAGES), box(IMAGES)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(box(IMAGES[:1]), first[:1], rtol=1e-5)
+    assert set(network.modes) == {(False, False, True)}
+    assert network.training
+    assert network.norm.training
+    assert not network.frozen.training  # what was in eval mode stays in it
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, state[name], rtol=0, atol=0)
+
+
+def test_modules_are_left_as_they_were_after_a_failure():
+    network = nn.Sequential(nn.Linear(99, 3))
+    with pytest.raises(BlackBoxError, match="Sequential raised RuntimeError"):
+        TorchAdapter(network)(IMAGES)
+    assert network.training
+    assert network[0].training
+
+
+def test_softmax_and_normalisation_are_the_adapters():
+    class Means(nn.Module):
+        def forward(self, planes):
+            return planes.mean((2, 3))
+
+    box = TorchAdapter(Means(), normalise=lambda planes: 4 * planes - 2, softmax=True, name="m")
+    powers = np.exp(4 * MEANS - 2)
+    np.testing.assert_allclose(box(IMAGES), powers / powers.sum(1, keepdims=True), rtol=1e-5)
+    plain = TorchAdapter(Means())
+    np.testing.assert_allclose(plain(IMAGES), MEANS, rtol=1e-5)
+    assert (box.name, plain.name) == ("m", "Means")
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("output", [tuple, lambda scores: {"logits": scores}, lambda scores: None])
+def test_modules_that_return_no_tensor(softmax, output):
+    class Odd(nn.Module):
+        def forward(self, planes):
+            return output([planes.mean((2, 3))]) if output is tuple else output(planes)
+
+    with pytest.raises(BlackBoxError, match="Odd") as refusal:
+        TorchAdapter(Odd(), softmax=softmax)(IMAGES)
+    assert "\n" not in str(refusal.value)
+
+
+# What a black box does to its input is its own affair.
+
+
+def overwriting(images):
+    scores = images[:, 2:5, 3:8].mean((1, 2))
+    images[:] = 0
+    return scores
+
+
+class Overwriting(nn.Module):
+    def forward(self, planes):
+        scores = planes[:, :, 2:5, 3:8].mean((2, 3))
+        planes.zero_()
+        return scores
+
+
+@pytest.mark.parametrize("black_box", [overwriting, Overwriting()])
+@pytest.mark.parametrize("method", ["rise", "iassa-paper"])
+def test_a_black_box_that_overwrites_its_input(black_box, method):
+    image = np.random.default_rng(0).random((12, 16, 3), np.float32)
+    before = image.copy()
+    arguments = {"target": 1, "calls": 120, "seed": 1, "method": method}
+    mine = iassa.explain(image, black_box, **arguments)
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(mine.image, before)
+    gentle = iassa.explain(image, lambda images: images[:, 2:5, 3:8].mean((1, 2)), **arguments)
+    np.testing.assert_allclose(mine.saliency, gentle.saliency, rtol=1e-3, atol=1e-6)
+
+
+def test_images_that_a_black_box_is_called_with_stay():
+    images = IMAGES.copy()
+    open_black_box(overwriting)(images)
+    np.testing.assert_array_equal(images, IMAGES)

@@ -1,0 +1,586 @@
+"""The command line: exit codes, stdout, stderr and files, to the letter of the contract."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import iassa
+from iassa.cli import main
+
+BOXES = """
+import itertools
+import numpy as np
+import torch
+import iassa
+
+calls = itertools.count()
+
+def bright(images):
+    patch = images[:, 3:8, 4:12].mean((1, 2))
+    return np.stack([patch[:, 0], 1 - patch[:, 1], images.mean((1, 2, 3))], 1)
+
+named = iassa.FunctionAdapter(bright, name="named", class_names=("ant, pismire", "b$e_e$", "cow"))
+constant = iassa.FunctionAdapter(lambda images: np.full((len(images), 2), 0.25), name="constant")
+def negative(images): return bright(images) - 5
+def one_dimension(images): return images.mean((1, 2, 3))
+def too_few(images): return np.zeros((max(0, len(images) - 1), 2))
+def other_classes(images): return np.zeros((len(images), 2 + len(images)))
+def not_a_number(images): return np.full((len(images), 2), np.nan)
+def infinite(images): return np.full((len(images), 2), np.inf)
+def broken(images): raise ValueError("first line\\nsecond line")
+def nan_when_masked(images):
+    return bright(images) if next(calls) == 0 else np.full((len(images), 3), np.nan)
+def fails_half_way(images):
+    if next(calls) == 8: raise ConnectionError("the server has gone away")
+    return bright(images)
+def huge(images): return bright(images).astype(np.float64) * 1e30
+def tiny(images): return bright(images).astype(np.float64) * 1e-30
+"""
+REFERENCE = "cli_boxes:named"
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """A folder with a photo and black boxes, and a process that is left as it was."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "cli_boxes.py").write_text(BOXES)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (20, 28, 3), dtype=np.uint8)).save("photo.png")
+    level = logging.getLogger("iassa").level
+    yield tmp_path
+    logging.getLogger("iassa").setLevel(level)
+    sys.modules.pop("cli_boxes", None)
+
+
+@pytest.fixture
+def run(capsys):
+    """The command, in this process: exit status, stdout, stderr."""
+
+    def run_command(*arguments):
+        with pytest.raises(SystemExit) as exit_:
+            main([str(one) for one in arguments])
+        captured = capsys.readouterr()
+        return exit_.value.code, captured.out, captured.err
+
+    return run_command
+
+
+@pytest.fixture
+def explain(run):
+    """`iassa explain` with the black box that knows names, quick."""
+
+    def explain_quickly(*arguments, model=REFERENCE, method="rise", calls=60):
+        options = ["--model", model, "--method", method, "--calls", calls]
+        return run("explain", *arguments, *options)
+
+    return explain_quickly
+
+
+def refused(outcome) -> str:
+    """The one line that a refusal says, all of stderr; stdout is empty."""
+    status, out, err = outcome
+    assert status == 2, err
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.endswith("\n")
+    assert len(err.splitlines()) == 1, err
+    return err
+
+
+def subprocess_of(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-W", "error::UserWarning", "-m", "iassa.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+FILES = ["explanation.json", "explanation.npz", "overlay-0.png"]
+
+# What it writes and says.
+
+
+def test_a_run_writes_the_files_of_the_contract(explain, workplace):
+    status, out, err = explain("photo.png")
+    folder = workplace / "explanations" / "photo"
+    assert status == 0, err
+    assert out.splitlines() == ["explanations/photo/overlay-0.png"]
+    assert names(folder) == FILES
+    assert "60 calls of named" in err
+    explanation = iassa.Explanation.load(folder)
+    assert explanation.complete
+    assert explanation.calls == 60
+    assert explanation.saliency.shape == explanation.standard_error.shape == (1, 20, 28)
+    assert explanation.source == "photo.png"
+    assert np.isfinite(explanation.saliency).all()
+
+
+def test_the_map_is_the_librarys(explain, workplace):
+    assert explain("photo.png", "--target", "ant", "--seed", 3, "--out", "x")[0] == 0
+    sys.modules.pop("cli_boxes")
+    same = iassa.explain(
+        "photo.png", "cli_boxes:named", method="rise", target="ant", calls=60, seed=3
+    )
+    mine = iassa.Explanation.load("x")
+    np.testing.assert_array_equal(mine.saliency, same.saliency)
+    np.testing.assert_array_equal(mine.standard_error, same.standard_error)
+
+
+def test_json_is_the_content_of_the_file_and_nothing_else(explain, workplace):
+    status, out, _ = explain("photo.png", "--json", "--target", "top-2")
+    assert status == 0
+    written = (workplace / "explanations" / "photo" / "explanation.json").read_text("utf-8")
+    assert json.loads(out) == json.loads(written)
+    assert len(out.splitlines()) == 1
+
+
+def test_json_of_a_real_process_with_the_default_model(workplace):
+    command = ["explain", "--example", "cat", "--calls", 40, "--json", "--out", "cat"]
+    process = subprocess_of(*command, "--device", "cpu")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    record = json.loads(out)
+    assert record == json.loads((workplace / "cat" / "explanation.json").read_text("utf-8"))
+    assert record["targets"][0]["name"] == "Egyptian cat"
+    assert 0.75 < record["scores"][0] < 0.82
+    assert record["calls"] == 40
+    assert record["image"]["size"] == [300, 451]
+    assert "Traceback" not in err
+    assert "Warning" not in err
+
+
+def test_quiet_says_nothing(explain):
+    assert explain("photo.png", "--quiet") == (0, "explanations/photo/overlay-0.png\n", "")
+    status, out, err = explain("photo.png", "--quiet", "--json", model="cli_boxes:constant")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["warnings"]
+    assert refused(explain("none.png", "--quiet"))
+
+
+def test_targets(explain, workplace):
+    wanted = ["ant", "1,cow", "b$e_e$ vs 0", "top-3"]
+    options = [option for text in wanted for option in ("--target", text)]
+    status, out, err = explain("photo.png", *options, "--out", "out")
+    assert status == 0, err
+    explanation = iassa.Explanation.load("out")
+    found = [target.name for target in explanation.targets]
+    assert found[:3] == ["ant", "b$e_e$ + cow", "b$e_e$ vs ant"]
+    assert len(found) == 5  # the ant was asked for before
+    assert out.splitlines() == [f"out/overlay-{k}.png" for k in range(5)]
+    assert names(workplace / "out") == [*FILES, *(f"overlay-{k}.png" for k in range(1, 5))]
+    for name in found:
+        assert f"{name}: " in err
+
+
+@pytest.mark.parametrize("method", ["iassa", "iassa-paper", "rise"])
+def test_methods(explain, method):
+    arguments = ["--set", "features=none"] if method != "rise" else []
+    status, _, err = explain("photo.png", "--json", *arguments, method=method)
+    assert status == 0, err
+    explanation = iassa.Explanation.load("explanations/photo")
+    assert explanation.method["name"] == method
+    assert explanation.calls <= 60
+
+
+def test_hyperparameters(explain):
+    fields = ["grid-size=4", "keep_probability=0.25", "baseline=(0, 0.5, 1)", "debiased=True"]
+    options = [option for text in fields for option in ("--set", text)]
+    status, _, err = explain("photo.png", *options)
+    assert status == 0, err
+    found = json.loads(Path("explanations/photo/explanation.json").read_text())["method"]["fields"]
+    expected = {"grid_size": 4, "keep_probability": 0.25, "baseline": [0, 0.5, 1], "debiased": True}
+    assert found.items() >= expected.items()
+
+
+@pytest.mark.parametrize("calls", [17, 18, 33])
+@pytest.mark.parametrize("method", ["rise", "iassa", "iassa-paper"])
+def test_budgets_below_a_batch_are_kept(explain, calls, method):
+    arguments = ["--set", "features=none"] if method != "rise" else []
+    batch = ["--batch-size", 1000]
+    status, _, err = explain("photo.png", *batch, *arguments, calls=calls, method=method)
+    assert status == 0, err
+    explanation = iassa.Explanation.load("explanations/photo")
+    assert explanation.calls == calls
+    assert explanation.complete
+    assert np.isfinite(explanation.saliency).all()
+
+
+def test_time_budget(explain):
+    status, _, err = explain("photo.png", "--seconds", "0.001", calls=10**9)
+    assert status == 0, err
+    explanation = iassa.Explanation.load("explanations/photo")
+    assert (explanation.complete, explanation.stopped) == (True, "seconds")
+    assert explanation.calls < 10**6
+
+
+def test_several_images(explain, workplace):
+    (workplace / "more").mkdir()
+    Image.new("L", (9, 5), 77).save("more/grey.v2.png")
+    status, out, _ = explain("photo.png", "more/grey.v2.png", "--out", "all")
+    assert status == 0
+    assert out.splitlines() == ["all/photo/overlay-0.png", "all/grey.v2/overlay-0.png"]
+    assert names(workplace / "all") == ["grey.v2", "photo"]
+    assert iassa.Explanation.load("all/grey.v2").saliency.shape == (1, 5, 9)
+    _, out, _ = explain("photo.png", "more/grey.v2.png", "--json")
+    assert [json.loads(line)["image"]["path"] for line in out.splitlines()] == [
+        "photo.png",
+        "more/grey.v2.png",
+    ]
+
+
+def test_a_bad_image_does_not_stop_the_others(explain, workplace):
+    (workplace / "empty.png").write_bytes(b"")
+    status, out, err = explain("none.png", "empty.png", "photo.png", "--quiet")
+    assert status == 2
+    assert out.splitlines() == ["explanations/photo/overlay-0.png"]
+    assert [line[:7] for line in err.splitlines()] == ["error: "] * 2
+    assert "none.png" in err
+    assert "empty.png" in err
+    assert names(workplace / "explanations") == ["photo"]
+
+
+def test_images_of_the_same_name(explain, workplace):
+    (workplace / "more").mkdir()
+    for path in ("more/photo.jpg", "photo.png"):
+        assert "different names" in refused(explain("photo.png", path))
+        Image.new("RGB", (9, 5)).save("more/photo.jpg")
+    assert not (workplace / "explanations").exists()
+
+
+def test_overlays_of_an_earlier_run_go(explain, workplace):
+    assert explain("photo.png", "--target", "top-3", "--out", "o")[0] == 0
+    assert len(names(workplace / "o")) == 5
+    assert explain("photo.png", "--target", "top-1", "--out", "o")[0] == 0
+    assert names(workplace / "o") == FILES
+
+
+def test_names_that_are_no_utf8(workplace):
+    name = os.fsdecode(b"caf\xe9.png")
+    Path("photo.png").rename(name)
+    command = [sys.executable, "-m", "iassa.cli", "explain", name, "--method", "rise"]
+    command += ["--model", REFERENCE, "--calls", "20"]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b"explanations/caf\xe9/overlay-0.png\n"
+    assert b"Traceback" not in done.stderr
+
+
+# What it refuses, each with one line.
+
+
+def pictures(folder):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "truncated.png")
+    whole = (folder / "truncated.png").read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.png").write_text("Dear diary,\n")
+    (folder / "folder.png").mkdir()
+    side = int((1.2 * Image.MAX_IMAGE_PIXELS) ** 0.5)
+    Image.new("1", (side, side)).save(folder / "bomb.png")
+    Image.fromarray(np.full((4, 5), 7.0, np.float32)).save(folder / "float.tiff")
+
+
+BAD_IMAGES = {
+    "none.png": "no such image: none.png",
+    "truncated.png": "cannot decode truncated.png",
+    "empty.png": "got an empty file: empty.png",
+    "text.png": "no known image: text.png",
+    "folder.png": "got a folder: folder.png",
+    "bomb.png": "bomb.png has more pixels than Pillow's safety limit",
+    "float.tiff": "float.tiff: expected grey values in [0, 1], got [7, 7]",
+    "photo.png/below.png": "photo.png/below.png",
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_bad_images(explain, workplace, name):
+    pictures(workplace)
+    assert BAD_IMAGES[name] in refused(explain(name))
+    assert not (workplace / "explanations").exists()
+
+
+ODD_IMAGES = {
+    "grey.png": Image.new("L", (28, 20), 99),
+    "palette.png": Image.new("RGB", (28, 20), "red").convert("P"),
+    "bilevel.png": Image.new("1", (28, 20), 1),
+    "alpha.png": Image.new("RGBA", (28, 20), (1, 2, 3, 4)),
+    "deep.png": Image.fromarray(np.full((20, 28), 40000, np.uint16)),
+    "cmyk.jpg": Image.new("CMYK", (28, 20), (9, 99, 199, 9)),
+}
+
+
+@pytest.mark.parametrize("name", ODD_IMAGES)
+def test_odd_images(explain, name):
+    ODD_IMAGES[name].save(name)
+    status, _, err = explain(name, "--out", "o", calls=30)
+    assert status == 0, err
+    assert iassa.Explanation.load("o").saliency.shape == (1, 20, 28)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 30), (30, 1), (2, 3)])
+@pytest.mark.parametrize("method", ["rise", "iassa", "iassa-paper"])
+def test_tiny_images(explain, workplace, size, method):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)).save(
+        "tiny.png"
+    )
+    (workplace / "cli_means.py").write_text("def means(images): return images.mean((1, 2))")
+    arguments = ["--set", "features=none"] if method != "rise" else []
+    options = {"model": "cli_means:means", "method": method, "calls": 40}
+    status, _, err = explain("tiny.png", "--out", "o", *arguments, **options)
+    assert status == 0, err
+    explanation = iassa.Explanation.load("o")
+    assert explanation.saliency.shape == (1, *size)
+    assert np.isfinite(explanation.saliency).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected image files or --example cat"),
+        (["photo.png", "--example", "cat"], "expected image files or --example cat"),
+        (["--example", "dog"], "expected an example among cat, coffee, got 'dog'"),
+        (["--example", ""], "expected image files or --example cat"),
+        (["photo.png", "--model", "resnet"], "unknown model 'resnet'"),
+        (["photo.png", "--model", "cli_none:f"], "No module named 'cli_none'"),
+        (["photo.png", "--model", "cli_boxes:none"], "no attribute 'none'"),
+        (["photo.png", "--method", "lasso"], "unknown method 'lasso'. Use iassa, iassa-paper"),
+        (["photo.png", "--method", "isa"], "Did you mean iassa"),
+        (["photo.png", "--target", "emu"], "unknown class 'emu'"),
+        (["photo.png", "--target", "emu,ant,gnu", "--target", "yak"], "'emu'; 'gnu'"),
+        (["photo.png", "--target", "ants"], "nearest: ant"),
+        (["photo.png", "--target", "3"], "class index from 0 to 2, got 3"),
+        (["photo.png", "--target", "top-9"], "expected top-1 to top-3"),
+        (["photo.png", "--target", ""], "unknown class ''"),
+        (["photo.png", "--target", "9" * 5000], "class index from 0 to 2"),
+        (["photo.png", "--calls", "0"], "at least 17 calls"),
+        (["photo.png", "--calls", "1"], "at least 17 calls"),
+        (["photo.png", "--calls", "16"], "at least 17 calls"),
+        (["photo.png", "--calls", "-5"], "at least 17 calls"),
+        (["photo.png", "--calls", "1e9"], "'--calls'"),
+        (["photo.png", "--calls", "many"], "'--calls'"),
+        (["photo.png", "--seconds", "0"], "time budget above 0 seconds, got 0"),
+        (["photo.png", "--seconds", "nan"], "time budget above 0 seconds, got nan"),
+        (["photo.png", "--seed", "-1"], "seed of 0 or more, got -1"),
+        (["photo.png", "--batch-size", "0"], "batch size of 1 or more, got 0"),
+        (["photo.png", "--nonsense"], "--nonsense"),
+        (["photo.png", "--set", "grid_size"], "expected --set FIELD=VALUE"),
+        (["photo.png", "--set", "beta=1"], "expected --set FIELD=VALUE with a field of rise"),
+        (["photo.png", "--set", "=1"], "expected --set FIELD=VALUE"),
+        (["photo.png", "--set", "grid_size=1"], "at least 2"),
+        (["photo.png", "--set", "keep_probability=1"], "between 0 and 1"),
+        (["photo.png", "--set", "baseline=red"], "grey or RGB in [0, 1]"),
+        (["photo.png", "--set", "baseline={[]: 1}"], "grey or RGB in [0, 1]"),
+        (["photo.png", "--set", "grid_size=seven"], "of rise"),
+        (["photo.png", "--set", "round_calls=20.5"], "of rise"),
+        (["photo.png", "--set", "baseline=(0, 1)"], "grey or RGB in [0, 1]"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_bad_arguments(run, workplace, arguments, message):
+    defaults = {"--model": REFERENCE, "--method": "rise", "--calls": "60"}
+    for option, value in defaults.items():
+        if option not in arguments:
+            arguments = [*arguments, option, value]
+    assert message in refused(run("explain", *arguments))
+    assert not [path for path in workplace.rglob("*") if path.name.startswith("explanation.")]
+
+
+@pytest.mark.parametrize(
+    ("setting", "word"),
+    [
+        ("keep_probability=(0.1,)", "of iassa"),
+        ("keep_probability=0.5", "of iassa"),
+        ("grid_sizes=7", "of iassa"),
+        ("features=resnet", "features"),
+        ("positions=0", "positions"),
+        ("temperature=0", "temperature"),
+        ("max_rounds=0.5", "max_rounds"),
+    ],
+)
+def test_bad_hyperparameters_of_iassa(explain, setting, word):
+    outcome = explain("photo.png", "--set", setting, method="iassa")
+    assert word in refused(outcome)
+
+
+@pytest.mark.parametrize("device", ["banana", "meta", "cuda:99"])
+def test_unknown_devices(run, device):
+    outcome = run("explain", "photo.png", "--device", device)
+    assert "expected a device that is here" in refused(outcome)
+
+
+@pytest.mark.parametrize("out", ["photo.png", "photo.png/below", "/proc/self/fd/none"])
+def test_folders_that_cannot_be_written(explain, workplace, out):
+    before = (workplace / "photo.png").read_bytes()
+    assert "Choose another folder with --out" in refused(explain("photo.png", "--out", out))
+    assert (workplace / "photo.png").read_bytes() == before
+
+
+def test_usage(run):
+    assert "expected a command" in run()[2]
+    assert run()[0] == 2
+    assert "No such command 'explode'" in refused(run("explode"))
+
+
+def test_help_lists_the_options_of_the_contract(run):
+    status, out, err = run("explain", "--help")
+    assert (status, err) == (0, "")
+    for option in (
+        *("--example", "--model", "--target", "--method", "--calls", "--seconds", "--seed"),
+        *("--batch-size", "--device", "--out", "--json", "--quiet", "--set"),
+    ):
+        assert option in out
+    assert "explain" in run("--help")[1]
+    assert run("--version")[1] == f"iassa {iassa.__version__}\n"
+
+
+# Black boxes at fault.
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ("one_dimension", "expected scores (N, K) with N = 1 images, got (1,)"),
+        ("too_few", "got (0, 2)"),
+        ("other_classes", "expected 3 scores for each image, got"),
+        ("not_a_number", "NaN or infinity for 1 of 1"),
+        ("infinite", "NaN or infinity for 1 of 1"),
+        ("broken", "raised ValueError: first line second line"),
+        ("nan_when_masked", "NaN or infinity for 16 of 16"),
+    ],
+)
+def test_black_boxes_at_fault(explain, workplace, box, message):
+    assert message in refused(explain("photo.png", model=f"cli_boxes:{box}"))
+    assert not list(workplace.rglob("explanation.*"))
+
+
+@pytest.mark.parametrize("method", ["rise", "iassa", "iassa-paper"])
+def test_constant_scores_are_a_warning(explain, method):
+    arguments = ["--set", "features=none"] if method != "rise" else []
+    status, _, err = explain("photo.png", *arguments, model="cli_boxes:constant", method=method)
+    assert status == 0, err
+    line = "warning: every masked image scores the same; there is nothing to explain"
+    assert err.splitlines().count(line) == 1
+    explanation = iassa.Explanation.load("explanations/photo")
+    assert explanation.complete
+    assert np.isfinite(explanation.saliency).all()
+    np.testing.assert_allclose(explanation.saliency, explanation.saliency[0, 0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("box", ["negative", "huge", "tiny"])
+@pytest.mark.parametrize("method", ["rise", "iassa", "iassa-paper"])
+def test_scores_of_any_size(explain, box, method):
+    arguments = ["--set", "features=none"] if method != "rise" else []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        status, _, err = explain(
+            "photo.png", *arguments, model=f"cli_boxes:{box}", method=method, calls=200
+        )
+    assert status == 0, err
+    assert "warning" not in err
+    explanation = iassa.Explanation.load("explanations/photo")
+    assert np.isfinite(explanation.saliency).all()
+    assert np.ptp(explanation.saliency) > 0
+
+
+def test_a_black_box_that_fails_half_way(explain, workplace):
+    arguments = ["photo.png", "--batch-size", 10, "--quiet"]
+    status, out, err = explain(*arguments, model="cli_boxes:fails_half_way", calls=500)
+    assert status == 2
+    assert out.splitlines() == ["explanations/photo/overlay-0.png"]
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: the black box fails_half_way raised ConnectionError")
+    assert "The map of the 71 calls so far is in explanations/photo" in err
+    explanation = iassa.Explanation.load("explanations/photo")
+    assert (explanation.complete, explanation.stopped) == (False, "failed")
+    assert explanation.calls == 71  # the whole image and seven batches
+    assert np.isfinite(explanation.saliency).all()
+    assert names(workplace / "explanations" / "photo") == FILES
+
+
+# Ctrl-C.
+
+ENDLESS = """
+import numpy as np
+from pathlib import Path
+
+made = 0
+
+def endless(images):
+    global made
+    made += len(images)
+    Path("progress").write_text(str(made))
+    return images[:, 3:8, 4:12].mean((1, 2))
+"""
+
+
+def wait_for_progress(process, folder, calls):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        path = folder / "progress"
+        if path.exists() and int(path.read_text() or 0) >= calls:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no progress: {process.poll()}, {process.communicate()}")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_ctrl_c_saves_the_map_so_far(workplace, as_json):
+    (workplace / "cli_endless.py").write_text(ENDLESS)
+    command = ["explain", "photo.png", "--model", "cli_endless:endless", "--calls", 1_000_000_000]
+    options = ["--json"] if as_json else []
+    process = subprocess_of(*command, "--method", "rise", "--out", "o", *options)
+    wait_for_progress(process, workplace, 1000)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert names(workplace / "o") == FILES
+    explanation = iassa.Explanation.load(workplace / "o")
+    assert (explanation.complete, explanation.stopped) == (False, "cancelled")
+    assert 1000 <= explanation.calls <= int((workplace / "progress").read_text())
+    assert np.isfinite(explanation.saliency).all()
+    if as_json:
+        assert json.loads(out) == json.loads((workplace / "o" / "explanation.json").read_text())
+    else:
+        assert out.splitlines() == ["o/overlay-0.png"]
+        assert "incomplete: cancelled" in err
+
+
+def test_a_second_ctrl_c_ends_at_once(workplace):
+    stuck = "\n    import time\n    while made > 100: time.sleep(0.01)\n    return images"
+    (workplace / "cli_stuck.py").write_text(ENDLESS.replace("\n    return images", stuck))
+    command = ["explain", "photo.png", "--model", "cli_stuck:endless", "--calls", 1_000_000_000]
+    process = subprocess_of(*command, "--method", "rise", "--out", "o")
+    wait_for_progress(process, workplace, 101)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("stopping after the batch in flight")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert out == ""
+    assert [line for line in err.splitlines() if line] == [
+        "error: interrupted; nothing of this run was saved."
+    ]
+    assert names(workplace / "o") == []

@@ -1,0 +1,115 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iassa.errors import InputError
+from iassa.files import check_writable, write_whole
+
+
+def listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_files_are_written(tmp_path):
+    folder = tmp_path / "a" / "b"
+    write_whole(folder, {"x.bin": b"\0\1", "y.txt": b""})
+    assert listing(folder) == ["x.bin", "y.txt"]
+    assert (folder / "x.bin").read_bytes() == b"\0\1"
+    assert (folder / "y.txt").read_bytes() == b""
+
+
+def test_files_are_replaced_and_others_stay(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    write_whole(tmp_path, {"x": b"old and long", "y": b"old"})
+    write_whole(tmp_path, {"x": b"new"})
+    assert listing(tmp_path) == ["mine.txt", "x", "y"]
+    assert (tmp_path / "x").read_bytes() == b"new"
+    assert (tmp_path / "y").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_rights_are_as_of_any_new_file(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path, {"x": b"1"})
+        (tmp_path / "plain").write_bytes(b"1")
+        assert os.umask(umask) == umask  # left as it was
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("x", "plain")]
+    assert modes[0] == modes[1] == 0o666 & ~umask
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        for write in (lambda folder: write_whole(folder, {"x": b"1"}), check_writable):
+            with pytest.raises(InputError, match=r"cannot write to .*Choose another folder"):
+                write(folder)
+    assert listing(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_folder_that_cannot_be_written():
+    # Even root writes nothing into /proc.
+    for write in (lambda folder: write_whole(folder, {"x": b"1"}), check_writable):
+        with pytest.raises(InputError, match="cannot write to"):
+            write(Path("/proc/self/fd/none"))
+
+
+def test_a_name_that_is_a_folder_leaves_no_litter(tmp_path):
+    (tmp_path / "y").mkdir()
+    with pytest.raises(InputError, match="cannot write to"):
+        write_whole(tmp_path, {"y": b"2"})
+    assert listing(tmp_path) == ["y"]
+    with pytest.raises(InputError, match="cannot write to"):
+        write_whole(tmp_path, {"x": b"1", "y": b"2", "z": b"3"})
+    assert not [name for name in listing(tmp_path) if name.startswith(".")]
+
+
+def test_nothing_is_moved_before_all_is_written(tmp_path):
+    write_whole(tmp_path, {"x": b"old"})
+    too_long = "n" * 300  # the second draft cannot be made
+    with pytest.raises(InputError, match="cannot write to"):
+        write_whole(tmp_path, {"x": b"new", too_long: b"1"})
+    assert listing(tmp_path) == ["x"]
+    assert (tmp_path / "x").read_bytes() == b"old"
+
+
+def test_an_interrupt_leaves_no_litter(tmp_path):
+    write_whole(tmp_path, {"x": b"old"})
+
+    class Interrupting(dict):
+        def items(self):
+            yield "x", b"new"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path, Interrupting())
+    assert listing(tmp_path) == ["x"]
+    assert (tmp_path / "x").read_bytes() == b"old"
+
+
+def test_check_writable_leaves_nothing(tmp_path):
+    check_writable(tmp_path)
+    check_writable(tmp_path / "new")
+    assert listing(tmp_path) == ["new"]
+    assert listing(tmp_path / "new") == []
+
+
+NAMES = st.text("abc.-_é ", min_size=1, max_size=8).filter(lambda name: name not in (".", ".."))
+
+
+@given(contents=st.dictionaries(NAMES, st.binary(max_size=50), max_size=4))
+def test_what_is_written_is_what_is_there(tmp_path_factory, contents):
+    folder = tmp_path_factory.mktemp("any")
+    write_whole(folder, contents)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == contents

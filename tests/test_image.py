@@ -1,0 +1,444 @@
+"""Images of every kind against pixel values worked by hand and against Pillow."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from iassa.errors import InputError
+from iassa.image import as_image, example_image, load_image, resize
+
+PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 14  # H != W, all different
+
+
+def grey(values) -> np.ndarray:
+    return np.repeat(np.array(values, np.float32)[:, :, None], 3, axis=2)
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: bytes) -> bytes:
+    """A PNG file, written by hand: Pillow writes no 16-bit colour."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    extra = b"".join(chunk(one[:4], one[4:]) for one in chunks)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + extra
+        + chunk(b"IDAT", zlib.compress(rows, 9))
+        + chunk(b"IEND", b"")
+    )
+
+
+def written(picture: Image.Image, path: Path, **options) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def check_layout(image: np.ndarray) -> None:
+    assert image.dtype == np.float32
+    assert image.ndim == 3
+    assert image.shape[2] == 3
+    assert image.min() >= 0
+    assert image.max() <= 1
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "gif", "webp", "ppm"])
+def test_rgb_pixels_are_exact(tmp_path, suffix):
+    picture = Image.fromarray(PIXELS)
+    options = {"lossless": True} if suffix == "webp" else {}
+    image = load_image(written(picture, tmp_path / f"a.{suffix}", **options))
+    check_layout(image)
+    np.testing.assert_array_equal(image, PIXELS.astype(np.float32) / 255)
+
+
+def test_one_pixel(tmp_path):
+    path = written(Image.new("RGB", (1, 1), (255, 0, 51)), tmp_path / "a.png")
+    np.testing.assert_array_equal(load_image(path), np.float32([[[1, 0, 0.2]]]))
+
+
+def test_grey_palette_and_bilevel(tmp_path):
+    values = np.array([[0, 51, 102], [153, 204, 255]], np.uint8)
+    expected = grey(values) / np.float32(255)
+    np.testing.assert_array_equal(
+        load_image(written(Image.fromarray(values), tmp_path / "l.png")), expected
+    )
+    palette = Image.fromarray(values).convert("P")
+    np.testing.assert_array_equal(load_image(written(palette, tmp_path / "p.png")), expected)
+    bilevel = Image.fromarray(np.array([[0, 255, 0], [255, 255, 0]], np.uint8)).convert("1")
+    np.testing.assert_array_equal(
+        load_image(written(bilevel, tmp_path / "1.png")), grey([[0, 1, 0], [1, 1, 0]])
+    )
+
+
+def test_colour_palette(tmp_path):
+    palette = Image.new("P", (3, 1))
+    palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    palette.putdata([2, 0, 1])
+    path = written(palette, tmp_path / "p.png")
+    np.testing.assert_array_equal(load_image(path), np.float32([[[0, 0, 1], [1, 0, 0], [0, 1, 0]]]))
+
+
+def test_palette_with_a_transparent_entry_shows_white_there(tmp_path):
+    palette = Image.new("P", (3, 1))
+    palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    palette.putdata([2, 0, 1])
+    path = written(palette, tmp_path / "p.png", transparency=0)
+    np.testing.assert_array_equal(load_image(path), np.float32([[[0, 0, 1], [1, 1, 1], [0, 1, 0]]]))
+
+
+def test_colour_key_of_an_rgb_png_shows_white(tmp_path):
+    path = tmp_path / "key.png"
+    rows = bytes([0, 10, 20, 30, 40, 50, 60])
+    path.write_bytes(png(2, 1, 8, 2, rows, b"tRNS" + struct.pack(">HHH", 10, 20, 30)))
+    expected = np.float32([[[1, 1, 1], np.float32([40, 50, 60]) / 255]])
+    np.testing.assert_array_equal(load_image(path), expected)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_transparency_is_laid_over_white(tmp_path, mode):
+    alpha = np.array([[0, 128, 255], [255, 64, 0]], np.uint8)
+    colour = np.array([[100, 100, 100], [30, 200, 7]], np.uint8)
+    channels = [colour] * (1 if mode == "LA" else 3) + [alpha]
+    picture = Image.merge(mode, [Image.fromarray(c) for c in channels])
+    image = load_image(written(picture, tmp_path / "a.png"))
+    share = alpha / 255
+    expected = (colour * share + 255 * (1 - share)) / 255
+    np.testing.assert_allclose(image, grey(expected), atol=0.51 / 255)
+    np.testing.assert_array_equal(image[alpha == 0], 1)
+    np.testing.assert_array_equal(image[alpha == 255], grey(colour / 255)[alpha == 255])
+
+
+def test_cmyk_jpeg(tmp_path):
+    picture = Image.new("CMYK", (24, 16), (255, 0, 0, 0))  # cyan
+    picture.paste((0, 0, 0, 255), (8, 0, 24, 16))  # black, from column 8 on
+    image = load_image(written(picture, tmp_path / "a.jpg", quality=100, subsampling=0))
+    check_layout(image)
+    assert image.shape == (16, 24, 3)
+    np.testing.assert_allclose(image[:, :8], np.broadcast_to([0, 1, 1], (16, 8, 3)), atol=0.02)
+    np.testing.assert_allclose(image[:, 8:], 0, atol=0.02)
+
+
+def test_16_bit_grey_keeps_its_depth(tmp_path):
+    values = np.array([[0, 1, 257], [32768, 65534, 65535]], np.uint16)
+    expected = grey(values.astype(np.float32) / np.float32(65535))
+    for suffix in ("png", "tiff"):
+        path = written(Image.fromarray(values), tmp_path / f"a.{suffix}")
+        with Image.open(path) as picture:
+            assert picture.mode.startswith("I")  # the file is what the test is about
+        np.testing.assert_array_equal(load_image(path), expected)
+    assert len(np.unique(expected)) == 6
+
+
+def test_16_bit_colour_png(tmp_path):
+    values = np.array([[[0, 65535, 257], [32896, 51400, 9999]]], np.uint16)
+    path = tmp_path / "a.png"
+    path.write_bytes(png(2, 1, 16, 2, b"\0" + values.astype(">u2").tobytes()))
+    np.testing.assert_allclose(load_image(path), values / 65535, atol=1 / 255)
+
+
+def test_16_bit_png_with_alpha(tmp_path):
+    values = np.array([[[0, 65535, 257, 65535], [9, 9, 9, 0]]], np.uint16)
+    path = tmp_path / "a.png"
+    path.write_bytes(png(2, 1, 16, 6, b"\0" + values.astype(">u2").tobytes()))
+    np.testing.assert_allclose(load_image(path), [[[0, 1, 1 / 255], [1, 1, 1]]], atol=1e-6)
+
+
+def test_float_tiff(tmp_path):
+    values = np.array([[0, 0.25, 1], [0.125, 0.5, 0.75]], np.float32)
+    path = written(Image.fromarray(values), tmp_path / "a.tiff")
+    np.testing.assert_array_equal(load_image(path), grey(values))
+
+
+@pytest.mark.parametrize("wrong", [1.5, -0.25, np.nan, np.inf])
+def test_float_tiff_out_of_range_is_refused(tmp_path, wrong):
+    values = np.array([[0, 0.25, 1], [0.125, wrong, 0.75]], np.float32)
+    path = written(Image.fromarray(values), tmp_path / "a.tiff")
+    with pytest.raises(InputError, match=r"a\.tiff: expected grey values in \[0, 1\]"):
+        load_image(path)
+
+
+def test_32_bit_integers_out_of_range_are_refused(tmp_path):
+    path = written(Image.fromarray(np.array([[0, 70000, 3]], np.int32)), tmp_path / "a.tiff")
+    with pytest.raises(InputError, match=r"in \[0, 65535\], got \[0, 70000\]"):
+        load_image(path)
+
+
+# EXIF orientation -> what a viewer does to the stored pixels, on (H, W, 3).
+ORIENTATIONS = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: stored[::-1].transpose(1, 0, 2),  # a quarter turn clockwise
+    7: lambda stored: stored[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda stored: stored[:, ::-1].transpose(1, 0, 2),  # a quarter turn anticlockwise
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_exif_orientation(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = written(Image.fromarray(PIXELS), tmp_path / "a.png", exif=exif)
+    expected = ORIENTATIONS[orientation](PIXELS).astype(np.float32) / 255
+    np.testing.assert_array_equal(load_image(path), expected)
+
+
+def test_a_phone_photo_is_upright(tmp_path):
+    stored = np.zeros((16, 24, 3), np.uint8)
+    stored[:, :8] = 255  # the left third, which orientation 6 turns to the top
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = written(Image.fromarray(stored), tmp_path / "a.jpg", quality=95, exif=exif)
+    image = load_image(path)
+    assert image.shape == (24, 16, 3)
+    assert image[:7].min() > 0.9
+    assert image[9:].max() < 0.1
+
+
+def test_damaged_exif_loses_no_pixels(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(PIXELS).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    Image.fromarray(PIXELS).save(tmp_path / "b.jpg")
+    np.testing.assert_array_equal(load_image(path), load_image(tmp_path / "b.jpg"))
+
+
+def test_first_frame_of_an_animation(tmp_path):
+    frames = [Image.new("RGB", (5, 3), colour) for colour in ("red", "lime", "blue")]
+    path = written(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(load_image(path), np.broadcast_to([1, 0, 0], (3, 5, 3)))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9, 0.99])
+def test_truncated_jpeg(tmp_path, progressive, share):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "jpeg", progressive=progressive)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(buffer.getvalue()[: int(share * buffer.tell())])
+    with pytest.raises(InputError, match=r"a\.jpg"):
+        load_image(path)
+
+
+def test_truncated_and_damaged_png(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    path = written(Image.fromarray(noise), tmp_path / "a.png")
+    whole = path.read_bytes()
+    for length in (7, 20, 60, len(whole) // 2, len(whole) - 40):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"a\.png"):
+            load_image(path)
+    path.write_bytes(whole[:100] + b"garbage" + whole[107:])
+    with pytest.raises(InputError, match="damaged"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"Dear diary,\n", b"\x89PNG\r\n\x1a\n", b"\0" * 1000])
+def test_files_that_are_no_images(tmp_path, content):
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="empty" if not content else "no known image|damaged"):
+        load_image(path)
+
+
+def test_paths_that_are_no_files(tmp_path):
+    with pytest.raises(InputError, match="no such image"):
+        load_image(tmp_path / "none.png")
+    with pytest.raises(InputError, match="folder"):
+        load_image(tmp_path)
+    with pytest.raises(InputError, match=r"no such image|cannot read"):
+        load_image(written(Image.new("L", (2, 3)), tmp_path / "a.png") / "b.png")
+    with pytest.raises(InputError, match="cannot read"):
+        load_image(tmp_path / ("a" * 300 + ".png"))
+    with pytest.raises(InputError, match="null byte"):
+        load_image("a\0b.png")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    with pytest.raises(InputError, match="cannot read"):
+        load_image(tmp_path / "loop.png")
+
+
+SEEDS = {}
+for _kind, _options in {"png": {}, "jpeg": {}, "gif": {}, "tiff": {}, "bmp": {}}.items():
+    _buffer = io.BytesIO()
+    Image.fromarray(PIXELS.repeat(4, 0).repeat(4, 1)).save(_buffer, _kind, **_options)
+    SEEDS[_kind] = _buffer.getvalue()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    content=st.sampled_from(list(SEEDS.values())),
+    cut=st.none() | st.integers(0, 400),
+    damage=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6),
+)
+def test_any_damage_decodes_or_is_refused(tmp_path_factory, content, cut, damage):
+    broken = bytearray(content)
+    for place, value in damage:
+        broken[place % len(broken)] = value
+    path = tmp_path_factory.mktemp("damage") / "a.img"
+    path.write_bytes(broken[:cut])
+    refusal = ""
+    try:
+        check_layout(load_image(path))
+    except InputError as error:
+        refusal = str(error)
+    assert not refusal or "a.img" in refusal
+
+
+def blank(path: Path, side: int) -> Path:
+    """A black 1-bit PNG of side x (side + 8) pixels, a few kB on disk and never in memory."""
+    deflate = zlib.compressobj(9)
+    row = b"\0" * (1 + (side + 8) // 8)
+    rows = b"".join([*(deflate.compress(row) for _ in range(side)), deflate.flush()])
+    path.write_bytes(png(side + 8, side, 1, 0, b"").replace(png_end(b""), png_end(rows)))
+    return path
+
+
+def png_end(compressed: bytes) -> bytes:
+    """The last chunks, IDAT and IEND."""
+    compressed = compressed or zlib.compress(b"", 9)
+    ends = b""
+    for kind, content in ((b"IDAT", compressed), (b"IEND", b"")):
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        ends += struct.pack(">I", len(content)) + kind + content + checksum
+    return ends
+
+
+def test_blank_is_a_valid_png(tmp_path):
+    np.testing.assert_array_equal(load_image(blank(tmp_path / "a.png", 16)), np.zeros((16, 24, 3)))
+
+
+@pytest.mark.parametrize("times", [1.2, 2.5])
+def test_decompression_bombs_are_refused(tmp_path, times):
+    assert Image.MAX_IMAGE_PIXELS is not None
+    side = int((times * Image.MAX_IMAGE_PIXELS) ** 0.5) // 8 * 8
+    path = blank(tmp_path / "bomb.png", side)
+    assert path.stat().st_size < 500_000
+    with pytest.raises(InputError, match=f"limit of {Image.MAX_IMAGE_PIXELS}"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_float_arrays(dtype):
+    values = np.array([[[0, 0.25, 0.5], [1, 0.75, 0.125], [0, 0, 1]]], dtype)
+    image = as_image(values)
+    check_layout(image)
+    np.testing.assert_array_equal(image, values.astype(np.float32))
+    assert image.flags.c_contiguous
+    image[:] = 0.5  # a copy: what came in stays
+    assert values[0, 1, 0] == 1
+
+
+def test_8_bit_grey_and_strided_arrays():
+    np.testing.assert_array_equal(as_image(PIXELS), PIXELS.astype(np.float32) / 255)
+    np.testing.assert_array_equal(as_image(PIXELS[:, :, 0]), grey(PIXELS[:, :, 0]) / 255)
+    np.testing.assert_array_equal(as_image([[0.0, 0.5]]), grey([[0, 0.5]]))
+    turned = (PIXELS / 255).transpose(1, 0, 2)[::-1, :, ::-1]
+    np.testing.assert_array_equal(as_image(turned), turned.astype(np.float32))
+    assert as_image(turned).flags.c_contiguous
+    np.testing.assert_array_equal(as_image(torch.full((2, 3, 3), 0.5)), np.full((2, 3, 3), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.zeros((2, 3, 3), np.int64), "uint8 or floating point, got int64"),
+        (np.zeros((2, 3, 3), np.uint16), "got uint16"),
+        (np.zeros((2, 3, 3), bool), "got bool"),
+        (np.zeros((2, 3, 3), complex), "got complex128"),
+        (np.full((2, 3, 3), "a"), "got <U1"),
+        (np.full((2, 3, 3), 255.0), r"in \[0, 1\], got \[255, 255\]"),
+        (np.full((2, 3, 3), -1e-3), r"got \[-0.001, -0.001\]"),
+        (np.full((2, 3, 3), np.nan), "NaN or infinity"),
+        (np.full((2, 3), np.inf), "NaN or infinity"),
+        (np.zeros((3, 2, 5)), r"shape \(3, 2, 5\)"),
+        (np.zeros((1, 2, 3, 3)), r"shape \(1, 2, 3, 3\)"),
+        (np.zeros((2, 3, 4)), r"shape \(2, 3, 4\)"),
+        (np.zeros((2, 3, 1)), r"shape \(2, 3, 1\)"),
+        (np.zeros(5), r"shape \(5,\)"),
+        (np.zeros((0, 3, 3)), r"shape \(0, 3, 3\)"),
+        (np.zeros((4, 0)), r"shape \(4, 0, 3\)"),
+        (None, r"shape \(\)"),
+        (0.5, r"shape \(\)"),
+        ([[1.0, 2.0], [3.0]], "neither"),
+        (torch.zeros(2, 3, 3, requires_grad=True), "neither"),
+        (Image.new("RGB", (0, 4)), r"size \(0, 4\)"),
+        ("example:dog", "among cat, coffee, got 'dog'"),
+    ],
+)
+def test_what_is_no_image_is_refused(value, message):
+    with pytest.raises(InputError, match=message):
+        as_image(value)
+
+
+def test_pillow_images(tmp_path):
+    np.testing.assert_array_equal(as_image(Image.fromarray(PIXELS)), PIXELS.astype("f4") / 255)
+    path = written(Image.fromarray(PIXELS.repeat(20, 0).repeat(20, 1)), tmp_path / "a.png")
+    path.write_bytes(path.read_bytes()[:-30])
+    with Image.open(path) as truncated, pytest.raises(InputError, match="cannot decode"):
+        as_image(truncated)
+
+
+@settings(deadline=None)
+@given(
+    value=arrays.arrays(
+        st.sampled_from([np.uint8, np.float16, np.float32, np.float64, np.int16, np.bool_]),
+        arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4),
+    )
+)
+def test_any_array_is_an_image_or_refused(value):
+    good = value.size and (value.ndim == 2 or value.shape[2:] == (3,))
+    good = good and (value.dtype == np.uint8 or value.dtype.kind == "f")
+    if not (
+        good
+        and np.isfinite(value).all()
+        and value.min() >= 0
+        and value.max() <= (255 if value.dtype == np.uint8 else 1)
+    ):
+        with pytest.raises(InputError, match="expected"):
+            as_image(value)
+        return
+    image = as_image(value)
+    check_layout(image)
+    assert image.shape[:2] == value.shape[:2]
+    scaled = value / np.float32(255) if value.dtype == np.uint8 else value.astype(np.float32)
+    np.testing.assert_array_equal(image if value.ndim == 3 else image[:, :, 0], scaled)
+
+
+def test_examples():
+    assert example_image("cat").shape == (300, 451, 3)
+    assert as_image("example:coffee").shape == (400, 600, 3)
+    check_layout(example_image("coffee"))
+
+
+@pytest.mark.parametrize("size", [(5, 9), (40, 11), (64, 80), (1, 1), (23, 50)])
+def test_resize_is_pillows_bilinear(size):
+    plane = np.random.default_rng(0).random((23, 37), np.float32)
+    resized = resize(torch.from_numpy(plane), size)
+    height, width = size
+    expected = Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)
+    assert resized.shape == size
+    np.testing.assert_allclose(resized, np.asarray(expected), atol=1e-5)
+
+
+def test_resize_of_stacks():
+    stack = torch.rand(2, 4, 6, 7, generator=torch.Generator().manual_seed(0))
+    resized = resize(stack, (3, 9))
+    assert resized.shape == (2, 4, 3, 9)
+    torch.testing.assert_close(resized[1, 2], resize(stack[1, 2], (3, 9)))
+    assert resize(stack, (6, 7)) is stack

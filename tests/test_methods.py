@@ -1,0 +1,854 @@
+"""The loop: budgets, seeds, rounds, failures, and analytic black boxes whose true map is known."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from iassa.black_box import FunctionAdapter
+from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
+from iassa.explain import explain
+from iassa.explanation import Explanation
+from iassa.features import TorchLayers
+from iassa.loop import Method, Progress
+from iassa.methods import METHODS, Iassa, IassaPaper, Rise
+
+Array = NDArray[np.float32]
+BlackBox = Callable[[Array], Any]
+
+SIZE = (18, 27)
+PATCH = (slice(4, 9), slice(15, 22))  # bright, and what the black boxes below look at
+FLAT = "every masked image scores the same; there is nothing to explain"
+
+
+def patch_image(seed: int = 0) -> Array:
+    """Nearly black, nowhere the grey of the baseline, and one bright patch."""
+    image = np.random.default_rng(seed).uniform(0.10, 0.12, (*SIZE, 3))
+    image[PATCH] = 0.95
+    return image.astype(np.float32)
+
+
+def patch_brightness(images: Array) -> NDArray[np.float64]:
+    """One output: the mean of the patch."""
+    rows, columns = PATCH
+    return images[:, rows, columns].mean(axis=(1, 2, 3), dtype=np.float64)[:, None]
+
+
+def three_outputs(images: Array) -> NDArray[np.float64]:
+    """The patch, another place, and a product of the two."""
+    patch = patch_brightness(images)[:, 0]
+    other = images[:, 11:16, 3:9].mean(axis=(1, 2, 3), dtype=np.float64)
+    return np.stack([patch, other, 4 * patch * other], axis=1)
+
+
+@dataclass
+class Recorder:
+    """A black box that keeps what it is shown."""
+
+    function: BlackBox = patch_brightness
+    batches: list[Array] = field(default_factory=list)
+
+    def __call__(self, images: Array) -> Any:
+        self.batches.append(images.copy())
+        return self.function(images)
+
+    @property
+    def images(self) -> Array:
+        return np.concatenate(self.batches)
+
+
+def cheap_iassa(**fields: Any) -> Iassa:
+    """The default's loop, small: a round of 32 masks, attention over colour and place."""
+    small: dict[str, Any] = {
+        "round_calls": 32,
+        "segment_counts": (8, 16),
+        "fine_segment_counts": (16,),
+        "compactness": (10.0,),
+        "features": "colour-position",
+        "positions": 12,
+    }
+    return Iassa(**{**small, **fields})
+
+
+def cheap_paper(**fields: Any) -> IassaPaper:
+    return IassaPaper(**{"features": "colour-position", "positions": 12, **fields})
+
+
+CHEAP: dict[str, Method] = {
+    "iassa": cheap_iassa(),
+    "iassa with kernel regression": cheap_iassa(kernel_regression=True),
+    "iassa without attention": cheap_iassa(beta=1.0),
+    "iassa-paper": cheap_paper(),
+    "rise": Rise(round_calls=32),
+    "rise, debiased": Rise(round_calls=32, debiased=True),
+}
+methods = pytest.mark.parametrize("method", CHEAP.values(), ids=CHEAP.keys())
+
+
+def assert_same_map(one: Explanation, other: Explanation, tolerance: float = 1e-5) -> None:
+    for a, b in ((one.saliency, other.saliency), (one.standard_error, other.standard_error)):
+        known = np.isfinite(b)
+        np.testing.assert_array_equal(np.isfinite(a), known)
+        scale = np.abs(other.saliency).max()
+        np.testing.assert_allclose(a[known], b[known], rtol=0, atol=tolerance * scale)
+
+
+# --- the same loop ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize("calls", [65, 50])
+def test_beta_one_and_one_round_is_debiased_rise(seed: int, calls: int) -> None:
+    iassa = Iassa(
+        beta=1.0,
+        round_calls=64,
+        max_rounds=1,
+        segment_share=0.0,
+        grid_sizes=(7,),
+        keep_probability=(0.5, 0.5),
+    )
+    rise = Rise(debiased=True, round_calls=64)
+    shown: list[Recorder] = []
+    found = []
+    for method in (iassa, rise):
+        shown.append(Recorder(three_outputs))
+        found.append(
+            method.explain(patch_image(), shown[-1], target=[0, 2], calls=calls, seed=seed)
+        )
+    np.testing.assert_array_equal(shown[0].images, shown[1].images)
+    np.testing.assert_array_equal(found[0].saliency, found[1].saliency)
+    np.testing.assert_array_equal(found[0].standard_error, found[1].standard_error)
+    assert found[0].scores == found[1].scores
+
+
+def test_plain_rise_is_the_formula_on_the_masks_that_the_black_box_saw() -> None:
+    """On a white image over a black baseline, what the black box sees are the masks."""
+    white = np.ones((*SIZE, 3), np.float32)
+    recorder = Recorder(three_outputs)
+    found = Rise(baseline=0.0).explain(white, recorder, target=[0, 1, 2], calls=200, batch_size=7)
+    masks = recorder.images[1:, :, :, 0].astype(np.float64)
+    assert masks.shape == (199, *SIZE)
+    scores = three_outputs(recorder.images)[1:]
+    expected = np.einsum("nt,nhw->thw", scores, masks) / masks.sum(0)
+    np.testing.assert_allclose(found.saliency, expected, rtol=1e-5)
+
+
+def test_debiased_rise_is_the_covariance_over_the_variance() -> None:
+    white = np.ones((*SIZE, 3), np.float32)
+    recorder = Recorder(three_outputs)
+    method = Rise(baseline=0.0, debiased=True, keep_probability=0.3)
+    found = method.explain(white, recorder, target=[0, 1, 2], calls=201, batch_size=16)
+    masks = recorder.images[1:, :, :, 0].astype(np.float64)
+    masks -= masks.mean(0)
+    scores = three_outputs(recorder.images)[1:]
+    scores -= scores.mean(0)
+    expected = np.einsum("nt,nhw->thw", scores, masks) / (masks**2).sum(0)
+    assert np.abs(found.saliency - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+# --- seeds and batches ------------------------------------------------------------------------
+
+
+@methods
+def test_batch_sizes_change_neither_the_masks_nor_the_map(method: Method) -> None:
+    found, shown = [], []
+    for batch_size in (16, 1, 7, 64):
+        recorder = Recorder(three_outputs)
+        found.append(
+            method.explain(
+                patch_image(), recorder, target=[0, 2], calls=90, seed=3, batch_size=batch_size
+            )
+        )
+        shown.append(recorder.images)
+        assert max(map(len, recorder.batches)) <= batch_size
+    for explanation, images in zip(found[1:], shown[1:], strict=True):
+        assert images.shape == shown[0].shape
+        np.testing.assert_allclose(images, shown[0], rtol=0, atol=3e-7)
+        assert_same_map(explanation, found[0])
+        assert explanation.scores == found[0].scores
+
+
+@methods
+def test_the_same_seed_gives_the_same_map_and_another_another(method: Method) -> None:
+    one, again, other = (
+        method.explain(patch_image(), patch_brightness, calls=80, seed=seed) for seed in (4, 4, 5)
+    )
+    np.testing.assert_array_equal(one.saliency, again.saliency)
+    np.testing.assert_array_equal(one.standard_error, again.standard_error)
+    assert not np.array_equal(one.saliency, other.saliency)
+
+
+def test_the_number_of_threads_does_not_change_the_masks() -> None:
+    shown, found = [], []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        recorder = Recorder()
+        found.append(cheap_iassa().explain(patch_image(), recorder, calls=80))
+        shown.append(recorder.images)
+    torch.set_num_threads(before)
+    np.testing.assert_array_equal(*shown)
+    assert_same_map(*found)
+
+
+@methods
+def test_a_larger_budget_begins_with_the_same_images(method: Method) -> None:
+    """Within a round each family's end is cut off; whole rounds are the same."""
+    small, large = Recorder(), Recorder()
+    method.explain(patch_image(), small, calls=65)  # two whole rounds of 32
+    method.explain(patch_image(), large, calls=120)
+    if isinstance(method, IassaPaper):  # its first round is longer than either budget
+        np.testing.assert_allclose(large.images[:65], small.images, rtol=0, atol=3e-7)
+    else:
+        np.testing.assert_array_equal(large.images[:65], small.images)
+    cut, whole = Recorder(), Recorder()
+    explanation = method.explain(patch_image(), cut, calls=25)
+    method.explain(patch_image(), whole, calls=33)
+    seen = {image.tobytes() for image in whole.images.round(5)}
+    assert len(cut.images) == 25
+    assert all(image.tobytes() in seen for image in cut.images.round(5))
+    families = explanation.rounds[0].masks
+    if "segment" in families:  # in their proportion
+        assert families == {"grid": 12, "segment": 12}
+
+
+# --- budgets ----------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    calls=st.integers(17, 700),
+    batch_size=st.integers(1, 300),
+    name=st.sampled_from(sorted(set(CHEAP) - {"iassa with kernel regression"})),
+)
+def test_the_budget_is_never_exceeded_and_reported(calls: int, batch_size: int, name: str) -> None:
+    asked = 0
+
+    def black_box(images: Array) -> NDArray[np.float64]:
+        nonlocal asked
+        asked += len(images)
+        assert len(images) <= batch_size
+        return patch_brightness(images)
+
+    found = CHEAP[name].explain(patch_image(), black_box, calls=calls, batch_size=batch_size)
+    assert found.calls == asked == 1 + sum(sum(one.masks.values()) for one in found.rounds)
+    assert asked <= calls
+    assert found.complete
+    assert found.stopped == ("calls" if asked == calls else "rounds")
+    if name != "iassa-paper":
+        assert asked == calls
+    assert np.isfinite(found.saliency).all()
+    assert not np.isnan(found.standard_error).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"calls": 16}, "at least 17 calls"),
+        ({"calls": -1}, "at least 17 calls"),
+        ({"seconds": 0}, "above 0 seconds"),
+        ({"seconds": math.nan}, "above 0 seconds"),
+        ({"seed": -1}, "seed of 0 or more"),
+        ({"batch_size": 0}, "batch size of 1 or more"),
+        ({"device": "abacus"}, "device"),
+    ],
+)
+def test_arguments_are_checked_before_the_first_call(arguments: dict[str, Any], text: str) -> None:
+    recorder = Recorder()
+    with pytest.raises(InputError, match=text):
+        Rise().iterate(patch_image(), recorder, **arguments)  # not only at the first `next`
+    assert recorder.batches == []
+
+
+def test_seconds_end_a_run() -> None:
+    """Time is checked after every batch; the first batch alone takes longer than this."""
+    found = Rise().explain(patch_image(), patch_brightness, seconds=1e-9, calls=10_000)
+    assert found.stopped == "seconds"
+    assert found.complete
+    assert 17 <= found.calls < 100
+    assert found.seconds >= 1e-9
+
+
+def test_progress_is_told_of_every_call() -> None:
+    told: list[Progress] = []
+    recorder = Recorder()
+    cheap_iassa().explain(patch_image(), recorder, calls=80, batch_size=7, progress=told.append)
+    assert [p.calls for p in told] == np.cumsum([len(b) for b in recorder.batches]).tolist()
+    assert {p.budget for p in told} == {80}
+    seconds = [p.seconds for p in told]
+    assert seconds == sorted(seconds)
+
+
+@methods
+def test_cancelling_gives_the_map_so_far(method: Method) -> None:
+    recorder = Recorder()
+    found = method.explain(
+        patch_image(),
+        recorder,
+        calls=500,
+        batch_size=8,
+        cancel=lambda: len(recorder.batches) >= 4,
+    )
+    assert len(recorder.images) == found.calls == 1 + 3 * 8
+    assert found.stopped == "cancelled"
+    assert not found.complete
+    assert np.isfinite(found.saliency).all()
+
+
+def test_cancelling_before_a_mask_is_scored_leaves_no_map() -> None:
+    recorder = Recorder()
+    with pytest.raises(CancelledError):
+        Rise().explain(patch_image(), recorder, cancel=lambda: True)
+    assert len(recorder.images) == 1
+
+
+# --- rounds -----------------------------------------------------------------------------------
+
+
+@methods
+def test_iterate_yields_a_map_after_every_round(method: Method) -> None:
+    arguments: dict[str, Any] = {"target": [0, 1], "calls": 150, "seed": 2}
+    if isinstance(method, IassaPaper):
+        arguments["calls"] = 1500
+    found = list(method.iterate(patch_image(), three_outputs, **arguments))
+    assert len(found) > 2
+    for k, explanation in enumerate(found, start=1):
+        assert len(explanation.rounds) == k
+        assert explanation.saliency.shape == (2, *SIZE)
+        assert explanation.complete == (k == len(found))
+        assert (explanation.stopped == "running") == (k < len(found))
+    calls = [explanation.calls for explanation in found]
+    assert calls == sorted(calls)
+    last = method.explain(patch_image(), three_outputs, **arguments)
+    np.testing.assert_array_equal(found[-1].saliency, last.saliency)
+    np.testing.assert_array_equal(found[-1].standard_error, last.standard_error)
+
+
+def test_a_map_in_between_is_that_of_a_run_that_ends_there() -> None:
+    found = list(cheap_iassa().iterate(patch_image(), patch_brightness, calls=97))
+    shorter = cheap_iassa().explain(patch_image(), patch_brightness, calls=65)
+    np.testing.assert_array_equal(found[1].saliency, shorter.saliency)
+
+
+def test_later_rounds_hide_only_the_region_of_the_map_before() -> None:
+    recorder = Recorder()
+    image = patch_image()
+    seen_before, regions = [1], [np.ones(SIZE, np.bool_)]
+    method = cheap_iassa(round_calls=128, threshold=0.4, features="none")
+    for explanation in method.iterate(image, recorder, calls=513):
+        seen_before.append(len(recorder.images))
+        adjusted = torch.from_numpy(explanation.saliency)
+        region = method.region(adjusted)
+        regions.append(np.ones(SIZE, np.bool_) if region is None else region)
+    assert len(seen_before) == 5
+    for start, stop, region in zip(seen_before, seen_before[1:], regions, strict=False):
+        hidden = (np.abs(recorder.images[start:stop] - image) > 1e-6).any(axis=3)
+        assert not hidden[:, ~region].any()
+        np.testing.assert_array_equal(hidden.any(axis=0), region)  # and all of it
+    assert regions[-1].mean() < 0.6
+    assert regions[-1][PATCH].all()
+
+
+def test_the_share_of_the_image_that_a_round_may_hide_is_told() -> None:
+    method = cheap_iassa()
+    found = list(method.iterate(patch_image(), patch_brightness, calls=97))
+    region = method.region(torch.from_numpy(found[0].saliency))
+    assert region is not None
+    assert found[-1].rounds[0].region_share == 1
+    assert found[-1].rounds[1].region_share == pytest.approx(region.mean())
+    for one in found[-1].rounds:
+        assert one.score_low[0] <= one.score_mean[0] <= one.score_high[0]
+
+
+def test_max_rounds_end_a_run_below_its_budget() -> None:
+    recorder = Recorder()
+    found = cheap_iassa(max_rounds=2).explain(patch_image(), recorder, calls=500)
+    assert found.stopped == "rounds"
+    assert found.complete
+    assert found.calls == len(recorder.images) == 1 + 2 * 32
+
+
+# --- targets ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        cheap_iassa(max_rounds=1),
+        cheap_iassa(max_rounds=1, kernel_regression=True),
+        cheap_paper(max_rounds=1),
+        Rise(round_calls=32),
+        Rise(round_calls=32, debiased=True),
+    ],
+    ids=lambda method: method.name,
+)
+def test_several_targets_cost_no_more_and_equal_their_own_runs(method: Method) -> None:
+    wanted: list[str | int] = [0, 2, "1 vs 0", "0,2"]
+    together = Recorder(three_outputs)
+    every = method.explain(patch_image(), together, target=wanted, calls=120)
+    for t, one in enumerate(wanted):
+        alone = Recorder(three_outputs)
+        single = method.explain(patch_image(), alone, target=one, calls=120)
+        assert single.calls == every.calls == len(together.images)
+        np.testing.assert_array_equal(alone.images, together.images)
+        scale = np.abs(single.saliency).max()
+        np.testing.assert_allclose(single.saliency[0], every.saliency[t], atol=1e-5 * scale)
+        assert single.scores[0] == pytest.approx(every.scores[t], abs=1e-12)
+
+
+def test_a_contrast_is_the_difference_of_its_sides() -> None:
+    """Estimators are linear in the score."""
+    found = Rise(debiased=True).explain(
+        patch_image(), three_outputs, target=[0, 1, "0 vs 1", "0,1"], calls=100
+    )
+    one, other, difference, total = found.saliency
+    np.testing.assert_allclose(difference, one - other, atol=1e-6)
+    np.testing.assert_allclose(total, one + other, atol=1e-6)
+
+
+# --- analytic black boxes ---------------------------------------------------------------------
+
+
+def peak(explanation: Explanation) -> tuple[int, int]:
+    row, column = np.unravel_index(explanation.saliency[0].argmax(), explanation.saliency.shape[1:])
+    return int(row), int(column)
+
+
+def in_patch(point: tuple[int, int], scale: int = 1) -> bool:
+    rows, columns = PATCH
+    return (
+        rows.start * scale <= point[0] < rows.stop * scale
+        and columns.start * scale <= point[1] < columns.stop * scale
+    )
+
+
+@pytest.mark.parametrize("name", ["iassa", "iassa-paper", "rise"])
+@pytest.mark.parametrize("scale", [1, 4])
+def test_every_method_finds_the_patch_in_a_non_square_image(name: str, scale: int) -> None:
+    """A function without an input size is shown the image at its own."""
+    image = patch_image().repeat(scale, axis=0).repeat(scale, axis=1)
+
+    def black_box(images: Array) -> NDArray[np.float64]:
+        assert images.shape[1:] == (SIZE[0] * scale, SIZE[1] * scale, 3)
+        assert images.dtype == np.float32
+        assert images.min() >= 0
+        assert images.max() <= 1
+        return patch_brightness(images[:, ::scale, ::scale])
+
+    fields = {} if name == "rise" else {"features": "none"}
+    found = METHODS[name](**fields).explain(image, black_box, calls=600)
+    assert found.saliency.shape == found.standard_error.shape == (1, *image.shape[:2])
+    assert in_patch(peak(found), scale)
+
+
+@pytest.mark.parametrize("features", ["efficientnet-lite0", "colour-position", "none"])
+@pytest.mark.parametrize("kind", [Iassa, IassaPaper])
+def test_every_source_of_features_leads_to_the_patch(
+    kind: type[Iassa | IassaPaper], features: str
+) -> None:
+    """IASSA: effect and its sign; the paper's single windows, attended to by colour alone here."""
+    scale = 4
+    image = patch_image().repeat(scale, axis=0).repeat(scale, axis=1)
+
+    def black_box(images: Array) -> NDArray[np.float64]:
+        return patch_brightness(images[:, ::scale, ::scale])
+
+    found = kind(features=features).explain(image, black_box, calls=513)
+    inside = np.zeros(SIZE, np.bool_)
+    inside[PATCH] = True
+    inside = inside.repeat(scale, axis=0).repeat(scale, axis=1)
+    saliency = found.saliency[0]
+    assert saliency[inside].mean() > saliency[~inside].mean() + 2 * saliency[~inside].std()
+    if kind is Iassa:
+        assert in_patch(peak(found), scale)
+        assert saliency[inside].min() > 0
+
+
+def test_features_of_a_network_of_ones_own() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    extractor = TorchLayers(network, ("0", "1"))
+    found = cheap_iassa(features=extractor).explain(patch_image(), patch_brightness, calls=300)
+    assert in_patch(peak(found))
+    assert "TorchLayers" in found.method["fields"]["features"]
+
+
+def test_what_lowers_the_score_is_negative() -> None:
+    found = cheap_iassa(features="none").explain(
+        patch_image(), lambda images: -patch_brightness(images), calls=300
+    )
+    row, column = np.unravel_index(found.saliency[0].argmin(), SIZE)
+    assert in_patch((int(row), int(column)))
+    assert found.saliency[0].min() < 0
+
+
+@methods
+@pytest.mark.parametrize("offset", [-50.0, 1000.0])
+def test_logits_of_any_sign_and_size(method: Method, offset: float) -> None:
+    """A constant added to the score changes no effect, and moves the coverage mean by itself."""
+    plain = method.explain(patch_image(), patch_brightness, calls=150)
+    moved = method.explain(
+        patch_image(), lambda images: 10 * patch_brightness(images) + offset, calls=150
+    )
+    mean = isinstance(method, IassaPaper) or (isinstance(method, Rise) and not method.debiased)
+    expected = 10 * plain.saliency + (offset if mean else 0)
+    assert moved.scores[0] == pytest.approx(10 * plain.scores[0] + offset)
+    tolerance = 2e-4 if mean and offset == 1000 else 1e-4  # a float32 near 1000 has steps of 6e-5
+    np.testing.assert_allclose(moved.saliency, expected, atol=tolerance)
+
+
+def test_black_boxes_may_write_to_what_they_are_shown() -> None:
+    def rude(images: Array) -> NDArray[np.float64]:
+        scores = patch_brightness(images)
+        images[:] = 7.0
+        return scores
+
+    for method in (cheap_iassa(), cheap_paper(), Rise(round_calls=32)):
+        polite = method.explain(patch_image(), patch_brightness, calls=100)
+        harmed = method.explain(patch_image(), rude, calls=100)
+        np.testing.assert_array_equal(harmed.saliency, polite.saliency)
+        np.testing.assert_array_equal(harmed.image, patch_image())
+
+
+def test_a_torch_module_and_the_function_that_it_is_give_the_same_map() -> None:
+    class Brightness(nn.Module):
+        def forward(self, planes: Tensor) -> Tensor:
+            return planes[:, :, PATCH[0], PATCH[1]].double().mean(dim=(1, 2, 3))[:, None]
+
+    one = cheap_iassa().explain(patch_image(), Brightness(), device="cpu", calls=100)
+    other = cheap_iassa().explain(patch_image(), patch_brightness, calls=100)
+    assert_same_map(one, other)
+
+
+def test_a_black_box_of_another_size_gets_its_own_and_the_map_the_images() -> None:
+    shapes = set()
+
+    def black_box(images: Array) -> NDArray[np.float64]:
+        shapes.add(images.shape[1:])
+        return images[:, 4:10, 10:20].mean(axis=(1, 2, 3), dtype=np.float64)[:, None]
+
+    adapter = FunctionAdapter(black_box, input_size=(20, 24))
+    found = cheap_iassa().explain(patch_image(), adapter, calls=200)
+    assert shapes == {(20, 24, 3)}
+    assert found.saliency.shape == (1, *SIZE)
+    row, column = peak(found)
+    assert 4 / 20 <= (row + 0.5) / SIZE[0] <= 10 / 20
+    assert 10 / 24 <= (column + 0.5) / SIZE[1] <= 20 / 24
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (7, 2)])
+@methods
+def test_tiny_images(method: Method, size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).random((*size, 3))
+    with warnings.catch_warnings():
+        # One pixel has one window.
+        warnings.simplefilter("ignore", WeakEvidenceWarning)
+        found = method.explain(image, lambda x: x.mean(axis=(1, 2, 3))[:, None], calls=120)
+    assert found.saliency.shape == (1, *size)
+    assert np.isfinite(found.saliency).all()
+
+
+# --- the paper's method -----------------------------------------------------------------------
+
+
+def test_the_papers_first_iteration_hides_one_window_at_a_time() -> None:
+    image = np.random.default_rng(0).uniform(0.6, 1, (224, 224, 3)).astype(np.float32)
+    boxes: list[tuple[int, int, int, int]] = []
+
+    def black_box(images: Array) -> NDArray[np.float64]:
+        for picture in images:
+            hidden = (picture != image).any(axis=2)
+            if hidden.any():
+                rows, columns = np.flatnonzero(hidden.any(1)), np.flatnonzero(hidden.any(0))
+                box = (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)
+                assert hidden[box[0] : box[2], box[1] : box[3]].all()  # one box, whole
+                np.testing.assert_array_equal(picture[hidden], np.float32(0.5))
+                boxes.append(tuple(map(int, box)))
+        return images.mean(axis=(1, 2, 3))[:, None]
+
+    found = IassaPaper(features="none").explain(image, black_box, calls=1000, batch_size=50)
+    assert found.calls == 1000
+    assert found.rounds[0].masks == {"window": 999}
+    assert len(boxes) == len(set(boxes)) == 999
+    edges = np.array([(bottom - top, right - left) for top, left, bottom, right in boxes])
+    assert edges.max() == 45
+    inner = [box for box in boxes if min(box[:2]) > 0 and max(box[2:]) < 224]
+    assert all(bottom - top == right - left == 45 for top, left, bottom, right in inner)
+
+
+def test_the_papers_later_iterations_hide_smaller_windows_that_touch_the_region() -> None:
+    """45 and 8 at 224 pixels are, at 56, 11 and 2; an iteration later 10.9 and 1.95."""
+    image = np.random.default_rng(1).uniform(0.6, 1, (56, 60, 3)).astype(np.float32)
+    image[10:20, 30:45] = 1
+    recorder = Recorder(lambda images: images[:, 10:20, 30:45].mean(axis=(1, 2, 3))[:, None])
+    method = IassaPaper(features="none", max_rounds=3, window_step=8.0)
+    seen = [1]
+    regions: list[NDArray[np.bool_]] = []
+    for explanation in method.iterate(image, recorder, calls=5000):
+        seen.append(len(recorder.images))
+        low, high = explanation.saliency[0].min(), explanation.saliency[0].max()
+        regions.append(explanation.saliency[0] > low + 0.3 * (high - low))
+    assert explanation.stopped == "rounds"
+    assert explanation.calls == seen[-1] < 5000
+    assert len(seen) == 1 + 3
+    edges = []
+    for k in range(3):
+        hidden = (recorder.images[seen[k] : seen[k + 1]] != image).any(axis=3)
+        edges.append(max(int(hidden.any(2).sum(1).max()), int(hidden.any(1).sum(1).max())))
+        if k:
+            assert (hidden & regions[k - 1]).any(axis=(1, 2)).all()
+    assert edges == [11, 9, 7]  # round(45 / 4), round(37 / 4), round(29 / 4)
+
+
+def test_the_papers_method_stops_when_its_rounds_are_used_up() -> None:
+    method = IassaPaper(features="none", max_rounds=2)
+    found = method.explain(patch_image(), patch_brightness, calls=100_000)
+    assert found.stopped == "rounds"
+    assert found.complete
+    assert len(found.rounds) == 2
+
+
+# --- weak evidence and failures ---------------------------------------------------------------
+
+
+@methods
+@pytest.mark.parametrize("value", [0.0, 0.25, -3.0])
+def test_a_constant_black_box_is_told_of(method: Method, value: float) -> None:
+    with pytest.warns(WeakEvidenceWarning, match=FLAT):
+        found = method.explain(
+            patch_image(), lambda images: np.full((len(images), 2), value), calls=100
+        )
+    assert found.warnings == (FLAT,)
+    assert found.complete
+    if isinstance(method, IassaPaper):  # its attention rounds
+        np.testing.assert_allclose(found.saliency, value, rtol=1e-6)
+    else:
+        expected = value if method == CHEAP["rise"] else 0
+        assert (found.saliency == np.float32(expected)).all()
+    assert not np.isnan(found.standard_error).any()
+
+
+def test_only_the_flat_one_of_several_targets_is_named() -> None:
+    def black_box(images: Array) -> NDArray[np.float64]:
+        return np.hstack([patch_brightness(images), np.full((len(images), 1), 0.5)])
+
+    adapter = FunctionAdapter(black_box, class_names=("patch", "nothing"))
+    with pytest.warns(WeakEvidenceWarning, match=f"^nothing: {FLAT}$"):
+        found = cheap_iassa().explain(patch_image(), adapter, target=[0, 1], calls=100)
+    assert (found.saliency[1] == 0).all()
+    assert np.abs(found.saliency[0]).max() > 0
+
+
+def test_scores_that_differ_are_no_cause_for_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = cheap_iassa().explain(patch_image(), patch_brightness, calls=100)
+    assert found.warnings == ()
+
+
+def raising(images: Array) -> Any:
+    raise ValueError("out of paper")
+
+
+FAILURES: dict[str, tuple[BlackBox, str]] = {
+    "raises": (raising, "raised ValueError: out of paper"),
+    "NaN": (lambda x: np.full((len(x), 1), np.nan), "got NaN or infinity for 8 of 8 images"),
+    "infinite": (lambda x: np.full((len(x), 1), np.inf), "got NaN or infinity"),
+    "another K": (lambda x: np.zeros((len(x), 2)), "expected 1 scores for each image, got 2"),
+    "no K": (lambda x: np.zeros((len(x), 0)), "expected 1 scores for each image, got 0"),
+    "another N": (lambda x: np.zeros((len(x) - 1, 1)), r"N = 8 images, got \(7, 1\)"),
+    "one axis": (lambda x: np.zeros(len(x)), r"N = 8 images, got \(8,\)"),
+    "nothing": (lambda x: None, "black box"),
+    "text": (lambda x: [["a"]] * len(x), "black box"),
+}
+
+
+@methods
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_black_box_that_fails_half_way_leaves_the_map_so_far(method: Method, kind: str) -> None:
+    answer, text = FAILURES[kind]
+    scored = 0
+
+    def black_box(images: Array) -> Any:
+        nonlocal scored
+        if scored >= 49:
+            return answer(images)
+        scored += len(images)
+        return patch_brightness(images)
+
+    with pytest.raises(BlackBoxError, match=text) as caught:
+        method.explain(patch_image(), black_box, calls=300, batch_size=8)
+    found = caught.value.explanation
+    assert found is not None
+    assert found.stopped == "failed"
+    assert not found.complete
+    assert sum(sum(one.masks.values()) for one in found.rounds) == scored - 1 == 48
+    assert np.isfinite(found.saliency).all()
+    assert np.abs(found.saliency).max() > 0
+
+
+@pytest.mark.parametrize("kind", sorted(set(FAILURES) - {"another K", "NaN", "another N"}))
+def test_a_black_box_that_fails_at_once_leaves_no_map(kind: str) -> None:
+    if kind == "one axis":
+        expected = r"N = 1 images, got \(1,\)"
+    else:
+        expected = FAILURES[kind][1].replace("expected 1 scores", "expected at least 1 scores")
+    with pytest.raises(BlackBoxError, match=expected) as caught:
+        Rise().explain(patch_image(), FAILURES[kind][0])
+    assert caught.value.explanation is None
+
+
+def test_a_black_box_that_fails_on_the_first_masks_leaves_no_map() -> None:
+    for method in CHEAP.values():
+        answers = iter([np.ones((1, 1))])
+        with pytest.raises(BlackBoxError) as caught:
+            method.explain(patch_image(), lambda images, left=answers: next(left), calls=100)
+        assert caught.value.explanation is None
+
+
+# --- threads ----------------------------------------------------------------------------------
+
+
+def with_threads(threads: int, action: Callable[[], object]) -> int:
+    """The number of threads that torch has after an action that starts with so many."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        action()
+        return torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("method", [cheap_iassa(features="none"), cheap_paper(features="none")])
+def test_torch_gets_its_threads_back(method: Method) -> None:
+    seen = set()
+
+    def black_box(images: Array) -> NDArray[np.float64]:
+        seen.add(torch.get_num_threads())
+        return patch_brightness(images)
+
+    def whole() -> None:
+        method.explain(patch_image(), black_box, calls=50)
+
+    def abandoned() -> None:
+        run = method.iterate(patch_image(), black_box, calls=50)
+        next(run)
+        run.close()  # type: ignore[attr-defined]
+
+    def failed() -> None:
+        with pytest.raises(BlackBoxError):
+            method.explain(patch_image(), lambda x: np.zeros((1, 1)) + len(x) - 1, calls=100)
+
+    def interrupted() -> None:
+        def interrupt(progress: Progress) -> None:
+            if progress.calls > 40:
+                raise KeyboardInterrupt  # as in a terminal, at any moment
+
+        with pytest.raises(KeyboardInterrupt):
+            method.explain(patch_image(), black_box, calls=100, progress=interrupt)
+
+    for action in (whole, abandoned, failed, interrupted):
+        assert with_threads(3, action) == 3
+    assert seen == {3}  # the black box keeps its threads all along
+
+
+# --- hyperparameters --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("iassa", {"round_calls": 15}),
+        ("iassa", {"max_rounds": 0}),
+        ("iassa", {"grid_sizes": ()}),
+        ("iassa", {"grid_sizes": (7, 1)}),
+        ("iassa", {"segment_share": 1.1}),
+        ("iassa", {"segment_share": -0.1}),
+        ("iassa", {"segment_counts": ()}),
+        ("iassa", {"segment_counts": (1, 64, 128)}),
+        ("iassa", {"fine_segment_counts": (65,)}),
+        ("iassa", {"fine_segment_counts": ()}),
+        ("iassa", {"compactness": (0.0,)}),
+        ("iassa", {"compactness": ()}),
+        ("iassa", {"keep_probability": (0.0, 0.9)}),
+        ("iassa", {"keep_probability": (0.1, 1.0)}),
+        ("iassa", {"keep_probability": (0.6, 0.4)}),
+        ("iassa", {"beta": 1.5}),
+        ("iassa", {"beta": math.nan}),
+        ("iassa", {"threshold": 1.0}),
+        ("iassa", {"positions": 0}),
+        ("iassa", {"positions": 225}),
+        ("iassa", {"temperature": 0.0}),
+        ("iassa-paper", {"window": 0.5}),
+        ("iassa-paper", {"stride": 0.0}),
+        ("iassa-paper", {"stride": 46.0}),
+        ("iassa-paper", {"window_step": -1.0}),
+        ("iassa-paper", {"stride_step": -1.0}),
+        ("iassa-paper", {"max_rounds": 0}),
+        ("iassa-paper", {"beta": -0.1}),
+        ("iassa-paper", {"threshold": -0.1}),
+        ("iassa-paper", {"positions": 0}),
+        ("rise", {"round_calls": 0}),
+        ("rise", {"grid_size": 1}),
+        ("rise", {"keep_probability": 1.0}),
+        ("rise", {"baseline": 1.1}),
+        ("rise", {"baseline": (0.1, 0.2)}),
+        ("iassa", {"baseline": (0.1, 0.2, -0.3)}),
+        ("iassa-paper", {"baseline": math.nan}),
+    ],
+)
+def test_hyperparameters_out_of_range_are_refused_by_name(
+    name: str, fields: dict[str, Any]
+) -> None:
+    (field_name,) = fields
+    with pytest.raises(InputError, match=rf"expected {field_name} of {name} to be"):
+        METHODS[name](**fields)
+
+
+def test_unknown_methods_fields_and_features_are_refused() -> None:
+    with pytest.raises(InputError, match="Did you mean iassa"):
+        explain(patch_image(), patch_brightness, method="iasa")
+    with pytest.raises(TypeError, match="grid"):
+        Iassa(grid=7)  # type: ignore[call-arg]
+    with pytest.raises(InputError, match="resnet50"):
+        Iassa(features="resnet50").explain(patch_image(), patch_brightness, calls=100)
+
+
+@pytest.mark.parametrize("baseline", [0.0, 1.0, (0.2, 0.4, 0.6)])
+def test_hidden_pixels_show_the_baseline(baseline: float | tuple[float, float, float]) -> None:
+    recorder = Recorder()
+    IassaPaper(baseline=baseline, features="none").explain(patch_image(), recorder, calls=50)
+    hidden = (recorder.images[1:] != patch_image()).any(axis=3)
+    assert hidden.any(axis=(1, 2)).all()
+    shown = recorder.images[1:][hidden]
+    np.testing.assert_array_equal(shown, np.broadcast_to(np.float32(baseline), shown.shape))
+
+
+@methods
+def test_a_method_is_a_value_and_tells_its_fields(method: Method) -> None:
+    found = method.explain(patch_image(), patch_brightness, calls=40)
+    assert found.method["name"] == method.name
+    fields = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in found.method["fields"].items()
+    }
+    assert METHODS[method.name](**fields) == method
+
+
+def test_the_clock_of_a_run_is_told() -> None:
+    started = time.perf_counter()
+    found = Rise().explain(patch_image(), patch_brightness, calls=40)
+    assert 0 < found.seconds <= time.perf_counter() - started
+    assert sum(one.seconds for one in found.rounds) <= found.seconds

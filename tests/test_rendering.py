@@ -1,0 +1,221 @@
+"""Rendered masks against loops over pixels, and what is asked of masks against dense arrays."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from iassa.masks import (
+    GridPlan,
+    MaskPlan,
+    SegmentPlan,
+    draw_grids,
+    draw_segments,
+    plan_windows,
+    sliding_windows,
+)
+from iassa.rendering import Canvas, DenseMasks, HiddenWindows
+from iassa.segmentation import Segmentations
+
+Array = NDArray[np.float64]
+
+
+def generator(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def random_region(size: tuple[int, int], seed: int) -> NDArray[np.bool_]:
+    return generator(100 + seed).random(size) < 0.6
+
+
+def looped_grids(plan: GridPlan, size: tuple[int, int]) -> Array:
+    """The docstring of `GridPlan`, a pixel at a time."""
+    height, width = size
+    rows, columns = plan.cells.shape[1] - 2, plan.cells.shape[2] - 2
+    masks = np.empty((len(plan), height, width))
+    for n in range(len(plan)):
+        for r in range(height):
+            for c in range(width):
+                u = (r + 0.5) * rows / height + float(plan.shifts[n, 0])
+                v = (c + 0.5) * columns / width + float(plan.shifts[n, 1])
+                i, j = math.floor(u), math.floor(v)
+                down, right = u - i, v - j
+                corner = plan.cells[n].astype(float)
+                top = corner[i, j] * (1 - right) + corner[i, j + 1] * right
+                bottom = corner[i + 1, j] * (1 - right) + corner[i + 1, j + 1] * right
+                masks[n, r, c] = top * (1 - down) + bottom * down
+                if plan.region is not None and not plan.region[r, c]:
+                    masks[n, r, c] = 1
+    return masks
+
+
+def looped_windows(windows: NDArray[np.int32], size: tuple[int, int]) -> Array:
+    masks = np.ones((len(windows), *size))
+    for mask, (top, left, bottom, right) in zip(masks, windows, strict=True):
+        for r in range(top, bottom):
+            for c in range(left, right):
+                mask[r, c] = 0
+    return masks
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("size", "grid"), [((14, 23), (3, 5)), ((23, 14), (7, 4)), ((6, 5), (6, 5)), ((1, 9), (1, 2))]
+)
+@pytest.mark.parametrize("confined", [False, True])
+def test_grids_equal_the_loop(
+    size: tuple[int, int], grid: tuple[int, int], seed: int, confined: bool
+) -> None:
+    region = random_region(size, seed) if confined else None
+    plan = draw_grids(6, grid, (0.2, 0.8), generator(seed), region)
+    masks = Canvas(size, 6).render(plan)
+    assert isinstance(masks, DenseMasks)
+    np.testing.assert_allclose(masks.values.numpy(), looped_grids(plan, size), atol=2e-6)
+
+
+def test_a_grid_at_the_resolution_of_the_image_and_no_shift_is_sharp_only_between_nodes() -> None:
+    """One row by hand: nodes 1 0 0 1, two cells over four pixels, at u = 0.25, 0.75, 1.25, 1.75."""
+    plan = GridPlan(
+        np.array([0.5], np.float32),
+        np.array([[[1, 0, 0, 1]] * 3], np.bool_),
+        np.zeros((1, 2), np.float32),
+        None,
+    )
+    values = Canvas((1, 4), 1).render(plan).shrink((1, 4))
+    assert values.flatten().tolist() == [0.75, 0.25, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("confined", [False, True])
+def test_segments_equal_plain_indexing(seed: int, confined: bool) -> None:
+    size = (11, 17)
+    labels = generator(seed).integers(0, 9, (4, *size))
+    segmentations = Segmentations(torch.from_numpy(labels), 9, (9, 9, 9, 9))
+    region = random_region(size, seed) if confined else None
+    plan = draw_segments(8, 9, np.array([0, 1, 3]), (0.3, 0.7), generator(seed), region)
+    values = Canvas(size, 8, segmentations).render(plan).shrink(size).numpy()
+    for n in range(8):
+        expected = plan.bits[n][labels[plan.segmentation[n]]].astype(float)
+        if region is not None:
+            expected[~region] = 1
+        np.testing.assert_array_equal(values[n], expected)
+
+
+@pytest.mark.parametrize("num_masks", [1, 2, 7])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("family", ["window", "grid"])
+def test_what_is_asked_of_masks_equals_dense_arrays(family: str, seed: int, num_masks: int) -> None:
+    """blend, weigh, squares and shrink, of boxes that are never rendered and of dense masks."""
+    height, width = size = (12, 19)
+    rng = generator(seed)
+    if family == "window":
+        plan = plan_windows(sliding_windows(size, 5, 2.5), size, rng)[:num_masks]
+        dense = looped_windows(plan.windows, size)
+    else:
+        grids = draw_grids(num_masks, (4, 6), (0.2, 0.8), rng, random_region(size, seed))
+        plan, dense = grids, looped_grids(grids, size)
+    masks = Canvas(size, 7).render(plan)
+    assert isinstance(masks, HiddenWindows if family == "window" else DenseMasks)
+
+    image, baseline = rng.random((3, height, width)), rng.random((3, height, width))
+    weights = rng.normal(size=(4, num_masks))
+    buffer = torch.full((num_masks, 3, height, width), torch.nan)
+    blended = masks.blend(
+        torch.from_numpy(image).float(), torch.from_numpy(baseline).float(), buffer
+    )
+    assert blended is buffer
+    expected = image * dense[:, None] + baseline * (1 - dense[:, None])
+    np.testing.assert_allclose(blended.numpy(), expected, atol=2e-6)
+
+    sums = masks.weigh(torch.from_numpy(weights).float()).numpy()
+    expected = np.einsum("rn,nhw->rhw", weights, dense)
+    np.testing.assert_allclose(sums, expected, atol=2e-5)
+
+    np.testing.assert_allclose(masks.squares().numpy(), (dense**2).sum(0), atol=2e-5)
+
+    for cells in ((3, 2), (12, 19), (5, 7)):  # 5 does not divide 12: cells overlap by a row
+        shrunk = masks.shrink(cells).numpy()
+        assert shrunk.shape == (num_masks, *cells)
+        np.testing.assert_allclose(shrunk, averaged(dense, cells), atol=2e-6)
+
+
+def averaged(dense: Array, cells: tuple[int, int]) -> Array:
+    """Means over cells; cell i of n over L pixels spans floor(i L / n) to ceil((i + 1) L / n)."""
+    height, width = dense.shape[1:]
+    means = np.empty((len(dense), *cells))
+    for i in range(cells[0]):
+        for j in range(cells[1]):
+            rows = slice(i * height // cells[0], -(-(i + 1) * height // cells[0]))
+            columns = slice(j * width // cells[1], -(-(j + 1) * width // cells[1]))
+            means[:, i, j] = dense[:, rows, columns].mean(axis=(1, 2))
+    return means
+
+
+def test_a_canvas_renders_into_the_same_memory() -> None:
+    size = (9, 13)
+    labels = torch.zeros((1, *size), dtype=torch.int64)
+    canvas = Canvas(size, 8, Segmentations(labels, 1, (1,)))
+    addresses = set()
+    for seed in range(3):
+        for plan in (
+            draw_grids(8, (3, 3), (0.5, 0.5), generator(seed), random_region(size, seed)),
+            draw_grids(5, (2, 4), (0.5, 0.5), generator(seed)),
+            draw_segments(8, 1, np.array([0]), (0.5, 0.5), generator(seed)),
+        ):
+            masks = canvas.render(plan)
+            assert isinstance(masks, DenseMasks)
+            addresses.add(masks.values.data_ptr())
+    assert len(addresses) == 1
+
+
+def test_a_smaller_batch_leaves_no_trace_of_the_one_before() -> None:
+    size = (9, 13)
+    first = draw_grids(8, (3, 3), (0.9, 0.9), generator(0))
+    second = draw_grids(3, (3, 4), (0.2, 0.2), generator(1))
+    used = Canvas(size, 8)
+    used.render(first)
+    fresh = Canvas(size, 8).render(second).shrink(size)
+    np.testing.assert_array_equal(used.render(second).shrink(size), fresh)
+
+
+def test_masks_are_values_between_hidden_and_kept() -> None:
+    plan = draw_grids(300, (5, 7), (0.1, 0.9), generator(5))
+    masks = Canvas((33, 41), 300).render(plan)
+    assert isinstance(masks, DenseMasks)
+    assert masks.values.min() >= 0
+    assert masks.values.max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("probability", [0.3, 0.7])
+def test_every_pixel_is_kept_equally_often(probability: float) -> None:
+    """Border and corners too: RISE's cropped upsampling favours none."""
+    size, count = (12, 21), 6000
+    canvas = Canvas(size, 500)
+    plan = draw_grids(count, (3, 5), (probability, probability), generator(8))
+    total, squares = np.zeros(size), np.zeros(size)
+    for start in range(0, count, 500):
+        masks = canvas.render(plan[start : start + 500])
+        total += masks.weigh(torch.ones(1, 500))[0].numpy()
+        squares += masks.squares().numpy()
+    mean = total / count
+    spread = np.sqrt(squares / count - mean**2)
+    error = spread / math.sqrt(count)
+    assert np.abs((mean - probability) / error).max() < 5
+    # The variance of a bilinear blend of nodes at a uniform place is p (1 - p) (2 / 3)^2.
+    expected = math.sqrt(probability * (1 - probability)) * 2 / 3
+    np.testing.assert_allclose(spread, expected, rtol=0.08)
+
+
+def test_segment_plans_need_their_segmentations_and_unknown_plans_are_refused() -> None:
+    plan = MaskPlan(np.full(2, 0.5, np.float32))
+    with pytest.raises(TypeError, match="MaskPlan"):
+        Canvas((4, 5), 2).render(plan)
+    segments = SegmentPlan(
+        np.full(1, 0.5, np.float32), np.ones((1, 2), np.bool_), np.zeros(1, np.uint8), None
+    )
+    with pytest.raises(AssertionError, match="segmentations"):
+        Canvas((4, 5), 2).render(segments)

@@ -1,0 +1,220 @@
+"""Targets: every form that a user may write, on toy names and on the real ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iassa.efficientnet import class_names
+from iassa.errors import InputError
+from iassa.targets import Target, resolve_targets
+
+NAMES = ("ant, pismire", "bee", "Cow vs Bull", "crane", "crane", "tabby, tabby cat", "Straße")
+SCORES = np.array([0.1, 0.3, 0.05, 0.3, 0.05, 0.15, 0.05])
+IMAGENET = class_names()
+UNIFORM = np.zeros(1000, np.float32)
+
+
+def of(*indices, weights=None):
+    return tuple(indices), tuple(weights or [1.0] * len(indices))
+
+
+def resolved(wanted, scores=SCORES, names=NAMES):
+    return [(t.indices, t.weights) for t in resolve_targets(wanted, scores, names)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("top-1", [of(1)]),  # of two with equal scores the first
+        ("top-3", [of(1), of(3), of(5)]),
+        (" TOP-2 ", [of(1), of(3)]),
+        ("top-7", [of(1), of(3), of(5), of(0), of(2), of(4), of(6)]),
+        (0, [of(0)]),
+        (np.int64(6), [of(6)]),
+        ("6", [of(6)]),
+        ("+6", [of(6)]),
+        ("0005", [of(5)]),
+        ("BEE", [of(1)]),
+        ("  bee ", [of(1)]),
+        ("pismire", [of(0)]),
+        ("ant", [of(0)]),
+        ("STRASSE", [of(6)]),
+        ("tabby, tabby cat", [of(5)]),
+        ("ant, pismire", [of(0)]),
+        ("Cow vs Bull", [of(2)]),  # a name first, a contrast only if it is none
+        ("ant,bee", [of(0, 1)]),
+        ("bee , 0", [of(1, 0)]),
+        ("ant,0,pismire", [of(0)]),
+        ("ant,tabby,bee", [of(0, 5, 1)]),
+        ("ant vs bee", [of(0, 1, weights=[1.0, -1.0])]),
+        ("ant  vs.\t3", [of(0, 3, weights=[1.0, -1.0])]),
+        ("ant,4 vs bee,5", [of(0, 4, 1, 5, weights=[1.0, 1.0, -1.0, -1.0])]),
+        (["ant", "1"], [of(0), of(1)]),
+        (("top-2", "bee"), [of(1), of(3)]),
+        (["ant", "pismire", 0, "0", "ant,ant"], [of(0)]),
+        (["0,1", "1,0"], [of(0, 1), of(1, 0)]),
+    ],
+)
+def test_every_form(wanted, expected):
+    assert resolved(wanted) == expected
+
+
+def test_names_are_the_first_synonyms():
+    targets = resolve_targets(["pismire", "ant,5", "tabby vs 1,2", "top-1"], SCORES, NAMES)
+    names = [target.name for target in targets]
+    assert names == ["ant", "ant + tabby", "tabby vs bee + Cow vs Bull", "bee"]
+    assert resolve_targets("2", SCORES, None)[0].name == "class 2"
+
+
+def test_targets_pass_through():
+    mine = Target("half", (0, 3), (0.5, 0.25))
+    assert resolve_targets(mine, SCORES, NAMES) == (mine,)
+    assert resolve_targets([mine, mine], SCORES, None) == (mine,)
+    with pytest.raises(InputError, match="from 0 to 6, got 7"):
+        resolve_targets(Target("beyond", (7,), (1.0,)), SCORES, NAMES)
+
+
+def test_score_of_a_target():
+    scores = np.array([[0.5, 0.25, 0.125], [1, 2, 4]], np.float32)
+    contrast = Target("a vs b", (0, 2), (1.0, -1.0))
+    np.testing.assert_array_equal(contrast.of(scores), [0.375, -3])
+    assert contrast.of(scores).dtype == np.float64
+    assert Target("all", (0, 1, 2), (1.0, 1.0, 1.0)).of(scores[0]) == 0.875
+
+
+@pytest.mark.parametrize(
+    ("indices", "weights"),
+    [((), ()), ((1,), (1.0, 2.0)), ((1, 2), (1.0,)), ((1, 1), (1.0, 1.0)), ((1,), (np.nan,))],
+)
+def test_what_is_no_weight_vector_is_refused(indices, weights):
+    with pytest.raises(InputError, match="in target 'odd'"):
+        resolve_targets(Target("odd", indices, weights), SCORES, None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ([], "at least one target"),
+        ((), "at least one target"),
+        ("top-0", "expected top-1 to top-7, got 'top-0'"),
+        ("top-8", "expected top-1 to top-7"),
+        (7, "from 0 to 6, got 7"),
+        ("-1", "from 0 to 6, got -1"),
+        (-1, "from 0 to 6, got -1"),
+        ("0,1,99", "from 0 to 6, got 99"),
+        ("crane", "'crane', which is the name of several. Say 3 or 4"),
+        ("ant,crane", "Say 3 or 4"),
+        ("bee vs Crane", "Say 3 or 4"),
+        ("ant vs bee vs 2", "contrast of two"),
+        ("ant vs ant,bee", "different classes"),
+        ("", "unknown class ''"),
+        ("0,", "unknown class ''"),
+        (" vs ", "unknown class 'vs'"),
+        (None, "got None"),
+        (True, "got True"),
+        (1.0, "got 1.0"),
+        (["bee", 1.5], "got 1.5"),
+    ],
+)
+def test_refused(wanted, message):
+    with pytest.raises(InputError, match=message) as refusal:
+        resolve_targets(wanted, SCORES, NAMES)
+    assert "\n" not in str(refusal.value)
+
+
+def test_numbers_of_thousands_of_digits_are_refused():
+    for wanted in ("9" * 5000, "-" + "9" * 5000, 10**5000, -(10**5000), "top-" + "9" * 5000):
+        with pytest.raises(
+            InputError, match=r"expected (a class index from 0 to 6|top-1 to top-7)"
+        ):
+            resolve_targets(wanted, SCORES, NAMES)
+
+
+def test_all_unknown_names_are_told_with_the_nearest():
+    with pytest.raises(InputError) as refusal:
+        resolve_targets(["tabbby,ant,be", "zzzz"], SCORES, NAMES)
+    text = str(refusal.value)
+    assert "'tabbby' (nearest: tabby" in text
+    assert "'be' (nearest: bee" in text
+    assert "'zzzz'" in text
+    assert "ant'" not in text
+
+
+def test_without_class_names():
+    assert resolved("top-1", names=None) == [of(1)]
+    assert resolved("0,2 vs 5", names=None) == [of(0, 2, 5, weights=[1.0, 1.0, -1.0])]
+    with pytest.raises(InputError, match="'bee', 'cow': this black box has no class names"):
+        resolve_targets("bee,0,cow", SCORES, None)
+
+
+@pytest.mark.parametrize("count", [0, 1, 6, 8])
+def test_class_names_of_another_number_are_refused(count):
+    with pytest.raises(InputError, match=f"each of the 7 scores .* got {count} class names"):
+        resolve_targets("top-1", SCORES, ["name"] * count)
+
+
+def test_empty_synonyms_are_no_names():
+    with pytest.raises(InputError, match="unknown class ''"):
+        resolve_targets("", SCORES[:1], ["ant,"])
+
+
+def test_imagenet():
+    assert resolved("Egyptian cat", UNIFORM, IMAGENET) == [of(285)]
+    assert resolved("281,282,tabby", UNIFORM, IMAGENET) == [of(281, 282)]
+    contrast = [of(281, 285, weights=[1.0, -1.0])]
+    assert resolved("tabby vs Egyptian cat", UNIFORM, IMAGENET) == contrast
+    assert resolved("ESPRESSO", UNIFORM, IMAGENET) == [of(967)]
+    with pytest.raises(InputError, match="Say 134 or 517"):
+        resolve_targets("crane", UNIFORM, IMAGENET)
+    with pytest.raises(InputError, match=r"nearest: egyptian cat"):
+        resolve_targets("egiptian cat", UNIFORM, IMAGENET)
+
+
+@pytest.mark.parametrize("index", range(0, 1000, 37))
+def test_every_imagenet_name_finds_its_class(index):
+    text = IMAGENET[index]
+    same = [k for k, other in enumerate(IMAGENET) if text in [other, *other.split(", ")]]
+    if len(same) == 1:
+        assert resolved(text, UNIFORM, IMAGENET) == [of(index)]
+    else:
+        with pytest.raises(InputError, match=str(index)):
+            resolve_targets(text, UNIFORM, IMAGENET)
+
+
+WORDS = st.sampled_from(
+    [*"0123456789,-+ ", " vs ", "vs", "top-", "ant", "bee", "crane", "tabby cat", "٣", "²"]
+)
+
+
+@given(wanted=st.text() | st.lists(WORDS, max_size=8).map("".join), named=st.booleans())
+def test_any_text_resolves_or_is_refused(wanted, named):
+    try:
+        targets = resolve_targets(wanted, SCORES, NAMES if named else None)
+    except InputError:
+        return
+    assert targets
+    for target in targets:
+        assert len(set(target.indices)) == len(target.indices) == len(target.weights)
+        assert all(0 <= index < 7 for index in target.indices)
+        assert set(target.weights) <= {1.0, -1.0}
+        # What it is called can be asked for again, but for names that several classes share.
+        if "crane" not in target.name and len(target.indices) == 1 and named:
+            assert resolved(target.name) == [(target.indices, target.weights)]
+
+
+@given(
+    scores=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=9),
+    count=st.integers(1, 9),
+)
+def test_top_k_are_the_highest(scores, count):
+    array = np.array(scores)
+    if count > len(scores):
+        with pytest.raises(InputError, match="expected top-1"):
+            resolve_targets(f"top-{count}", array, None)
+        return
+    chosen = [t.indices[0] for t in resolve_targets(f"top-{count}", array, None)]
+    assert sorted(array[chosen], reverse=True) == sorted(scores, reverse=True)[:count]
+    assert len(set(chosen)) == count
