@@ -32,7 +32,7 @@ def main() -> None:
     figures = {}
     table = Table("demo, 1000 calls", "seconds", "at most")
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "iassa.cli", "explain", "--example", "cat"]
+        command = [sys.executable, "-m", "iassa", "explain", "--example", "cat"]
         for name in ("first, model to be prepared", "again"):
             start = time.perf_counter()
             subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import shutil
@@ -47,7 +48,7 @@ def example(num_targets=2, *, eight_bit=True, **changes):
         "scores": tuple(rng.random(num_targets).tolist()),
         "calls": 64,
         "seconds": 1.25,
-        "method": {"name": "rise", "fields": {"grid_size": 7, "baseline": 0.5}},
+        "method": {"name": "rise", "measures": "effect", "fields": {"baseline": 0.5}},
         "rounds": (one, dataclasses.replace(one, masks={"grid": 1})),
         "seed": 3,
         "model": "mine",
@@ -100,6 +101,8 @@ def test_files_of_the_contract(tmp_path):
             picture.load()
             assert picture.format == "PNG"
     record = json.loads((tmp_path / "explanation.json").read_text("utf-8"))
+    digest = hashlib.sha256((tmp_path / "explanation.npz").read_bytes()).hexdigest()
+    assert record.pop("arrays_sha256") == digest
     assert record == json.loads(json.dumps(before.as_dict()))
 
 
@@ -108,7 +111,7 @@ def test_json_says_all_that_is_needed_to_run_it_again(tmp_path):
     record = json.loads((tmp_path / "explanation.json").read_text("utf-8"))
     assert record["image"] == {"path": "photo.png", "size": [6, 9]}
     assert record["model"] == "mine"
-    assert record["method"] == {"name": "rise", "fields": {"grid_size": 7, "baseline": 0.5}}
+    assert record["method"] == {"name": "rise", "measures": "effect", "fields": {"baseline": 0.5}}
     assert record["targets"][1] == {"name": "1", "indices": [1, 2, 3], "weights": [1.0, 1.0, -1.0]}
     assert len(record["scores"]) == 2
     assert (record["calls"], record["seconds"], record["seed"]) == (64, 1.25, 3)
@@ -177,7 +180,7 @@ def pickled() -> bytes:
 def test_damaged_arrays(tmp_path, content):
     example().save(tmp_path)
     (tmp_path / "explanation.npz").write_bytes(content)
-    with pytest.raises(InputError, match="cannot read the explanation"):
+    with pytest.raises(InputError, match=r"explanation.npz in .* damaged, or of another run"):
         Explanation.load(tmp_path)
 
 
@@ -205,10 +208,10 @@ def test_records_that_lack_an_item(tmp_path, lost):
 
 
 def test_files_of_two_runs_are_refused(tmp_path):
-    example(1).save(tmp_path / "one")
-    example(2).save(tmp_path / "two")
+    example(2).save(tmp_path / "one")
+    example(2, eight_bit=False).save(tmp_path / "two")
     shutil.copy(tmp_path / "one" / "explanation.npz", tmp_path / "two")
-    with pytest.raises(InputError, match="files are of two runs"):
+    with pytest.raises(InputError, match="of another run"):
         Explanation.load(tmp_path / "two")
 
 

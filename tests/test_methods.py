@@ -19,11 +19,10 @@ from torch import Tensor, nn
 
 from iassa.black_box import FunctionAdapter
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
-from iassa.explain import explain
 from iassa.explanation import Explanation
 from iassa.features import TorchLayers
 from iassa.loop import Method, Progress
-from iassa.methods import METHODS, Iassa, IassaPaper, Rise
+from iassa.methods import METHODS, Iassa, IassaPaper, Rise, explain
 
 Array = NDArray[np.float32]
 BlackBox = Callable[[Array], Any]

@@ -17,9 +17,12 @@ BUMP = np.exp(-((ROWS - 20) ** 2 + (COLUMNS - 90) ** 2) / 200).astype(np.float32
 NOISE = np.random.default_rng(0).normal(size=(300, 300)).astype(np.float32)
 
 
+EFFECT = {"measures": "effect"}
+
+
 def drawn(image, saliency, title="Egyptian cat: 0.78", caption="rise, 1000 calls of a model"):
     picture = Image.open(
-        io.BytesIO(figure_png(overlay(image, saliency, title=title, caption=caption)))
+        io.BytesIO(figure_png(overlay(image, saliency, **EFFECT, title=title, caption=caption)))
     )
     picture.load()
     assert picture.format == "PNG"
@@ -58,7 +61,7 @@ def test_any_size(size):
 
 
 def test_left_is_the_image_and_right_is_dimmed():
-    figure = overlay(CAT, BUMP - 0.1, title="", caption="")
+    figure = overlay(CAT, BUMP - 0.1, **EFFECT, title="", caption="")
     left, right = figure.axes[:2]
     np.testing.assert_array_equal(left.images[0].get_array(), CAT)
     under, over = right.images
@@ -70,16 +73,18 @@ def test_left_is_the_image_and_right_is_dimmed():
 
 
 def test_signed_maps_are_shown_about_zero():
-    signed = overlay(CAT, BUMP - 0.25, title="", caption="").axes[1].images[1]
+    signed = overlay(CAT, BUMP - 0.25, **EFFECT, title="", caption="").axes[1].images[1]
     assert signed.get_clim() == (-0.75, 0.75)
     opacity = np.asarray(signed.get_alpha())
     assert opacity[np.abs(BUMP - 0.25) < 0.05].max() < 0.2  # small effects leave the image visible
-    unsigned = overlay(CAT, BUMP + 0.25, title="", caption="").axes[1].images[1]
+    unsigned = (
+        overlay(CAT, BUMP + 0.25, measures="mean score", title="", caption="").axes[1].images[1]
+    )
     np.testing.assert_allclose(unsigned.get_clim(), (0.25 + BUMP.min(), 1.25))
 
 
 def test_words_on_the_figure():
-    figure = overlay(CAT, BUMP - 0.1, title="tabby: 0.5", caption="rise, 64 calls")
+    figure = overlay(CAT, BUMP - 0.1, **EFFECT, title="tabby: 0.5", caption="rise, 64 calls")
     assert figure.get_suptitle() == "tabby: 0.5"
     assert figure.get_supxlabel() == "rise, 64 calls"
     assert figure.axes[2].get_ylabel() == "effect on the score"  # the colour bar
@@ -92,7 +97,7 @@ def test_any_name_is_text(name):
 
 def test_a_long_title_keeps_its_ends_on_the_figure():
     title = " + ".join(f"class {k}" for k in range(99)) + ": 0.5"
-    figure = overlay(CAT, BUMP, title=title, caption="calls")
+    figure = overlay(CAT, BUMP, **EFFECT, title=title, caption="calls")
     shown = figure.get_suptitle()
     assert shown.startswith("class 0 + class 1")
     assert shown.endswith("class 98: 0.5")
@@ -104,7 +109,7 @@ def test_a_long_title_keeps_its_ends_on_the_figure():
 
 
 def test_the_peak_stands_out():
-    figure = overlay(np.full_like(CAT, 0.5), BUMP, title="", caption="")
+    figure = overlay(np.full_like(CAT, 0.5), BUMP, **EFFECT, title="", caption="")
     picture = np.asarray(Image.open(io.BytesIO(figure_png(figure))).convert("RGB"), np.float32)
     right = figure.axes[1]
     column, row = right.transData.transform((90, 20))

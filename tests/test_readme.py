@@ -1,6 +1,8 @@
 """What the README says is run as it stands."""
 
+import itertools
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +34,6 @@ def test_links_of_the_readme_lead_somewhere() -> None:
 
 
 def test_every_mandatory_dependency_has_its_line() -> None:
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     named = {re.split(r"[><=]", text)[0] for text in project["dependencies"]}
     table = README.split("## What it needs, and why")[1].split("Extras:")[0]
@@ -42,10 +42,9 @@ def test_every_mandatory_dependency_has_its_line() -> None:
 
 
 def test_every_dependency_is_pinned() -> None:
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *itertools.chain.from_iterable(extras)]
     pins = (ROOT / "constraints.txt").read_text("utf-8").lower().replace("_", "-")
     missing = []
     for text in wanted:

@@ -1,25 +1,56 @@
-"""iassa: what an image model looks at, found by asking the model alone."""
+"""iassa: what an image model looks at, found by asking the model alone.
 
-from importlib.metadata import version
+Names are imported when they are first used, so that `import iassa` does not wait for torch.
+"""
 
-from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
-from iassa.black_boxes import open_black_box
-from iassa.errors import (
-    BlackBoxError,
-    CancelledError,
-    IassaError,
-    InputError,
-    WeakEvidenceWarning,
-)
-from iassa.explain import explain
-from iassa.explanation import Explanation
-from iassa.features import ColourPosition, TorchLayers
-from iassa.image import example_image, load_image
-from iassa.loop import Method, Progress
-from iassa.methods import METHODS, Iassa, IassaPaper, Rise
-from iassa.targets import Target
+from __future__ import annotations
 
-__version__ = version("iassa")
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
+    from iassa.black_boxes import open_black_box
+    from iassa.errors import (
+        BlackBoxError,
+        CancelledError,
+        IassaError,
+        InputError,
+        WeakEvidenceWarning,
+    )
+    from iassa.explanation import Explanation
+    from iassa.features import ColourPosition, TorchLayers
+    from iassa.image import example_image, load_image
+    from iassa.loop import Method, Progress
+    from iassa.methods import METHODS, Iassa, IassaPaper, Rise, explain
+    from iassa.targets import Target
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "METHODS": "methods",
+    "Adapter": "black_box",
+    "BlackBoxError": "errors",
+    "CancelledError": "errors",
+    "ColourPosition": "features",
+    "Explanation": "explanation",
+    "FunctionAdapter": "black_box",
+    "Iassa": "methods",
+    "IassaError": "errors",
+    "IassaPaper": "methods",
+    "InputError": "errors",
+    "Method": "loop",
+    "Progress": "loop",
+    "Rise": "methods",
+    "Target": "targets",
+    "TorchAdapter": "black_box",
+    "TorchLayers": "features",
+    "WeakEvidenceWarning": "errors",
+    "example_image": "image",
+    "explain": "methods",
+    "load_image": "image",
+    "open_black_box": "black_boxes",
+}
 
 __all__ = [
     "METHODS",
@@ -45,3 +76,14 @@ __all__ = [
     "load_image",
     "open_black_box",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'iassa' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"iassa.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

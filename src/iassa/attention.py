@@ -45,7 +45,7 @@ class Attention:
         Returns:
             (T, H, W) float32. Rows of A sum to 1, so a constant map stays what it is.
         """
-        values = resize(maps, self.size).flatten(1).T  # (P, T)
+        values = resize(maps.float(), self.size).flatten(1).T  # (P, T)
         columns = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
         sums = self._sums(columns) if self.bounded else self._sums_unbounded(columns)
         attended = sums[:, :-1] / sums[:, -1:]  # Eq. 10
@@ -113,7 +113,9 @@ def spatial_attention(
             upsampled = torch.nn.functional.normalize(upsampled, dim=0) / len(levels) ** 0.5
         fused.append(upsampled)
     features = torch.cat(fused).flatten(1).T.contiguous()  # Phi' of Eq. 9, (P, C)
-    return Attention(features, size, 1.0 / temperature, bounded=normalise)
+    # Where a network is silent a feature has no direction, and stays shorter than the others.
+    bounded = normalise and bool((features.norm(dim=1) > 0.99).all())
+    return Attention(features, size, 1.0 / temperature, bounded=bounded)
 
 
 def _shorten(level: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class Adapter(ABC):
         planes = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device, torch.float32)
         if self.input_size is not None:
             planes = resize(planes, self.input_size)
-        return ask(self, planes).float().cpu().numpy()
+        return ask(self, planes.clone()).float().cpu().numpy()
 
 
 class FunctionAdapter(Adapter):
@@ -174,38 +174,42 @@ def ask(
         if threads is not None:
             torch.set_num_threads(threads)
         scores = black_box.score(planes)
-    except BlackBoxError:
+        _check_scores(scores, black_box.name, len(planes), num_classes)
+    except BlackBoxError as error:
+        error.images = len(planes)
         raise
     except Exception as error:  # whatever a user's code raises is one thing here: it failed
-        raise BlackBoxError(
+        failure = BlackBoxError(
             f"the black box {black_box.name} raised {type(error).__name__}: {error}"
-        ) from error
+        )
+        failure.images = len(planes)
+        raise failure from error
     finally:
         if threads is not None:
             torch.set_num_threads(before)
-    count = len(planes)
+    return scores
+
+
+def _check_scores(scores: object, name: str, count: int, num_classes: int | None) -> None:
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != count:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise BlackBoxError(
-            f"expected scores (N, K) with N = {count} images, got {got} from the black box "
-            f"{black_box.name}. Return one row for each image and one column for each class."
+            f"expected scores (N, K) with N = {count} images, got {got} from the black box {name}. "
+            "Return one row for each image and one column for each class."
         )
     if scores.shape[1] == 0 or (num_classes is not None and scores.shape[1] != num_classes):
         raise BlackBoxError(
             f"expected {num_classes or 'at least 1'} scores for each image, got {scores.shape[1]} "
-            f"from the black box {black_box.name}. Return the same classes for every batch."
+            f"from the black box {name}. Return the same classes for every batch."
         )
     if scores.dtype == torch.bool or scores.is_complex():
-        raise BlackBoxError(
-            f"expected real scores, got {scores.dtype} from the black box {black_box.name}."
-        )
+        raise BlackBoxError(f"expected real scores, got {scores.dtype} from the black box {name}.")
     finite = torch.isfinite(scores).all(dim=1)
     if not finite.all():
         raise BlackBoxError(
             f"expected finite scores, got NaN or infinity for {int((~finite).sum())} of {count} "
-            f"images from the black box {black_box.name}. Check it on masked images."
+            f"images from the black box {name}. Check it on masked images."
         )
-    return scores
 
 
 def cap_batch(batch_size: int, size: tuple[int, int]) -> int:

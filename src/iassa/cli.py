@@ -15,7 +15,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -33,17 +33,17 @@ from rich.progress import (
 
 import iassa
 from iassa.errors import BlackBoxError, CancelledError, IassaError, InputError
-from iassa.explain import open_method
 from iassa.explanation import Explanation
 from iassa.files import check_writable
 from iassa.image import EXAMPLES
 from iassa.loop import Method
-from iassa.methods import METHODS
+from iassa.methods import METHODS, open_method
 
 __all__ = ["main"]
 
 BAD = 2
 INTERRUPTED = 130
+STOPPING = b"stopping after the batch in flight; Ctrl-C again to stop at once\n"
 
 app = typer.Typer(
     add_completion=False,
@@ -248,11 +248,19 @@ def _explain(
         rounds = method.iterate(
             photo, black_box, **arguments, progress=show, cancel=lambda: bool(interrupted)
         )
+        was_there = folder.exists()
         check_writable(folder)  # after the arguments, and before the calls are spent
         try:
-            *_, last = rounds
-        except KeyboardInterrupt:
-            raise CancelledError("interrupted; nothing of this run was saved.") from None
+            # Stdout is for results: what a black box prints is a message.
+            with redirect_stdout(sys.stderr):
+                *_, last = rounds
+        except BaseException as error:
+            if not was_there:
+                with suppress(OSError):
+                    folder.rmdir()
+            if isinstance(error, KeyboardInterrupt):
+                raise CancelledError("interrupted; nothing of this run was saved.") from None
+            raise
         return last
 
 
@@ -265,8 +273,8 @@ def _graceful_interrupt(quiet: bool) -> Iterator[list[int]]:
         if interrupts:
             raise KeyboardInterrupt
         interrupts.append(number)
-        if not quiet:
-            messages.print("stopping after the batch in flight; Ctrl-C again to stop at once")
+        if not quiet:  # written at once: a second signal may come while this one is handled
+            os.write(sys.stderr.fileno(), STOPPING)
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
@@ -288,11 +296,7 @@ def _report(explanation: Explanation, folder: Path, as_json: bool, quiet: bool) 
             f"{explanation.seconds:.1f} s{state}"
         )
     if as_json:
-        print(json.dumps(explanation.as_dict(), allow_nan=False))
+        print(json.dumps(json.loads((folder / "explanation.json").read_text("utf-8"))))
         return
     for k in range(len(explanation.targets)):
         typer.echo(os.fsencode(folder / f"overlay-{k}.png"))  # bytes: a name need not be UTF-8
-
-
-if __name__ == "__main__":
-    main()

@@ -22,9 +22,11 @@ class BlackBoxError(IassaError, RuntimeError):
     Attributes:
         explanation: the map made of the masks scored before the failure, marked incomplete;
             None where too few masks had been scored to make one.
+        images: how many images the call that failed was about.
     """
 
     explanation: Explanation | None = None
+    images: int = 0
 
 
 class CancelledError(IassaError):

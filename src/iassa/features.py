@@ -131,6 +131,14 @@ FEATURES: Mapping[str, Callable[[torch.device], FeatureExtractor]] = {
 }
 
 
+SOURCES = f"{', '.join(FEATURES)}, none or an extractor"
+
+
+def is_source(source: str | FeatureExtractor) -> bool:
+    """Whether `open_features` knows it."""
+    return not isinstance(source, str) or source == "none" or source in FEATURES
+
+
 def open_features(source: str | FeatureExtractor, device: torch.device) -> FeatureExtractor | None:
     """A source of features by name.
 
@@ -146,10 +154,8 @@ def open_features(source: str | FeatureExtractor, device: torch.device) -> Featu
     """
     if not isinstance(source, str):
         return source
+    if not is_source(source):
+        raise InputError(f"expected features from {SOURCES}, got {source!r}.")
     if source == "none":
         return None
-    if source not in FEATURES:
-        raise InputError(
-            f"expected attention features among {', '.join(FEATURES)} or none, got {source!r}."
-        )
     return FEATURES[source](device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
+import typing
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -85,10 +86,18 @@ class Method(ABC):
 
     name: ClassVar[str]
 
+    @property
+    def measures(self) -> str:
+        """What the map's values are: 'effect', signed about 0, or 'mean score' where kept."""
+        return "effect"
+
     baseline: float | tuple[float, float, float] = 0.5
 
     def __post_init__(self) -> None:
         """Refuse hyperparameters that make no sense; a subclass adds its own `_require`."""
+        for name, kind in typing.get_type_hints(type(self)).items():
+            if typing.get_origin(kind) is not ClassVar:
+                self._require(name, _fits(getattr(self, name), kind), _describe(kind))
         fill = self.baseline if isinstance(self.baseline, tuple) else (self.baseline,)
         self._require(
             "baseline",
@@ -144,7 +153,7 @@ class Method(ABC):
         """Name and fields, as JSON holds them."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain = {k: v if _is_plain(v) else repr(v) for k, v in fields.items()}
-        return {"name": self.name, "fields": plain}
+        return {"name": self.name, "measures": self.measures, "fields": plain}
 
     def iterate(
         self,
@@ -310,6 +319,7 @@ def _score_round(
                         break
             except BlackBoxError as error:
                 failure, budget.stopped = error, "failed"
+                budget.calls += error.images  # it was asked, though it did not answer
         if budget.stopped:
             break
     estimator.close_round()
@@ -445,6 +455,25 @@ def _enlarge(maps: Tensor, photo: NDArray[np.float32]) -> NDArray[np.float32]:
     if not finite.all():
         enlarged = torch.where(resize(finite.float(), size) < 1, torch.inf, enlarged)
     return enlarged.cpu().numpy()
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value is of an annotated type; a whole number may stand for a float."""
+    if kind is float:
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is not tuple:
+        return any(_fits(value, one) for one in arguments) if arguments else isinstance(value, kind)
+    if not isinstance(value, tuple):
+        return False
+    kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+    return len(value) == len(kinds) and all(map(_fits, value, kinds))
+
+
+def _describe(kind: Any) -> str:
+    return getattr(kind, "__name__", None) or str(kind).replace("iassa.features.", "")
 
 
 def _is_share(value: object) -> bool:

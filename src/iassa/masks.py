@@ -49,6 +49,10 @@ class MaskPlan:
         for array in self._arrays():
             array.setflags(write=False)
 
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()  # unpickled arrays can be written to
+
     def __len__(self) -> int:
         return len(self.keep_probability)
 
@@ -179,7 +183,7 @@ def draw_grids(
     probability = draw_keep_probability(num_masks, keep_probability, rng)
     uniform = rng.random((num_masks, grid[0] + 2, grid[1] + 2), dtype=np.float32)
     shifts = rng.random((num_masks, 2), dtype=np.float32)
-    return GridPlan(probability, uniform < probability[:, None, None], shifts, region)
+    return GridPlan(probability, uniform < probability[:, None, None], shifts, _copy(region))
 
 
 def draw_segments(
@@ -206,7 +210,12 @@ def draw_segments(
     probability = draw_keep_probability(num_masks, keep_probability, rng)
     chosen = rng.choice(segmentations, num_masks).astype(np.uint8)
     uniform = rng.random((num_masks, num_segments), dtype=np.float32)
-    return SegmentPlan(probability, uniform < probability[:, None], chosen, region)
+    return SegmentPlan(probability, uniform < probability[:, None], chosen, _copy(region))
+
+
+def _copy(region: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """The plan's own, since a plan makes its arrays read-only."""
+    return None if region is None else region.copy()
 
 
 def sliding_windows(size: tuple[int, int], window: int, stride: float) -> NDArray[np.int32]:

@@ -7,13 +7,17 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from iassa.image import resize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["figure_png", "overlay"]
 
+LONGEST = 1200  # pixels of the longer side of what is drawn
 WIDTH = 5.0  # inches of one panel of a square image
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, what a grey picture of colours is
 
@@ -22,18 +26,20 @@ def overlay(
     image: NDArray[np.float32],
     saliency: NDArray[np.float32],
     *,
+    measures: str,
     title: str,
     caption: str,
 ) -> Figure:
     """The image beside its map, the map over a dimmed grey image, with a colour bar in score units.
 
-    A map with negative values is shown about 0 on a diverging colour map that is dark in the
-    middle, transparent where the effect is small; one without is shown over its range. Both colour
-    maps are perceptually uniform: equal steps of the score look equal.
+    An effect is shown about 0 on a diverging colour map that is dark in the middle, transparent
+    where it is small; a mean score over its range. Both colour maps are perceptually uniform: equal
+    steps of the score look equal. Large images are drawn smaller.
 
     Args:
         image: (H, W, 3) in [0, 1].
         saliency: (H, W).
+        measures: 'effect' or 'mean score', see `Method.measures`.
         title: the target's name and score.
         caption: how the map was made.
 
@@ -43,17 +49,18 @@ def overlay(
     from matplotlib.figure import Figure  # here: half a second to import
 
     height, width = saliency.shape
+    image, saliency = _shrink(image), _shrink(saliency[:, :, None])[:, :, 0]
     aspect = float(np.clip(height / width, 0.25, 4.0))
     panel = (WIDTH / max(aspect**0.5, 0.6), WIDTH * max(aspect**0.5, 0.6))
     figure = Figure(figsize=(2 * panel[0] + 1.3, panel[1] + 0.9), layout="constrained", dpi=110)
     left, right = figure.subplots(1, 2)
     left.imshow(image, aspect="auto" if aspect != height / width else "equal")
     grey = image @ np.array(LUMINANCE, np.float32)
-    signed = bool(saliency.min() < 0)
-    if signed:
+    saliency = saliency.astype(np.float64)  # a bar from -3e38 to 3e38 is longer than float32
+    if measures == "effect":
         peak = float(np.abs(saliency).max())
         low, high, colours, unit = -peak, peak, "berlin", "effect on the score"
-        opacity = np.clip(np.abs(saliency) / (0.5 * peak), 0.15, 0.85)
+        opacity = np.clip(np.abs(saliency) / (0.5 * peak or 1.0), 0.15, 0.85)
     else:
         low, high, colours = float(saliency.min()), float(saliency.max()), "inferno"
         unit = "mean score where kept"
@@ -72,6 +79,19 @@ def overlay(
     note = _fit(caption, int(14 * inches))
     figure.supxlabel(note, fontsize=9, color="0.35", parse_math=False)
     return figure
+
+
+def _shrink(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W, C) with no side longer than a panel has use for."""
+    factor = max(1.0, max(planes.shape[:2]) / LONGEST)
+    size = (max(1, round(planes.shape[0] / factor)), max(1, round(planes.shape[1] / factor)))
+    channels_first = torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1)))
+    return (
+        resize(channels_first, size)
+        .clamp(float(planes.min()), float(planes.max()))
+        .permute(1, 2, 0)
+        .numpy()
+    )
 
 
 def _fit(text: str, length: int) -> str:

@@ -79,10 +79,12 @@ class CoverageMean:
         """Start empty sums.
 
         Args:
-            reference: (T,) float64 scores of the whole image, on the device of the masks. Sums are
-                of differences to it: small numbers lose fewer digits, and flat scores none.
+            reference: (T,) float64 scores of the whole image, on the device of the masks.
             size: (height, width) of the map.
         """
+        # Sums are of differences to the first score: small numbers lose fewer digits, and equal
+        # ones none.
+        self._origin: Tensor | None = None
         self._reference = reference
         num_targets, device = len(reference), reference.device
         rows = 2 * num_targets + 1  # f, f^2 and 1
@@ -91,7 +93,8 @@ class CoverageMean:
 
     def add(self, masks: Masks, scores: Tensor, keep_probability: Tensor, family: str) -> None:
         """Add a batch; see `Estimator.add`. Neither the family nor the probability matters here."""
-        scores = scores - self._reference
+        self._origin = scores[0].clone() if self._origin is None else self._origin
+        scores = scores - self._origin
         weights = torch.cat([scores, scores.square(), torch.ones_like(scores[:, :1])], dim=1)
         sums = masks.weigh(weights.T.float())
         self._sums += sums
@@ -110,8 +113,9 @@ class CoverageMean:
         error = (variance * self._squares).sqrt() / coverage
         lowest = torch.where(kept, mean, torch.inf).amin(dim=(1, 2), keepdim=True)
         lowest = lowest.nan_to_num(posinf=0)  # no mask has kept any pixel
+        origin = self._reference if self._origin is None else self._origin
         return Effect(
-            saliency=(self._reference[:, None, None] + torch.where(kept, mean, lowest)).float(),
+            saliency=(origin[:, None, None] + torch.where(kept, mean, lowest)).float(),
             standard_error=torch.where(kept, error, torch.inf).float(),
         )
 
@@ -145,7 +149,7 @@ class DebiasedEffect:
         """Add a batch; see `Estimator.add`."""
         if family not in self._open:
             self._open[family] = _FamilySums(self._reference, self._size)
-        self._open[family].add(masks, scores - self._reference, keep_probability)
+        self._open[family].add(masks, scores, keep_probability)
 
     def close_round(self) -> None:
         """Standardise the open round's sums and add them to the others."""
@@ -185,9 +189,12 @@ class _FamilySums:
         self._weighted = reference.new_zeros((rows, *size))  # sum of (f, z) M
         self._squares = reference.new_zeros(size)  # sum of M^2
         self._gram = reference.new_zeros((rows, rows))  # sum of (f, z) (f, z)^T
+        self._origin: Tensor | None = None  # as in `CoverageMean`
         self._count = 0
 
     def add(self, masks: Masks, scores: Tensor, keep_probability: Tensor) -> None:
+        self._origin = scores[0].clone() if self._origin is None else self._origin
+        scores = scores - self._origin
         known = torch.cat([scores, design(keep_probability)], dim=1)
         self._weighted += masks.weigh(known.T.float())
         self._squares += masks.squares()
@@ -285,4 +292,5 @@ def highest_activated_region(saliency: Tensor, threshold: float) -> Tensor:
     """
     low = saliency.amin(dim=(1, 2), keepdim=True)
     high = saliency.amax(dim=(1, 2), keepdim=True)
-    return (saliency > low + threshold * (high - low)).any(0)
+    flat = high - low <= 1e-6 * low.abs().maximum(high.abs())  # attention rounds
+    return ((saliency > low + threshold * (high - low)) & ~flat).any(0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.image import resize
@@ -16,6 +17,8 @@ __all__ = ["Segmentations", "segment"]
 # SLIC is run at this many pixels at most and its labels are enlarged: outlines finer than that are
 # not seen by a network, and at 1024 x 1024 twelve segmentations would take five seconds.
 MAX_PIXELS = 224 * 224
+KEPT = 1 / 3  # of the segments asked for, the fewest that a segmentation may end with
+MOST_DOUBLINGS = 10  # of the compactness; squares are left by then
 ITERATIONS = 5  # k-means steps; ten, scikit-image's default, cost twice and move hardly a border
 
 
@@ -51,8 +54,6 @@ def segment(
     Returns:
         len(counts) * len(compactness) segmentations, counts in the outer loop.
     """
-    from skimage.segmentation import slic  # here: half a second to import, and RISE needs none
-
     height, width = image.shape[-2:]
     shrink = min(1.0, (MAX_PIXELS / (height * width)) ** 0.5)
     seen = (max(1, int(height * shrink)), max(1, int(width * shrink)))
@@ -60,9 +61,30 @@ def segment(
     wanted = tuple(n for n in counts for _ in compactness)
     labels = torch.empty((len(wanted), height, width), dtype=torch.int32, device=image.device)
     for n, (count, compact) in enumerate(itertools.product(counts, compactness)):
-        small = slic(pixels, count, compactness=compact, max_num_iter=ITERATIONS, start_label=0)
-        labels[n] = _enlarge(torch.from_numpy(small), (height, width))
+        labels[n] = _enlarge(torch.from_numpy(_slic(pixels, count, compact)), (height, width))
     return Segmentations(labels, 1 + int(labels.max()), wanted)
+
+
+def _slic(pixels: NDArray[np.float32], count: int, compactness: float) -> NDArray[np.integer]:
+    """SLIC, with the compactness doubled until enough segments are left.
+
+    On a grainy image colour outweighs place, segments fall into crumbs and SLIC joins the crumbs:
+    of noise a single segment is left. A mask of it would hide everything at once and say nothing.
+    """
+    from skimage.segmentation import slic  # here: half a second to import, and RISE needs none
+
+    enough = KEPT * min(count, pixels.shape[0] * pixels.shape[1])
+    for doubling in range(MOST_DOUBLINGS + 1):
+        labels: NDArray[np.integer] = slic(
+            pixels,
+            count,
+            compactness=compactness * 2**doubling,
+            max_num_iter=ITERATIONS,
+            start_label=0,
+        )
+        if labels.max() + 1 >= enough:
+            break
+    return labels
 
 
 def _enlarge(labels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -53,7 +53,7 @@ def resolve_targets(
             'top-k', the k classes with the highest scores for the whole image, k targets;
             a class by index (an int or digits) or by any of its names, whatever the case;
             a group, comma-separated, its classes summed: '281,282,tabby';
-            a contrast of two of these, the first minus the second: 'tabby vs Egyptian cat'.
+            a contrast of two classes or groups, the first minus the second, 'tabby vs tiger cat'.
         scores: (K,) scores of the whole image.
         class_names: K names, synonyms after commas; None if the black box has none.
 

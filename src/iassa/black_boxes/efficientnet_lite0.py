@@ -13,6 +13,7 @@ import io
 import logging
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnxruntime
@@ -137,13 +138,7 @@ def exported_graph() -> Path:
 
 def _export(path: Path) -> None:
     example = torch.zeros(2, 3, *efficientnet.INPUT_SIZE)
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        # The exporter warns of its own deprecated internals, logs which packages it does without,
-        # and prints: nothing that a user can do anything about.
-        warnings.simplefilter("ignore")
-        exporter.setLevel(logging.ERROR)
+    with _quiet():
         torch.onnx.export(
             _Probabilities().eval(),
             (example,),
@@ -155,7 +150,23 @@ def _export(path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
-    exporter.setLevel(level)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of its own internals, logs which packages it does without, and prints.
+
+    A user can do nothing about any of it, and stdout is theirs.
+    """
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(level)
 
 
 def _check(path: Path) -> None:

@@ -1,12 +1,79 @@
-"""The methods, by the names that the command line and the benchmark know."""
+"""The methods, by the names that the command line and the benchmark know, and `iassa.explain`."""
 
 from __future__ import annotations
 
+import difflib
+from typing import Any
+
+from iassa.black_boxes import BlackBoxLike
+from iassa.errors import InputError
+from iassa.explanation import Explanation
+from iassa.image import ImageLike
 from iassa.loop import Method
 from iassa.methods.iassa import Iassa
 from iassa.methods.iassa_paper import IassaPaper
 from iassa.methods.rise import Rise
 
-__all__ = ["METHODS", "Iassa", "IassaPaper", "Rise"]
+__all__ = ["METHODS", "Iassa", "IassaPaper", "Rise", "explain", "open_method"]
 
 METHODS: dict[str, type[Method]] = {method.name: method for method in (Iassa, IassaPaper, Rise)}
+
+
+def open_method(method: str | Method, **fields: Any) -> Method:
+    """A method by name.
+
+    Args:
+        method: a name in `METHODS`, or a method, returned as it is.
+        fields: hyperparameters that differ from the defaults.
+
+    Raises:
+        InputError: no such method, or a field of it that is unknown or of the wrong kind.
+    """
+    if isinstance(method, Method):
+        return method
+    if method not in METHODS:
+        near = difflib.get_close_matches(str(method), METHODS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise InputError(f"unknown method {method!r}. Use {', '.join(METHODS)}.{hint}")
+    try:
+        return METHODS[method](**fields)
+    except TypeError as error:
+        raise InputError(f"cannot use these fields of {method}: {error}.") from None
+
+
+def explain(
+    image: ImageLike,
+    black_box: BlackBoxLike = "efficientnet-lite0",
+    *,
+    method: str | Method = "iassa",
+    **arguments: Any,
+) -> Explanation:
+    """Explain what a black box looks at in an image.
+
+    Args:
+        image: a path, a Pillow image or an array (H, W, 3), uint8 or floating point in [0, 1].
+        black_box: any callable, images (N, H, W, 3) float32 in [0, 1] -> scores (N, K), a torch
+            module, or the name of a model.
+        method: a name, or an instance with hyperparameters of your own.
+        arguments: target, calls, seconds, seed, batch_size, device, progress and cancel, as in
+            `Method.iterate`.
+
+    Returns:
+        The explanation.
+
+    Raises:
+        InputError: an argument that cannot be used.
+        BlackBoxError: the black box failed; its `explanation` holds the map so far.
+        CancelledError: cancelled before there was a map.
+
+    Example:
+        >>> import numpy as np, iassa
+        >>> image = np.zeros((24, 32, 3), np.float32)
+        >>> image[6:12, 8:16] = 1  # a bright patch, and a black box that looks at nothing else
+        >>> brightness = lambda images: images[:, 6:12, 8:16].mean(axis=(1, 2, 3))[:, None]
+        >>> explanation = iassa.explain(image, brightness, method="rise", calls=200)
+        >>> row, column = np.unravel_index(explanation.saliency[0].argmax(), (24, 32))
+        >>> bool(6 <= row < 12 and 8 <= column < 16), explanation.calls
+        (True, 200)
+    """
+    return open_method(method).explain(image, black_box, **arguments)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.attention import Attention, spatial_attention
-from iassa.features import FeatureExtractor, open_features
+from iassa.features import SOURCES, FeatureExtractor, is_source, open_features
 from iassa.kernel_regression import EffectWithKernelRegression
 from iassa.loop import Method, Setting
 from iassa.masks import MaskPlan, draw_grids, draw_segments, fit_grid
@@ -84,6 +84,9 @@ class Iassa(Method):
             "among the counts",
         )
         self._require("compactness", min(self.compactness, default=0) > 0, "above 0")
+        number = len(self.segment_counts) * len(self.compactness)
+        self._require("compactness", number <= 255, "few enough for 255 segmentations in all")
+        self._require("features", is_source(self.features), SOURCES)
         self._require("keep_probability", 0 < low <= high < 1, "0 < low <= high < 1")
         self._require("beta", 0 <= self.beta <= 1, "in [0, 1]")
         self._require("threshold", 0 <= self.threshold < 1, "in [0, 1)")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.attention import Attention, spatial_attention
-from iassa.features import FeatureExtractor, open_features
+from iassa.features import SOURCES, FeatureExtractor, is_source, open_features
 from iassa.loop import Method, Setting
 from iassa.masks import MaskPlan, plan_windows, select_windows, sliding_windows
 from iassa.saliency import CoverageMean, Effect, Estimator, adjust, highest_activated_region
@@ -60,9 +60,15 @@ class IassaPaper(Method):
         self._require("window_step", self.window_step >= 0, "0 or more")
         self._require("stride_step", self.stride_step >= 0, "0 or more")
         self._require("max_rounds", self.max_rounds >= 1, "1 or more")
+        self._require("features", is_source(self.features), SOURCES)
         self._require("beta", 0 <= self.beta <= 1, "in [0, 1]")
         self._require("threshold", 0 <= self.threshold < 1, "in [0, 1)")
         self._require("positions", 1 <= self.positions <= 224, "from 1 to 224")
+
+    @property
+    def measures(self) -> str:
+        """Eq. 5 is a mean score."""
+        return "mean score"
 
     def plan(
         self, k: int, region: NDArray[np.bool_] | None, setting: Setting

@@ -25,7 +25,7 @@ class Rise(Method):
     """RISE, with the literature's settings.
 
     Attributes:
-        round_calls: masks after which `iterate` yields a map; it does not change the last one.
+        round_calls: masks drawn at a time, after which `iterate` yields a map.
         grid_size: cells per side of a square image.
         keep_probability: chance that a cell is kept.
         debiased: the slope of the score on the mask in the place of Eq. 5, so that 0 is no effect.
@@ -45,6 +45,11 @@ class Rise(Method):
         self._require("round_calls", self.round_calls >= 16, "at least 16")
         self._require("grid_size", self.grid_size >= 2, "at least 2")
         self._require("keep_probability", 0 < self.keep_probability < 1, "between 0 and 1")
+
+    @property
+    def measures(self) -> str:
+        """Eq. 5 is a mean score, its debiased form an effect."""
+        return "effect" if self.debiased else "mean score"
 
     def plan(
         self, k: int, region: NDArray[np.bool_] | None, setting: Setting

@@ -1,0 +1,20 @@
+"""The entry of the command line, which is there before torch is.
+
+Two seconds go by while torch is imported. Ctrl-C in them ends as it does later.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        from iassa import cli
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing was done yet.", file=sys.stderr)
+        sys.exit(130)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
