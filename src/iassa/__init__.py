@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
     from iassa.black_boxes import open_black_box
+    from iassa.budget import Progress
     from iassa.errors import (
         BlackBoxError,
         CancelledError,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from iassa.explanation import Explanation
     from iassa.features import ColourPosition, TorchLayers
     from iassa.image import example_image, load_image
-    from iassa.loop import Method, Progress
+    from iassa.loop import Method
     from iassa.methods import METHODS, Iassa, IassaPaper, Rise, explain
     from iassa.targets import Target
 
@@ -40,7 +41,7 @@ _HOMES = {
     "IassaPaper": "methods",
     "InputError": "errors",
     "Method": "loop",
-    "Progress": "loop",
+    "Progress": "budget",
     "Rise": "methods",
     "Target": "targets",
     "TorchAdapter": "black_box",

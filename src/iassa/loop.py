@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import time
 import typing
 import warnings
 from abc import ABC, abstractmethod
@@ -23,36 +22,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.attention import Attention
-from iassa.black_box import Adapter, ask, cap_batch, score_masks
+from iassa.black_box import Adapter, cap_batch, score_masks
 from iassa.black_boxes import BlackBoxLike, open_black_box
+from iassa.budget import Budget, Progress
+from iassa.case import Case, conclude, open_case
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
-from iassa.explanation import Explanation, Round, versions
-from iassa.image import ImageLike, as_image, resize
+from iassa.explanation import Explanation, Round
+from iassa.hyperparameters import describe, fits
+from iassa.image import ImageLike, as_image
 from iassa.masks import MaskPlan
 from iassa.rendering import Canvas
 from iassa.saliency import Effect, Estimator
 from iassa.segmentation import Segmentations
-from iassa.targets import Target, TargetLike, resolve_targets
+from iassa.targets import TargetLike
 
-__all__ = ["Method", "Progress", "Setting"]
-
-FEWEST_MASKS = 16  # below, a map of fifty cells is noise
-FLAT = "every masked image scores the same; there is nothing to explain"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is, told after every batch.
-
-    Attributes:
-        calls: made so far.
-        budget: that may be made.
-        seconds: since the first call.
-    """
-
-    calls: int
-    budget: int
-    seconds: float
+__all__ = ["Method", "Setting"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +81,7 @@ class Method(ABC):
         """Refuse hyperparameters that make no sense; a subclass adds its own `_require`."""
         for name, kind in typing.get_type_hints(type(self)).items():
             if typing.get_origin(kind) is not ClassVar:
-                self._require(name, _fits(getattr(self, name), kind), _describe(kind))
+                self._require(name, fits(getattr(self, name), kind), describe(kind))
         fill = self.baseline if isinstance(self.baseline, tuple) else (self.baseline,)
         self._require(
             "baseline",
@@ -192,10 +176,13 @@ class Method(ABC):
             CancelledError: cancelled before there was a map.
         """
         # Checked here, not at the first `next`: a generator's body would run too late to be seen.
-        _check(calls, seconds, seed, batch_size)
+        budget = Budget(calls, seconds, progress, cancel)
+        if seed < 0:
+            raise InputError(f"expected a seed of 0 or more, got {seed}.")
+        if batch_size < 1:
+            raise InputError(f"expected a batch size of 1 or more, got {batch_size}.")
         source = str(image) if isinstance(image, str | Path) else None
         photo, adapter = as_image(image), open_black_box(black_box, device)
-        budget = _Budget(calls, seconds, progress, cancel)
         return _iterate(self, photo, source, adapter, target, budget, seed, batch_size)
 
     def explain(self, image: ImageLike, black_box: BlackBoxLike, **arguments: Any) -> Explanation:
@@ -210,11 +197,12 @@ def _iterate(
     source: str | None,
     black_box: Adapter,
     target: TargetLike,
-    budget: _Budget,
+    budget: Budget,
     seed: int,
     batch_size: int,
 ) -> Iterator[Explanation]:
-    case = _open_case(method, photo, source, black_box, target, budget, seed)  # I, f(I)
+    budget.start()
+    case = open_case(method.baseline, photo, source, black_box, target, budget, seed)  # I, f(I)
     segmentations = method.segmentations(case.image)
     setting = Setting(case.size, photo.shape[:2], segmentations, seed)
     canvas = Canvas(case.size, cap_batch(batch_size, case.size), segmentations, case.image.device)
@@ -234,7 +222,7 @@ def _iterate(
 
         if not history:
             raise failure or CancelledError("cancelled before a mask was scored: there is no map.")
-        explanation = _conclude(case, method, adjusted, budget, history)
+        explanation = conclude(case, method.as_dict(), adjusted, budget, history)
         if failure is not None:
             failure.explanation = explanation
             raise failure
@@ -245,54 +233,12 @@ def _iterate(
             return
 
 
-@dataclass(frozen=True, eq=False)
-class _Case:
-    """What a run is about: I, f(I) and the targets."""
-
-    photo: NDArray[np.float32]  # (H, W, 3), as it was given
-    source: str | None
-    image: Tensor  # (3, height, width), as the black box sees it, on its device
-    baseline: Tensor  # the same shape
-    black_box: Adapter
-    targets: tuple[Target, ...]
-    weights: Tensor  # (K, T) float64
-    reference: Tensor  # (T,) float64, the scores of the whole image
-    seed: int
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return (self.image.shape[1], self.image.shape[2])
-
-
-def _open_case(
-    method: Method,
-    photo: NDArray[np.float32],
-    source: str | None,
-    black_box: Adapter,
-    target: TargetLike,
-    budget: _Budget,
-    seed: int,
-) -> _Case:
-    size = black_box.input_size or (photo.shape[0], photo.shape[1])
-    image = resize(torch.from_numpy(photo).permute(2, 0, 1), size).clamp(0, 1)
-    image = image.to(black_box.device).contiguous()
-    baseline = image.new_tensor(method.baseline).reshape(-1, 1, 1).expand_as(image).contiguous()
-    whole = ask(black_box, image[None].clone())  # it may write to what it is shown
-    budget.spend(1)
-    targets = resolve_targets(target, whole[0].float().cpu().numpy(), black_box.class_names)
-    weights = torch.zeros((whole.shape[1], len(targets)), dtype=torch.float64, device=whole.device)
-    for column, one in enumerate(targets):
-        weights[list(one.indices), column] = weights.new_tensor(one.weights)
-    reference = (whole.double() @ weights)[0]
-    return _Case(photo, source, image, baseline, black_box, targets, weights, reference, seed)
-
-
 def _score_round(
-    case: _Case,
+    case: Case,
     plans: Mapping[str, MaskPlan],
     canvas: Canvas,
     estimator: Estimator,
-    budget: _Budget,
+    budget: Budget,
     history: list[Round],
 ) -> BlackBoxError | None:
     """Score a round and add it to the sums and the history, as far as it gets.
@@ -328,82 +274,6 @@ def _score_round(
     return failure
 
 
-def _conclude(
-    case: _Case, method: Method, effect: Effect, budget: _Budget, history: list[Round]
-) -> Explanation:
-    return Explanation(
-        saliency=_enlarge(effect.saliency, case.photo),
-        standard_error=_enlarge(effect.standard_error, case.photo),
-        image=case.photo,
-        targets=case.targets,
-        scores=tuple(case.reference.tolist()),
-        calls=budget.calls,
-        seconds=budget.seconds,
-        method=method.as_dict(),
-        rounds=tuple(history),
-        seed=case.seed,
-        model=case.black_box.name,
-        device=str(case.black_box.device),
-        source=case.source,
-        complete=budget.stopped in ("calls", "seconds", "rounds"),
-        stopped=budget.stopped or "running",
-        warnings=_weaknesses(case.targets, history) if budget.stopped else (),
-        versions=versions(),
-    )
-
-
-class _Budget:
-    """Counts the calls, and says when and why to stop."""
-
-    def __init__(
-        self,
-        calls: int,
-        seconds: float | None,
-        progress: Callable[[Progress], object] | None,
-        cancel: Callable[[], bool] | None,
-    ) -> None:
-        self.calls = 0
-        self.stopped = ""
-        self._limit = calls
-        self._seconds = seconds
-        self._progress = progress
-        self._cancel = cancel
-        self._started = time.perf_counter()
-
-    @property
-    def left(self) -> int:
-        return self._limit - self.calls
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._started
-
-    def spend(self, calls: int) -> None:
-        self.calls += calls
-        if self._progress is not None:
-            self._progress(Progress(self.calls, self._limit, self.seconds))
-        if self._cancel is not None and self._cancel():
-            self.stopped = "cancelled"
-        elif self.left == 0:
-            self.stopped = "calls"
-        elif self._seconds is not None and self.seconds >= self._seconds:
-            self.stopped = "seconds"
-
-
-def _check(calls: int, seconds: float | None, seed: int, batch_size: int) -> None:
-    if calls < 1 + FEWEST_MASKS:
-        raise InputError(
-            f"expected a budget of at least {1 + FEWEST_MASKS} calls (the whole image and "
-            f"{FEWEST_MASKS} masks), got {calls}. A map that says something takes hundreds."
-        )
-    if seconds is not None and not seconds > 0:
-        raise InputError(f"expected a time budget above 0 seconds, got {seconds}.")
-    if seed < 0:
-        raise InputError(f"expected a seed of 0 or more, got {seed}.")
-    if batch_size < 1:
-        raise InputError(f"expected a batch size of 1 or more, got {batch_size}.")
-
-
 def _afford(plans: Mapping[str, MaskPlan], calls: int) -> dict[str, MaskPlan]:
     """As much of a round as the budget allows, the families in their proportion.
 
@@ -432,48 +302,6 @@ def _summarise(
         score_high=tuple(together.amax(0).tolist()),
         seconds=seconds,
     )
-
-
-def _weaknesses(targets: tuple[Target, ...], history: list[Round]) -> tuple[str, ...]:
-    """What a user should know of the scores before trusting the map."""
-    flat = []
-    for t, target in enumerate(targets):
-        low = min(one.score_low[t] for one in history)
-        high = max(one.score_high[t] for one in history)
-        if high - low <= 1e-6 * max(abs(low), abs(high)):
-            flat.append(target.name)
-    if not flat:
-        return ()
-    return (FLAT if len(targets) == 1 else f"{', '.join(flat)}: {FLAT}",)
-
-
-def _enlarge(maps: Tensor, photo: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Maps of the masks' size at the size of the image, infinite where they are infinite."""
-    size = (photo.shape[0], photo.shape[1])
-    finite = maps.isfinite()
-    enlarged = resize(torch.where(finite, maps, 0.0), size)
-    if not finite.all():
-        enlarged = torch.where(resize(finite.float(), size) < 1, torch.inf, enlarged)
-    return enlarged.cpu().numpy()
-
-
-def _fits(value: object, kind: Any) -> bool:
-    """Whether a value is of an annotated type; a whole number may stand for a float."""
-    if kind is float:
-        return isinstance(value, float | int) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) is not tuple:
-        return any(_fits(value, one) for one in arguments) if arguments else isinstance(value, kind)
-    if not isinstance(value, tuple):
-        return False
-    kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-    return len(value) == len(kinds) and all(map(_fits, value, kinds))
-
-
-def _describe(kind: Any) -> str:
-    return getattr(kind, "__name__", None) or str(kind).replace("iassa.features.", "")
 
 
 def _is_share(value: object) -> bool:
