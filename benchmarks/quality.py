@@ -71,7 +71,6 @@ CONTESTANTS = (
 REFERENCE = "rise-1000"
 MODEL = "efficientnet-lite0"
 CAUSAL_SIZE = (224, 224)  # the model's input
-DELETED = 0.5  # the grey that the methods hide with, and the model's zero after normalisation
 METRICS = {  # name in the results -> (heading, whether more is better)
     "deletion": ("deletion", False),
     "insertion": ("insertion", True),
@@ -151,7 +150,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="LABEL=NAME:CALLS[:field=value,...]",
-        help="one more method, repeatable: no-attention=iassa:500:attention=False",
+        help="one more method, repeatable: no-attention=iassa:500:beta=1.0",
     )
     parser.add_argument(
         "--reference", default=REFERENCE, help=f"label to compare with (default {REFERENCE})"
@@ -374,7 +373,7 @@ def evaluate(
         "pixels_per_step": pixels_per_step,
         "batch_size": batch_size,
     }
-    deleted = deletion(**curve_arguments, baseline=DELETED).area
+    deleted = deletion(**curve_arguments).area
     inserted = insertion(**curve_arguments).area
     return {
         "deletion": deleted,

@@ -11,7 +11,7 @@ import iassa
 
 # A module may import those of lower layers only. `__init__` files stand for their package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "efficientnet", "hyperparameters"),
+    ("errors", "efficientnet", "eval_mode", "hyperparameters"),
     ("budget",),
     ("image", "files", "targets", "masks"),
     ("segmentation", "attention", "features", "plot"),

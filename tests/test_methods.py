@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import warnings
@@ -22,7 +23,7 @@ from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidence
 from iassa.explanation import Explanation
 from iassa.features import TorchLayers
 from iassa.loop import Method, Progress
-from iassa.methods import METHODS, Iassa, IassaPaper, Rise, explain
+from iassa.methods import METHODS, Iassa, IassaPaper, Rise, explain, open_method
 
 Array = NDArray[np.float32]
 BlackBox = Callable[[Array], Any]
@@ -851,3 +852,65 @@ def test_the_clock_of_a_run_is_told() -> None:
     found = Rise().explain(patch_image(), patch_brightness, calls=40)
     assert 0 < found.seconds <= time.perf_counter() - started
     assert sum(one.seconds for one in found.rounds) <= found.seconds
+
+
+@pytest.mark.parametrize("method", [Iassa(max_rounds=3), IassaPaper(), Rise(debiased=True)])
+def test_what_a_result_says_of_its_method_opens_it_again(method: Method) -> None:
+    said = json.loads(json.dumps(method.as_dict()))
+    assert open_method(said["name"], **said["fields"]) == method
+    assert said["measures"] == ("mean score" if method.name == "iassa-paper" else "effect")
+
+
+def test_the_share_that_windows_may_hide_is_counted() -> None:
+    maps = list(cheap_paper().iterate(patch_image(), patch_brightness, target=0, calls=2000))
+    assert len(maps) > 1
+    seen = Recorder(patch_brightness)
+    last = cheap_paper(max_rounds=2).explain(patch_image(), seen, target=0, calls=2000)
+    first, second = last.rounds
+    assert first.region_share == 1.0
+    images = seen.images[1 + sum(first.masks.values()) :]
+    hidden = (images != patch_image()).any(axis=(0, 3))
+    assert second.region_share == pytest.approx(hidden.mean(), abs=1e-9)
+    assert second.region_share < 1
+
+
+@pytest.mark.parametrize("method", [Iassa(features="none"), Rise()])
+def test_a_run_of_too_few_masks_says_so(method: Method) -> None:
+    with pytest.warns(WeakEvidenceWarning, match="only 2 masks were scored; the map is noise"):
+        made = method.explain(
+            patch_image(), patch_brightness, target=0, batch_size=2, cancel=after_calls(3)
+        )
+    assert made.calls == 3
+    assert np.isfinite(made.saliency).all()
+
+
+def after_calls(number: int) -> Callable[[], bool]:
+    """A cancel that says yes from the second time it is asked: after one batch of masks."""
+    asked = iter([False] + [True] * number)
+    return lambda: next(asked)
+
+
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        (Iassa, {"temperature": math.inf}),
+        (Iassa, {"beta": math.nan}),
+        (Iassa, {"round_calls": 20.5}),
+        (Iassa, {"round_calls": 10**12}),
+        (Iassa, {"grid_sizes": 7}),
+        (Iassa, {"grid_sizes": (7.5,)}),
+        (Iassa, {"keep_probability": (0.1,)}),
+        (Iassa, {"features": "resnet50"}),
+        (Iassa, {"segment_counts": tuple(range(2, 200)), "fine_segment_counts": (2,)}),
+        (IassaPaper, {"window": math.inf}),
+        (IassaPaper, {"max_rounds": True}),
+        (Rise, {"debiased": 1}),
+        (Rise, {"baseline": (0.5, 0.5)}),
+    ],
+)
+def test_fields_of_a_wrong_kind_are_refused_by_name(
+    method: type[Method], fields: dict[str, Any]
+) -> None:
+    wrong = "compactness" if "segment_counts" in fields else next(iter(fields))
+    with pytest.raises(InputError, match=f"expected {wrong} of {method.name} to be"):
+        method(**fields)

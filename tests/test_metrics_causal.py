@@ -116,7 +116,7 @@ def test_any_size_equals_the_loop(
         batch_size=batch_size,
     )
     expected = looped_curve(
-        saliency, black_box, [0.25, 1.0], image, np.zeros_like(image), pixels_per_step
+        saliency, black_box, [0.25, 1.0], image, np.full_like(image, 0.5), pixels_per_step
     )
     np.testing.assert_allclose(curve.scores, expected, rtol=1e-9, atol=1e-9)
 
@@ -125,7 +125,9 @@ def test_any_size_equals_the_loop(
 def test_deletion_of_a_constant_image_is_a_straight_line(pixels_per_step: int) -> None:
     image = np.full((7, 9, 3), 0.75, dtype=np.float32)
     saliency = random_image(7, 9)[..., 0]
-    curve = deletion(saliency, image, brightness, [1.0], pixels_per_step=pixels_per_step)
+    curve = deletion(
+        saliency, image, brightness, [1.0], pixels_per_step=pixels_per_step, baseline=0.0
+    )
     np.testing.assert_allclose(curve.scores, 0.75 * (1 - curve.fractions), atol=1e-7)
     assert curve.fractions[0] == 0
     assert curve.fractions[-1] == 1
@@ -145,8 +147,12 @@ def test_a_black_box_of_one_pixel_steps_where_its_pixel_goes() -> None:
     saliency = np.zeros((5, 7), dtype=np.float32)
     saliency[3, 2] = 1.0  # goes first
     saliency[0, 6] = 0.5  # goes second
-    first = deletion(saliency, image, lambda x: x[:, 3, 2, :1], [1.0], pixels_per_step=1)
-    second = deletion(saliency, image, lambda x: x[:, 0, 6, :1], [1.0], pixels_per_step=1)
+    first = deletion(
+        saliency, image, lambda x: x[:, 3, 2, :1], [1.0], pixels_per_step=1, baseline=0.0
+    )
+    second = deletion(
+        saliency, image, lambda x: x[:, 0, 6, :1], [1.0], pixels_per_step=1, baseline=0.0
+    )
     assert first.scores.tolist() == [1.0] + [0.0] * 35
     assert second.scores.tolist() == [1.0, 1.0] + [0.0] * 34
     assert first.area == pytest.approx(0.5 / 35)
@@ -161,7 +167,7 @@ def test_equal_pixels_go_in_row_order() -> None:
         seen.extend(np.flatnonzero(picture[..., 0] == 0).tolist() for picture in images)
         return np.zeros((len(images), 1))
 
-    deletion(np.zeros((2, 3), np.float32), image, black_box, [1.0], pixels_per_step=2)
+    deletion(np.zeros((2, 3), np.float32), image, black_box, [1.0], pixels_per_step=2, baseline=0.0)
     assert seen == [[], [0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5]]
 
 

@@ -211,9 +211,12 @@ def test_every_pixel_is_kept_equally_often(probability: float) -> None:
 
 
 def test_segment_plans_need_their_segmentations_and_unknown_plans_are_refused() -> None:
-    plan = MaskPlan(np.full(2, 0.5, np.float32))
-    with pytest.raises(TypeError, match="MaskPlan"):
-        Canvas((4, 5), 2).render(plan)
+    class OtherPlan(MaskPlan):
+        def reach(self, size: tuple[int, int]) -> float:
+            return 1.0
+
+    with pytest.raises(TypeError, match="OtherPlan"):
+        Canvas((4, 5), 2).render(OtherPlan(np.full(2, 0.5, np.float32)))
     segments = SegmentPlan(
         np.full(1, 0.5, np.float32), np.ones((1, 2), np.bool_), np.zeros(1, np.uint8), None
     )

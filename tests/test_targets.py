@@ -77,14 +77,6 @@ def test_targets_pass_through():
         resolve_targets(Target("beyond", (7,), (1.0,)), SCORES, NAMES)
 
 
-def test_score_of_a_target():
-    scores = np.array([[0.5, 0.25, 0.125], [1, 2, 4]], np.float32)
-    contrast = Target("a vs b", (0, 2), (1.0, -1.0))
-    np.testing.assert_array_equal(contrast.of(scores), [0.375, -3])
-    assert contrast.of(scores).dtype == np.float64
-    assert Target("all", (0, 1, 2), (1.0, 1.0, 1.0)).of(scores[0]) == 0.875
-
-
 @pytest.mark.parametrize(
     ("indices", "weights"),
     [((), ()), ((1,), (1.0, 2.0)), ((1, 2), (1.0,)), ((1, 1), (1.0, 1.0)), ((1,), (np.nan,))],

@@ -8,8 +8,8 @@ with planes (N, 3, H, W) on its device.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from iassa.errors import BlackBoxError, InputError
+from iassa.eval_mode import evaluating
 from iassa.image import resize
 from iassa.masks import MaskPlan
 from iassa.rendering import Canvas, Masks
@@ -67,7 +68,10 @@ class Adapter(ABC):
 
 
 class FunctionAdapter(Adapter):
-    """Any function, images (N, H, W, 3) float32 NumPy -> scores (N, K)."""
+    """Any function, images (N, H, W, 3) float32 NumPy -> scores (N, K).
+
+    The array is the function's for the length of the call: the next batch is written over it.
+    """
 
     def __init__(
         self,
@@ -110,9 +114,9 @@ class TorchAdapter(Adapter):
         name: str | None = None,
         class_names: Sequence[str] | None = None,
         input_size: tuple[int, int] | None = None,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
     ) -> None:
-        """Wrap a module and move it to the device.
+        """Wrap a module.
 
         Args:
             module: the network; it runs in eval mode, and is left in the mode it was in.
@@ -121,10 +125,13 @@ class TorchAdapter(Adapter):
             name: what to call it; its class if not given.
             class_names: names of the K outputs.
             input_size: (height, width) that images are resized to before they are masked.
-            device: where it runs.
+            device: where it is moved to, in place; None leaves it where it is.
         """
-        self.device = torch.device(device)
-        self._module = module.to(self.device)
+        if device is not None:
+            module = module.to(device)
+        held = next(chain(module.parameters(), module.buffers()), torch.empty(0))
+        self.device = held.device
+        self._module = module
         self._normalise = normalise
         self._softmax = softmax
         self.name = name or type(module).__name__
@@ -133,23 +140,10 @@ class TorchAdapter(Adapter):
 
     def score(self, planes: Tensor) -> Tensor:
         """Scores of planes; see `Adapter.score`."""
-        with _evaluating(self._module), torch.inference_mode():
+        with evaluating(self._module), torch.inference_mode():
             seen = planes if self._normalise is None else self._normalise(planes)
             logits: Tensor = self._module(seen)
             return logits.softmax(1) if self._softmax else logits
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode while a pass runs: dropout would make scores random, batch norm mix the batch."""
-    training = [part for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def ask(
@@ -164,7 +158,7 @@ def ask(
         threads: of torch, while the black box runs and no longer; None leaves them.
 
     Returns:
-        (N, K) float tensor, finite.
+        (N, K) float64, finite, on the device of the planes.
 
     Raises:
         BlackBoxError: it raised, or its scores are not (N, K), not finite, or of another K.
@@ -187,7 +181,7 @@ def ask(
     finally:
         if threads is not None:
             torch.set_num_threads(before)
-    return scores
+    return scores.to(planes.device, torch.float64)
 
 
 def _check_scores(scores: object, name: str, count: int, num_classes: int | None) -> None:

@@ -20,7 +20,7 @@ class Progress:
     Attributes:
         calls: made so far.
         budget: that may be made.
-        seconds: since the first call.
+        seconds: since the run began.
     """
 
     calls: int

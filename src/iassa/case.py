@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.black_box import Adapter, ask
-from iassa.budget import Budget
+from iassa.budget import FEWEST_MASKS, Budget
 from iassa.explanation import Explanation, Round, versions
 from iassa.image import resize
 from iassa.saliency import Effect
@@ -76,11 +76,11 @@ def open_case(
     fill = image.new_tensor(baseline).reshape(-1, 1, 1).expand_as(image).contiguous()
     whole = ask(black_box, image[None].clone())  # it may write to what it is shown
     budget.spend(1)
-    targets = resolve_targets(target, whole[0].float().cpu().numpy(), black_box.class_names)
+    targets = resolve_targets(target, whole[0].cpu().numpy(), black_box.class_names)
     weights = torch.zeros((whole.shape[1], len(targets)), dtype=torch.float64, device=whole.device)
     for column, one in enumerate(targets):
         weights[list(one.indices), column] = weights.new_tensor(one.weights)
-    reference = (whole.double() @ weights)[0]
+    reference = (whole @ weights)[0]
     return Case(photo, source, image, fill, black_box, targets, weights, reference, seed)
 
 
@@ -111,6 +111,9 @@ def conclude(
 
 def _weaknesses(targets: tuple[Target, ...], history: list[Round]) -> tuple[str, ...]:
     """What a user should know of the scores before trusting the map."""
+    scored = sum(sum(one.masks.values()) for one in history)
+    if scored < FEWEST_MASKS:
+        return (f"only {scored} masks were scored; the map is noise. Allow more calls or seconds",)
     flat = []
     for t, target in enumerate(targets):
         low = min(one.score_low[t] for one in history)

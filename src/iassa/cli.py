@@ -36,7 +36,7 @@ from iassa.errors import BlackBoxError, CancelledError, IassaError, InputError
 from iassa.explanation import Explanation
 from iassa.files import check_writable
 from iassa.image import EXAMPLES
-from iassa.loop import Method
+from iassa.loop import Method, last
 from iassa.methods import METHODS, open_method
 
 __all__ = ["main"]
@@ -152,7 +152,8 @@ def explain(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if not quiet:
         logging.getLogger("iassa").setLevel(logging.INFO)
-    black_box = iassa.open_black_box(model, device)
+    with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
+        black_box = iassa.open_black_box(model, device)
     arguments = {
         "target": target or "top-1",
         "calls": calls,
@@ -162,29 +163,31 @@ def explain(
         "device": device,
     }
     bad = 0
-    for photo, folder in photos.items():
-        try:
-            explanation = _explain(photo, folder, chosen, black_box, arguments, quiet)
-        except BlackBoxError as error:
-            saved = ""
-            if error.explanation is not None:
-                _report(error.explanation, folder, as_json, quiet)
-                saved = f" The map of the {error.explanation.calls} calls so far is in {folder}."
-            _complain(f"{photo}: {error}{saved}" if len(photos) > 1 else f"{error}{saved}")
-            bad = BAD
-            continue
-        except CancelledError as error:
-            _complain(str(error))
-            raise typer.Exit(INTERRUPTED) from None
-        except InputError as error:
-            if len(photos) == 1:
-                raise
-            _complain(str(error))  # the other images are not to blame
-            bad = BAD
-            continue
-        _report(explanation, folder, as_json, quiet)
-        if explanation.stopped == "cancelled":
-            raise typer.Exit(INTERRUPTED)
+    with _graceful_interrupt(quiet) as interrupts:
+        for photo, folder in photos.items():
+            try:
+                explanation = _explain(
+                    photo, folder, chosen, black_box, arguments, interrupts, quiet
+                )
+                _report(explanation, folder, as_json, quiet)
+            except BlackBoxError as error:
+                saved = ""
+                if error.explanation is not None:
+                    _report(error.explanation, folder, as_json, quiet)
+                    saved = (
+                        f" The map of the {error.explanation.calls} calls so far is in {folder}."
+                    )
+                _complain(f"{photo}: {error}{saved}" if len(photos) > 1 else f"{error}{saved}")
+                bad = BAD
+            except CancelledError as error:
+                _complain(str(error))
+            except KeyboardInterrupt:  # the second one; Typer would swallow it
+                _complain("interrupted; nothing of this image was saved.")
+            except InputError as error:
+                _complain(str(error))  # the other images are not to blame
+                bad = BAD
+            if interrupts:
+                raise typer.Exit(INTERRUPTED)
     raise typer.Exit(bad)
 
 
@@ -230,6 +233,7 @@ def _explain(
     method: Method,
     black_box: iassa.Adapter,
     arguments: dict[str, Any],
+    interrupts: list[int],
     quiet: bool,
 ) -> Explanation:
     columns = (
@@ -237,7 +241,7 @@ def _explain(
         *(TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), TextColumn("left")),
     )
     bar = Progress(*columns, console=messages, disable=quiet or not messages.is_terminal)
-    with warnings.catch_warnings(), _graceful_interrupt(quiet) as interrupted, bar:
+    with warnings.catch_warnings(), bar:
         warnings.simplefilter("ignore", iassa.WeakEvidenceWarning)  # `_report` tells them
         task = bar.add_task(Path(photo).name, total=arguments["calls"], rate="")
 
@@ -246,22 +250,25 @@ def _explain(
             bar.update(task, completed=progress.calls, rate=f"{rate:.0f}/s")
 
         rounds = method.iterate(
-            photo, black_box, **arguments, progress=show, cancel=lambda: bool(interrupted)
+            photo, black_box, **arguments, progress=show, cancel=lambda: bool(interrupts)
         )
-        was_there = folder.exists()
-        check_writable(folder)  # after the arguments, and before the calls are spent
-        try:
-            # Stdout is for results: what a black box prints is a message.
-            with redirect_stdout(sys.stderr):
-                *_, last = rounds
-        except BaseException as error:
-            if not was_there:
-                with suppress(OSError):
-                    folder.rmdir()
-            if isinstance(error, KeyboardInterrupt):
-                raise CancelledError("interrupted; nothing of this run was saved.") from None
-            raise
-        return last
+        # Stdout is for results: what a black box prints is a message.
+        with _writable(folder), redirect_stdout(sys.stderr):
+            return last(rounds)
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Find out before the calls are spent; after a failure leave no folder that was not there."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    check_writable(folder)
+    try:
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class Round:
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
     """What an image model looks at.
 
@@ -65,7 +65,7 @@ class Explanation:
         targets: T of them.
         scores: (T) scores of the whole image.
         calls: model calls really made: one for each image that the black box was given.
-        seconds: from the first call to this map.
+        seconds: from the start of the run to this map.
         method: name and fields of the method.
         rounds: the history.
         seed: where all randomness came from.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -13,9 +15,13 @@ from torch import Tensor, nn
 
 from iassa import efficientnet
 from iassa.errors import InputError
+from iassa.eval_mode import evaluating
 from iassa.image import resize
 
 __all__ = ["FEATURES", "ColourPosition", "FeatureExtractor", "TorchLayers", "open_features"]
+
+
+ONE_AT_A_TIME = threading.Lock()
 
 
 @runtime_checkable
@@ -63,20 +69,18 @@ class TorchLayers:
 
             return hook
 
-        modes = {m: m.training for m in self.module.modules()}
-        handles = [
-            self.module.get_submodule(name).register_forward_hook(keep(name))
-            for name in self.layers
-        ]
-        try:
-            self.module.eval()
-            with torch.inference_mode():
-                self.module(planes[None])
-        finally:
-            for handle in handles:
-                handle.remove()
-            for module, mode in modes.items():
-                module.training = mode
+        held = next(chain(self.module.parameters(), self.module.buffers()), planes)
+        # The network may be shared: a hook must not hear the pass of another thread.
+        with ONE_AT_A_TIME, evaluating(self.module), torch.inference_mode():
+            handles = [
+                self.module.get_submodule(name).register_forward_hook(keep(name))
+                for name in self.layers
+            ]
+            try:
+                self.module(planes[None].to(held.device))
+            finally:
+                for handle in handles:
+                    handle.remove()
         for name in self.layers:
             if name not in found or found[name].ndim != 3:
                 got = "nothing" if name not in found else f"shape {tuple(found[name].shape)}"
@@ -84,7 +88,7 @@ class TorchLayers:
                     f"expected layer {name!r} to give feature maps (C, h, w), got {got}. "
                     "Name a convolutional layer that every forward pass runs."
                 )
-        return tuple(found[name].clone() for name in self.layers)
+        return tuple(found[name].clone().to(image.device) for name in self.layers)
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,7 @@ def write_whole(directory: Path, contents: Mapping[str, bytes]) -> None:
             del drafts[name]
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(
-            f"cannot write to {directory}: {reason}. Choose another folder with --out."
-        ) from None
+        raise InputError(f"cannot write to {directory}: {reason}. Choose another folder.") from None
     finally:
         for draft_path in drafts.values():
             with contextlib.suppress(OSError):

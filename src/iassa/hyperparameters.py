@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from typing import Any
 
@@ -11,7 +12,8 @@ __all__ = ["describe", "fits"]
 def fits(value: object, kind: Any) -> bool:
     """Whether a value is of an annotated type; a whole number may stand for a float."""
     if kind is float:
-        return isinstance(value, float | int) and not isinstance(value, bool)
+        number = isinstance(value, float | int) and not isinstance(value, bool)
+        return number and math.isfinite(typing.cast("float", value))
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     arguments = typing.get_args(kind)

@@ -136,7 +136,7 @@ def _check_array(value: ArrayLike) -> NDArray[np.float32]:
             "colours in the last axis, as RGB."
         )
     if array.dtype == np.uint8:
-        return array.astype(np.float32) / np.float32(255)
+        return array.astype(np.float32, order="C") / np.float32(255)
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(
             f"expected an image of dtype uint8 or floating point, got {array.dtype}. Convert it."

@@ -24,7 +24,7 @@ __all__ = ["EffectWithKernelRegression", "KernelRegression", "prior_covariance"]
 CELLS = (28, 28)
 LENGTH = 4.0  # cells
 LIKENESS = 0.3
-NOISE_SHARE = 0.5  # of the scores' variance that the model is not expected to explain
+NOISE_SHARE = 0.5  # variance of the noise, that of the scores being 1
 
 
 def prior_covariance(attention: Attention | None, cells: tuple[int, int]) -> Tensor:
@@ -94,7 +94,8 @@ class KernelRegression:
         if self._count == 0 or self._unit is None:
             zero = self._reference.new_zeros((len(self._reference), *self._size))
             return Effect(zero.float(), torch.full_like(zero, torch.inf).float())
-        # The prior is scaled so that it expects to explain the scores' whole variance, which is 1.
+        # The prior is scaled so that what it expects to explain has the scores' variance, 1, and
+        # the noise NOISE_SHARE of that.
         scale = self._count / (self._gram * self._covariance).sum().clamp(min=1e-12)
         prior = scale * self._covariance
         system = self._gram @ prior + NOISE_SHARE * torch.eye(P).to(prior)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -36,7 +36,20 @@ from iassa.saliency import Effect, Estimator
 from iassa.segmentation import Segmentations
 from iassa.targets import TargetLike
 
-__all__ = ["Method", "Setting"]
+__all__ = ["Method", "RunOptions", "Setting", "last"]
+
+
+class RunOptions(TypedDict, total=False):
+    """Keywords of a run; `Method.iterate` says what each means."""
+
+    target: TargetLike
+    calls: int
+    seconds: float | None
+    seed: int
+    batch_size: int
+    device: str | torch.device | None
+    progress: Callable[[Progress], object] | None
+    cancel: Callable[[], bool] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +58,13 @@ class Setting:
 
     Attributes:
         size: (height, width) of the masks.
-        shape: (height, width) of the image as it was given: its aspect ratio counts.
+        photo_size: (height, width) of the image as it was given: its aspect ratio counts.
         segmentations: superpixels, for a method that asked for them.
         seed: of all randomness.
     """
 
     size: tuple[int, int]
-    shape: tuple[int, int]
+    photo_size: tuple[int, int]
     segmentations: Segmentations | None
     seed: int
 
@@ -185,10 +198,18 @@ class Method(ABC):
         photo, adapter = as_image(image), open_black_box(black_box, device)
         return _iterate(self, photo, source, adapter, target, budget, seed, batch_size)
 
-    def explain(self, image: ImageLike, black_box: BlackBoxLike, **arguments: Any) -> Explanation:
+    def explain(
+        self, image: ImageLike, black_box: BlackBoxLike, **options: Unpack[RunOptions]
+    ) -> Explanation:
         """Explain at once: the last of what `iterate` yields, for the same arguments."""
-        *_, last = self.iterate(image, black_box, **arguments)
-        return last
+        return last(self.iterate(image, black_box, **options))
+
+
+def last(explanations: Iterator[Explanation]) -> Explanation:
+    """The last one, keeping no other."""
+    for explanation in explanations:
+        final = explanation
+    return final  # there is one: a run without any raises
 
 
 def _iterate(
@@ -214,10 +235,10 @@ def _iterate(
     for k in itertools.count(1):
         affordable = _afford(plans, budget.left)
         failure = _score_round(case, affordable, canvas, estimator, budget, history)  # Eq. 5
-        effect = estimator.estimate()  # S_k
-        adjusted = method.adjust(effect, attention)  # S'_k, Eq. 6
-        region = method.region(adjusted.saliency)  # HAR(S'_k), Eq. 8
-        plans = {} if budget.stopped else method.plan(k, region, setting)  # M_{k+1}, Eq. 7
+        effect = estimator.estimate()  # S
+        adjusted = method.adjust(effect, attention)  # S', Eq. 6
+        region = method.region(adjusted.saliency)  # HAR(S'), Eq. 8
+        plans = {} if budget.stopped else method.plan(k, region, setting)  # M_k, Eq. 7
         budget.stopped = budget.stopped or ("" if plans else "rounds")
 
         if not history:
@@ -257,7 +278,7 @@ def _score_round(
         with closing(batches):
             try:
                 for batch, masks, answer in batches:
-                    f = answer.double() @ case.weights  # f(I * M_i), of the targets
+                    f = answer @ case.weights  # f(I * M_i), of the targets
                     estimator.add(masks, f, keep[batch], family)
                     scores.setdefault(family, []).append(f)
                     budget.spend(len(f))
@@ -270,7 +291,7 @@ def _score_round(
             break
     estimator.close_round()
     if scores:
-        history.append(_summarise(plans, scores, budget.seconds - started))
+        history.append(_summarise(plans, scores, case.size, budget.seconds - started))
     return failure
 
 
@@ -289,14 +310,15 @@ def _afford(plans: Mapping[str, MaskPlan], calls: int) -> dict[str, MaskPlan]:
 
 
 def _summarise(
-    plans: Mapping[str, MaskPlan], scores: Mapping[str, list[Tensor]], seconds: float
+    plans: Mapping[str, MaskPlan],
+    scores: Mapping[str, list[Tensor]],
+    size: tuple[int, int],
+    seconds: float,
 ) -> Round:
-    confined = [getattr(plan, "region", None) for plan in plans.values()]
-    shares = [1.0 if region is None else float(region.mean()) for region in confined]
     together = torch.cat([f for batches in scores.values() for f in batches])
     return Round(
         masks={family: sum(map(len, batches)) for family, batches in scores.items()},
-        region_share=max(shares),
+        region_share=max(plan.reach(size) for plan in plans.values()),
         score_mean=tuple(together.mean(0).tolist()),
         score_low=tuple(together.amin(0).tolist()),
         score_high=tuple(together.amax(0).tolist()),

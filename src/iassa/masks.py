@@ -1,9 +1,9 @@
 """Masks as plans: what to hide, drawn from a seed in this file and nowhere else.
 
 One polarity: mask 1 = pixel kept, 0 = pixel replaced by the baseline. A plan holds cells, bits or
-boxes, never masks: a thousand masks are some kilobytes, can be pickled, compared and hashed, and
-are rendered a batch at a time (`rendering`). All of a plan is drawn before any of it is rendered,
-so the masks cannot depend on the batch size, the number of threads or the device.
+boxes, never masks: a thousand masks take a tenth of a megabyte, can be pickled, compared and
+hashed, and are rendered a batch at a time (`rendering`). All of a plan is drawn before any of it is
+rendered, so the masks cannot depend on the batch size, the number of threads or the device.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -38,7 +39,7 @@ STRATA = 16
 
 
 @dataclass(frozen=True, eq=False)
-class MaskPlan:
+class MaskPlan(ABC):
     """N masks of one family. The fields whose first axis is N are listed in `PER_MASK`."""
 
     PER_MASK: ClassVar[tuple[str, ...]] = ("keep_probability",)
@@ -66,6 +67,10 @@ class MaskPlan:
 
     def __hash__(self) -> int:
         return hash(self.digest())
+
+    @abstractmethod
+    def reach(self, size: tuple[int, int]) -> float:
+        """Share of the image, (height, width), that the masks could hide."""
 
     def digest(self) -> str:
         """SHA-256 of the family, the shapes and the content, the same in every process."""
@@ -96,6 +101,10 @@ class GridPlan(MaskPlan):
     shifts: NDArray[np.float32]  # (N, 2) down and right, in cells, [0, 1)
     region: NDArray[np.bool_] | None  # (H, W): outside of it nothing is hidden; None = everywhere
 
+    def reach(self, size: tuple[int, int]) -> float:
+        """Share of the image that the masks could hide: that of the region."""
+        return 1.0 if self.region is None else float(self.region.mean())
+
 
 @dataclass(frozen=True, eq=False)
 class SegmentPlan(MaskPlan):
@@ -106,6 +115,10 @@ class SegmentPlan(MaskPlan):
     bits: NDArray[np.bool_]  # (N, S), True = kept; S the most segments of any segmentation
     segmentation: NDArray[np.uint8]  # (N,), the number of the segmentation
     region: NDArray[np.bool_] | None  # (H, W): outside of it nothing is hidden; None = everywhere
+
+    def reach(self, size: tuple[int, int]) -> float:
+        """Share of the image that the masks could hide: that of the region."""
+        return 1.0 if self.region is None else float(self.region.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +131,15 @@ class WindowPlan(MaskPlan):
     PER_MASK: ClassVar[tuple[str, ...]] = ("keep_probability", "windows")
 
     windows: NDArray[np.int32]  # (N, 4): top, left, bottom, right of the *hidden* box, half-open
+
+    def reach(self, size: tuple[int, int]) -> float:
+        """Share of the image in any of the windows."""
+        changes = np.zeros((size[0] + 1, size[1] + 1), np.int64)  # of the cover, at its corners
+        top, left, bottom, right = self.windows.T
+        for rows, columns, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1)):
+            np.add.at(changes, (rows, columns), sign)
+        np.add.at(changes, (bottom, right), 1)
+        return float((changes.cumsum(0).cumsum(1)[:-1, :-1] > 0).mean())
 
 
 def fit_grid(grid_size: int, size: tuple[int, int]) -> tuple[int, int]:

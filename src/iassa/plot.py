@@ -54,7 +54,8 @@ def overlay(
     panel = (WIDTH / max(aspect**0.5, 0.6), WIDTH * max(aspect**0.5, 0.6))
     figure = Figure(figsize=(2 * panel[0] + 1.3, panel[1] + 0.9), layout="constrained", dpi=110)
     left, right = figure.subplots(1, 2)
-    left.imshow(image, aspect="auto" if aspect != height / width else "equal")
+    fit = "equal" if aspect == height / width else "auto"
+    left.imshow(image, aspect=fit)
     grey = image @ np.array(LUMINANCE, np.float32)
     saliency = saliency.astype(np.float64)  # a bar from -3e38 to 3e38 is longer than float32
     if measures == "effect":
@@ -67,7 +68,6 @@ def overlay(
         opacity = np.full(saliency.shape, 0.65)
     if low == high:  # a flat map: a bar of no height cannot be drawn
         low, high = low - 0.5, high + 0.5
-    fit = "auto" if aspect != height / width else "equal"
     right.imshow(0.15 + 0.5 * grey, cmap="gray", vmin=0, vmax=1, aspect=fit)
     shown = right.imshow(saliency, cmap=colours, vmin=low, vmax=high, alpha=opacity, aspect=fit)
     figure.colorbar(shown, ax=right, label=unit, shrink=0.9)

@@ -17,7 +17,7 @@ from iassa.segmentation import Segmentations
 __all__ = ["Canvas", "DenseMasks", "HiddenWindows", "Masks"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DenseMasks:
     """Masks with a value at every pixel.
 
@@ -48,7 +48,7 @@ class DenseMasks:
         return torch.nn.functional.adaptive_avg_pool2d(self.values, size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HiddenWindows:
     """Masks that hide one box each: never rendered, since all that is asked of them factors.
 

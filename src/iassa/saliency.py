@@ -35,7 +35,7 @@ __all__ = [
 SMALLEST_SHARE = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Effect:
     """A map and how well it is known.
 
@@ -260,8 +260,8 @@ def adjust(effect: Effect, attention: Attention, beta: float) -> Effect:
     """S' = beta S + (1 - beta) A S (Eq. 6).
 
     The paper prints (beta - 1), which would subtract the attended map; the authors' code has
-    (1 - beta). The standard error takes the errors of the pixels that A averages to be one and the
-    same, which bounds the true one from above.
+    (1 - beta). The standard error takes the pixels that A averages to err together, which they do
+    at worst; pixels whose error is infinite are left out of that average.
 
     Args:
         effect: S.

@@ -36,12 +36,6 @@ class Target:
     indices: tuple[int, ...]
     weights: tuple[float, ...]
 
-    def of(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The target's score, (..., K) -> (...), in float64."""
-        chosen = scores[..., list(self.indices)].astype(np.float64)
-        weighted: NDArray[np.float64] = chosen @ np.array(self.weights)
-        return weighted
-
 
 def resolve_targets(
     wanted: TargetLike, scores: NDArray[np.floating], class_names: Sequence[str] | None

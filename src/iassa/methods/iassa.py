@@ -2,7 +2,7 @@
 
 The loop (`iassa.loop`) is the paper's. What differs from `iassa-paper`: masks that hide many places
 at once, grids and superpixels, in the place of single windows; the debiased effect; attention over
-normalised features. Each was chosen by measurement.
+normalised features.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Iassa(Method):
         keep_probability: smallest and largest chance that a cell or segment is kept; each mask has
             its own, stratified over the range.
         beta: weight of the map against its attended self, Eq. 6; 1 is no attention.
-        threshold: share of the map's peak above which the region lies, Eq. 8.
+        threshold: share of the range of the map's positive part above which the region lies, Eq. 8.
         features: source of the features of Eq. 9: a name in `FEATURES`, 'none', or an extractor.
         positions: positions per side that attention is taken over.
         temperature: of its softmax.
@@ -73,11 +73,11 @@ class Iassa(Method):
         super().__post_init__()
         low, high = self.keep_probability
         fine = set(self.fine_segment_counts)
-        self._require("round_calls", self.round_calls >= 16, "at least 16")
+        self._require("round_calls", 16 <= self.round_calls <= 100_000, "from 16 to 100000")
         self._require("max_rounds", self.max_rounds is None or self.max_rounds >= 1, "1 or more")
-        self._require("grid_sizes", min(self.grid_sizes, default=0) >= 2, "sizes of 2 or more")
+        self._require("grid_sizes", _all_within(self.grid_sizes, 2, 224), "from 2 to 224")
         self._require("segment_share", 0 <= self.segment_share <= 1, "in [0, 1]")
-        self._require("segment_counts", min(self.segment_counts, default=0) >= 2, "2 or more")
+        self._require("segment_counts", _all_within(self.segment_counts, 2, 10_000), "2 to 10000")
         self._require(
             "fine_segment_counts",
             bool(fine) and fine <= set(self.segment_counts),
@@ -106,7 +106,7 @@ class Iassa(Method):
             cells = self.grid_sizes[min(k, len(self.grid_sizes) - 1)]
             plans["grid"] = draw_grids(
                 num_grid_masks,
-                fit_grid(cells, setting.shape),
+                fit_grid(cells, setting.photo_size),
                 self.keep_probability,
                 setting.rng(k, 0),
                 region,
@@ -158,3 +158,7 @@ class Iassa(Method):
         positive = adjusted.clamp(min=0)
         region = highest_activated_region(positive, self.threshold).cpu().numpy()
         return region if region.any() else None
+
+
+def _all_within(numbers: tuple[int, ...], low: int, high: int) -> bool:
+    return bool(numbers) and min(numbers) >= low and max(numbers) <= high

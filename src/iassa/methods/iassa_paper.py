@@ -27,6 +27,8 @@ __all__ = ["IassaPaper"]
 class IassaPaper(Method):
     """The paper's sampler, estimator and attention, with its settings.
 
+    On a square image the first iteration takes 1089 calls; a second one needs more than that.
+
     Attributes:
         window: edge of the hidden box at first, in pixels of an image whose short side is 224.
         stride: of the windows at first, likewise.
@@ -94,8 +96,10 @@ class IassaPaper(Method):
 
     def attention(self, image: Tensor) -> Attention | None:
         """Eq. 9-10 as printed: raw products, no temperature."""
+        if self.beta == 1:
+            return None
         extractor = open_features(self.features, image.device)
-        if extractor is None or self.beta == 1:
+        if extractor is None:
             return None
         positions = (self.positions, self.positions)
         return spatial_attention(extractor(image), positions, temperature=1.0, normalise=False)

@@ -42,8 +42,8 @@ class Rise(Method):
     def __post_init__(self) -> None:
         """Refuse hyperparameters that make no sense."""
         super().__post_init__()
-        self._require("round_calls", self.round_calls >= 16, "at least 16")
-        self._require("grid_size", self.grid_size >= 2, "at least 2")
+        self._require("round_calls", 16 <= self.round_calls <= 100_000, "from 16 to 100000")
+        self._require("grid_size", 2 <= self.grid_size <= 224, "from 2 to 224")
         self._require("keep_probability", 0 < self.keep_probability < 1, "between 0 and 1")
 
     @property
@@ -55,7 +55,7 @@ class Rise(Method):
         self, k: int, region: NDArray[np.bool_] | None, setting: Setting
     ) -> dict[str, MaskPlan]:
         """Grids of round k, over the whole image; see `Method.plan`."""
-        grid = fit_grid(self.grid_size, setting.shape)
+        grid = fit_grid(self.grid_size, setting.photo_size)
         keep = (self.keep_probability, self.keep_probability)
         return {"grid": draw_grids(self.round_calls, grid, keep, setting.rng(k, 0))}
 

@@ -57,7 +57,7 @@ def deletion(
     black_box: Callable[[Images], ArrayLike],
     weights: ArrayLike,
     *,
-    baseline: ArrayLike = 0.0,
+    baseline: ArrayLike = 0.5,
     pixels_per_step: int = 224,
     batch_size: int = 16,
 ) -> Curve:
@@ -82,7 +82,9 @@ def deletion(
     Example:
         >>> image = np.full((4, 6, 3), 0.5, dtype=np.float32)
         >>> brightness = lambda images: images.mean(axis=(1, 2, 3))[:, None]
-        >>> curve = deletion(image[..., 0], image, brightness, [1.0], pixels_per_step=6)
+        >>> curve = deletion(
+        ...     image[..., 0], image, brightness, [1.0], baseline=0.0, pixels_per_step=6
+        ... )
         >>> curve.scores.tolist(), curve.area
         ([0.5, 0.375, 0.25, 0.125, 0.0], 0.25)
     """
