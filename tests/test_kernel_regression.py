@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +64,15 @@ def feed(
         )
 
 
+Kind = Callable[[torch.Tensor, tuple[int, int], Attention | None], Any]
+
+
+def halves(
+    reference: torch.Tensor, size: tuple[int, int], attention: Attention | None
+) -> EffectWithKernelRegression:
+    return EffectWithKernelRegression(reference, size, attention, share=0.5)
+
+
 def looped_prior(attention: Attention | None) -> Array:
     """The module's docstring, a pair of cells at a time."""
     P = CELLS[0] * CELLS[1]
@@ -72,8 +84,8 @@ def looped_prior(attention: Attention | None) -> Array:
         looks = looks / np.linalg.norm(looks, axis=1, keepdims=True)
     for a in range(P):
         for b in range(P):
-            down = a // CELLS[1] - b // CELLS[1]
-            right = a % CELLS[1] - b % CELLS[1]
+            down = (a // CELLS[1] - b // CELLS[1]) / CELLS[0]
+            right = (a % CELLS[1] - b % CELLS[1]) / CELLS[1]
             covariance[a, b] = np.exp(-(down**2 + right**2) / (2 * LENGTH**2))
             if looks is not None:
                 covariance[a, b] *= np.exp((looks[a] @ looks[b] - 1) / LIKENESS)
@@ -161,10 +173,10 @@ def test_map_and_error_equal_the_dense_posterior(batch_size: int, num_targets: i
             assert np.abs(told.numpy() - enlarged).max() < 1e-4 * np.abs(enlarged).max()
 
 
-@pytest.mark.parametrize("kind", [KernelRegression, EffectWithKernelRegression])
+@pytest.mark.parametrize("kind", [KernelRegression, halves])
 @pytest.mark.parametrize("attention", [None, toy_attention()], ids=["place", "place and likeness"])
 def test_the_map_of_a_linear_black_box_has_its_sign_and_order(
-    kind: type[KernelRegression | EffectWithKernelRegression], attention: Attention | None
+    kind: Kind, attention: Attention | None
 ) -> None:
     masks, keep = stored_masks(600, 20)
     scores = np.einsum("hw,nhw->n", true_weights(), masks)[:, None]
@@ -178,11 +190,9 @@ def test_the_map_of_a_linear_black_box_has_its_sign_and_order(
     assert np.corrcoef(found.ravel(), true_weights().ravel())[0, 1] > 0.6
 
 
-@pytest.mark.parametrize("kind", [KernelRegression, EffectWithKernelRegression])
+@pytest.mark.parametrize("kind", [KernelRegression, halves])
 @pytest.mark.parametrize("value", [0.0, 0.37, -12.5])
-def test_flat_scores_give_zeros(
-    kind: type[KernelRegression | EffectWithKernelRegression], value: float
-) -> None:
+def test_flat_scores_give_zeros(kind: Kind, value: float) -> None:
     masks, keep = stored_masks(40, 21)
     for offset in (value, value + 1):
         estimator = kind(torch.full((2,), offset).double(), SIZE, None)
@@ -194,9 +204,9 @@ def test_flat_scores_give_zeros(
         assert torch.isfinite(effect.standard_error).all()
 
 
-@pytest.mark.parametrize("kind", [KernelRegression, EffectWithKernelRegression])
+@pytest.mark.parametrize("kind", [KernelRegression, halves])
 def test_nothing_added_gives_zeros_that_are_not_known(
-    kind: type[KernelRegression | EffectWithKernelRegression],
+    kind: Kind,
 ) -> None:
     estimator = kind(torch.zeros(2).double(), SIZE, None)
     estimator.close_round()
@@ -237,18 +247,18 @@ def test_the_posterior_is_surer_with_more_masks() -> None:
     assert errors[1] < 0.6 * errors[0]
 
 
-def test_the_combined_map_is_the_mean_of_both_at_the_length_of_the_effect() -> None:
+def test_the_combined_map_is_that_of_both_at_the_length_of_the_effect() -> None:
     masks, keep = stored_masks(120, 26)
     scores = np.einsum("hw,nhw->n", true_weights(), masks)[:, None]
     maps = []
     for estimator in (
         DebiasedEffect(torch.zeros(1).double(), SIZE),
         KernelRegression(torch.zeros(1).double(), SIZE, None),
-        EffectWithKernelRegression(torch.zeros(1).double(), SIZE, None),
+        EffectWithKernelRegression(torch.zeros(1).double(), SIZE, None, share=0.25),
     ):
         feed(estimator, masks, scores, keep, "a", 16)
         estimator.close_round()
         maps.append(estimator.estimate().saliency[0].double().numpy())
     effect, kernel, both = maps
-    expected = (effect + kernel * np.linalg.norm(effect) / np.linalg.norm(kernel)) / 2
+    expected = 0.75 * effect + 0.25 * kernel * np.linalg.norm(effect) / np.linalg.norm(kernel)
     np.testing.assert_allclose(both, expected, atol=1e-5 * np.abs(expected).max())

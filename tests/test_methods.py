@@ -88,7 +88,7 @@ def cheap_paper(**fields: Any) -> IassaPaper:
 
 CHEAP: dict[str, Method] = {
     "iassa": cheap_iassa(),
-    "iassa with kernel regression": cheap_iassa(kernel_regression=True),
+    "iassa with kernel regression": cheap_iassa(kernel_share=0.5),
     "iassa without attention": cheap_iassa(beta=1.0),
     "iassa-paper": cheap_paper(),
     "rise": Rise(round_calls=32),
@@ -387,7 +387,7 @@ def test_max_rounds_end_a_run_below_its_budget() -> None:
     "method",
     [
         cheap_iassa(max_rounds=1),
-        cheap_iassa(max_rounds=1, kernel_regression=True),
+        cheap_iassa(max_rounds=1, kernel_share=0.5),
         cheap_paper(max_rounds=1),
         Rise(round_calls=32),
         Rise(round_calls=32, debiased=True),

@@ -4,7 +4,7 @@ Where the effect of a pixel is a slope of its own, here one linear model of all 
 grid explains the scores, f~ = X~ w + noise, with a Gaussian prior on w: cells that are near and
 look alike are expected to matter alike. It is ridge regression with the prior's covariance
 
-    K(a, b) = exp(-|a - b|^2 / (2 length^2)) exp((cos(phi_a, phi_b) - 1) / likeness)
+    K(a, b) = exp(-|a - b|^2 / (2 LENGTH^2)) exp((cos(phi_a, phi_b) - 1) / LIKENESS)
 
 and the posterior has a variance. It streams: X~^T X~ and X~^T f~ are sums over masks.
 """
@@ -21,15 +21,15 @@ from iassa.saliency import SMALLEST_SHARE, DebiasedEffect, Effect, design, inver
 
 __all__ = ["EffectWithKernelRegression", "KernelRegression", "prior_covariance"]
 
-CELLS = (28, 28)
-LENGTH = 4.0  # cells
+CELLS = (20, 20)  # with 28 x 28 the algebra takes six times as long
+LENGTH = 1 / 7  # of a side
 LIKENESS = 0.3
 NOISE_SHARE = 0.5  # variance of the noise, that of the scores being 1
 
 
 def prior_covariance(attention: Attention | None, cells: tuple[int, int]) -> Tensor:
     """K over cells, (P, P) float64 with ones on the diagonal; without attention the place alone."""
-    rows, columns = torch.meshgrid(*(torch.arange(n).double() for n in cells), indexing="ij")
+    rows, columns = torch.meshgrid(*(torch.arange(n).double() / n for n in cells), indexing="ij")
     place = torch.stack([rows.flatten(), columns.flatten()], dim=1)
     covariance = torch.exp(-torch.cdist(place, place).square() / (2 * LENGTH**2))
     if attention is None:
@@ -108,16 +108,17 @@ class KernelRegression:
 
 
 class EffectWithKernelRegression:
-    """The mean of the debiased effect and of a kernel regression scaled to its length.
+    """(1 - share) of the debiased effect and share of a kernel regression scaled to its length.
 
-    The two measure different things, the slope of one pixel and its share in a model of all, so the
+    The two measure different things, the slope of one pixel and its part in a model of all, so the
     second is scaled; the standard errors are added, as if they always erred together.
     """
 
     def __init__(
-        self, reference: Tensor, size: tuple[int, int], attention: Attention | None
+        self, reference: Tensor, size: tuple[int, int], attention: Attention | None, share: float
     ) -> None:
-        """Start both; see `KernelRegression`."""
+        """Start both; see `KernelRegression`; `share` is in [0, 1]."""
+        self._share = share
         self._parts = (
             DebiasedEffect(reference, size),
             KernelRegression(reference, size, attention),
@@ -134,11 +135,12 @@ class EffectWithKernelRegression:
             part.close_round()
 
     def estimate(self) -> Effect:
-        """The mean of both."""
+        """Both, weighted."""
         effect, kernel = (part.estimate() for part in self._parts)
         lengths = [e.saliency.flatten(1).norm(dim=1)[:, None, None] for e in (effect, kernel)]
         scale = torch.where(lengths[1] > 0, lengths[0] / lengths[1], 0.0)
+        own, other = 1 - self._share, self._share * scale
+        error = torch.where(other > 0, other * kernel.standard_error, 0.0)  # 0 * inf is not 0
         return Effect(
-            (effect.saliency + scale * kernel.saliency) / 2,
-            (effect.standard_error + scale * kernel.standard_error) / 2,
+            own * effect.saliency + other * kernel.saliency, own * effect.standard_error + error
         )

@@ -47,7 +47,7 @@ class Iassa(Method):
         features: source of the features of Eq. 9: a name in `FEATURES`, 'none', or an extractor.
         positions: positions per side that attention is taken over.
         temperature: of its softmax.
-        kernel_regression: whether to add a kernel regression on the masks to the effect.
+        kernel_share: share of a kernel regression on the masks in the effect; 0 is none.
         baseline: what hidden pixels show, grey or RGB in [0, 1].
     """
 
@@ -66,7 +66,7 @@ class Iassa(Method):
     features: str | FeatureExtractor = "efficientnet-lite0"
     positions: int = 56
     temperature: float = 0.1
-    kernel_regression: bool = False
+    kernel_share: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse hyperparameters that make no sense."""
@@ -91,6 +91,7 @@ class Iassa(Method):
         self._require("beta", 0 <= self.beta <= 1, "in [0, 1]")
         self._require("threshold", 0 <= self.threshold < 1, "in [0, 1)")
         self._require("positions", 1 <= self.positions <= 224, "from 1 to 224")
+        self._require("kernel_share", 0 <= self.kernel_share <= 1, "in [0, 1]")
         self._require("temperature", self.temperature > 0, "above 0")
 
     def plan(
@@ -127,8 +128,8 @@ class Iassa(Method):
         self, reference: Tensor, size: tuple[int, int], attention: Attention | None
     ) -> Estimator:
         """The debiased effect, with kernel regression if wanted."""
-        if self.kernel_regression:
-            return EffectWithKernelRegression(reference, size, attention)
+        if self.kernel_share > 0:
+            return EffectWithKernelRegression(reference, size, attention, self.kernel_share)
         return DebiasedEffect(reference, size)
 
     def segmentations(self, image: Tensor) -> Segmentations | None:
@@ -139,7 +140,7 @@ class Iassa(Method):
 
     def attention(self, image: Tensor) -> Attention | None:
         """Features of the image, normalised level by level (Eq. 9)."""
-        if self.beta == 1 and not self.kernel_regression:
+        if self.beta == 1 and self.kernel_share == 0:
             return None
         extractor = open_features(self.features, image.device)
         if extractor is None:
