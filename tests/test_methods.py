@@ -113,6 +113,7 @@ def assert_same_map(one: Explanation, other: Explanation, tolerance: float = 1e-
 def test_beta_one_and_one_round_is_debiased_rise(seed: int, calls: int) -> None:
     iassa = Iassa(
         beta=1.0,
+        kernel_share=0.0,
         round_calls=64,
         max_rounds=1,
         segment_share=0.0,

@@ -8,7 +8,8 @@ with planes (N, 3, H, W) on its device.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 import numpy as np
@@ -22,7 +23,15 @@ from iassa.image import resize
 from iassa.masks import MaskPlan
 from iassa.rendering import Canvas, Masks
 
-__all__ = ["Adapter", "FunctionAdapter", "TorchAdapter", "ask", "cap_batch", "score_masks"]
+__all__ = [
+    "Adapter",
+    "FunctionAdapter",
+    "TorchAdapter",
+    "ask",
+    "cap_batch",
+    "one_thread",
+    "score_masks",
+]
 
 BATCH_BYTES = 32 * 2**20  # of masked images in one batch; 1024 x 1024 pixels take 12 MB each
 
@@ -218,13 +227,9 @@ def score_masks(
     plan: MaskPlan,
     canvas: Canvas,
     num_classes: int | None = None,
-) -> Generator[tuple[slice, Masks, Tensor], None, None]:
+    threads: int | None = None,
+) -> Iterator[tuple[slice, Masks, Tensor]]:
     """Scores f(I * M_i + baseline * (1 - M_i)) of the masks of a plan, a batch at a time.
-
-    All but the black box runs in one thread, the caller's work on a batch included: torch's other
-    threads would go on spinning for milliseconds after each small operation, on cores that the
-    black box needs by then. It also makes every sum the same on any number of threads. Close the
-    iterator if it is left early: that gives torch its threads back.
 
     Args:
         black_box: whom to ask.
@@ -233,6 +238,7 @@ def score_masks(
         plan: the masks.
         canvas: renders them; its batch size is used.
         num_classes: the K it has answered with before.
+        threads: of torch, for the black box; see `one_thread`.
 
     Yields:
         Which masks, the masks themselves (valid until the next batch) and their scores (N, K).
@@ -241,13 +247,24 @@ def score_masks(
         BlackBoxError: see `ask`.
     """
     masked = image.new_empty((canvas.batch_size, *image.shape))
+    for start in range(0, len(plan), canvas.batch_size):
+        batch = slice(start, min(start + canvas.batch_size, len(plan)))
+        masks = canvas.render(plan[batch])
+        planes = masks.blend(image, baseline, masked[: batch.stop - start])
+        yield batch, masks, ask(black_box, planes, num_classes, threads)
+
+
+@contextmanager
+def one_thread() -> Iterator[int]:
+    """One thread of torch inside; gives the number there was, for the black box.
+
+    Torch's other threads go on spinning for ten milliseconds after each small operation, on cores
+    that the black box needs by then: a tenth of all time. It also makes every sum the same on any
+    number of threads.
+    """
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        for start in range(0, len(plan), canvas.batch_size):
-            batch = slice(start, min(start + canvas.batch_size, len(plan)))
-            torch.set_num_threads(1)
-            masks = canvas.render(plan[batch])
-            planes = masks.blend(image, baseline, masked[: batch.stop - start])
-            yield batch, masks, ask(black_box, planes, num_classes, threads)
+        yield threads
     finally:
         torch.set_num_threads(threads)

@@ -137,8 +137,9 @@ class EffectWithKernelRegression:
     def estimate(self) -> Effect:
         """Both, weighted."""
         effect, kernel = (part.estimate() for part in self._parts)
-        lengths = [e.saliency.flatten(1).norm(dim=1)[:, None, None] for e in (effect, kernel)]
-        scale = torch.where(lengths[1] > 0, lengths[0] / lengths[1], 0.0)
+        # In float64, as squares of scores of 1e30 are too large for float32.
+        own_length, length = (e.saliency.double().flatten(1).norm(dim=1) for e in (effect, kernel))
+        scale = torch.where(length > 0, own_length / length, 0.0)[:, None, None].float()
         own, other = 1 - self._share, self._share * scale
         error = torch.where(other > 0, other * kernel.standard_error, 0.0)  # 0 * inf is not 0
         return Effect(

@@ -11,7 +11,6 @@ import typing
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict, Unpack
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.attention import Attention
-from iassa.black_box import Adapter, cap_batch, score_masks
+from iassa.black_box import Adapter, cap_batch, one_thread, score_masks
 from iassa.black_boxes import BlackBoxLike, open_black_box
 from iassa.budget import Budget, Progress
 from iassa.case import Case, conclude, open_case
@@ -234,8 +233,9 @@ def _iterate(
 
     for k in itertools.count(1):
         affordable = _afford(plans, budget.left)
-        failure = _score_round(case, affordable, canvas, estimator, budget, history)  # Eq. 5
-        effect = estimator.estimate()  # S
+        with one_thread() as threads:
+            failure = _score_round(case, affordable, canvas, estimator, budget, history, threads)
+            effect = estimator.estimate()  # S, Eq. 5
         adjusted = method.adjust(effect, attention)  # S', Eq. 6
         region = method.region(adjusted.saliency)  # HAR(S'), Eq. 8
         plans = {} if budget.stopped else method.plan(k, region, setting)  # M_k, Eq. 7
@@ -261,6 +261,7 @@ def _score_round(
     estimator: Estimator,
     budget: Budget,
     history: list[Round],
+    threads: int,
 ) -> BlackBoxError | None:
     """Score a round and add it to the sums and the history, as far as it gets.
 
@@ -273,20 +274,19 @@ def _score_round(
     for family, plan in plans.items():
         keep = torch.tensor(plan.keep_probability).to(case.reference)
         batches = score_masks(
-            case.black_box, case.image, case.baseline, plan, canvas, len(case.weights)
+            case.black_box, case.image, case.baseline, plan, canvas, len(case.weights), threads
         )
-        with closing(batches):
-            try:
-                for batch, masks, answer in batches:
-                    f = answer @ case.weights  # f(I * M_i), of the targets
-                    estimator.add(masks, f, keep[batch], family)
-                    scores.setdefault(family, []).append(f)
-                    budget.spend(len(f))
-                    if budget.stopped:
-                        break
-            except BlackBoxError as error:
-                failure, budget.stopped = error, "failed"
-                budget.calls += error.images  # it was asked, though it did not answer
+        try:
+            for batch, masks, answer in batches:
+                f = answer @ case.weights  # f(I * M_i), of the targets
+                estimator.add(masks, f, keep[batch], family)
+                scores.setdefault(family, []).append(f)
+                budget.spend(len(f))
+                if budget.stopped:
+                    break
+        except BlackBoxError as error:
+            failure, budget.stopped = error, "failed"
+            budget.calls += error.images  # it was asked, though it did not answer
         if budget.stopped:
             break
     estimator.close_round()

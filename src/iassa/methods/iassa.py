@@ -1,8 +1,8 @@
 """IASSA: iterative and adaptive sampling with spatial attention, as we recommend it.
 
 The loop (`iassa.loop`) is the paper's. What differs from `iassa-paper`: masks that hide many places
-at once, grids and superpixels, in the place of single windows; the debiased effect; attention over
-normalised features.
+at once, grids and superpixels, in the place of single windows; the debiased effect, and with it a
+kernel regression on the masks, in the place of Eq. 5; attention over normalised features.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Iassa(Method):
         features: source of the features of Eq. 9: a name in `FEATURES`, 'none', or an extractor.
         positions: positions per side that attention is taken over.
         temperature: of its softmax.
-        kernel_share: share of a kernel regression on the masks in the effect; 0 is none.
+        kernel_share: share of a kernel regression on the masks in the effect; 0 is none. More of it
+            deletes better and localises less.
         baseline: what hidden pixels show, grey or RGB in [0, 1].
     """
 
@@ -66,7 +67,7 @@ class Iassa(Method):
     features: str | FeatureExtractor = "efficientnet-lite0"
     positions: int = 56
     temperature: float = 0.1
-    kernel_share: float = 0.0
+    kernel_share: float = 0.3
 
     def __post_init__(self) -> None:
         """Refuse hyperparameters that make no sense."""
