@@ -43,6 +43,10 @@ class DenseMasks:
         """Sum of the squared masks, (H, W)."""
         return self.values.square().sum(0)
 
+    def band(self, rows: slice) -> DenseMasks:
+        """The same masks on some rows of the image."""
+        return DenseMasks(self.values[:, rows])
+
     def shrink(self, size: tuple[int, int]) -> Tensor:
         """Masks averaged over cells, (N, height, width)."""
         return torch.nn.functional.adaptive_avg_pool2d(self.values, size)
@@ -79,6 +83,10 @@ class HiddenWindows:
     def squares(self) -> Tensor:
         """Sum of the squared masks, (H, W)."""
         return self.weigh(torch.ones(1, len(self.rows), device=self.rows.device))[0]
+
+    def band(self, rows: slice) -> HiddenWindows:
+        """The same masks on some rows of the image."""
+        return HiddenWindows(self.windows, self.rows[:, rows], self.columns)
 
     def shrink(self, size: tuple[int, int]) -> Tensor:
         """Masks averaged over cells, (N, height, width)."""

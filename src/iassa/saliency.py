@@ -33,6 +33,7 @@ __all__ = [
 # Scores of a round that vary less than this share of the first round's are not blown up to its
 # size: what they show would be the rounding of the model.
 SMALLEST_SHARE = 0.01
+BAND_PIXELS = 2**16  # summed at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +97,7 @@ class CoverageMean:
         self._origin = scores[0].clone() if self._origin is None else self._origin
         scores = scores - self._origin
         weights = torch.cat([scores, scores.square(), torch.ones_like(scores[:, :1])], dim=1)
-        sums = masks.weigh(weights.T.float())
-        self._sums += sums
-        self._squares += sums[-1] if masks.binary else masks.squares()
+        _accumulate(masks, weights, -1, self._sums, self._squares)
 
     def close_round(self) -> None:
         """Nothing to do: the sums of all rounds are one."""
@@ -165,8 +164,8 @@ class DebiasedEffect:
         self._unit = torch.where(started > 0, started, spread)
         spread = spread.maximum(SMALLEST_SHARE * self._unit)
         spread = torch.where(spread > 0, spread, 1.0)[:, None, None]
-        for family in families:
-            products, mask_squares = family.residuals()
+        while families:  # each is let go once it is added: at 1024 x 1024 it holds 40 MB
+            products, mask_squares = families.pop(0).residuals()
             self._numerator += products / spread
             self._denominator += mask_squares
 
@@ -178,6 +177,22 @@ class DebiasedEffect:
         slope = torch.where(sampled, unit * self._numerator / self._denominator, 0.0)
         error = torch.where(sampled, unit * self._denominator.rsqrt(), torch.inf)
         return Effect(slope.float(), error.float())
+
+
+def _accumulate(masks: Masks, weights: Tensor, ones: int, sums: Tensor, squares: Tensor) -> None:
+    """Add masks under weights (N, R) to `sums` (R, H, W), and their squares to `squares` (H, W).
+
+    A band of the image at a time, so that what is added in float32 stays small. `ones` says which
+    weight is 1: the squares of masks that are 0 or 1 are the masks.
+    """
+    height, width = squares.shape
+    step = max(1, BAND_PIXELS // width)
+    for start in range(0, height, step):
+        rows = slice(start, start + step)
+        band = masks.band(rows)
+        weighted = band.weigh(weights.T.float())
+        sums[:, rows] += weighted
+        squares[rows] += weighted[ones] if masks.binary else band.squares()
 
 
 class _FamilySums:
@@ -196,8 +211,7 @@ class _FamilySums:
         self._origin = scores[0].clone() if self._origin is None else self._origin
         scores = scores - self._origin
         known = torch.cat([scores, design(keep_probability)], dim=1)
-        self._weighted += masks.weigh(known.T.float())
-        self._squares += masks.squares()
+        _accumulate(masks, known, self._num_targets, self._weighted, self._squares)
         self._gram += known.T @ known
         self._count += len(known)
 
