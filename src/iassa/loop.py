@@ -236,8 +236,8 @@ def _iterate(
         with one_thread() as threads:
             failure = _score_round(case, affordable, canvas, estimator, budget, history, threads)
             effect = estimator.estimate()  # S, Eq. 5
-        adjusted = method.adjust(effect, attention)  # S', Eq. 6
-        region = method.region(adjusted.saliency)  # HAR(S'), Eq. 8
+            adjusted = method.adjust(effect, attention)  # S', Eq. 6
+            region = method.region(adjusted.saliency)  # HAR(S'), Eq. 8
         plans = {} if budget.stopped else method.plan(k, region, setting)  # M_k, Eq. 7
         budget.stopped = budget.stopped or ("" if plans else "rounds")
 
