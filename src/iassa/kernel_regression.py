@@ -98,9 +98,12 @@ class KernelRegression:
         # the noise NOISE_SHARE of that.
         scale = self._count / (self._gram * self._covariance).sum().clamp(min=1e-12)
         prior = scale * self._covariance
-        system = self._gram @ prior + NOISE_SHARE * torch.eye(P).to(prior)
-        mean = prior @ torch.linalg.solve(system, self._product)  # (P, T)
-        variance = (prior - prior @ torch.linalg.solve(system, self._gram @ prior)).diagonal()
+        explained = self._gram @ prior
+        system = explained + NOISE_SHARE * torch.eye(P).to(prior)
+        solved = torch.linalg.solve(system, torch.cat([self._product, explained], dim=1))
+        mean = prior @ solved[:, : self._product.shape[1]]  # (P, T)
+        # The diagonal of prior - prior system^-1 explained.
+        variance = prior.diagonal() - (prior * solved[:, self._product.shape[1] :].T).sum(1)
         maps = torch.cat([mean.T * self._unit[:, None], variance.clamp(min=0).sqrt()[None]])
         maps = resize(maps.reshape(-1, *CELLS), self._size)
         error = maps[-1:] * self._unit[:, None, None]
