@@ -17,7 +17,7 @@ from torch import Tensor
 from iassa.attention import Attention
 from iassa.image import resize
 from iassa.rendering import Masks
-from iassa.saliency import SMALLEST_SHARE, DebiasedEffect, Effect, design, invert_design
+from iassa.saliency import DebiasedEffect, Effect, design, invert_design, standardise
 
 __all__ = ["EffectWithKernelRegression", "KernelRegression", "prior_covariance"]
 
@@ -79,11 +79,7 @@ class KernelRegression:
         squares = total[P:, P:].diagonal()
         # What the regression leaves of a flat score is rounding.
         squares = torch.where(squares > 1e-12 * raw, squares, 0.0)
-        spread = (squares / freedom).sqrt()
-        # The first round whose scores moved sets the unit.
-        started = spread if self._unit is None else self._unit
-        self._unit = torch.where(started > 0, started, spread)
-        spread = spread.maximum(SMALLEST_SHARE * self._unit)
+        spread, self._unit = standardise(squares, freedom, self._unit)
         self._gram += total[:P, :P]
         self._product += torch.where(squares > 0, total[:P, P:] / spread, 0.0)
         self._count += freedom

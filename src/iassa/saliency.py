@@ -158,12 +158,8 @@ class DebiasedEffect:
         if freedom <= 0:
             return  # fewer masks than z has columns: nothing is left of them
         squares = torch.stack([family.score_squares for family in families]).sum(0)
-        spread = (squares / freedom).sqrt()
-        # The first round whose scores moved sets the unit.
-        started = spread if self._unit is None else self._unit
-        self._unit = torch.where(started > 0, started, spread)
-        spread = spread.maximum(SMALLEST_SHARE * self._unit)
-        spread = torch.where(spread > 0, spread, 1.0)[:, None, None]
+        spread, self._unit = standardise(squares, freedom, self._unit)
+        spread = spread[:, None, None]
         while families:  # each is let go once it is added: at 1024 x 1024 it holds 40 MB
             products, mask_squares = families.pop(0).residuals()
             self._numerator += products / spread
@@ -247,6 +243,25 @@ class _FamilySums:
     def _coefficients(self) -> Tensor:
         """(T, 3) of f on z."""
         return self._gram[: self._num_targets, self._num_targets :] @ self._inverse()[0]
+
+
+def standardise(squares: Tensor, freedom: int, unit: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What to divide a round's scores by, and the unit that the map is given in.
+
+    Args:
+        squares: (T,) sum of f~^2 of the round.
+        freedom: degrees of freedom of it, above 0.
+        unit: (T,) of the rounds before; None in the first.
+
+    Returns:
+        (T,) residual standard deviation, no less than `SMALLEST_SHARE` of the unit, 1 for scores
+        that never moved; and (T,) the unit: that of the first round whose scores moved.
+    """
+    spread = (squares / freedom).sqrt()
+    started = spread if unit is None else unit
+    unit = torch.where(started > 0, started, spread)
+    spread = spread.maximum(SMALLEST_SHARE * unit)
+    return torch.where(spread > 0, spread, 1.0), unit
 
 
 def design(keep_probability: Tensor) -> Tensor:
