@@ -6,25 +6,30 @@ look alike are expected to matter alike. It is ridge regression with the prior's
 
     K(a, b) = exp(-|a - b|^2 / (2 LENGTH^2)) exp((cos(phi_a, phi_b) - 1) / LIKENESS)
 
-and the posterior has a variance. It streams: X~^T X~ and X~^T f~ are sums over masks.
+It streams: X~^T X~ and X~^T f~ are sums over masks.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from iassa.attention import Attention
 from iassa.image import resize
+from iassa.jackknife import GROUPS, GroupedProducts, Lattice
+from iassa.masks import MaskPlan
 from iassa.rendering import Masks
 from iassa.saliency import DebiasedEffect, Effect, design, invert_design, standardise
 
 __all__ = ["EffectWithKernelRegression", "KernelRegression", "prior_covariance"]
 
-CELLS = (20, 20)  # with 28 x 28 the algebra takes six times as long
+CELLS = (14, 14)  # with 28 x 28 the algebra takes fifty times as long
 LENGTH = 1 / 7  # of a side
 LIKENESS = 0.3
 NOISE_SHARE = 0.5  # variance of the noise, that of the scores being 1
+PRIOR_MASKS = 512  # that the prior weighs as much as
 
 
 def prior_covariance(attention: Attention | None, cells: tuple[int, int]) -> Tensor:
@@ -40,7 +45,11 @@ def prior_covariance(attention: Attention | None, cells: tuple[int, int]) -> Ten
 
 
 class KernelRegression:
-    """Streamed kernel regression; the map is w per cell, interpolated."""
+    """Streamed kernel regression; the map is w per cell, interpolated.
+
+    The prior is worth `PRIOR_MASKS` masks whatever their number, so that more masks make the map
+    surer, not another: there is one map for its standard error to be about.
+    """
 
     def __init__(
         self, reference: Tensor, size: tuple[int, int], attention: Attention | None
@@ -48,69 +57,151 @@ class KernelRegression:
         """Start empty sums; see `saliency.CoverageMean`; attention gives the prior its likeness."""
         self._reference = reference
         self._size = size
+        self._lattice = Lattice.over(size, reference.device)
         self._covariance = prior_covariance(attention, CELLS).to(reference)
-        self._num_cells = CELLS[0] * CELLS[1]
-        self._open: dict[str, Tensor] = {}
-        self._gram = reference.new_zeros((self._num_cells, self._num_cells))
-        self._product = reference.new_zeros((self._num_cells, len(reference)))
-        self._count = 0
-        self._unit: Tensor | None = None
+        C = CELLS[0] * CELLS[1]
+        self._open: dict[str, _FamilySums] = {}
+        # Sums over each group of masks; those of the scores are in units of a round's spread.
+        self._gram = reference.new_zeros((GROUPS, C, C), dtype=torch.float32)
+        self._product = reference.new_zeros((GROUPS, C, len(reference)))
+        self._count = reference.new_zeros(GROUPS)
+        self._unit = reference * 0
 
-    def add(self, masks: Masks, scores: Tensor, keep_probability: Tensor, family: str) -> None:
+    def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
         """Add a batch; see `saliency.Estimator.add`."""
-        cells = masks.shrink(CELLS).double().flatten(1)
-        known = torch.cat([cells, scores - self._reference, design(keep_probability)], dim=1)
-        gram = known.T @ known
-        self._open[family] = self._open[family] + gram if family in self._open else gram
+        sample = masks.at(self._lattice.rows, self._lattice.columns)
+        cells = torch.nn.functional.adaptive_avg_pool2d(sample, CELLS).flatten(1)
+        keep_probability = torch.tensor(plan.keep_probability).to(scores)
+        known = torch.cat([scores - self._reference, design(keep_probability)], dim=1)
+        if family not in self._open:
+            C, V = cells.shape[1], known.shape[1]
+            self._open[family] = _FamilySums(
+                GroupedProducts((C, C), cells),
+                GroupedProducts((C, V), known),
+                GroupedProducts((V, V), known),
+            )
+        self._open[family].add(cells, known)
 
     def close_round(self) -> None:
         """Free the round's sums of the keep probability, standardise and add them."""
-        P = self._num_cells
-        cleaned, freedom, raw = [], 0, self._reference * 0
-        for gram in self._open.values():
-            inverse, rank = invert_design(gram[-3:, -3:])
-            cleaned.append(gram[:-3, :-3] - gram[:-3, -3:] @ inverse @ gram[-3:, :-3])
-            raw += gram[P:-3, P:-3].diagonal()
-            freedom += int(gram[-3, -3].item()) - rank  # z begins with 1, so this counts the masks
+        T = len(self._reference)
+        families = [family.residuals(T) for family in self._open.values()]
         self._open.clear()
-        if not cleaned or freedom <= 0:
+        if not families:
             return
-        total = torch.stack(cleaned).sum(0)
-        squares = total[P:, P:].diagonal()
-        # What the regression leaves of a flat score is rounding.
-        squares = torch.where(squares > 1e-12 * raw, squares, 0.0)
+        squares = torch.stack([family.score_squares for family in families]).sum(0)
+        freedom = torch.stack([family.freedom for family in families]).sum(0)
+        if freedom <= 0:
+            return
         spread, self._unit = standardise(squares, freedom, self._unit)
-        self._gram += total[:P, :P]
-        self._product += torch.where(squares > 0, total[:P, P:] / spread, 0.0)
-        self._count += freedom
+        for family in families:
+            self._gram += family.cells
+            self._gram.baddbmm_(family.left, family.right.mT, alpha=-1)
+            self._product += torch.where(squares > 0, family.product / spread, 0.0)
+            self._count += family.count
 
     def estimate(self) -> Effect:
-        """Posterior mean and standard deviation of w, in units of the first round's scores."""
-        P = self._num_cells
-        if self._count == 0 or self._unit is None:
-            zero = self._reference.new_zeros((len(self._reference), *self._size))
-            return Effect(zero.float(), torch.full_like(zero, torch.inf).float())
+        """Posterior mean of w, in units of the first round's scores."""
+        count = self._count.sum()
+        shape = (len(self._reference), *self._size)
+        settled = torch.ones(self._lattice.size, dtype=torch.bool, device=count.device)
+        if count == 0:
+            zero = self._reference.new_zeros(shape)
+            deviations = zero.new_zeros((0, shape[0], *self._lattice.size))
+            return Effect(zero.float(), zero[0] > 0, deviations, settled & False)
+        gram, product = self._gram.sum(0).double(), self._product.sum(0)
         # The prior is scaled so that what it expects to explain has the scores' variance, 1, and
         # the noise NOISE_SHARE of that.
-        scale = self._count / (self._gram * self._covariance).sum().clamp(min=1e-12)
+        scale = count / (gram * self._covariance).sum().clamp(min=1e-12)
         prior = scale * self._covariance
-        explained = self._gram @ prior
-        system = explained + NOISE_SHARE * torch.eye(P).to(prior)
-        solved = torch.linalg.solve(system, torch.cat([self._product, explained], dim=1))
-        mean = prior @ solved[:, : self._product.shape[1]]  # (P, T)
-        # The diagonal of prior - prior system^-1 explained.
-        variance = prior.diagonal() - (prior * solved[:, self._product.shape[1] :].T).sum(1)
-        maps = torch.cat([mean.T * self._unit[:, None], variance.clamp(min=0).sqrt()[None]])
-        maps = resize(maps.reshape(-1, *CELLS), self._size)
-        error = maps[-1:] * self._unit[:, None, None]
-        return Effect(maps[:-1].float(), error.float())
+        system = gram @ prior / count
+        system.diagonal().add_(NOISE_SHARE / PRIOR_MASKS)
+        factors = torch.linalg.lu_factor(system)
+        mean = prior @ torch.linalg.lu_solve(*factors, product / count)  # w, (C, T)
+
+        # What leaving out a group changes, to first order: minus its share of the equations that w
+        # solves, less the share that a group of its size would have.
+        occupied = self._count > 0
+        sizes = self._count[occupied, None, None]
+        share = self._product[occupied] - self._gram[occupied].double() @ mean
+        share = share - (product - gram @ mean) * (sizes / count)
+        columns = (share / (count - sizes).clamp(min=1)).permute(1, 0, 2).flatten(1)
+        moved = -(prior @ torch.linalg.lu_solve(*factors, columns))
+        deviations = moved.view(len(prior), -1, shape[0]).permute(1, 2, 0) * self._unit[:, None]
+
+        maps = resize((mean.T * self._unit[:, None]).reshape(-1, *CELLS), self._size)
+        deviations = resize(deviations.reshape(*deviations.shape[:2], *CELLS), self._lattice.size)
+        sampled = torch.ones(self._size, dtype=torch.bool, device=count.device)
+        return Effect(maps.float(), sampled, deviations, settled)
+
+
+@dataclass(frozen=True, eq=False)
+class _FamilySums:
+    """Sums over each group of masks of one family in one round."""
+
+    on_cells: GroupedProducts  # x x^T
+    between: GroupedProducts  # x (f, z)^T
+    on_known: GroupedProducts  # (f, z) (f, z)^T
+
+    def add(self, cells: Tensor, known: Tensor) -> None:
+        self.on_cells.add(cells, cells)
+        self.between.add(cells, known)
+        self.on_known.add(known, known)
+
+    def residuals(self, num_targets: int) -> _Residuals:
+        """What a regression of cells and scores on z leaves of the sums."""
+        T = num_targets
+        cells, between, known = (
+            sums.sums() for sums in (self.on_cells, self.between, self.on_known)
+        )
+        total = known.sum(0)
+        inverse, rank = invert_design(total[T:, T:])
+        of_cells = between.sum(0)[:, T:] @ inverse  # (C, 3), coefficients of x on z
+        of_scores = total[:T, T:] @ inverse  # (T, 3), of f
+        # (x - Gx z)(f - Gf z)^T = x f^T - x z^T Gf^T - Gx z f^T + Gx z z^T Gf^T, and with x for f,
+        # where it is x x^T - Gx H^T - H Gx^T with H = x z^T - Gx z z^T / 2.
+        scores, design_ = between[:, :, :T], between[:, :, T:]
+        on_design = known[:, T:, T:]
+        product = scores - design_ @ of_scores.T - of_cells @ known[:, T:, :T]
+        product = product + of_cells @ on_design @ of_scores.T
+        half = (design_ - of_cells @ on_design / 2).to(cells)
+        same = of_cells.to(cells).expand_as(half)
+        left, right = torch.cat([same, half], dim=2), torch.cat([half, same], dim=2)
+        raw = total[:T, :T].diagonal()
+        squares = raw - (of_scores * total[:T, T:]).sum(1)
+        squares = torch.where(squares > 1e-12 * raw, squares, 0.0)  # less is rounding
+        counts = on_design[:, 0, 0]  # z begins with 1
+        return _Residuals(cells, left, right, product, squares, counts, counts.sum() - rank)
+
+
+@dataclass(frozen=True, eq=False)
+class _Residuals:
+    """Sums over each group of what is left of cells and scores.
+
+    Attributes:
+        cells: (G, C, C) float32, which cells leave before the regression on z.
+        left: (G, C, 6) float32.
+        right: (G, C, 6) float32; left right^T is what that regression takes off.
+        product: (G, C, T).
+        score_squares: (T,), over all groups.
+        count: (G,) masks.
+        freedom: masks of all groups less the rank of z.
+    """
+
+    cells: Tensor
+    left: Tensor
+    right: Tensor
+    product: Tensor
+    score_squares: Tensor
+    count: Tensor
+    freedom: Tensor
 
 
 class EffectWithKernelRegression:
     """(1 - share) of the debiased effect and share of a kernel regression scaled to its length.
 
     The two measure different things, the slope of one pixel and its part in a model of all, so the
-    second is scaled; the standard errors are added, as if they always erred together.
+    second is scaled.
     """
 
     def __init__(
@@ -123,10 +214,10 @@ class EffectWithKernelRegression:
             KernelRegression(reference, size, attention),
         )
 
-    def add(self, masks: Masks, scores: Tensor, keep_probability: Tensor, family: str) -> None:
+    def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
         """Add a batch to both; see `saliency.Estimator.add`."""
         for part in self._parts:
-            part.add(masks, scores, keep_probability, family)
+            part.add(masks, scores, plan, family)
 
     def close_round(self) -> None:
         """End the round of both."""
@@ -138,9 +229,11 @@ class EffectWithKernelRegression:
         effect, kernel = (part.estimate() for part in self._parts)
         # In float64, as squares of scores of 1e30 are too large for float32.
         own_length, length = (e.saliency.double().flatten(1).norm(dim=1) for e in (effect, kernel))
-        scale = torch.where(length > 0, own_length / length, 0.0)[:, None, None].float()
+        scale = torch.where(length > 0, own_length / length, 0.0)[:, None, None]
         own, other = 1 - self._share, self._share * scale
-        error = torch.where(other > 0, other * kernel.standard_error, 0.0)  # 0 * inf is not 0
         return Effect(
-            own * effect.saliency + other * kernel.saliency, own * effect.standard_error + error
+            saliency=own * effect.saliency + other.float() * kernel.saliency,
+            sampled=effect.sampled,
+            deviations=own * effect.deviations + other * kernel.deviations,
+            settled=effect.settled & kernel.settled,
         )

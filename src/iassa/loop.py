@@ -223,10 +223,11 @@ def _iterate(
 ) -> Iterator[Explanation]:
     budget.start()
     case = open_case(method.baseline, photo, source, black_box, target, budget, seed)  # I, f(I)
-    segmentations = method.segmentations(case.image)
+    with one_thread():
+        segmentations = method.segmentations(case.image)
+        attention = method.attention(case.image)  # A, Eq. 9-10
     setting = Setting(case.size, photo.shape[:2], segmentations, seed)
     canvas = Canvas(case.size, cap_batch(batch_size, case.size), segmentations, case.image.device)
-    attention = method.attention(case.image)  # A, Eq. 9-10
     estimator = method.estimator(case.reference, case.size, attention)
     history: list[Round] = []
     plans = {} if budget.stopped == "cancelled" else method.plan(0, None, setting)  # M_0
@@ -272,14 +273,13 @@ def _score_round(
     failure: BlackBoxError | None = None
     scores: dict[str, list[Tensor]] = {}
     for family, plan in plans.items():
-        keep = torch.tensor(plan.keep_probability).to(case.reference)
         batches = score_masks(
             case.black_box, case.image, case.baseline, plan, canvas, len(case.weights), threads
         )
         try:
             for batch, masks, answer in batches:
                 f = answer @ case.weights  # f(I * M_i), of the targets
-                estimator.add(masks, f, keep[batch], family)
+                estimator.add(masks, f, plan[batch], family)
                 scores.setdefault(family, []).append(f)
                 budget.spend(len(f))
                 if budget.stopped:

@@ -47,9 +47,9 @@ class DenseMasks:
         """The same masks on some rows of the image."""
         return DenseMasks(self.values[:, rows])
 
-    def shrink(self, size: tuple[int, int]) -> Tensor:
-        """Masks averaged over cells, (N, height, width)."""
-        return torch.nn.functional.adaptive_avg_pool2d(self.values, size)
+    def at(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Their values where these rows and columns cross, (N, len(rows), len(columns))."""
+        return self.values.index_select(1, rows).index_select(2, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +88,9 @@ class HiddenWindows:
         """The same masks on some rows of the image."""
         return HiddenWindows(self.windows, self.rows[:, rows], self.columns)
 
-    def shrink(self, size: tuple[int, int]) -> Tensor:
-        """Masks averaged over cells, (N, height, width)."""
-        pool = torch.nn.functional.adaptive_avg_pool1d
-        return 1 - pool(self.rows, size[0])[:, :, None] * pool(self.columns, size[1])[:, None, :]
+    def at(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Their values where these rows and columns cross, (N, len(rows), len(columns))."""
+        return 1 - self.rows[:, rows, None] * self.columns[:, None, columns]
 
 
 Masks = DenseMasks | HiddenWindows

@@ -12,13 +12,16 @@ Memory depends on the image and the number of targets, not on the number of mask
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
 from iassa.attention import Attention
+from iassa.jackknife import GROUPS, GroupedProducts, Lattice, interpolate, standard_error
+from iassa.masks import MaskPlan
 from iassa.rendering import Masks
 
 __all__ = [
@@ -38,27 +41,39 @@ BAND_PIXELS = 2**16  # summed at a time
 
 @dataclass(frozen=True, eq=False)
 class Effect:
-    """A map and how well it is known.
+    """A map and how far it hangs on the masks that were drawn.
 
     Attributes:
         saliency: (T, H, W) float32, in score units.
-        standard_error: (T, H, W) float32, in score units; infinite where a pixel was never sampled.
+        sampled: (H, W) bool, where masks have varied.
+        deviations: (G, T, h, w) float64, what leaving out each of G groups of masks changes, at the
+            pixels of a lattice; see `jackknife`.
+        settled: (h, w) bool, where every group could be left out.
     """
 
     saliency: Tensor
-    standard_error: Tensor
+    sampled: Tensor
+    deviations: Tensor
+    settled: Tensor
+
+    @property
+    def standard_error(self) -> Tensor:
+        """(T, H, W) float32, in score units; infinite where masks have not varied."""
+        error = standard_error(self.deviations, self.settled)
+        error = interpolate(error, (self.sampled.shape[0], self.sampled.shape[1]))
+        return torch.where(self.sampled, error, torch.inf).float()
 
 
 class Estimator(Protocol):
     """Streams masks and scores, and gives the map of the rounds that are closed."""
 
-    def add(self, masks: Masks, scores: Tensor, keep_probability: Tensor, family: str) -> None:
+    def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
         """Add a batch to the open round.
 
         Args:
             masks: N masks of one family.
             scores: (N, T) float64 scores of the masked images.
-            keep_probability: (N,) float64.
+            plan: what the masks were rendered from.
             family: name of the family.
         """
 
@@ -87,17 +102,20 @@ class CoverageMean:
         # ones none.
         self._origin: Tensor | None = None
         self._reference = reference
-        num_targets, device = len(reference), reference.device
-        rows = 2 * num_targets + 1  # f, f^2 and 1
-        self._sums = torch.zeros((rows, *size), dtype=torch.float64, device=device)
-        self._squares = torch.zeros(size, dtype=torch.float64, device=device)
+        self._lattice = Lattice.over(size, reference.device)
+        self._sums = reference.new_zeros((len(reference) + 1, *size))  # sum of (f, 1) M
+        pixels = self._lattice.size[0] * self._lattice.size[1]
+        self._groups = GroupedProducts((len(reference) + 1, pixels), reference)
+        self._count = 0
 
-    def add(self, masks: Masks, scores: Tensor, keep_probability: Tensor, family: str) -> None:
+    def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
         """Add a batch; see `Estimator.add`. Neither the family nor the probability matters here."""
         self._origin = scores[0].clone() if self._origin is None else self._origin
         scores = scores - self._origin
-        weights = torch.cat([scores, scores.square(), torch.ones_like(scores[:, :1])], dim=1)
-        _accumulate(masks, weights, -1, self._sums, self._squares)
+        weights = torch.cat([scores, torch.ones_like(scores[:, :1])], dim=1)
+        _accumulate(masks, weights, self._sums)
+        self._groups.add(weights, masks.at(self._lattice.rows, self._lattice.columns).flatten(1))
+        self._count += len(scores)
 
     def close_round(self) -> None:
         """Nothing to do: the sums of all rounds are one."""
@@ -106,16 +124,22 @@ class CoverageMean:
         """The map so far. A pixel that no mask has kept yet gets the lowest value of the map."""
         coverage = self._sums[-1]
         kept = coverage > 0
-        mean, second = (self._sums[:-1] / coverage).chunk(2)
-        # The error of a weighted mean: variance / n_eff with n_eff = (sum M)^2 / sum M^2.
-        variance = (second - mean.square()).clamp(min=0)
-        error = (variance * self._squares).sqrt() / coverage
+        mean = self._sums[:-1] / coverage
         lowest = torch.where(kept, mean, torch.inf).amin(dim=(1, 2), keepdim=True)
         lowest = lowest.nan_to_num(posinf=0)  # no mask has kept any pixel
         origin = self._reference if self._origin is None else self._origin
+
+        groups = self._groups.sums()[: self._count]
+        together = groups.sum(0)
+        without = together - groups
+        settled = (without[:, -1] > 0).all(0)
+        deviations = without[:, :-1] / without[:, -1:] - together[:-1] / together[-1:]
+        deviations = torch.where(settled, deviations, 0.0)
         return Effect(
             saliency=(origin[:, None, None] + torch.where(kept, mean, lowest)).float(),
-            standard_error=torch.where(kept, error, torch.inf).float(),
+            sampled=kept,
+            deviations=deviations.reshape(*deviations.shape[:2], *self._lattice.size),
+            settled=settled.view(self._lattice.size),
         )
 
 
@@ -132,134 +156,212 @@ class DebiasedEffect:
     deviation, and the map is given in units of the first round's. With one round it is cov / var
     given p.
 
-    The standard error is that of a regression slope, taking the noise to be alike for all masks.
+    What infinitely many masks would give, drawn as these were and in the same regions, is what the
+    standard error is about. Without a group of masks, all of this is done again.
     """
 
     def __init__(self, reference: Tensor, size: tuple[int, int]) -> None:
         """Start empty sums; see `CoverageMean`."""
         self._reference = reference
         self._size = size
+        self._lattice = Lattice.over(size, reference.device)
         self._open: dict[str, _FamilySums] = {}
-        self._numerator = reference.new_zeros((len(reference), *size))
-        self._denominator = reference.new_zeros(size)
-        self._unit: Tensor | None = None  # (T,) residual standard deviation of the first round
+        T, P = len(reference), self._lattice.size[0] * self._lattice.size[1]
+        self._slope = _Slope.empty(reference, (T, size[0] * size[1]))
+        self._without = _Slope.empty(reference, (GROUPS, T, P))  # the same without each group
+        self._groups = 0  # that have masks
 
-    def add(self, masks: Masks, scores: Tensor, keep_probability: Tensor, family: str) -> None:
+    def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
         """Add a batch; see `Estimator.add`."""
         if family not in self._open:
-            self._open[family] = _FamilySums(self._reference, self._size)
-        self._open[family].add(masks, scores, keep_probability)
+            self._open[family] = _FamilySums(self._reference, self._size, self._lattice)
+        self._open[family].add(masks, scores, torch.tensor(plan.keep_probability).to(scores))
 
     def close_round(self) -> None:
         """Standardise the open round's sums and add them to the others."""
         families = list(self._open.values())
         self._open.clear()
-        freedom = sum(family.freedom for family in families)
-        if freedom <= 0:
-            return  # fewer masks than z has columns: nothing is left of them
-        squares = torch.stack([family.score_squares for family in families]).sum(0)
-        spread, self._unit = standardise(squares, freedom, self._unit)
-        spread = spread[:, None, None]
-        while families:  # each is let go once it is added: at 1024 x 1024 it holds 40 MB
-            products, mask_squares = families.pop(0).residuals()
-            self._numerator += products / spread
-            self._denominator += mask_squares
+        if sum(float(family.moments().freedom) for family in families) <= 0:
+            return  # no more masks than z has columns: nothing is left of them
+        self._groups = max([self._groups, *(min(family.count, GROUPS) for family in families)])
+        self._without.add([family.moments_without_groups() for family in families])
+        # Each is let go once it is added: at 1024 x 1024 it holds 40 MB.
+        self._slope.add([families.pop(0).moments() for _ in range(len(families))])
 
     def estimate(self) -> Effect:
         """The map of all closed rounds: 0, with infinite error, where no mask has varied yet."""
-        unit = self._reference * 0 if self._unit is None else self._unit
-        unit = unit[:, None, None]
-        sampled = self._denominator > 0
-        slope = torch.where(sampled, unit * self._numerator / self._denominator, 0.0)
-        error = torch.where(sampled, unit * self._denominator.rsqrt(), torch.inf)
-        return Effect(slope.float(), error.float())
+        slope, sampled = self._slope.quotient()
+        without, settled = self._without.quotient()
+        sampled = sampled.view(self._size)
+        slope = slope.view(-1, *self._size)
+        at_lattice = self._lattice.of(slope)
+        without = without[: self._groups].view(self._groups, len(slope), *self._lattice.size)
+        settled = settled[: self._groups].all(0).view(self._lattice.size)
+        settled &= self._lattice.of(sampled)
+        deviations = torch.where(settled, without - at_lattice, 0.0)
+        return Effect(slope.float(), sampled, deviations, settled)
 
 
-def _accumulate(masks: Masks, weights: Tensor, ones: int, sums: Tensor, squares: Tensor) -> None:
+def _accumulate(
+    masks: Masks, weights: Tensor, sums: Tensor, squares: Tensor | None = None, ones: int = -1
+) -> None:
     """Add masks under weights (N, R) to `sums` (R, H, W), and their squares to `squares` (H, W).
 
     A band of the image at a time, so that what is added in float32 stays small. `ones` says which
     weight is 1: the squares of masks that are 0 or 1 are the masks.
     """
-    height, width = squares.shape
+    height, width = sums.shape[1:]
     step = max(1, BAND_PIXELS // width)
     for start in range(0, height, step):
         rows = slice(start, start + step)
         band = masks.band(rows)
         weighted = band.weigh(weights.T.float())
         sums[:, rows] += weighted
-        squares[rows] += weighted[ones] if masks.binary else band.squares()
+        if squares is not None:
+            squares[rows] += weighted[ones] if masks.binary else band.squares()
 
 
-class _FamilySums:
-    """Streamed sums of one family of masks in one round."""
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Sums over the masks of one family in one round, at P pixels; of all masks or of several sets.
 
-    def __init__(self, reference: Tensor, size: tuple[int, int]) -> None:
-        self._num_targets = len(reference)
-        rows = self._num_targets + 3
-        self._weighted = reference.new_zeros((rows, *size))  # sum of (f, z) M
-        self._squares = reference.new_zeros(size)  # sum of M^2
-        self._gram = reference.new_zeros((rows, rows))  # sum of (f, z) (f, z)^T
-        self._origin: Tensor | None = None  # as in `CoverageMean`
-        self._count = 0
+    Attributes:
+        weighted: (..., T + 3, P), sum of (f, z) M.
+        squares: (..., P), sum of M^2.
+        gram: (..., T + 3, T + 3), sum of (f, z) (f, z)^T.
+    """
 
-    def add(self, masks: Masks, scores: Tensor, keep_probability: Tensor) -> None:
-        self._origin = scores[0].clone() if self._origin is None else self._origin
-        scores = scores - self._origin
-        known = torch.cat([scores, design(keep_probability)], dim=1)
-        _accumulate(masks, known, self._num_targets, self._weighted, self._squares)
-        self._gram += known.T @ known
-        self._count += len(known)
+    weighted: Tensor
+    squares: Tensor
+    gram: Tensor
 
     @property
-    def freedom(self) -> int:
-        """Masks less the rank of z."""
-        return self._count - self._inverse()[1]
+    def num_targets(self) -> int:
+        return self.gram.shape[-1] - 3
+
+    @property
+    def freedom(self) -> Tensor:
+        """(...), masks less the rank of z."""
+        count = self.gram[..., self.num_targets, self.num_targets]  # z begins with 1
+        return count - self._inverse()[1]
 
     @property
     def score_squares(self) -> Tensor:
-        """(T,) sum of f~^2; 0 where what is left is rounding, as it is of a flat score."""
-        T = self._num_targets
-        total = self._gram[:T, :T].diagonal()
-        left = total - (self._coefficients() * self._gram[:T, T:]).sum(1)
+        """(..., T) sum of f~^2; 0 where what is left is rounding, as it is of a flat score."""
+        T = self.num_targets
+        total = self.gram[..., :T, :T].diagonal(dim1=-2, dim2=-1)
+        left = total - (self._coefficients() * self.gram[..., :T, T:]).sum(-1)
         return torch.where(left > 1e-12 * total, left, 0.0)
 
     def residuals(self) -> tuple[Tensor, Tensor]:
-        """Sums over the masks of f~ M~, (T, H, W), and of M~^2, (H, W)."""
-        T = self._num_targets
-        on_masks = self._weighted[T:]
-        mask_squares = self._squares.clone()
-        for row, plane in zip(self._inverse()[0], on_masks, strict=True):
-            mask_squares -= torch.tensordot(row, on_masks, 1) * plane
-        products = self._weighted[:T] - torch.tensordot(self._coefficients(), on_masks, 1)
+        """Sums over the masks of f~ M~, (..., T, P), and of M~^2, (..., P)."""
+        T = self.num_targets
+        on_masks = self.weighted[..., T:, :]
+        mask_squares = self.squares.clone()
+        inverse = self._inverse()[0]
+        for i in range(3):  # a row at a time: they are the size of the image
+            explained = inverse[..., i : i + 1, :] @ on_masks
+            mask_squares -= explained.squeeze(-2).mul_(on_masks[..., i, :])
+        products = self.weighted[..., :T, :] - self._coefficients() @ on_masks
         # Where a mask never varies the difference is rounding, of the size of float32 sums.
-        constant = mask_squares <= 1e-5 * self._squares
-        flat = (self.score_squares == 0)[:, None, None]
-        return products.masked_fill_(constant | flat, 0), mask_squares.masked_fill_(constant, 0)
+        constant = mask_squares <= 1e-5 * self.squares
+        flat = (self.score_squares == 0)[..., None]
+        products.masked_fill_(constant[..., None, :] | flat, 0)
+        return products, mask_squares.masked_fill_(constant, 0)
 
-    def _inverse(self) -> tuple[Tensor, int]:
-        return invert_design(self._gram[self._num_targets :, self._num_targets :])
+    def _inverse(self) -> tuple[Tensor, Tensor]:
+        return invert_design(self.gram[..., self.num_targets :, self.num_targets :])
 
     def _coefficients(self) -> Tensor:
-        """(T, 3) of f on z."""
-        return self._gram[: self._num_targets, self._num_targets :] @ self._inverse()[0]
+        """(..., T, 3) of f on z."""
+        return self.gram[..., : self.num_targets, self.num_targets :] @ self._inverse()[0]
 
 
-def standardise(squares: Tensor, freedom: int, unit: Tensor | None) -> tuple[Tensor, Tensor]:
+class _FamilySums:
+    """Streams the moments of one family of masks in one round, and those of its groups."""
+
+    def __init__(self, reference: Tensor, size: tuple[int, int], lattice: Lattice) -> None:
+        self._num_targets = len(reference)
+        rows = self._num_targets + 3
+        self._lattice = lattice
+        self._weighted = reference.new_zeros((rows, *size))
+        self._squares = reference.new_zeros(size)
+        pixels = lattice.size[0] * lattice.size[1]
+        self._grams = GroupedProducts((rows, rows), reference)
+        self._masks = GroupedProducts((rows, 2 * pixels), reference)
+        self._origin: Tensor | None = None  # as in `CoverageMean`
+        self.count = 0
+
+    def add(self, masks: Masks, scores: Tensor, keep_probability: Tensor) -> None:
+        self._origin = scores[0].clone() if self._origin is None else self._origin
+        known = torch.cat([scores - self._origin, design(keep_probability)], dim=1)
+        _accumulate(masks, known, self._weighted, self._squares, self._num_targets)
+        sample = masks.at(self._lattice.rows, self._lattice.columns).flatten(1)
+        self._masks.add(known, torch.cat([sample, sample.square()], dim=1))
+        self._grams.add(known, known)
+        self.count += len(known)
+
+    def moments(self) -> _Moments:
+        """Of all masks, at all pixels."""
+        gram = self._grams.sums().sum(0)
+        return _Moments(self._weighted.flatten(1), self._squares.flatten(), gram)
+
+    def moments_without_groups(self) -> _Moments:
+        """Of all masks but those of each group, at the lattice: the first axis is the groups."""
+        weighted, squares = self._masks.sums().chunk(2, dim=2)
+        parts = (weighted, squares[:, self._num_targets], self._grams.sums())
+        return _Moments(*(part.sum(0) - part for part in parts))
+
+
+@dataclass(eq=False)
+class _Slope:
+    """Numerator (..., T, P) and denominator (..., P) of the effect, summed over rounds.
+
+    `unit` (..., T) is the residual standard deviation of the first round whose scores moved.
+    """
+
+    numerator: Tensor
+    denominator: Tensor
+    unit: Tensor
+
+    @classmethod
+    def empty(cls, like: Tensor, shape: tuple[int, ...]) -> Self:
+        *sets, targets, pixels = shape
+        zeros = like.new_zeros
+        return cls(zeros(shape), zeros((*sets, pixels)), zeros((*sets, targets)))
+
+    def add(self, families: list[_Moments]) -> None:
+        """Add the families of a round, letting go of each: the list is empty afterwards."""
+        freedom = torch.stack([family.freedom for family in families]).sum(0)
+        squares = torch.stack([family.score_squares for family in families]).sum(0)
+        spread, self.unit = standardise(squares, freedom, self.unit)
+        enough = freedom > 0  # without a group there may be no more masks than z has columns
+        while families:
+            products, mask_squares = families.pop(0).residuals()
+            self.numerator += products.div_(spread[..., None]) * enough[..., None, None]
+            self.denominator += mask_squares * enough[..., None]
+
+    def quotient(self) -> tuple[Tensor, Tensor]:
+        """The slope (..., T, P), 0 where no mask has varied, and where any has (..., P)."""
+        sampled = self.denominator > 0
+        slope = self.unit[..., None] * self.numerator / self.denominator[..., None, :]
+        return torch.where(sampled[..., None, :], slope, 0.0), sampled
+
+
+def standardise(squares: Tensor, freedom: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
     """What to divide a round's scores by, and the unit that the map is given in.
 
     Args:
-        squares: (T,) sum of f~^2 of the round.
-        freedom: degrees of freedom of it, above 0.
-        unit: (T,) of the rounds before; None in the first.
+        squares: (..., T) sum of f~^2 of the round.
+        freedom: (...), degrees of freedom of it.
+        unit: (..., T) of the rounds before; 0 where no score has moved yet.
 
     Returns:
-        (T,) residual standard deviation, no less than `SMALLEST_SHARE` of the unit, 1 for scores
-        that never moved; and (T,) the unit: that of the first round whose scores moved.
+        (..., T) residual standard deviation, no less than `SMALLEST_SHARE` of the unit, 1 for
+        scores that never moved; and (..., T) the unit: that of the first round whose scores moved.
     """
-    spread = (squares / freedom).sqrt()
-    started = spread if unit is None else unit
-    unit = torch.where(started > 0, started, spread)
+    spread = (squares / freedom.clamp(min=1)[..., None]).sqrt()
+    unit = torch.where(unit > 0, unit, spread)
     spread = spread.maximum(SMALLEST_SHARE * unit)
     return torch.where(spread > 0, spread, 1.0), unit
 
@@ -277,20 +379,19 @@ def design(keep_probability: Tensor) -> Tensor:
     return torch.stack([torch.ones_like(q), q, q.square()], dim=1)
 
 
-def invert_design(gram: Tensor) -> tuple[Tensor, int]:
-    """Pseudo-inverse of sum z z^T and its rank: 1 where the keep probability is constant."""
+def invert_design(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Pseudo-inverse of sum z z^T (..., 3, 3) and its rank, 1 where all masks have one p."""
     values, vectors = torch.linalg.eigh(gram)
-    large = values > 1e-9 * values.max()
+    large = values > 1e-9 * values.amax(-1, keepdim=True)
     inverse = torch.where(large, 1 / values, 0.0)
-    return (vectors * inverse) @ vectors.T, int(large.sum())
+    return (vectors * inverse[..., None, :]) @ vectors.mT, large.sum(-1)
 
 
 def adjust(effect: Effect, attention: Attention, beta: float) -> Effect:
-    """S' = beta S + (1 - beta) A S (Eq. 6).
+    """S' = beta S + (1 - beta) A S (Eq. 6), and the deviations of S' likewise.
 
     The paper prints (beta - 1), which would subtract the attended map; the authors' code has
-    (1 - beta). The standard error takes the pixels that A averages to err together, which they do
-    at worst; pixels whose error is infinite are left out of that average.
+    (1 - beta). The deviations are attended to on their lattice.
 
     Args:
         effect: S.
@@ -300,12 +401,15 @@ def adjust(effect: Effect, attention: Attention, beta: float) -> Effect:
     Returns:
         S', of the same shape.
     """
-    known = effect.standard_error.isfinite()
-    error = torch.where(known, effect.standard_error, 0.0)
-    attended = attention.attend(torch.cat([effect.saliency, error]))
-    mixed = beta * torch.cat([effect.saliency, error]) + (1 - beta) * attended
-    saliency, error = mixed.chunk(2)
-    return Effect(saliency, torch.where(known, error, torch.inf))
+    attended = attention.attend(effect.saliency)  # A S, Eq. 10
+    groups, targets, height, width = effect.deviations.shape
+    coarse = attention.coarsen((height, width))
+    moved = coarse.attend(effect.deviations.flatten(0, 1)).view(groups, targets, height, width)
+    return dataclasses.replace(
+        effect,
+        saliency=beta * effect.saliency + (1 - beta) * attended,
+        deviations=beta * effect.deviations + (1 - beta) * moved,
+    )
 
 
 def highest_activated_region(saliency: Tensor, threshold: float) -> Tensor:
