@@ -18,6 +18,7 @@ from PIL import Image
 
 import iassa
 from iassa.cli import main
+from iassa.methods import open_method
 
 BOXES = """
 import itertools
@@ -212,6 +213,51 @@ def test_hyperparameters(explain):
     assert found.items() >= expected.items()
 
 
+FILLS = {
+    "0.25": 0.25,
+    "0,0.5,1": [0, 0.5, 1],
+    "#0080ff": "#0080ff",
+    "zero": "zero",
+    "grey": "grey",
+    "mean": "mean",
+    "blur": "blur",
+    "noise": "noise",
+    "fill.png": "fill.png",
+    "example:cat": "example:cat",
+}
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("option", ["--baseline", "--set"])
+def test_fills(explain, fill, option):
+    Image.new("RGB", (9, 5), (30, 90, 200)).save("fill.png")
+    status, _, err = explain("photo.png", option, fill if option != "--set" else f"baseline={fill}")
+    assert status == 0, err
+    record = json.loads(Path("explanations/photo/explanation.json").read_text())
+    assert record["method"]["fields"]["baseline"] == FILLS[fill]
+    again = open_method("rise", **record["method"]["fields"])
+    same = again.explain("photo.png", REFERENCE, calls=60)
+    found = iassa.Explanation.load("explanations/photo")
+    np.testing.assert_array_equal(found.saliency, same.saliency)
+    assert found.method == json.loads(json.dumps(same.method))
+
+
+def test_two_fills_give_two_maps_from_the_same_masks(explain):
+    """The first output is a mean over a patch: on one colour its map is in step with the fill."""
+    Image.new("RGB", (28, 20), (51, 51, 51)).save("flat.png")  # 51 is a fifth of white
+    maps = {}
+    for fill in ("zero", "#ffffff"):
+        options = ["--set", "debiased=True", "--target", "0", "--out", "o"]
+        status, _, err = explain("flat.png", "--baseline", fill, *options)
+        assert status == 0, err
+        found = iassa.Explanation.load("o")
+        assert found.scores == (pytest.approx(0.2),)
+        assert found.method["fields"]["baseline"] == fill
+        maps[fill] = found.saliency
+    assert maps["zero"].max() > 0.01
+    np.testing.assert_allclose(maps["#ffffff"], -4 * maps["zero"], atol=1e-5)
+
+
 @pytest.mark.parametrize("calls", [17, 18, 33])
 @pytest.mark.parametrize("method", ["rise", "iassa", "iassa-paper"])
 def test_budgets_below_a_batch_are_kept(explain, calls, method):
@@ -391,6 +437,14 @@ def test_tiny_images(explain, workplace, size, method):
         (["photo.png", "--set", "keep_probability=1"], "between 0 and 1"),
         (["photo.png", "--set", "baseline=red"], "expected baseline of rise"),
         (["photo.png", "--set", "baseline={[]: 1}"], "expected baseline of rise"),
+        (["photo.png", "--baseline", "red"], "got 'red'. If it is a file, write ./red."),
+        (["photo.png", "--baseline", "blurr"], "Did you mean blur?"),
+        (["photo.png", "--baseline", ""], "expected baseline of rise"),
+        (["photo.png", "--baseline", "2"], "expected baseline of rise"),
+        (["photo.png", "--baseline", "0,1"], "expected baseline of rise"),
+        (["photo.png", "--baseline", "none.png"], "baseline: no such image: none.png"),
+        (["photo.png", "--baseline", "blur", "--set", "baseline=0"], "one value for baseline"),
+        (["photo.png", "--set", "grid_size=4", "--set", "grid-size=5"], "one value for grid_size"),
         (["photo.png", "--set", "grid_size=seven"], "of rise"),
         (["photo.png", "--set", "round_calls=20.5"], "of rise"),
         (["photo.png", "--set", "baseline=(0, 1)"], "expected baseline of rise"),

@@ -14,7 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "efficientnet", "eval_mode", "hyperparameters"),
     ("budget",),
     ("image", "files", "targets", "masks"),
-    ("segmentation", "attention", "features", "jackknife", "plot"),
+    ("segmentation", "attention", "features", "jackknife", "plot", "baselines"),
     ("rendering", "explanation"),
     ("saliency", "black_box"),
     ("kernel_regression", "black_boxes.efficientnet_lite0", "black_boxes.python_object"),

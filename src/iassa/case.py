@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iassa.baselines import BaselineLike, open_baseline
 from iassa.black_box import Adapter, ask
 from iassa.budget import FEWEST_MASKS, Budget
 from iassa.explanation import Explanation, Round, versions
-from iassa.image import resize
+from iassa.image import resize, to_planes
 from iassa.saliency import Effect
 from iassa.targets import Target, TargetLike, resolve_targets
 
@@ -56,7 +57,7 @@ class Case:
 
 
 def open_case(
-    baseline: float | tuple[float, float, float],
+    baseline: BaselineLike,
     photo: NDArray[np.float32],
     source: str | None,
     black_box: Adapter,
@@ -67,13 +68,12 @@ def open_case(
     """Ask about the whole image, one call, and find the targets.
 
     Raises:
-        InputError: a target that is unknown.
+        InputError: a baseline that cannot be read, before the call; a target that is unknown.
         BlackBoxError: the black box failed.
     """
     size = black_box.input_size or (photo.shape[0], photo.shape[1])
-    image = resize(torch.from_numpy(photo).permute(2, 0, 1), size).clamp(0, 1)
-    image = image.to(black_box.device).contiguous()
-    fill = image.new_tensor(baseline).reshape(-1, 1, 1).expand_as(image).contiguous()
+    image = to_planes(photo, size).to(black_box.device).contiguous()
+    fill = open_baseline(baseline, image, seed)
     whole = ask(black_box, image[None].clone())  # it may write to what it is shown
     budget.spend(1)
     targets = resolve_targets(target, whole[0].cpu().numpy(), black_box.class_names)

@@ -32,6 +32,7 @@ from rich.progress import (
 )
 
 import iassa
+from iassa.baselines import FILLS
 from iassa.errors import BlackBoxError, CancelledError, IassaError, InputError
 from iassa.explanation import Explanation
 from iassa.files import check_writable
@@ -123,6 +124,15 @@ def explain(
         ),
     ] = None,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "iassa",
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILL",
+            help="What hidden pixels show: 0.5 or another grey, r,g,b, #rrggbb, "
+            f"{', '.join(FILLS)}, or an image file; 0.5 if not given. Short for --set "
+            "baseline=FILL.",
+        ),
+    ] = None,
     calls: Annotated[int, typer.Option(help="Budget of model calls, never exceeded.")] = 1000,
     seconds: Annotated[float | None, typer.Option(help="Time budget for an image.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same map.")] = 0,
@@ -148,7 +158,8 @@ def explain(
 ) -> None:
     """Explain what a model looks at in an image."""
     photos = _photos(images or [], example, out)
-    chosen = open_method(method, **_fields(method, set_ or []))
+    fill = [] if baseline is None else [f"baseline={baseline}"]
+    chosen = open_method(method, **_fields(method, fill + (set_ or [])))
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if not quiet:
         logging.getLogger("iassa").setLevel(logging.INFO)
@@ -211,7 +222,7 @@ def _fields(method: str, settings: list[str]) -> dict[str, Any]:
     if method not in METHODS:
         return {}
     known = [field.name for field in dataclasses.fields(METHODS[method])]
-    values = {}
+    values: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         name = name.replace("-", "_")
@@ -220,6 +231,8 @@ def _fields(method: str, settings: list[str]) -> dict[str, Any]:
                 f"expected --set FIELD=VALUE with a field of {method}, got {setting!r}. "
                 f"Its fields: {', '.join(known)}."
             )
+        if name in values:
+            raise InputError(f"expected one value for {name}, got another: {text!r}. Give it once.")
         try:
             values[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

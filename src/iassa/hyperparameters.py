@@ -6,6 +6,8 @@ import math
 import typing
 from typing import Any
 
+import numpy as np
+
 __all__ = ["describe", "fits"]
 
 
@@ -16,8 +18,10 @@ def fits(value: object, kind: Any) -> bool:
         return number and math.isfinite(typing.cast("float", value))
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) is not tuple:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is np.ndarray:
+        return isinstance(value, np.ndarray)
+    if origin is not tuple:
         return any(fits(value, one) for one in arguments) if arguments else isinstance(value, kind)
     if not isinstance(value, tuple):
         return False

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from iassa.errors import InputError
 
-__all__ = ["ImageLike", "as_image", "load_image", "resize"]
+__all__ = ["ImageLike", "as_image", "load_image", "resize", "to_planes"]
 
 ImageLike: TypeAlias = "str | Path | Image.Image | ArrayLike"
 
@@ -169,6 +169,19 @@ def example_image(name: str) -> NDArray[np.float32]:
     from skimage import data  # here, since it is slow to import and few runs need it
 
     return as_image(getattr(data, EXAMPLES[name])())
+
+
+def to_planes(image: NDArray[np.float32], size: tuple[int, int]) -> Tensor:
+    """An image as planes of the size at which a black box sees it.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+        size: (height, width) wanted; the aspect ratio is the black box's.
+
+    Returns:
+        (3, height, width) float32 in [0, 1].
+    """
+    return resize(torch.from_numpy(image).permute(2, 0, 1), size).clamp(0, 1)
 
 
 def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.attention import Attention
+from iassa.baselines import BaselineLike, FillImage, read_baseline
 from iassa.black_box import Adapter, cap_batch, one_thread, score_masks
 from iassa.black_boxes import BlackBoxLike, open_black_box
 from iassa.budget import Budget, Progress
@@ -77,7 +78,9 @@ class Method(ABC):
     """A way to draw masks and to read their scores; its fields are its hyperparameters.
 
     Attributes:
-        baseline: what hidden pixels show, grey or RGB in [0, 1].
+        baseline: what hidden pixels show: a grey or RGB in [0, 1], '#rrggbb', 'zero', 'grey',
+            'mean', 'blur', 'noise', the path of an image or an array (H, W, 3); see
+            `iassa.baselines`.
     """
 
     name: ClassVar[str]
@@ -87,19 +90,15 @@ class Method(ABC):
         """What the map's values are: 'effect', signed about 0, or 'mean score' where kept."""
         return "effect"
 
-    baseline: float | tuple[float, float, float] = 0.5
+    baseline: BaselineLike = 0.5
 
     def __post_init__(self) -> None:
         """Refuse hyperparameters that make no sense; a subclass adds its own `_require`."""
+        # An array becomes a value: a method can be compared, hashed and written down.
+        object.__setattr__(self, "baseline", read_baseline(self.baseline, self.name))
         for name, kind in typing.get_type_hints(type(self)).items():
             if typing.get_origin(kind) is not ClassVar:
                 self._require(name, fits(getattr(self, name), kind), describe(kind))
-        fill = self.baseline if isinstance(self.baseline, tuple) else (self.baseline,)
-        self._require(
-            "baseline",
-            len(fill) in (1, 3) and all(_is_share(v) for v in fill),
-            "grey or RGB in [0, 1]",
-        )
 
     def _require(self, field: str, holds: bool, expected: str) -> None:
         if not holds:
@@ -148,7 +147,7 @@ class Method(ABC):
     def as_dict(self) -> dict[str, Any]:
         """Name and fields, as JSON holds them."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain = {k: v if _is_plain(v) else repr(v) for k, v in fields.items()}
+        plain = {k: _plain(v) for k, v in fields.items()}
         return {"name": self.name, "measures": self.measures, "fields": plain}
 
     def iterate(
@@ -326,8 +325,10 @@ def _summarise(
     )
 
 
-def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= 1
+def _plain(value: object) -> object:
+    if isinstance(value, FillImage):
+        return value.as_dict()
+    return value if _is_plain(value) else repr(value)
 
 
 def _is_plain(value: object) -> bool:

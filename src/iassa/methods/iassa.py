@@ -49,7 +49,7 @@ class Iassa(Method):
         temperature: of its softmax.
         kernel_share: share of a kernel regression on the masks in the effect; 0 is none. More of it
             deletes better and localises less.
-        baseline: what hidden pixels show, grey or RGB in [0, 1].
+        baseline: what hidden pixels show; see `Method`.
     """
 
     name: ClassVar[str] = "iassa"

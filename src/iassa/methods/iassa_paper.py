@@ -39,7 +39,7 @@ class IassaPaper(Method):
         threshold: T of Eq. 8, as a share of the map's range.
         features: source of the features of Eq. 9: a name in `FEATURES`, 'none', or an extractor.
         positions: positions per side that attention is taken over.
-        baseline: what hidden pixels show, grey or RGB in [0, 1].
+        baseline: what hidden pixels show; see `Method`.
     """
 
     name: ClassVar[str] = "iassa-paper"

@@ -29,7 +29,7 @@ class Rise(Method):
         grid_size: cells per side of a square image.
         keep_probability: chance that a cell is kept.
         debiased: the slope of the score on the mask in the place of Eq. 5, so that 0 is no effect.
-        baseline: what hidden pixels show, grey or RGB in [0, 1].
+        baseline: what hidden pixels show; see `Method`.
     """
 
     name: ClassVar[str] = "rise"
