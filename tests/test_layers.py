@@ -12,7 +12,7 @@ import iassa
 # A module may import those of lower layers only. `__init__` files stand for their package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "efficientnet", "eval_mode", "hyperparameters"),
-    ("budget", "python_object"),
+    ("budget", "onnx_session", "python_object"),
     ("image", "files", "targets", "masks"),
     ("segmentation", "attention", "features", "plot"),
     ("rendering", "explanation"),
