@@ -14,6 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "efficientnet", "eval_mode", "hyperparameters"),
     ("budget", "onnx_session", "python_object"),
     ("image", "files", "targets", "masks"),
+    ("onnx_features",),
     ("segmentation", "attention", "features", "plot"),
     ("rendering", "explanation"),
     ("saliency", "black_box"),

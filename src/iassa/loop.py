@@ -148,7 +148,8 @@ class Method(ABC):
     def as_dict(self) -> dict[str, Any]:
         """Name and fields, as JSON holds them."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain = {k: v if _is_plain(v) else repr(v) for k, v in fields.items()}
+        # The `str` of an object is what opens it again by name, where there is such a text.
+        plain = {k: v if _is_plain(v) else str(v) for k, v in fields.items()}
         return {"name": self.name, "measures": self.measures, "fields": plain}
 
     def iterate(
