@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import iassa
+from iassa.black_boxes.efficientnet_lite0 import exported_graph
 from iassa.cli import main
 from iassa.methods import open_method
 
@@ -475,6 +476,32 @@ def test_bad_arguments(run, workplace, arguments, message):
 def test_bad_hyperparameters_of_iassa(explain, setting, word):
     outcome = explain("photo.png", "--set", setting, method="iassa")
     assert word in refused(outcome)
+
+
+def test_features_of_an_onnx_file(explain, workplace):
+    path = exported_graph()
+    maps = iassa.onnx_feature_names(path)
+    last = {stride: names[-1] for stride, names in maps.items()}
+    said = refused(explain("photo.png", "--set", f"features={path}", method="iassa"))
+    assert f"16: {last[16]}, 32: {last[32]}." in said
+    text = f"{path}:{last[8]},{last[32]}"
+    status, out, err = explain("photo.png", "--set", f"features={text}", method="iassa")
+    assert status == 0, err
+    assert out.splitlines() == ["explanations/photo/overlay-0.png"]
+    explanation = iassa.Explanation.load(workplace / "explanations" / "photo")
+    assert explanation.method["fields"]["features"] == text
+
+
+def test_features_of_a_module_that_prints(explain, workplace):
+    (workplace / "cli_features.py").write_text(
+        "import iassa\nprint('noise')\nown = iassa.ColourPosition(position=1.0)\n"
+    )
+    arguments = ["--set", "features=cli_features:own", "--json", "--quiet"]
+    status, out, err = explain("photo.png", *arguments, method="iassa")
+    assert status == 0, err
+    assert json.loads(out)["method"]["fields"]["features"] == "cli_features:own"
+    assert "noise" in err
+    del sys.modules["cli_features"]
 
 
 @pytest.mark.parametrize("device", ["banana", "meta", "cuda:99"])

@@ -175,7 +175,9 @@ def test_sources_by_name() -> None:
 
 @pytest.mark.parametrize("name", ["resnet50", "", "None"])
 def test_an_unknown_source_is_refused_with_those_known(name: str) -> None:
-    with pytest.raises(InputError, match="colour-position, none or an extractor"):
+    with pytest.raises(
+        InputError, match=r"colour-position, none, FILE.onnx:.* or an extractor, got"
+    ):
         open_features(name, CPU)
 
 

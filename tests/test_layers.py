@@ -12,12 +12,13 @@ import iassa
 # A module may import those of lower layers only. `__init__` files stand for their package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "efficientnet", "eval_mode", "hyperparameters"),
-    ("budget",),
+    ("budget", "onnx_session", "python_object"),
     ("image", "files", "targets", "masks"),
-    ("segmentation", "attention", "features", "jackknife", "plot", "baselines"),
+    ("onnx_features",),
+    ("segmentation", "attention", "baselines", "features", "jackknife", "plot"),
     ("rendering", "explanation"),
     ("saliency", "black_box"),
-    ("kernel_regression", "black_boxes.efficientnet_lite0", "black_boxes.python_object"),
+    ("kernel_regression", "black_boxes.efficientnet_lite0"),
     ("black_boxes", "case"),
     ("loop",),
     ("methods.iassa", "methods.iassa_paper", "methods.rise"),

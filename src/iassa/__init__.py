@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from iassa.image import example_image, load_image
     from iassa.loop import Method
     from iassa.methods import METHODS, Iassa, IassaPaper, Rise, explain
+    from iassa.onnx_features import OnnxLayers, onnx_feature_names
     from iassa.targets import Target
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ _HOMES = {
     "IassaPaper": "methods",
     "InputError": "errors",
     "Method": "loop",
+    "OnnxLayers": "onnx_features",
     "Progress": "budget",
     "Rise": "methods",
     "Target": "targets",
@@ -50,6 +52,7 @@ _HOMES = {
     "example_image": "image",
     "explain": "methods",
     "load_image": "image",
+    "onnx_feature_names": "onnx_features",
     "open_black_box": "black_boxes",
 }
 
@@ -66,6 +69,7 @@ __all__ = [
     "IassaPaper",
     "InputError",
     "Method",
+    "OnnxLayers",
     "Progress",
     "Rise",
     "Target",
@@ -75,6 +79,7 @@ __all__ = [
     "example_image",
     "explain",
     "load_image",
+    "onnx_feature_names",
     "open_black_box",
 ]
 

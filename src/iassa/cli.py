@@ -159,11 +159,12 @@ def explain(
     """Explain what a model looks at in an image."""
     photos = _photos(images or [], example, out)
     fill = [] if baseline is None else [f"baseline={baseline}"]
-    chosen = open_method(method, **_fields(method, fill + (set_ or [])))
+    with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
+        chosen = open_method(method, **_fields(method, fill + (set_ or [])))
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if not quiet:
         logging.getLogger("iassa").setLevel(logging.INFO)
-    with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
+    with redirect_stdout(sys.stderr):
         black_box = iassa.open_black_box(model, device)
     arguments = {
         "target": target or "top-1",

@@ -1,14 +1,16 @@
-"""Sources of features for the attention: layers of a network, or no network at all."""
+"""Sources of features for the attention: layers of a network, by name too, or no network at all."""
 
 from __future__ import annotations
 
 import copy
 import functools
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from iassa import efficientnet
 from iassa.errors import InputError
 from iassa.eval_mode import evaluating
 from iassa.image import resize
+from iassa.python_object import import_attribute
 
 __all__ = ["FEATURES", "ColourPosition", "FeatureExtractor", "TorchLayers", "open_features"]
 
@@ -135,31 +138,86 @@ FEATURES: Mapping[str, Callable[[torch.device], FeatureExtractor]] = {
 }
 
 
-SOURCES = f"{', '.join(FEATURES)}, none or an extractor"
+SOURCES = (
+    f"{', '.join(FEATURES)}, none, FILE.onnx:tensor_a,tensor_b, package.module:attribute or an "
+    "extractor"
+)
+ONNX_FILE = re.compile(r"\.onnx(?=[:?]|$)")
 
 
 def is_source(source: str | FeatureExtractor) -> bool:
-    """Whether `open_features` knows it."""
-    return not isinstance(source, str) or source == "none" or source in FEATURES
+    """Whether `open_features` knows it.
+
+    A reference to a file or an object is opened to see, so that a wrong one is refused where it
+    enters, before a black box is asked.
+
+    Raises:
+        InputError: what a reference leads to cannot be used; the message says why.
+    """
+    if not isinstance(source, str) or source == "none" or source in FEATURES:
+        return True
+    return _open_reference(source) is not None
 
 
 def open_features(source: str | FeatureExtractor, device: torch.device) -> FeatureExtractor | None:
     """A source of features by name.
 
     Args:
-        source: a name in `FEATURES`, 'none', or an extractor, returned as it is.
-        device: where it is to run.
+        source: a name in `FEATURES`, 'none', a reference, or an extractor, returned as it is.
+            References are 'FILE.onnx:tensor_a,tensor_b', as `OnnxLayers.parse` reads it, and
+            'package.module:attribute', an extractor or a factory of one without arguments, whose
+            code is run. A process opens each once, a file again when it has changed.
+        device: where a network named in `FEATURES` is to run.
 
     Returns:
         The extractor; None for 'none'.
 
     Raises:
-        InputError: no such name.
+        InputError: no such name, or a reference that cannot be used.
     """
     if not isinstance(source, str):
         return source
-    if not is_source(source):
-        raise InputError(f"expected features from {SOURCES}, got {source!r}.")
     if source == "none":
         return None
-    return FEATURES[source](device)
+    if source in FEATURES:
+        return FEATURES[source](device)
+    extractor = _open_reference(source)
+    if extractor is None:
+        raise InputError(f"expected features from {SOURCES}, got {source!r}.")
+    return extractor
+
+
+def _open_reference(source: str) -> FeatureExtractor | None:
+    """What a text that is no name of ours leads to; None if it has not the form of a reference."""
+    file = ONNX_FILE.search(source)
+    if file is not None:
+        return _onnx_layers(source, _stamp(Path(source[: file.start()] + ".onnx")))
+    return _python_object(source) if ":" in source else None
+
+
+def _stamp(path: Path) -> tuple[object, ...]:
+    """What changes with a file: relative to another folder it is another one."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()  # opening it will say what is wrong
+    return (path.resolve(), status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=4)  # each holds the weights of a network
+def _onnx_layers(source: str, _stamp: tuple[object, ...]) -> FeatureExtractor:
+    from iassa.onnx_features import OnnxLayers  # the package onnx, for those who use it
+
+    return OnnxLayers.parse(source)
+
+
+@functools.cache
+def _python_object(source: str) -> FeatureExtractor:
+    found = import_attribute(source)
+    if not callable(found) or isinstance(found, nn.Module):
+        raise InputError(
+            f"expected {source} to be an extractor, image (3, H, W) -> feature maps (C, h, w), or "
+            f"a factory of one, got {type(found).__name__}. Wrap a torch module in "
+            "iassa.TorchLayers."
+        )
+    return cast("FeatureExtractor", found)

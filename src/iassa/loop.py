@@ -328,7 +328,8 @@ def _summarise(
 def _plain(value: object) -> object:
     if isinstance(value, FillImage):
         return value.as_dict()
-    return value if _is_plain(value) else repr(value)
+    # The `str` of an object is what opens it again by name, where there is such a text.
+    return value if _is_plain(value) else str(value)
 
 
 def _is_plain(value: object) -> bool:

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
-from iassa.black_boxes import efficientnet_lite0, python_object
+from iassa.black_boxes import efficientnet_lite0
 from iassa.errors import InputError
+from iassa.python_object import import_attribute
 
 __all__ = ["BlackBoxLike", "open_black_box", "open_device"]
 
@@ -70,7 +71,7 @@ def open_black_box(
         if model == efficientnet_lite0.NAME:
             return efficientnet_lite0.open_default(open_device(device))
         if ":" in model and "/" not in model:
-            return open_black_box(cast("Any", python_object.import_attribute(model)), device)
+            return open_black_box(cast("Any", import_attribute(model)), device)
         raise InputError(
             f"unknown model {model!r}. Use {efficientnet_lite0.NAME} or package.module:attribute."
         )

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-import onnxruntime
 import platformdirs
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from iassa import efficientnet
 from iassa.black_box import Adapter, TorchAdapter
 from iassa.errors import IassaError, InputError
+from iassa.onnx_session import open_session
 
 __all__ = ["NAME", "OnnxSession", "open_default"]
 
@@ -55,19 +55,11 @@ class OnnxSession(Adapter):
         Raises:
             InputError: the file is no ONNX graph.
         """
-        options = onnxruntime.SessionOptions()
-        # As many as torch: its own default leaves out the second thread of a core.
-        options.intra_op_num_threads = torch.get_num_threads()
-        # Threads that spin while they wait fight with torch's for the cores.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime has its own kinds, which share no base
-            reason = " ".join(str(error).split())
+            self._session = open_session(path)
+        except InputError as error:
             raise InputError(
-                f"expected an ONNX file, got a damaged one: {path} ({reason})"
+                f"expected an ONNX file, got a damaged one: {path} ({error})"
             ) from error
         self._input = self._session.get_inputs()[0].name
         self.name = NAME

@@ -44,7 +44,8 @@ class Iassa(Method):
             its own, stratified over the range.
         beta: weight of the map against its attended self, Eq. 6; 1 is no attention.
         threshold: share of the range of the map's positive part above which the region lies, Eq. 8.
-        features: source of the features of Eq. 9: a name in `FEATURES`, 'none', or an extractor.
+        features: source of the features of Eq. 9: a name in `FEATURES`, 'none', an extractor, or a
+            reference to one, as in 'FILE.onnx:tensor_a,tensor_b'; see `open_features`.
         positions: positions per side that attention is taken over.
         temperature: of its softmax.
         kernel_share: share of a kernel regression on the masks in the effect; 0 is none. More of it

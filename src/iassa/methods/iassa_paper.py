@@ -37,7 +37,8 @@ class IassaPaper(Method):
         max_rounds: K, the most iterations.
         beta: weight of the map against its attended self, Eq. 6.
         threshold: T of Eq. 8, as a share of the map's range.
-        features: source of the features of Eq. 9: a name in `FEATURES`, 'none', or an extractor.
+        features: source of the features of Eq. 9: a name in `FEATURES`, 'none', an extractor, or a
+            reference to one, as in 'FILE.onnx:tensor_a,tensor_b'; see `open_features`.
         positions: positions per side that attention is taken over.
         baseline: what hidden pixels show; see `Method`.
     """

@@ -1,4 +1,4 @@
-"""`package.module:attribute`: a callable, a torch module, or a factory of one.
+"""`package.module:attribute`: a black box, a source of features, or a factory of one.
 
 Importing a module runs its code: name only what you trust.
 """
@@ -21,7 +21,7 @@ def import_attribute(reference: str) -> object:
     """The object that `package.module:attribute` names; a factory is called.
 
     A callable without required parameters, a class included, is a factory; one that takes
-    images is the black box itself. The current folder is searched too, as `python -m` does.
+    images is what was wanted itself. The current folder is searched too, as `python -m` does.
 
     Args:
         reference: module path and attribute path, joined by a colon.
