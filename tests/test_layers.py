@@ -14,7 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "efficientnet", "eval_mode", "hyperparameters"),
     ("budget", "onnx_session", "python_object"),
     ("image", "files", "targets", "masks"),
-    ("onnx_features",),
+    ("onnx_features", "evidence"),
     ("segmentation", "attention", "baselines", "features", "jackknife", "plot"),
     ("rendering", "explanation"),
     ("saliency", "black_box"),
@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("loop",),
     ("methods.iassa", "methods.iassa_paper", "methods.rise"),
     ("methods",),
+    ("extending",),
     ("",),  # iassa itself, what users import
     ("cli",),
     ("__main__",),

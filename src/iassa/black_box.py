@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from iassa.errors import BlackBoxError, InputError
 from iassa.eval_mode import evaluating
+from iassa.evidence import Readout
 from iassa.image import resize
 from iassa.masks import MaskPlan
 from iassa.rendering import Canvas, Masks
@@ -33,7 +34,11 @@ __all__ = [
     "score_masks",
 ]
 
-BATCH_BYTES = 32 * 2**20  # of masked images in one batch; 1024 x 1024 pixels take 12 MB each
+# Of masked images in one batch; 1024 x 1024 pixels take 12 MB each.
+BATCH_BYTES = {"cpu": 32 * 2**20}
+ACCELERATOR_BATCH_BYTES = 512 * 2**20
+BATCH_SIZE = {"cpu": 16}
+ACCELERATOR_BATCH_SIZE = 128  # fewer leave a GPU idle
 
 
 class Adapter(ABC):
@@ -54,6 +59,13 @@ class Adapter(ABC):
     @abstractmethod
     def score(self, planes: Tensor) -> Tensor:
         """Scores (N, K) of planes (N, 3, H, W) float32 in [0, 1], already of the input size."""
+
+    def identity(self) -> str:
+        """A text that changes when the black box does, as far as can be told without a call.
+
+        By default its name. What is saved is continued only with a black box of the same identity.
+        """
+        return self.name
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores of images of any one size.
@@ -215,9 +227,17 @@ def _check_scores(scores: object, name: str, count: int, num_classes: int | None
         )
 
 
-def cap_batch(batch_size: int, size: tuple[int, int]) -> int:
-    """The batch size that is asked for, or fewer where images are so large that memory counts."""
-    return max(1, min(batch_size, BATCH_BYTES // (3 * 4 * size[0] * size[1])))
+def cap_batch(batch_size: int | None, size: tuple[int, int], device: torch.device) -> int:
+    """The batch size that is asked for, or fewer where images are so large that memory counts.
+
+    Args:
+        batch_size: the most; None takes 16 on a CPU and 128 on an accelerator.
+        size: (height, width) of the images.
+        device: where they are.
+    """
+    wanted = batch_size or BATCH_SIZE.get(device.type, ACCELERATOR_BATCH_SIZE)
+    most = BATCH_BYTES.get(device.type, ACCELERATOR_BATCH_BYTES)
+    return max(1, min(wanted, most // (3 * 4 * size[0] * size[1])))
 
 
 def score_masks(
@@ -226,10 +246,11 @@ def score_masks(
     baseline: Tensor,
     plan: MaskPlan,
     canvas: Canvas,
-    num_classes: int | None = None,
+    readout: Readout,
+    known: NDArray[np.float64] | None = None,
     threads: int | None = None,
-) -> Iterator[tuple[slice, Masks, Tensor]]:
-    """Scores f(I * M_i + baseline * (1 - M_i)) of the masks of a plan, a batch at a time.
+) -> Iterator[tuple[slice, Masks, Tensor, int]]:
+    """Readings of f(I * M_i + baseline * (1 - M_i)) of the masks of a plan, a batch at a time.
 
     Args:
         black_box: whom to ask.
@@ -237,21 +258,37 @@ def score_masks(
         baseline: (3, H, W), what hidden pixels show.
         plan: the masks.
         canvas: renders them; its batch size is used.
-        num_classes: the K it has answered with before.
+        readout: what to keep of the answers.
+        known: (n, C) readings of the first masks, which are not asked about again.
         threads: of torch, for the black box; see `one_thread`.
 
     Yields:
-        Which masks, the masks themselves (valid until the next batch) and their scores (N, K).
+        Which masks, the masks themselves (valid until the next batch), their readings (N, C), and
+        how many of them the black box was asked about.
 
     Raises:
-        BlackBoxError: see `ask`.
+        BlackBoxError: see `ask` and `Readout.read`.
     """
     masked = image.new_empty((canvas.batch_size, *image.shape))
+    known = np.empty((0, readout.columns)) if known is None else known
     for start in range(0, len(plan), canvas.batch_size):
         batch = slice(start, min(start + canvas.batch_size, len(plan)))
         masks = canvas.render(plan[batch])
-        planes = masks.blend(image, baseline, masked[: batch.stop - start])
-        yield batch, masks, ask(black_box, planes, num_classes, threads)
+        readings = torch.from_numpy(known[batch].copy()).to(image.device)
+        asked = batch.stop - start - len(readings)
+        if asked:
+            planes = masks.blend(image, baseline, masked[: batch.stop - start])[len(readings) :]
+            answers = ask(black_box, planes, readout.num_outputs, threads)
+            readings = torch.cat([readings, _read(readout, answers)])
+        yield batch, masks, readings, asked
+
+
+def _read(readout: Readout, answers: Tensor) -> Tensor:
+    try:
+        return readout.read(answers)
+    except BlackBoxError as error:
+        error.images = len(answers)  # they were asked about, and are lost
+        raise
 
 
 @contextmanager

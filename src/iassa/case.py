@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,40 @@ from torch import Tensor
 from iassa.baselines import BaselineLike, open_baseline
 from iassa.black_box import Adapter, ask
 from iassa.budget import FEWEST_MASKS, Budget
+from iassa.evidence import Evidence, Keep, Readout, ScoredRound, open_readout
 from iassa.explanation import Explanation, Round, versions
 from iassa.image import resize, to_planes
 from iassa.saliency import Effect
 from iassa.targets import Target, TargetLike, resolve_targets
 
-__all__ = ["Case", "conclude", "open_case"]
+__all__ = ["Case", "Question", "conclude", "open_case"]
 
 FLAT = "every masked image scores the same; there is nothing to explain"
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a run is asked, and what is known of it from an earlier one.
+
+    Attributes:
+        photo: (H, W, 3) float32, the image as it was given.
+        source: path of its file, if it came from one.
+        black_box: whom to ask.
+        target: what to explain.
+        keep: outputs to keep the scores of, see `open_readout`.
+        seed: of all randomness.
+        batch_size: the most images at a time; None for what the device likes.
+        known: evidence of the run that is continued: masks that need not be asked about.
+    """
+
+    photo: NDArray[np.float32]
+    source: str | None
+    black_box: Adapter
+    target: TargetLike
+    keep: Keep
+    seed: int
+    batch_size: int | None
+    known: Evidence | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,87 +55,131 @@ class Case:
     """What a run is about: I, f(I) and the targets.
 
     Attributes:
-        photo: (H, W, 3) float32, the image as it was given.
-        source: path of its file, if it came from one.
+        question: what was asked.
         image: (3, height, width) float32, as the black box sees it, on its device.
         baseline: the same shape, what hidden pixels show.
-        black_box: whom to ask.
         targets: T of them.
-        weights: (K, T) float64, the targets as a matrix.
-        reference: (T,) float64, the scores of the whole image.
-        seed: of all randomness.
+        readout: what is kept of the black box's answers.
+        weights: (C, T) float64, the targets as a matrix over that.
+        readings: (C,) float64, what was kept of the answer for the whole image.
+        rounds: known already.
     """
 
-    photo: NDArray[np.float32]
-    source: str | None
+    question: Question
     image: Tensor
     baseline: Tensor
-    black_box: Adapter
     targets: tuple[Target, ...]
+    readout: Readout
     weights: Tensor
-    reference: Tensor
-    seed: int
+    readings: Tensor
+    rounds: tuple[ScoredRound, ...]
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the image as the black box sees it, and so of the masks."""
         return (self.image.shape[1], self.image.shape[2])
 
+    @property
+    def reference(self) -> Tensor:
+        """f(I) of the targets, (T,) float64."""
+        return self.readings @ self.weights
 
-def open_case(
-    baseline: BaselineLike,
-    photo: NDArray[np.float32],
-    source: str | None,
-    black_box: Adapter,
-    target: TargetLike,
-    budget: Budget,
-    seed: int,
-) -> Case:
-    """Ask about the whole image, one call, and find the targets.
+
+def open_case(question: Question, baseline: BaselineLike, budget: Budget) -> Case:
+    """Ask about the whole image, one call, and find the targets; or take both from what is known.
 
     Raises:
-        InputError: a baseline that cannot be read, before the call; a target that is unknown.
+        InputError: a target that is unknown, or of outputs that were not kept.
         BlackBoxError: the black box failed.
     """
+    photo, black_box, known = question.photo, question.black_box, question.known
     size = black_box.input_size or (photo.shape[0], photo.shape[1])
     image = to_planes(photo, size).to(black_box.device).contiguous()
-    fill = open_baseline(baseline, image, seed)
-    whole = ask(black_box, image[None].clone())  # it may write to what it is shown
-    budget.spend(1)
-    targets = resolve_targets(target, whole[0].cpu().numpy(), black_box.class_names)
-    weights = torch.zeros((whole.shape[1], len(targets)), dtype=torch.float64, device=whole.device)
-    for column, one in enumerate(targets):
-        weights[list(one.indices), column] = weights.new_tensor(one.weights)
-    reference = (whole @ weights)[0]
-    return Case(photo, source, image, fill, black_box, targets, weights, reference, seed)
+    fill = open_baseline(baseline, image, question.seed)  # before a call is spent
+    if known is None:
+        whole = ask(black_box, image[None].clone())  # it may write to what it is shown
+        budget.spend(1)
+        scores = whole[0].cpu().numpy()
+        targets = resolve_targets(question.target, scores, black_box.class_names)
+        readout = open_readout(targets, scores, question.keep)
+        readings, rounds = readout.read(whole)[0], tuple[ScoredRound, ...]()
+    else:
+        targets, readout, known = _recall(question.target, known)
+        readings, rounds = torch.from_numpy(known.reference).to(image.device), known.rounds
+    weights = readout.weights(targets, readings)
+    return Case(question, image, fill, targets, readout, weights, readings, rounds)
+
+
+def _recall(target: TargetLike, known: Evidence) -> tuple[tuple[Target, ...], Readout, Evidence]:
+    """Targets among the outputs that were kept, and the evidence as they read it."""
+    scores = np.full(known.num_outputs, -np.inf)
+    scores[list(known.outputs)] = known.reference[: len(known.outputs)]
+    names = [""] * known.num_outputs
+    for output, name in zip(known.outputs, known.class_names, strict=False):
+        names[output] = name
+    targets = resolve_targets(target, scores, names if known.class_names else None)
+    functions = {t.name: t.function for t in targets if t.function is not None}
+    if set(functions) <= set(known.functions):
+        needed = {index for t in targets for index in t.indices}
+        if needed <= set(known.outputs) and set(known.functions) <= set(functions):
+            return targets, known.as_readout(functions), known
+    readout = Readout(
+        known.num_outputs,
+        tuple(sorted({index for t in targets for index in t.indices} | set(known.outputs))),
+        functions,
+    )
+    return targets, readout, known.read(readout)
 
 
 def conclude(
-    case: Case, method: Mapping[str, Any], effect: Effect, budget: Budget, history: list[Round]
+    case: Case,
+    method: Mapping[str, Any],
+    effect: Effect,
+    budget: Budget,
+    rounds: Sequence[ScoredRound],
+    history: Sequence[Round],
 ) -> Explanation:
     """The result, or the map so far while the run goes on."""
+    question = case.question
+    black_box = question.black_box
+    names = black_box.class_names
+    kept_names = tuple(names[k] for k in case.readout.outputs) if names else ()
+    if question.known is not None:
+        kept_names = question.known.names_of(case.readout.outputs)
+    evidence = Evidence(
+        size=case.size,
+        num_outputs=case.readout.num_outputs,
+        outputs=case.readout.outputs,
+        functions=tuple(case.readout.functions),
+        class_names=kept_names,
+        reference=case.readings.cpu().numpy(),
+        rounds=tuple(rounds),
+    )
     return Explanation(
-        saliency=_enlarge(effect.saliency, case.photo),
-        standard_error=_enlarge(effect.standard_error, case.photo),
-        image=case.photo,
+        saliency=_enlarge(effect.saliency, question.photo),
+        standard_error=_enlarge(effect.standard_error, question.photo),
+        relative_error=effect.relative_error,
+        image=question.photo,
         targets=case.targets,
         scores=tuple(case.reference.tolist()),
         calls=budget.calls,
         seconds=budget.seconds,
         method=method,
         rounds=tuple(history),
-        seed=case.seed,
-        model=case.black_box.name,
-        device=str(case.black_box.device),
-        source=case.source,
-        complete=budget.stopped in ("calls", "seconds", "rounds"),
+        seed=question.seed,
+        model=black_box.name,
+        identity=black_box.identity(),
+        device=str(black_box.device),
+        source=question.source,
+        complete=budget.stopped in ("calls", "seconds", "tolerance", "rounds"),
         stopped=budget.stopped or "running",
         warnings=_weaknesses(case.targets, history) if budget.stopped else (),
         versions=versions(),
+        evidence=evidence,
     )
 
 
-def _weaknesses(targets: tuple[Target, ...], history: list[Round]) -> tuple[str, ...]:
+def _weaknesses(targets: tuple[Target, ...], history: Sequence[Round]) -> tuple[str, ...]:
     """What a user should know of the scores before trusting the map."""
     scored = sum(sum(one.masks.values()) for one in history)
     if scored < FEWEST_MASKS:

@@ -11,7 +11,7 @@ import json
 import platform
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,16 +21,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iassa.errors import InputError
+from iassa.evidence import Evidence
 from iassa.files import write_whole
 from iassa.plot import figure_png, overlay
 from iassa.targets import Target
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.figure import Figure
+
+    from iassa.black_boxes import BlackBoxLike
+    from iassa.budget import Progress
+    from iassa.loop import Method
+    from iassa.targets import TargetLike
 
 __all__ = ["Explanation", "Round", "versions"]
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,9 @@ class Explanation:
     Attributes:
         saliency: (T, H, W) float32, signed and in score units, at the size of the image.
         standard_error: (T, H, W) float32, in score units; infinite where no mask varied.
+        relative_error: standard error as a share of the map's peak, root mean square over the
+            pixels above 0.3 of that peak, of the target where it is largest; infinite while one of
+            them is not known. It is what `tolerance` is about.
         image: (H, W, 3) float32 in [0, 1].
         targets: T of them.
         scores: (T) scores of the whole image.
@@ -70,17 +80,20 @@ class Explanation:
         rounds: the history.
         seed: where all randomness came from.
         model: name of the black box.
+        identity: of the black box, see `Adapter.identity`.
         device: where it ran.
         source: path of the image file, None for an array.
         complete: False if the run was cut short and the map is what was known by then.
-        stopped: why it ended: 'calls', 'seconds', 'rounds', 'cancelled', 'failed'; 'running' for a
-            map in between.
+        stopped: why it ended: 'calls', 'seconds', 'tolerance', 'rounds', 'cancelled', 'failed';
+            'running' for a map in between.
         warnings: what the user should know before trusting the map.
         versions: of iassa and what it computes with.
+        evidence: the masks and what the black box said of them; None where it was not saved.
     """
 
     saliency: NDArray[np.float32]
     standard_error: NDArray[np.float32]
+    relative_error: float
     image: NDArray[np.float32]
     targets: tuple[Target, ...]
     scores: tuple[float, ...]
@@ -90,12 +103,14 @@ class Explanation:
     rounds: tuple[Round, ...]
     seed: int
     model: str
+    identity: str
     device: str
     source: str | None
     complete: bool
     stopped: str
     warnings: tuple[str, ...]
     versions: Mapping[str, str]
+    evidence: Evidence | None = None
 
     def __repr__(self) -> str:
         """One line: no arrays."""
@@ -129,16 +144,96 @@ class Explanation:
             caption=caption,
         )
 
+    def extend(
+        self,
+        black_box: BlackBoxLike,
+        *,
+        calls: int = 1000,
+        seconds: float | None = None,
+        tolerance: float | None = None,
+        batch_size: int | None = None,
+        device: str | torch.device | None = None,
+        method: Method | None = None,
+        target: TargetLike | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Explanation:
+        """More evidence: the map that asking for all the calls at once would have given.
+
+        Args:
+            black_box: the one that was asked before, see `open_black_box`.
+            calls: the most that may be added.
+            seconds: the most time to add.
+            tolerance: as in `Method.iterate`.
+            batch_size: as in `Method.iterate`; with the same one the map is the same to the bit, if
+                the black box's scores are.
+            device: as in `Method.iterate`.
+            method: the one that was used, where its record is not enough to open it again, as that
+                of a feature extractor made in Python is not.
+            target: the ones that were explained, where functions among them were not saved.
+            progress: as in `Method.iterate`; `calls` counts those before, too.
+            cancel: as in `Method.iterate`.
+
+        Returns:
+            A new explanation; this one stays as it is.
+
+        Raises:
+            InputError: another black box or method, no evidence, or masks that this version of
+                iassa would not draw.
+            BlackBoxError: it failed; `explanation` holds the map so far.
+        """
+        from iassa import extending  # upwards: the loop makes explanations
+
+        return extending.extend(
+            self,
+            black_box,
+            calls=calls,
+            seconds=seconds,
+            tolerance=tolerance,
+            batch_size=batch_size,
+            device=device,
+            method=method,
+            target=target,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def retarget(self, target: TargetLike, *, method: Method | None = None) -> Explanation:
+        """Explain another target from the same masks, without a call.
+
+        The masks of later rounds were drawn where the first targets' maps were high, so a target
+        that looks elsewhere is known less well there; its standard error says so.
+
+        Args:
+            target: of outputs whose scores were kept, see `keep` of `Method.iterate`; a function
+                needs all of them.
+            method: as in `extend`.
+
+        Returns:
+            A new explanation.
+
+        Raises:
+            InputError: outputs that were not kept, another method, or no evidence.
+        """
+        from iassa import extending  # upwards: the loop makes explanations
+
+        return extending.retarget(self, target, method=method)
+
     def as_dict(self) -> dict[str, Any]:
         """The content of `explanation.json`: all but the arrays."""
         return {
             "schema": SCHEMA,
             "image": {"path": self.source, "size": list(self.image.shape[:2])},
             "model": self.model,
+            "identity": self.identity,
             "device": self.device,
             "method": dict(self.method),
-            "targets": [dataclasses.asdict(target) for target in self.targets],
+            "targets": [
+                {"name": t.name, "indices": list(t.indices), "weights": list(t.weights)}
+                for t in self.targets
+            ],
             "scores": list(self.scores),
+            "relative_error": self.relative_error if np.isfinite(self.relative_error) else None,
             "calls": self.calls,
             "seconds": self.seconds,
             "seed": self.seed,
@@ -150,9 +245,10 @@ class Explanation:
         }
 
     def save(self, directory: str | Path) -> Path:
-        """Write `explanation.npz`, `explanation.json` and `overlay-<k>.png`, whole or not at all.
+        """Write the arrays, the record and the pictures, whole or not at all.
 
-        Overlays of an earlier explanation with more targets are removed.
+        They are `explanation.npz`, `explanation.json`, `overlay-<k>.png` and, to go on from,
+        `evidence.npz`. What an earlier explanation left there and this one lacks is removed.
 
         Args:
             directory: made if it is not there.
@@ -164,16 +260,19 @@ class Explanation:
             InputError: it cannot be written.
         """
         directory = Path(directory)
-        arrays = self._pack_arrays()
-        contents = {"explanation.npz": arrays}
+        contents = {"explanation.npz": self._pack_arrays()}
+        if self.evidence is not None:
+            contents["evidence.npz"] = self.evidence.pack()
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
         for k in range(len(self.targets)):
             contents[f"overlay-{k}.png"] = figure_png(self.plot(k))
-        record = self.as_dict() | {"arrays_sha256": hashlib.sha256(arrays).hexdigest()}
+        record = self.as_dict() | {"sha256": sums}
         text = json.dumps(record, indent=2, allow_nan=False)
         contents["explanation.json"] = (text + "\n").encode()
         write_whole(directory, contents)
-        for path in directory.glob("overlay-*.png"):
-            if re.fullmatch(r"overlay-\d+\.png", path.name) and path.name not in contents:
+        for path in directory.iterdir():
+            ours = re.fullmatch(r"overlay-\d+\.png|evidence\.npz", path.name)
+            if ours and path.name not in contents:
                 with contextlib.suppress(OSError):  # a folder of that name is none of ours
                     path.unlink()
         return directory
@@ -194,7 +293,6 @@ class Explanation:
         directory = Path(directory)
         try:
             record = json.loads((directory / "explanation.json").read_text("utf-8"))
-            content = (directory / "explanation.npz").read_bytes()
         except FileNotFoundError as missing:
             raise InputError(
                 f"expected a saved explanation in {directory}, got no {missing.filename}."
@@ -205,12 +303,14 @@ class Explanation:
             ) from damage
         if not isinstance(record, dict) or record.get("schema") != SCHEMA:
             found = record.get("schema") if isinstance(record, dict) else type(record).__name__
-            raise InputError(f"expected schema {SCHEMA} in {directory}, got {found}.")
-        if record.get("arrays_sha256") != hashlib.sha256(content).hexdigest():
             raise InputError(
-                f"the explanation.npz in {directory} is not the one that explanation.json was "
-                "written with: it is damaged, or of another run. Make it again."
+                f"expected schema {SCHEMA} in {directory}, got {found}: it was saved by another "
+                "version of iassa. Make it again."
             )
+        content = _read_checked(directory, "explanation.npz", record)
+        evidence = None
+        if (directory / "evidence.npz").exists():  # without it, an explanation can still be read
+            evidence = Evidence.unpack(_read_checked(directory, "evidence.npz", record))
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             pixels = arrays["image"]
             if pixels.dtype == np.uint8:
@@ -220,6 +320,7 @@ class Explanation:
                     saliency=arrays["saliency"],
                     standard_error=arrays["standard_error"],
                     image=pixels,
+                    evidence=evidence,
                     **_unpack(record),
                 )
             except (KeyError, TypeError) as damage:
@@ -248,6 +349,23 @@ class Explanation:
         return buffer.getvalue()
 
 
+def _read_checked(directory: Path, name: str, record: dict[str, Any]) -> bytes:
+    """A file, if it is the one that the record was written with."""
+    try:
+        content = (directory / name).read_bytes()
+    except OSError as damage:
+        raise InputError(
+            f"cannot read {name} in {directory}: {damage.strerror}. Make it again."
+        ) from damage
+    sums = record.get("sha256")
+    if not isinstance(sums, dict) or sums.get(name) != hashlib.sha256(content).hexdigest():
+        raise InputError(
+            f"the {name} in {directory} is not the one that explanation.json was written with: it "
+            "is damaged, or of another run. Make it again."
+        )
+    return content
+
+
 def _unpack(record: dict[str, Any]) -> dict[str, Any]:
     """Fields of an explanation from `as_dict`; a KeyError or TypeError where one is missing."""
     rounds = [
@@ -260,6 +378,7 @@ def _unpack(record: dict[str, Any]) -> dict[str, Any]:
         "seconds",
         "seed",
         "model",
+        "identity",
         "device",
         "complete",
         "stopped",
@@ -272,6 +391,7 @@ def _unpack(record: dict[str, Any]) -> dict[str, Any]:
         "scores": tuple(record["scores"]),
         "rounds": tuple(Round(**one) for one in rounds),
         "warnings": tuple(record["warnings"]),
+        "relative_error": np.inf if record["relative_error"] is None else record["relative_error"],
         "source": record["image"]["path"],
         **{key: record[key] for key in same},
     }

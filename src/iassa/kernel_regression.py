@@ -5,27 +5,23 @@ grid explains the scores, f~ = X~ w + noise, with a Gaussian prior on w: cells t
 look alike are expected to matter alike. It is ridge regression with the prior's covariance
 
     K(a, b) = exp(-|a - b|^2 / (2 LENGTH^2)) exp((cos(phi_a, phi_b) - 1) / LIKENESS)
-
-It streams: X~^T X~ and X~^T f~ are sums over masks.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from iassa.attention import Attention
 from iassa.image import resize
-from iassa.jackknife import GROUPS, GroupedProducts, Lattice
+from iassa.jackknife import GROUPS, Lattice
 from iassa.masks import MaskPlan
 from iassa.rendering import Masks
-from iassa.saliency import DebiasedEffect, Effect, design, invert_design, standardise
+from iassa.saliency import DebiasedEffect, Effect, Spread, design, invert_design
 
 __all__ = ["EffectWithKernelRegression", "KernelRegression", "prior_covariance"]
 
-CELLS = (14, 14)  # with 28 x 28 the algebra takes fifty times as long
+CELLS = (20, 20)  # 14 x 14 localise less; with 28 x 28 the algebra takes six times as long
 LENGTH = 1 / 7  # of a side
 LIKENESS = 0.3
 NOISE_SHARE = 0.5  # variance of the noise, that of the scores being 1
@@ -45,27 +41,31 @@ def prior_covariance(attention: Attention | None, cells: tuple[int, int]) -> Ten
 
 
 class KernelRegression:
-    """Streamed kernel regression; the map is w per cell, interpolated.
+    """Kernel regression on the masks of all rounds; the map is w per cell, interpolated.
 
     The prior is worth `PRIOR_MASKS` masks whatever their number, so that more masks make the map
-    surer, not another: there is one map for its standard error to be about.
+    surer, not another: there is one map for its standard error to be about. X~ is kept, 0.8 KB a
+    mask: what leaving out a group changes hangs on the w of all of them.
     """
 
     def __init__(
         self, reference: Tensor, size: tuple[int, int], attention: Attention | None
     ) -> None:
-        """Start empty sums; see `saliency.CoverageMean`; attention gives the prior its likeness."""
+        """Start empty; see `saliency.CoverageMean`; attention gives the prior its likeness."""
         self._reference = reference
         self._size = size
         self._lattice = Lattice.over(size, reference.device)
         self._covariance = prior_covariance(attention, CELLS).to(reference)
+        self._open: dict[str, list[tuple[Tensor, Tensor]]] = {}
         C = CELLS[0] * CELLS[1]
-        self._open: dict[str, _FamilySums] = {}
-        # Sums over each group of masks; those of the scores are in units of a round's spread.
-        self._gram = reference.new_zeros((GROUPS, C, C), dtype=torch.float32)
-        self._product = reference.new_zeros((GROUPS, C, len(reference)))
-        self._count = reference.new_zeros(GROUPS)
-        self._unit = reference * 0
+        self._gram = reference.new_zeros((C, C))  # X~^T X~
+        self._cells: list[Tensor] = []  # X~ (N, C), float16
+        self._scores: list[Tensor] = []  # f~ (N, T), each round in units of its spread
+        self._groups: list[Tensor] = []  # (N,) of `jackknife`
+        self._spread = Spread.empty(reference * 0)
+        # Of each round's scores, and what leaving out a group does to it, as factors (GROUPS, T).
+        self._spreads: list[Tensor] = []
+        self._factors: list[Tensor] = []
 
     def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
         """Add a batch; see `saliency.Estimator.add`."""
@@ -73,128 +73,87 @@ class KernelRegression:
         cells = torch.nn.functional.adaptive_avg_pool2d(sample, CELLS).flatten(1)
         keep_probability = torch.tensor(plan.keep_probability).to(scores)
         known = torch.cat([scores - self._reference, design(keep_probability)], dim=1)
-        if family not in self._open:
-            C, V = cells.shape[1], known.shape[1]
-            self._open[family] = _FamilySums(
-                GroupedProducts((C, C), cells),
-                GroupedProducts((C, V), known),
-                GroupedProducts((V, V), known),
-            )
-        self._open[family].add(cells, known)
+        self._open.setdefault(family, []).append((cells.half(), known))
 
     def close_round(self) -> None:
-        """Free the round's sums of the keep probability, standardise and add them."""
+        """Free the round's cells and scores of the keep probability, standardise and keep them."""
         T = len(self._reference)
-        families = [family.residuals(T) for family in self._open.values()]
+        cells, scores, groups, raw = [], [], [], self._reference * 0
+        freedom = 0
+        for batches in self._open.values():
+            x, known = (torch.cat(part) for part in zip(*batches, strict=True))
+            f, z = known[:, :T], known[:, T:]
+            inverse, rank = invert_design(z.T @ z)
+            to_design = inverse @ z.T
+            cells.append(x.float() - z.float() @ (to_design.float() @ x.float()))
+            scores.append(f - z @ (to_design @ f))
+            groups.append(torch.arange(len(f), device=f.device) % GROUPS)
+            raw += f.square().sum(0)
+            freedom += len(f) - int(rank)
         self._open.clear()
-        if not families:
-            return
-        squares = torch.stack([family.score_squares for family in families]).sum(0)
-        freedom = torch.stack([family.freedom for family in families]).sum(0)
         if freedom <= 0:
             return
-        spread, self._unit = standardise(squares, freedom, self._unit)
-        for family in families:
-            self._gram += family.cells
-            self._gram.baddbmm_(family.left, family.right.mT, alpha=-1)
-            self._product += torch.where(squares > 0, family.product / spread, 0.0)
-            self._count += family.count
+        x, f = torch.cat(cells), torch.cat(scores)
+        squares = f.square().sum(0)
+        squares = torch.where(squares > 1e-12 * raw, squares, 0.0)  # less is rounding
+        group = torch.cat(groups)
+        without = squares - squares.new_zeros((GROUPS, T)).index_add_(0, group, f.square())
+        fewer = freedom - torch.bincount(group, minlength=GROUPS)
+        spread = self._spread.of(squares, squares.new_tensor(freedom))
+        factors = (without.clamp(min=0) / fewer.clamp(min=1)[:, None]).sqrt() / spread
+        self._factors.append(torch.where((squares > 0) & (factors > 0), factors, 1.0))
+        self._spreads.append(torch.where(squares > 0, spread, 0.0))
+        self._gram += x.T @ x
+        self._cells.append(x.half())
+        self._scores.append(torch.where(squares > 0, f / spread, 0.0))
+        self._groups.append(group)
 
     def estimate(self) -> Effect:
-        """Posterior mean of w, in units of the first round's scores."""
-        count = self._count.sum()
-        shape = (len(self._reference), *self._size)
-        settled = torch.ones(self._lattice.size, dtype=torch.bool, device=count.device)
-        if count == 0:
-            zero = self._reference.new_zeros(shape)
-            deviations = zero.new_zeros((0, shape[0], *self._lattice.size))
-            return Effect(zero.float(), zero[0] > 0, deviations, settled & False)
-        gram, product = self._gram.sum(0).double(), self._product.sum(0)
+        """Posterior mean of w, in units of the rounds' mean spread."""
+        T = len(self._reference)
+        if not self._cells:
+            zero = self._reference.new_zeros((T, *self._size))
+            deviations = zero.new_zeros((0, T, *self._lattice.size))
+            nowhere = zero.new_zeros(self._lattice.size, dtype=torch.bool)
+            return Effect(zero.float(), zero[0] > 0, deviations, nowhere)
+        x, f, groups = (torch.cat(part) for part in (self._cells, self._scores, self._groups))
+        x, count = x.to(f), len(f)
         # The prior is scaled so that what it expects to explain has the scores' variance, 1, and
         # the noise NOISE_SHARE of that.
-        scale = count / (gram * self._covariance).sum().clamp(min=1e-12)
+        scale = count / (self._gram * self._covariance).sum().clamp(min=1e-12)
         prior = scale * self._covariance
-        system = gram @ prior / count
+        system = self._gram @ prior / count
         system.diagonal().add_(NOISE_SHARE / PRIOR_MASKS)
         factors = torch.linalg.lu_factor(system)
-        mean = prior @ torch.linalg.lu_solve(*factors, product / count)  # w, (C, T)
+        rounds = zip(self._cells, self._scores, strict=True)
+        products = torch.stack([cells.to(f).T @ scores for cells, scores in rounds], dim=2)
+        parts = prior @ torch.linalg.lu_solve(*factors, products.flatten(1) / count)
+        parts = parts.view(products.shape)  # of w, each round's, (C, T, rounds)
+        mean = parts.sum(2)  # w, (C, T)
 
-        # What leaving out a group changes, to first order: minus its share of the equations that w
-        # solves, less the share that a group of its size would have.
-        occupied = self._count > 0
-        sizes = self._count[occupied, None, None]
-        share = self._product[occupied] - self._gram[occupied].double() @ mean
-        share = share - (product - gram @ mean) * (sizes / count)
-        columns = (share / (count - sizes).clamp(min=1)).permute(1, 0, 2).flatten(1)
-        moved = -(prior @ torch.linalg.lu_solve(*factors, columns))
-        deviations = moved.view(len(prior), -1, shape[0]).permute(1, 2, 0) * self._unit[:, None]
+        # To first order, without a group of masks w loses what it adds to the equations that w
+        # solves, less what a group of its size adds on average.
+        left = f - x @ mean
+        members = torch.nn.functional.one_hot(groups, GROUPS).to(f)  # (N, G)
+        members = members[:, members.any(0)]
+        sizes = members.sum(0)
+        adds = torch.einsum("nc,nt,ng->ctg", x, left, members)
+        adds -= adds.sum(2, keepdim=True) * (sizes / count)
+        columns = (adds / (count - sizes).clamp(min=1)).flatten(1)
+        moved = -(prior @ torch.linalg.lu_solve(*factors, columns)).view(adds.shape)
+        # And the rounds' scores would have been divided by other spreads, and the map multiplied.
+        own, spreads = torch.stack(self._factors), torch.stack(self._spreads)  # (rounds, G, T)
+        weights = spreads / spreads.sum(0).clamp(min=torch.finfo(f.dtype).tiny)
+        change = torch.einsum("rt,rgt->gt", weights, own) - own
+        moved += torch.einsum("ctr,rgt->ctg", parts, change[:, : moved.shape[2]])
+        unit = self._spread.mean[:, None]
+        deviations = moved.permute(2, 1, 0) * unit
 
-        maps = resize((mean.T * self._unit[:, None]).reshape(-1, *CELLS), self._size)
-        deviations = resize(deviations.reshape(*deviations.shape[:2], *CELLS), self._lattice.size)
-        sampled = torch.ones(self._size, dtype=torch.bool, device=count.device)
-        return Effect(maps.float(), sampled, deviations, settled)
-
-
-@dataclass(frozen=True, eq=False)
-class _FamilySums:
-    """Sums over each group of masks of one family in one round."""
-
-    on_cells: GroupedProducts  # x x^T
-    between: GroupedProducts  # x (f, z)^T
-    on_known: GroupedProducts  # (f, z) (f, z)^T
-
-    def add(self, cells: Tensor, known: Tensor) -> None:
-        self.on_cells.add(cells, cells)
-        self.between.add(cells, known)
-        self.on_known.add(known, known)
-
-    def residuals(self, num_targets: int) -> _Residuals:
-        """What a regression of cells and scores on z leaves of the sums."""
-        T = num_targets
-        cells, between, known = (
-            sums.sums() for sums in (self.on_cells, self.between, self.on_known)
-        )
-        total = known.sum(0)
-        inverse, rank = invert_design(total[T:, T:])
-        of_cells = between.sum(0)[:, T:] @ inverse  # (C, 3), coefficients of x on z
-        of_scores = total[:T, T:] @ inverse  # (T, 3), of f
-        # (x - Gx z)(f - Gf z)^T = x f^T - x z^T Gf^T - Gx z f^T + Gx z z^T Gf^T, and with x for f,
-        # where it is x x^T - Gx H^T - H Gx^T with H = x z^T - Gx z z^T / 2.
-        scores, design_ = between[:, :, :T], between[:, :, T:]
-        on_design = known[:, T:, T:]
-        product = scores - design_ @ of_scores.T - of_cells @ known[:, T:, :T]
-        product = product + of_cells @ on_design @ of_scores.T
-        half = (design_ - of_cells @ on_design / 2).to(cells)
-        same = of_cells.to(cells).expand_as(half)
-        left, right = torch.cat([same, half], dim=2), torch.cat([half, same], dim=2)
-        raw = total[:T, :T].diagonal()
-        squares = raw - (of_scores * total[:T, T:]).sum(1)
-        squares = torch.where(squares > 1e-12 * raw, squares, 0.0)  # less is rounding
-        counts = on_design[:, 0, 0]  # z begins with 1
-        return _Residuals(cells, left, right, product, squares, counts, counts.sum() - rank)
-
-
-@dataclass(frozen=True, eq=False)
-class _Residuals:
-    """Sums over each group of what is left of cells and scores.
-
-    Attributes:
-        cells: (G, C, C) float32, which cells leave before the regression on z.
-        left: (G, C, 6) float32.
-        right: (G, C, 6) float32; left right^T is what that regression takes off.
-        product: (G, C, T).
-        score_squares: (T,), over all groups.
-        count: (G,) masks.
-        freedom: masks of all groups less the rank of z.
-    """
-
-    cells: Tensor
-    left: Tensor
-    right: Tensor
-    product: Tensor
-    score_squares: Tensor
-    count: Tensor
-    freedom: Tensor
+        maps = resize((mean.T * unit).reshape(-1, *CELLS), self._size)
+        deviations = resize(deviations.reshape(-1, T, *CELLS), self._lattice.size)
+        everywhere = maps.new_ones(self._size, dtype=torch.bool)
+        settled = maps.new_ones(self._lattice.size, dtype=torch.bool)
+        return Effect(maps.float(), everywhere, deviations, settled)
 
 
 class EffectWithKernelRegression:

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from iassa.attention import Attention
 from iassa.baselines import BaselineLike, FillImage, read_baseline
-from iassa.black_box import Adapter, cap_batch, one_thread, score_masks
+from iassa.black_box import cap_batch, one_thread, score_masks
 from iassa.black_boxes import BlackBoxLike, open_black_box
 from iassa.budget import Budget, Progress
-from iassa.case import Case, conclude, open_case
+from iassa.case import Case, Question, conclude, open_case
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
+from iassa.evidence import Keep, Scored, ScoredRound
 from iassa.explanation import Explanation, Round
 from iassa.hyperparameters import describe, fits
 from iassa.image import ImageLike, as_image
@@ -36,7 +37,7 @@ from iassa.saliency import Effect, Estimator
 from iassa.segmentation import Segmentations
 from iassa.targets import TargetLike
 
-__all__ = ["Method", "RunOptions", "Setting", "last"]
+__all__ = ["Method", "RunOptions", "Setting", "last", "run"]
 
 
 class RunOptions(TypedDict, total=False):
@@ -45,8 +46,10 @@ class RunOptions(TypedDict, total=False):
     target: TargetLike
     calls: int
     seconds: float | None
+    tolerance: float | None
     seed: int
-    batch_size: int
+    batch_size: int | None
+    keep: Keep
     device: str | torch.device | None
     progress: Callable[[Progress], object] | None
     cancel: Callable[[], bool] | None
@@ -158,8 +161,10 @@ class Method(ABC):
         target: TargetLike = "top-1",
         calls: int = 1000,
         seconds: float | None = None,
+        tolerance: float | None = None,
         seed: int = 0,
-        batch_size: int = 16,
+        batch_size: int | None = None,
+        keep: Keep = 10,
         device: str | torch.device | None = None,
         progress: Callable[[Progress], object] | None = None,
         cancel: Callable[[], bool] | None = None,
@@ -172,8 +177,15 @@ class Method(ABC):
             target: what to explain; see `resolve_targets`.
             calls: the most images that the black box may be asked for, the whole image included.
             seconds: the most time, checked after every batch.
+            tolerance: end after the first round that knows the map this well: the standard error
+                where the map is high, as a share of its peak; see
+                `Explanation.relative_error`. 0.05 is a map that is known well.
             seed: of all randomness: the same seed gives the same map whatever the batch size.
-            batch_size: the most images at a time; fewer where they would take over 32 MB.
+            batch_size: the most images at a time; None takes 16 on a CPU, 128 on a GPU. Fewer where
+                they would take over 32 MB, or 512 MB on a GPU.
+            keep: how many outputs to keep the scores of, beside those of the targets: those that
+                are highest for the whole image; 'all' for all. `Explanation.retarget` explains
+                any of them later without a call.
             device: where the black box and the masks are; see `open_device`.
             progress: told after every batch.
             cancel: asked after every batch; True ends the run with the map so far.
@@ -187,14 +199,14 @@ class Method(ABC):
             CancelledError: cancelled before there was a map.
         """
         # Checked here, not at the first `next`: a generator's body would run too late to be seen.
-        budget = Budget(calls, seconds, progress, cancel)
+        budget = Budget(calls, seconds, progress, cancel, tolerance)
         if seed < 0:
             raise InputError(f"expected a seed of 0 or more, got {seed}.")
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise InputError(f"expected a batch size of 1 or more, got {batch_size}.")
         source = str(image) if isinstance(image, str | Path) else None
         photo, adapter = as_image(image), open_black_box(black_box, device)
-        return _iterate(self, photo, source, adapter, target, budget, seed, batch_size)
+        return run(self, Question(photo, source, adapter, target, keep, seed, batch_size), budget)
 
     def explain(
         self, image: ImageLike, black_box: BlackBoxLike, **options: Unpack[RunOptions]
@@ -210,40 +222,52 @@ def last(explanations: Iterator[Explanation]) -> Explanation:
     return final  # there is one: a run without any raises
 
 
-def _iterate(
-    method: Method,
-    photo: NDArray[np.float32],
-    source: str | None,
-    black_box: Adapter,
-    target: TargetLike,
-    budget: Budget,
-    seed: int,
-    batch_size: int,
-) -> Iterator[Explanation]:
+def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanation]:
+    """The loop. Masks that the question knows of are not asked about again.
+
+    Args:
+        method: how masks are drawn and scores read.
+        question: what is asked.
+        budget: what it may cost.
+
+    Yields:
+        The map after every round in which the black box was asked, and at the end.
+    """
     budget.start()
-    case = open_case(method.baseline, photo, source, black_box, target, budget, seed)  # I, f(I)
+    case = open_case(question, method.baseline, budget)  # I, f(I)
     with one_thread():
         segmentations = method.segmentations(case.image)
         attention = method.attention(case.image)  # A, Eq. 9-10
-    setting = Setting(case.size, photo.shape[:2], segmentations, seed)
-    canvas = Canvas(case.size, cap_batch(batch_size, case.size), segmentations, case.image.device)
+    setting = Setting(case.size, question.photo.shape[:2], segmentations, question.seed)
+    batch_size = cap_batch(question.batch_size, case.size, case.image.device)
+    canvas = Canvas(case.size, batch_size, segmentations, case.image.device)
     estimator = method.estimator(case.reference, case.size, attention)
+    rounds: list[ScoredRound] = []
     history: list[Round] = []
-    plans = {} if budget.stopped == "cancelled" else method.plan(0, None, setting)  # M_0
+    region, plans = _plan(method, 0, None, case, setting)  # M_0
 
     for k in itertools.count(1):
-        affordable = _afford(plans, budget.left)
+        started, confined = budget.seconds, region
         with one_thread() as threads:
-            failure = _score_round(case, affordable, canvas, estimator, budget, history, threads)
+            scored, failure = _score_round(case, k - 1, plans, canvas, estimator, budget, threads)
+            if scored:
+                rounds.append(ScoredRound(confined, scored))
+                history.append(_summarise(rounds[-1], case, budget.seconds - started))
             effect = estimator.estimate()  # S, Eq. 5
             adjusted = method.adjust(effect, attention)  # S', Eq. 6
             region = method.region(adjusted.saliency)  # HAR(S'), Eq. 8
-        plans = {} if budget.stopped else method.plan(k, region, setting)  # M_k, Eq. 7
-        budget.stopped = budget.stopped or ("" if plans else "rounds")
+        if k < len(case.rounds):  # there is more that an earlier run has scored, and yielded
+            region, plans = _plan(method, k, region, case, setting)
+            continue
+        budget.stop_if_enough(adjusted.relative_error)
+        if not budget.stopped:
+            region, plans = _plan(method, k, region, case, setting)  # M_k, Eq. 7
+            budget.stopped = "" if plans else "rounds"
 
         if not history:
             raise failure or CancelledError("cancelled before a mask was scored: there is no map.")
-        explanation = conclude(case, method.as_dict(), adjusted, budget, history)
+        explanation = conclude(case, method.as_dict(), adjusted, budget, rounds, history)
+        budget.latest = explanation
         if failure is not None:
             failure.explanation = explanation
             raise failure
@@ -254,73 +278,111 @@ def _iterate(
             return
 
 
+def _plan(
+    method: Method, k: int, region: NDArray[np.bool_] | None, case: Case, setting: Setting
+) -> tuple[NDArray[np.bool_] | None, dict[str, MaskPlan]]:
+    """The region of round k and its masks: those of the run that is continued, if it got there.
+
+    Raises:
+        InputError: the method, as it is here, would not have drawn the masks that are known.
+    """
+    known: Mapping[str, Scored] = {}
+    if k < len(case.rounds):
+        # Not the one found here: another machine may round another way at its edge.
+        region, known = case.rounds[k].region, case.rounds[k].families
+    plans = method.plan(k, region, setting)
+    for family, scored in known.items():
+        if family not in plans or plans[family][: len(scored.plan)] != scored.plan:
+            raise InputError(
+                f"cannot go on from these masks: expected those of round {k + 1} to be what "
+                f"{method.name} draws from seed {setting.seed}, got others. They were drawn by "
+                "another version of iassa, NumPy or scikit-image: see `versions`. Explain again."
+            )
+    return region, plans
+
+
 def _score_round(
     case: Case,
+    k: int,
     plans: Mapping[str, MaskPlan],
     canvas: Canvas,
     estimator: Estimator,
     budget: Budget,
-    history: list[Round],
     threads: int,
-) -> BlackBoxError | None:
-    """Score a round and add it to the sums and the history, as far as it gets.
+) -> tuple[dict[str, Scored], BlackBoxError | None]:
+    """Score as much of round k as the budget allows, and add it to the sums.
 
     Returns:
-        The failure of the black box that ended it, if one did.
+        What was scored, by family, and the failure of the black box that ended it, if one did.
     """
-    started = budget.seconds
+    known = case.rounds[k].families if k < len(case.rounds) else {}
+    counts = {family: len(scored.plan) for family, scored in known.items()}
+    readings: dict[str, list[Tensor]] = {}
     failure: BlackBoxError | None = None
-    scores: dict[str, list[Tensor]] = {}
-    for family, plan in plans.items():
+    for family, plan in _afford(plans, counts, budget.left).items():
+        if budget.is_over():
+            break
+        seen = known[family].readings if family in known else None
+        question = case.question
         batches = score_masks(
-            case.black_box, case.image, case.baseline, plan, canvas, len(case.weights), threads
+            question.black_box, case.image, case.baseline, plan, canvas, case.readout, seen, threads
         )
         try:
-            for batch, masks, answer in batches:
-                f = answer @ case.weights  # f(I * M_i), of the targets
-                estimator.add(masks, f, plan[batch], family)
-                scores.setdefault(family, []).append(f)
-                budget.spend(len(f))
-                if budget.stopped:
+            for batch, masks, answer, asked in batches:
+                estimator.add(masks, answer @ case.weights, plan[batch], family)  # f(I * M_i)
+                readings.setdefault(family, []).append(answer)
+                if asked:
+                    budget.spend(asked)
+                if budget.is_over():
                     break
         except BlackBoxError as error:
             failure, budget.stopped = error, "failed"
             budget.calls += error.images  # it was asked, though it did not answer
-        if budget.stopped:
-            break
     estimator.close_round()
-    if scores:
-        history.append(_summarise(plans, scores, case.size, budget.seconds - started))
-    return failure
+    scored = {}
+    for family, parts in readings.items():
+        together = torch.cat(parts).cpu().numpy()
+        scored[family] = Scored(plans[family][: len(together)], together)
+    return scored, failure
 
 
-def _afford(plans: Mapping[str, MaskPlan], calls: int) -> dict[str, MaskPlan]:
+def _afford(
+    plans: Mapping[str, MaskPlan], known: Mapping[str, int], calls: int
+) -> dict[str, MaskPlan]:
     """As much of a round as the budget allows, the families in their proportion.
 
-    A larger budget begins with the same masks: what is cut off is each family's end.
+    A larger budget begins with the same masks: what is cut off is each family's end. Masks that are
+    known cost nothing.
     """
     total = sum(map(len, plans.values()))
+    calls += sum(known.values())
     if total <= calls:
         return dict(plans)
     counts = {family: len(plan) * calls // total for family, plan in plans.items()}
     first = next(iter(counts))
     counts[first] += calls - sum(counts.values())
+    # A run that was cut short by time or by hand has the whole of one family first.
+    excess = 0
+    for family, count in counts.items():
+        excess += max(0, known.get(family, 0) - count)
+        counts[family] = max(count, known.get(family, 0))
+    for family, count in counts.items():
+        spared = min(excess, count - known.get(family, 0))
+        counts[family], excess = count - spared, excess - spared
     return {family: plan[: counts[family]] for family, plan in plans.items() if counts[family]}
 
 
-def _summarise(
-    plans: Mapping[str, MaskPlan],
-    scores: Mapping[str, list[Tensor]],
-    size: tuple[int, int],
-    seconds: float,
-) -> Round:
-    together = torch.cat([f for batches in scores.values() for f in batches])
+def _summarise(scored: ScoredRound, case: Case, seconds: float) -> Round:
+    together = torch.cat(
+        [torch.from_numpy(one.readings).to(case.weights) for one in scored.families.values()]
+    )
+    scores = together @ case.weights
     return Round(
-        masks={family: sum(map(len, batches)) for family, batches in scores.items()},
-        region_share=max(plan.reach(size) for plan in plans.values()),
-        score_mean=tuple(together.mean(0).tolist()),
-        score_low=tuple(together.amin(0).tolist()),
-        score_high=tuple(together.amax(0).tolist()),
+        masks={family: len(one.plan) for family, one in scored.families.items()},
+        region_share=max(one.plan.reach(case.size) for one in scored.families.values()),
+        score_mean=tuple(scores.mean(0).tolist()),
+        score_low=tuple(scores.amin(0).tolist()),
+        score_high=tuple(scores.amax(0).tolist()),
         seconds=seconds,
     )
 

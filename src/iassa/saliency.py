@@ -36,6 +36,7 @@ __all__ = [
 # Scores of a round that vary less than this share of the first round's are not blown up to its
 # size: what they show would be the rounding of the model.
 SMALLEST_SHARE = 0.01
+HIGH = 0.3  # the paper's T, Eq. 8
 BAND_PIXELS = 2**16  # summed at a time
 
 
@@ -62,6 +63,26 @@ class Effect:
         error = standard_error(self.deviations, self.settled)
         error = interpolate(error, (self.sampled.shape[0], self.sampled.shape[1]))
         return torch.where(self.sampled, error, torch.inf).float()
+
+    @property
+    def relative_error(self) -> float:
+        """Standard error where the map is high, as a share of its peak.
+
+        It is the root mean square over the pixels above `HIGH` of the peak, of the target where
+        that is largest; infinite while one of them is not known. Elsewhere an adaptive method does
+        not look again, so the error there does not fall. The peak is counted from 0, in a map that
+        does not cross 0 from its lowest value.
+        """
+        shares = []
+        maps = zip(self.saliency.double(), self.standard_error.double(), strict=True)
+        for saliency, error in maps:
+            low, high = saliency.min(), saliency.max()
+            floor = low.clamp(min=0) if high > 0 else low
+            peak = high - floor
+            share = error[saliency >= floor + HIGH * peak].square().mean().sqrt()
+            # A flat map whose scores do not vary is known.
+            shares.append(float(torch.where(share > 0, share / peak, 0.0)))
+        return max(shares)
 
 
 class Estimator(Protocol):
@@ -153,8 +174,8 @@ class DebiasedEffect:
 
     are added over families and rounds, and their quotient is the map. A later round hides less, so
     its scores move less: each round's scores are first divided by their residual standard
-    deviation, and the map is given in units of the first round's. With one round it is cov / var
-    given p.
+    deviation, and the map is given in units of its mean over the rounds. With one round it is
+    cov / var given p.
 
     What infinitely many masks would give, drawn as these were and in the same regions, is what the
     standard error is about. Without a group of masks, all of this is done again.
@@ -315,26 +336,23 @@ class _FamilySums:
 
 @dataclass(eq=False)
 class _Slope:
-    """Numerator (..., T, P) and denominator (..., P) of the effect, summed over rounds.
-
-    `unit` (..., T) is the residual standard deviation of the first round whose scores moved.
-    """
+    """Numerator (..., T, P) and denominator (..., P) of the effect, summed over rounds."""
 
     numerator: Tensor
     denominator: Tensor
-    unit: Tensor
+    spread: Spread
 
     @classmethod
     def empty(cls, like: Tensor, shape: tuple[int, ...]) -> Self:
         *sets, targets, pixels = shape
         zeros = like.new_zeros
-        return cls(zeros(shape), zeros((*sets, pixels)), zeros((*sets, targets)))
+        return cls(zeros(shape), zeros((*sets, pixels)), Spread.empty(zeros((*sets, targets))))
 
     def add(self, families: list[_Moments]) -> None:
         """Add the families of a round, letting go of each: the list is empty afterwards."""
         freedom = torch.stack([family.freedom for family in families]).sum(0)
         squares = torch.stack([family.score_squares for family in families]).sum(0)
-        spread, self.unit = standardise(squares, freedom, self.unit)
+        spread = self.spread.of(squares, freedom)
         enough = freedom > 0  # without a group there may be no more masks than z has columns
         while families:
             products, mask_squares = families.pop(0).residuals()
@@ -344,26 +362,50 @@ class _Slope:
     def quotient(self) -> tuple[Tensor, Tensor]:
         """The slope (..., T, P), 0 where no mask has varied, and where any has (..., P)."""
         sampled = self.denominator > 0
-        slope = self.unit[..., None] * self.numerator / self.denominator[..., None, :]
+        slope = self.spread.mean[..., None] * self.numerator / self.denominator[..., None, :]
         return torch.where(sampled[..., None, :], slope, 0.0), sampled
 
 
-def standardise(squares: Tensor, freedom: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
-    """What to divide a round's scores by, and the unit that the map is given in.
+@dataclass(eq=False)
+class Spread:
+    """Residual standard deviation of the scores, (..., T), round by round.
 
-    Args:
-        squares: (..., T) sum of f~^2 of the round.
-        freedom: (...), degrees of freedom of it.
-        unit: (..., T) of the rounds before; 0 where no score has moved yet.
-
-    Returns:
-        (..., T) residual standard deviation, no less than `SMALLEST_SHARE` of the unit, 1 for
-        scores that never moved; and (..., T) the unit: that of the first round whose scores moved.
+    Attributes:
+        first: of the first round whose scores moved; 0 before.
+        total: sum over the rounds whose scores moved.
+        rounds: number of them.
     """
-    spread = (squares / freedom.clamp(min=1)[..., None]).sqrt()
-    unit = torch.where(unit > 0, unit, spread)
-    spread = spread.maximum(SMALLEST_SHARE * unit)
-    return torch.where(spread > 0, spread, 1.0), unit
+
+    first: Tensor
+    total: Tensor
+    rounds: Tensor
+
+    @classmethod
+    def empty(cls, zeros: Tensor) -> Self:
+        """Of no round yet; `zeros` is (..., T)."""
+        return cls(zeros.clone(), zeros.clone(), zeros.clone())
+
+    @property
+    def mean(self) -> Tensor:
+        """Over the rounds: the unit of the map. That of one round alone would err for ever."""
+        return self.total / self.rounds.clamp(min=1)
+
+    def of(self, squares: Tensor, freedom: Tensor) -> Tensor:
+        """What to divide the scores of the next round by.
+
+        Args:
+            squares: (..., T) sum of f~^2 of the round.
+            freedom: (...), degrees of freedom of it.
+
+        Returns:
+            (..., T), no less than `SMALLEST_SHARE` of the first; 1 for scores that never moved.
+        """
+        spread = (squares / freedom.clamp(min=1)[..., None]).sqrt()
+        self.first = torch.where(self.first > 0, self.first, spread)
+        spread = spread.maximum(SMALLEST_SHARE * self.first)
+        self.total = self.total + spread
+        self.rounds = self.rounds + (spread > 0)
+        return torch.where(spread > 0, spread, 1.0)
 
 
 def design(keep_probability: Tensor) -> Tensor:

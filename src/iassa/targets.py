@@ -1,40 +1,58 @@
 """Targets: what of the black box's outputs is to be explained.
 
 A target is a weight vector over the K outputs: one class, a group summed, a contrast +1/-1. T
-targets are a matrix (K, T), so that one product serves every kind and many cost no more than one.
+targets are a matrix (K, T), so that one product serves every kind and many cost no more than one. A
+function of the outputs is one more column of them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from iassa.errors import InputError
+from iassa.python_object import import_attribute
 
-__all__ = ["Target", "TargetLike", "resolve_targets"]
+__all__ = ["Target", "TargetFunction", "TargetLike", "resolve_targets"]
 
-TargetLike: TypeAlias = "str | int | Sequence[str | int] | Target | Sequence[Target]"
+FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:attribute
+
+# Scores (N, K) float64 -> (N,).
+TargetFunction: TypeAlias = Callable[[NDArray[np.float64]], ArrayLike]
+TargetLike: TypeAlias = (
+    "str | int | Target | TargetFunction | Sequence[str | int | Target | TargetFunction]"
+)
 
 
 @dataclass(frozen=True)
 class Target:
-    """One target.
+    """One target: a weighted sum of outputs, or a function of all of them.
 
     Attributes:
-        name: for people: 'Egyptian cat', 'tabby vs Egyptian cat'.
-        indices: the outputs that count.
+        name: for people: 'Egyptian cat', 'tabby vs Egyptian cat'; 'package.module:attribute' or the
+            name of the function.
+        indices: the outputs that count; none for a function.
         weights: the weight of each, in the order of `indices`.
+        function: scores (N, K) float64 -> (N,); None for a sum, and for a function whose name is
+            all that was saved of it.
     """
 
     name: str
-    indices: tuple[int, ...]
-    weights: tuple[float, ...]
+    indices: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+    function: TargetFunction | None = None
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is a function of the scores, at hand or not."""
+        return not self.indices
 
 
 def resolve_targets(
@@ -47,7 +65,9 @@ def resolve_targets(
             'top-k', the k classes with the highest scores for the whole image, k targets;
             a class by index (an int or digits) or by any of its names, whatever the case;
             a group, comma-separated, its classes summed: '281,282,tabby';
-            a contrast of two classes or groups, the first minus the second, 'tabby vs tiger cat'.
+            a contrast of two classes or groups, the first minus the second, 'tabby vs tiger cat';
+            a function of the scores, (N, K) -> (N,), or its name 'package.module:attribute', whose
+            code is run.
         scores: (K,) scores of the whole image.
         class_names: K names, synonyms after commas; None if the black box has none.
 
@@ -66,11 +86,14 @@ def resolve_targets(
     found: list[Target] = []
     for item in items:
         if isinstance(item, Target):
-            _check_weights(item)
-            lookup.check(item.indices)
-            found.append(item)
+            found.append(_check(item, lookup))
+        elif callable(item):
+            name = getattr(item, "__qualname__", type(item).__qualname__)
+            found.append(Target(str(name), function=item))
         elif isinstance(item, bool) or not isinstance(item, str | int | np.integer):
-            raise InputError(f"expected a class name, an index or 'top-1', got {item!r}.")
+            raise InputError(
+                f"expected a class name, an index, 'top-1' or a function, got {item!r}."
+            )
         elif top := re.fullmatch(r"top-(\d+)", _text(item).strip().lower()):
             count = _number(top[1])
             if not 1 <= count <= len(scores):
@@ -80,11 +103,39 @@ def resolve_targets(
         else:
             found.append(_parse(_text(item), lookup))
     lookup.raise_unknown()
-    return tuple(dict.fromkeys(found))
+    found = list(dict.fromkeys(found))
+    names = [target.name for target in found if target.is_function]
+    if len(set(names)) < len(names):
+        raise InputError(f"expected functions with different names as targets, got {names}.")
+    return tuple(found)
+
+
+def _check(target: Target, lookup: _ClassLookup) -> Target:
+    if not target.is_function:
+        _check_weights(target)
+        lookup.check(target.indices)
+    elif target.function is None:
+        function = _import_function(target.name) if FUNCTION.fullmatch(target.name) else None
+        if function is None:
+            raise InputError(
+                f"expected the function of target {target.name!r}, got its name alone, which is "
+                "all that was saved. Pass the function."
+            )
+        return dataclasses.replace(target, function=function)
+    return target
+
+
+def _import_function(reference: str) -> TargetFunction:
+    function = import_attribute(reference)
+    if not callable(function):
+        raise InputError(
+            f"expected a function of scores (N, K) at {reference}, got {type(function).__name__}."
+        )
+    return function
 
 
 def _check_weights(target: Target) -> None:
-    if not target.indices or len(target.indices) != len(target.weights):
+    if len(target.indices) != len(target.weights):
         raise InputError(
             f"expected a weight for each of 1 or more classes, got {len(target.indices)} classes "
             f"and {len(target.weights)} weights in target {target.name!r}."
@@ -107,6 +158,8 @@ def _parse(text: str, lookup: _ClassLookup) -> Target:
     whole = lookup.find(text)
     if len(whole) == 1:
         return Target(lookup.name(whole[0]), tuple(whole), (1.0,))
+    if FUNCTION.fullmatch(text.strip()):
+        return Target(text.strip(), function=_import_function(text.strip()))
     sides = re.split(r"\s+vs\.?\s+", text.strip())
     if len(sides) > 2:
         raise InputError(f"expected a contrast of two, 'A vs B', got {text!r}.")

@@ -1,0 +1,322 @@
+"""Evidence: the masks that were scored, as plans, and what the black box said of them.
+
+It is what model calls are spent on, and all that a map is made of. A thousand masks take a tenth of
+a megabyte, and from them the same run can be continued or another target explained at no cost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, TypeAlias, get_type_hints
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iassa.errors import BlackBoxError, InputError
+from iassa.masks import GridPlan, MaskPlan, SegmentPlan, WindowPlan
+from iassa.targets import Target, TargetFunction
+
+__all__ = ["Evidence", "Keep", "Readout", "Scored", "ScoredRound", "open_readout"]
+
+Keep: TypeAlias = 'int | Literal["all"]'
+
+PLANS: dict[str, type[MaskPlan]] = {
+    plan.__name__: plan for plan in (GridPlan, SegmentPlan, WindowPlan)
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """What is kept of a black box's answers: some outputs, and the values of functions of all.
+
+    Attributes:
+        num_outputs: K.
+        outputs: C of them, ascending.
+        functions: F functions of all outputs, by name.
+    """
+
+    num_outputs: int
+    outputs: tuple[int, ...]
+    functions: Mapping[str, TargetFunction] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> int:
+        """C + F."""
+        return len(self.outputs) + len(self.functions)
+
+    def read(self, answers: Tensor) -> Tensor:
+        """Readings (N, C + F) of answers (N, K) float64.
+
+        Raises:
+            BlackBoxError: a function of the scores failed, or did not give N finite numbers.
+        """
+        kept = answers[:, list(self.outputs)]
+        if not self.functions:
+            return kept
+        whole = answers.cpu().numpy()
+        values = [_apply(name, function, whole) for name, function in self.functions.items()]
+        return torch.cat([kept, torch.from_numpy(np.stack(values, 1)).to(kept)], dim=1)
+
+    def weights(self, targets: Sequence[Target], like: Tensor) -> Tensor:
+        """The targets as a matrix (C + F, T): f = readings @ weights."""
+        weights = like.new_zeros((self.columns, len(targets)))
+        place = {output: row for row, output in enumerate(self.outputs)}
+        names = list(self.functions)
+        for column, target in enumerate(targets):
+            if target.is_function:
+                weights[len(place) + names.index(target.name), column] = 1.0
+            for index, weight in zip(target.indices, target.weights, strict=True):
+                weights[place[index], column] = weight
+        return weights
+
+
+def _apply(name: str, function: TargetFunction, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    try:
+        values = np.asarray(function(scores.copy()), np.float64)
+    except Exception as error:  # whatever a user's function raises is one thing here
+        raise BlackBoxError(
+            f"the target {name} raised {type(error).__name__}: {error}. It takes scores (N, K) "
+            "and gives (N,)."
+        ) from error
+    if values.shape != scores.shape[:1] or not np.isfinite(values).all():
+        got = "NaN or infinity" if values.shape == scores.shape[:1] else f"shape {values.shape}"
+        raise BlackBoxError(
+            f"expected {len(scores)} finite numbers, one for each row of scores, from the target "
+            f"{name}, got {got}."
+        )
+    return values
+
+
+def open_readout(targets: Sequence[Target], scores: NDArray[np.float64], keep: Keep) -> Readout:
+    """What to keep for some targets, and for others that may be asked about later.
+
+    Args:
+        targets: whose outputs and functions are kept.
+        scores: (K,) of the whole image.
+        keep: how many of the highest outputs of the whole image to keep as well, or 'all'.
+
+    Raises:
+        InputError: a number below 0, or another word.
+    """
+    if keep != "all" and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
+        raise InputError(f"expected a number of outputs to keep, 0 or more, or 'all', got {keep!r}")
+    number = len(scores) if keep == "all" else keep
+    outputs = {int(k) for k in np.argsort(-scores, kind="stable")[:number]}
+    functions: dict[str, TargetFunction] = {}
+    for target in targets:
+        outputs.update(target.indices)
+        if target.function is not None:
+            functions[target.name] = target.function
+    return Readout(len(scores), tuple(sorted(outputs)), functions)
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Masks of one family in one round, and their readings (N, C + F) float64."""
+
+    plan: MaskPlan
+    readings: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredRound:
+    """One round: the region that its masks were confined to, and the masks by family."""
+
+    region: NDArray[np.bool_] | None
+    families: Mapping[str, Scored]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """All masks of a run and their readings.
+
+    Attributes:
+        size: (height, width) of the masks.
+        num_outputs: K of the black box.
+        outputs: the C outputs that were kept.
+        functions: names of the F functions whose values were kept.
+        class_names: of the C outputs, synonyms after commas; empty if the black box has none.
+        reference: (C + F,) float64 readings of the whole image.
+        rounds: in order.
+    """
+
+    size: tuple[int, int]
+    num_outputs: int
+    outputs: tuple[int, ...]
+    functions: tuple[str, ...]
+    class_names: tuple[str, ...]
+    reference: NDArray[np.float64]
+    rounds: tuple[ScoredRound, ...]
+
+    def __len__(self) -> int:
+        """Number of masks."""
+        return sum(len(s.plan) for one in self.rounds for s in one.families.values())
+
+    def names_of(self, outputs: Sequence[int]) -> tuple[str, ...]:
+        """Class names of some of the outputs that were kept; none if the black box has none."""
+        if not self.class_names:
+            return ()
+        return tuple(self.class_names[self.outputs.index(output)] for output in outputs)
+
+    def as_readout(self, functions: Mapping[str, Callable[..., Any]]) -> Readout:
+        """What was kept, with the functions to go on with.
+
+        Raises:
+            InputError: one of them is not at hand.
+        """
+        missing = [name for name in self.functions if name not in functions]
+        if missing:
+            raise InputError(
+                f"expected the function of target {', '.join(missing)}, got none: only its name "
+                "was saved. Pass the same targets with `target=`."
+            )
+        known = {name: functions[name] for name in self.functions}
+        return Readout(self.num_outputs, self.outputs, known)
+
+    def read(self, readout: Readout) -> Self:
+        """The same evidence as another readout would have kept it.
+
+        Raises:
+            InputError: it needs outputs that were not kept.
+        """
+        lacking = sorted(set(readout.outputs) - set(self.outputs))
+        complete = len(self.outputs) == self.num_outputs
+        new = [name for name in readout.functions if name not in self.functions]
+        if lacking or (new and not complete):
+            what = f"those of classes {', '.join(map(str, lacking[:5]))}" if lacking else "all"
+            raise InputError(
+                f"expected a target of the {len(self.outputs)} outputs whose scores were kept, got "
+                f"one that needs {what}. Explain again with keep='all', or ask for one of: "
+                f"{self._kept()}."
+            )
+        places = [self.outputs.index(output) for output in readout.outputs]
+
+        def convert(readings: NDArray[np.float64]) -> NDArray[np.float64]:
+            columns = [readings[:, places]]
+            for name, function in readout.functions.items():
+                if name in new:
+                    value = _apply(name, function, readings[:, : self.num_outputs])
+                else:
+                    value = readings[:, len(self.outputs) + self.functions.index(name)]
+                columns.append(value[:, None])
+            return np.concatenate(columns, axis=1)
+
+        rounds = tuple(
+            ScoredRound(
+                one.region,
+                {f: Scored(s.plan, convert(s.readings)) for f, s in one.families.items()},
+            )
+            for one in self.rounds
+        )
+        return dataclasses.replace(
+            self,
+            outputs=readout.outputs,
+            functions=tuple(readout.functions),
+            class_names=self.names_of(readout.outputs),
+            reference=convert(self.reference[None])[0],
+            rounds=rounds,
+        )
+
+    def _kept(self) -> str:
+        names = self.class_names or tuple(f"class {output}" for output in self.outputs)
+        shown = [name.split(",")[0] for name in names[:12]]
+        return ", ".join(shown) + (", ..." if len(names) > 12 else "")
+
+    def pack(self) -> bytes:
+        """The content of `evidence.npz`: bits as bits, readings as float32 where that is exact."""
+        arrays: dict[str, NDArray[Any]] = {"reference": _narrow(self.reference)}
+        layout = []
+        for k, one in enumerate(self.rounds):
+            families = {}
+            if one.region is not None:
+                arrays[f"{k}/region"] = np.packbits(one.region)
+            for name, scored in one.families.items():
+                shapes = {}
+                for part, array in _parts(scored.plan).items():
+                    shapes[part] = list(array.shape)
+                    bits = array.dtype == np.bool_
+                    arrays[f"{k}/{name}/{part}"] = np.packbits(array) if bits else array
+                arrays[f"{k}/{name}/readings"] = _narrow(scored.readings)
+                families[name] = {"plan": type(scored.plan).__name__, "shapes": shapes}
+            region = None if one.region is None else list(one.region.shape)
+            layout.append({"region": region, "families": families})
+        header = {
+            "size": list(self.size),
+            "num_outputs": self.num_outputs,
+            "outputs": list(self.outputs),
+            "functions": list(self.functions),
+            "class_names": list(self.class_names),
+            "rounds": layout,
+        }
+        arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    @classmethod
+    def unpack(cls, content: bytes) -> Self:
+        """What `pack` packed.
+
+        Raises:
+            InputError: it is not that.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                header = json.loads(arrays["header"].tobytes())
+                rounds = tuple(
+                    _unpack_round(k, one, arrays) for k, one in enumerate(header["rounds"])
+                )
+                return cls(
+                    size=(header["size"][0], header["size"][1]),
+                    num_outputs=header["num_outputs"],
+                    outputs=tuple(header["outputs"]),
+                    functions=tuple(header["functions"]),
+                    class_names=tuple(header["class_names"]),
+                    reference=arrays["reference"].astype(np.float64),
+                    rounds=rounds,
+                )
+        except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as damage:
+            raise InputError(f"cannot read the evidence: {damage}. Explain again.") from damage
+
+
+def _parts(plan: MaskPlan) -> dict[str, NDArray[Any]]:
+    """The arrays of a plan but its region, which all families of a round share."""
+    values = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
+    return {name: value for name, value in values.items() if name in plan.PER_MASK}
+
+
+def _unpack_round(k: int, layout: dict[str, Any], arrays: Mapping[str, Any]) -> ScoredRound:
+    region = None
+    if layout["region"] is not None:
+        region = _bits(arrays[f"{k}/region"], layout["region"])
+    families = {}
+    for name, family in layout["families"].items():
+        kind = PLANS[family["plan"]]
+        parts: dict[str, Any] = {}
+        for part, shape in family["shapes"].items():
+            array = arrays[f"{k}/{name}/{part}"]
+            is_bits = "bool" in str(get_type_hints(kind)[part])
+            parts[part] = _bits(array, shape) if is_bits else array
+        if "region" in {f.name for f in dataclasses.fields(kind)}:
+            parts["region"] = region
+        readings = arrays[f"{k}/{name}/readings"].astype(np.float64)
+        families[name] = Scored(kind(**parts), readings)
+    return ScoredRound(region, families)
+
+
+def _bits(packed: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.bool_]:
+    count = int(np.prod(shape))
+    return np.unpackbits(packed, count=count).astype(np.bool_).reshape(shape)
+
+
+def _narrow(values: NDArray[np.float64]) -> NDArray[np.floating]:
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    return single if np.array_equal(single.astype(np.float64), values) else values
