@@ -120,7 +120,11 @@ class Method(ABC):
 
     @abstractmethod
     def estimator(
-        self, reference: Tensor, size: tuple[int, int], attention: Attention | None
+        self,
+        reference: Tensor,
+        size: tuple[int, int],
+        attention: Attention | None,
+        segmentations: Segmentations | None,
     ) -> Estimator:
         """Fresh sums for Eq. 5; `reference` (T,) are the scores of the whole image."""
 
@@ -227,7 +231,7 @@ def _iterate(
         attention = method.attention(case.image)  # A, Eq. 9-10
     setting = Setting(case.size, photo.shape[:2], segmentations, seed)
     canvas = Canvas(case.size, cap_batch(batch_size, case.size), segmentations, case.image.device)
-    estimator = method.estimator(case.reference, case.size, attention)
+    estimator = method.estimator(case.reference, case.size, attention, segmentations)
     history: list[Round] = []
     plans = {} if budget.stopped == "cancelled" else method.plan(0, None, setting)  # M_0
 
