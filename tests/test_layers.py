@@ -21,7 +21,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("kernel_regression", "black_boxes.efficientnet_lite0"),
     ("black_boxes", "case"),
     ("loop",),
-    ("methods.iassa", "methods.iassa_paper", "methods.rise"),
+    (
+        "methods.iassa",
+        "methods.iassa_paper",
+        "methods.rise",
+        "methods.sliding_window",
+    ),
     ("methods",),
     ("",),  # iassa itself, what users import
     ("cli",),

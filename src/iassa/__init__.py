@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from iassa.features import ColourPosition, TorchLayers
     from iassa.image import example_image, load_image
     from iassa.loop import Method
-    from iassa.methods import METHODS, Iassa, IassaPaper, Rise, explain
+    from iassa.methods import METHODS, Iassa, IassaPaper, Rise, SlidingWindow, explain
     from iassa.onnx_features import OnnxLayers, onnx_feature_names
     from iassa.targets import Target
 
@@ -45,6 +45,7 @@ _HOMES = {
     "OnnxLayers": "onnx_features",
     "Progress": "budget",
     "Rise": "methods",
+    "SlidingWindow": "methods",
     "Target": "targets",
     "TorchAdapter": "black_box",
     "TorchLayers": "features",
@@ -72,6 +73,7 @@ __all__ = [
     "OnnxLayers",
     "Progress",
     "Rise",
+    "SlidingWindow",
     "Target",
     "TorchAdapter",
     "TorchLayers",
