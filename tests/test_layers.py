@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "methods.iassa",
         "methods.iassa_paper",
+        "methods.lime",
         "methods.rise",
         "methods.sliding_window",
     ),

@@ -27,6 +27,7 @@ from iassa.methods import (
     METHODS,
     Iassa,
     IassaPaper,
+    Lime,
     Rise,
     SlidingWindow,
     explain,
@@ -94,6 +95,11 @@ def cheap_paper(**fields: Any) -> IassaPaper:
     return IassaPaper(**{"features": "colour-position", "positions": 12, **fields})
 
 
+def cheap_lime(**fields: Any) -> Lime:
+    """Of an image as small as this quickshift makes one segment."""
+    return Lime(**{"round_calls": 32, "segmentation": "slic", "num_segments": 12, **fields})
+
+
 CHEAP: dict[str, Method] = {
     "iassa": cheap_iassa(),
     "iassa with kernel regression": cheap_iassa(kernel_share=0.5),
@@ -102,6 +108,7 @@ CHEAP: dict[str, Method] = {
     "rise": Rise(round_calls=32),
     "rise, debiased": Rise(round_calls=32, debiased=True),
     "sliding-window": SlidingWindow(round_calls=32),
+    "lime": cheap_lime(),
 }
 methods = pytest.mark.parametrize("method", CHEAP.values(), ids=CHEAP.keys())
 
@@ -230,7 +237,7 @@ def test_a_larger_budget_begins_with_the_same_images(method: Method) -> None:
     assert len(cut.images) == 25
     assert all(image.tobytes() in seen for image in cut.images.round(5))
     families = explanation.rounds[0].masks
-    if "segment" in families:  # in their proportion
+    if isinstance(method, Iassa):  # in their proportion
         assert families == {"grid": 12, "segment": 12}
 
 
@@ -402,6 +409,7 @@ def test_max_rounds_end_a_run_below_its_budget() -> None:
         Rise(round_calls=32),
         Rise(round_calls=32, debiased=True),
         SlidingWindow(round_calls=32),
+        cheap_lime(),
     ],
     ids=lambda method: method.name,
 )
@@ -459,6 +467,8 @@ def test_every_method_finds_the_patch_in_a_non_square_image(name: str, scale: in
         return patch_brightness(images[:, ::scale, ::scale])
 
     fields: dict[str, Any] = {"features": "none"} if name.startswith("iassa") else {}
+    if name == "lime" and scale == 1:  # where quickshift makes one segment
+        fields = {"segmentation": "slic"}
     found = METHODS[name](**fields).explain(image, black_box, calls=600)
     assert found.saliency.shape == found.standard_error.shape == (1, *image.shape[:2])
     assert in_patch(peak(found), scale)
@@ -563,7 +573,7 @@ def test_a_black_box_of_another_size_gets_its_own_and_the_map_the_images() -> No
 def test_tiny_images(method: Method, size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).random((*size, 3))
     with warnings.catch_warnings():
-        # One pixel has one window.
+        # One pixel has one window, and one superpixel is hidden or not.
         warnings.simplefilter("ignore", WeakEvidenceWarning)
         found = method.explain(image, lambda x: x.mean(axis=(1, 2, 3))[:, None], calls=120)
     assert found.saliency.shape == (1, *size)
@@ -818,6 +828,12 @@ def test_torch_gets_its_threads_back(method: Method) -> None:
         ("sliding-window", {"window": 0.5}),
         ("sliding-window", {"stride": 0.0}),
         ("sliding-window", {"stride": 50.5}),
+        ("lime", {"round_calls": 15}),
+        ("lime", {"segmentation": "felzenszwalb"}),
+        ("lime", {"num_segments": 1}),
+        ("lime", {"num_segments": 501}),
+        ("lime", {"kernel_width": 0.0}),
+        ("lime", {"ridge": 0.0}),
         ("rise", {"baseline": 1.1}),
         ("rise", {"baseline": (0.1, 0.2)}),
         ("iassa", {"baseline": (0.1, 0.2, -0.3)}),
@@ -876,6 +892,7 @@ def test_the_clock_of_a_run_is_told() -> None:
         IassaPaper(),
         Rise(debiased=True),
         SlidingWindow(stride=7.5),
+        Lime(segmentation="slic"),
     ],
 )
 def test_what_a_result_says_of_its_method_opens_it_again(method: Method) -> None:
@@ -929,6 +946,8 @@ def after_calls(number: int) -> Callable[[], bool]:
         (IassaPaper, {"max_rounds": True}),
         (Rise, {"debiased": 1}),
         (SlidingWindow, {"window": "50"}),
+        (Lime, {"segmentation": 1}),
+        (Lime, {"num_segments": 99.5}),
         (Rise, {"baseline": (0.5, 0.5)}),
     ],
 )

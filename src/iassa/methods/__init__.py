@@ -12,6 +12,7 @@ from iassa.image import ImageLike
 from iassa.loop import Method, RunOptions
 from iassa.methods.iassa import Iassa
 from iassa.methods.iassa_paper import IassaPaper
+from iassa.methods.lime import Lime
 from iassa.methods.rise import Rise
 from iassa.methods.sliding_window import SlidingWindow
 
@@ -19,6 +20,7 @@ __all__ = [
     "METHODS",
     "Iassa",
     "IassaPaper",
+    "Lime",
     "Rise",
     "SlidingWindow",
     "explain",
@@ -26,7 +28,7 @@ __all__ = [
 ]
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Iassa, IassaPaper, Rise, SlidingWindow)
+    method.name: method for method in (Iassa, IassaPaper, Rise, SlidingWindow, Lime)
 }
 
 
