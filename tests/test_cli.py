@@ -194,9 +194,9 @@ def test_targets(explain, workplace):
         assert f"{name}: " in err
 
 
-@pytest.mark.parametrize("method", ["iassa", "iassa-paper", "rise"])
+@pytest.mark.parametrize("method", ["iassa", "iassa-paper", "rise", "sliding-window", "lime"])
 def test_methods(explain, method):
-    arguments = ["--set", "features=none"] if method != "rise" else []
+    arguments = ["--set", "features=none"] if method.startswith("iassa") else []
     status, _, err = explain("photo.png", "--json", *arguments, method=method)
     assert status == 0, err
     explanation = iassa.Explanation.load("explanations/photo")

@@ -23,7 +23,16 @@ from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidence
 from iassa.explanation import Explanation
 from iassa.features import TorchLayers
 from iassa.loop import Method, Progress
-from iassa.methods import METHODS, Iassa, IassaPaper, Rise, explain, open_method
+from iassa.methods import (
+    METHODS,
+    Iassa,
+    IassaPaper,
+    Lime,
+    Rise,
+    SlidingWindow,
+    explain,
+    open_method,
+)
 
 Array = NDArray[np.float32]
 BlackBox = Callable[[Array], Any]
@@ -86,6 +95,11 @@ def cheap_paper(**fields: Any) -> IassaPaper:
     return IassaPaper(**{"features": "colour-position", "positions": 12, **fields})
 
 
+def cheap_lime(**fields: Any) -> Lime:
+    """Of an image as small as this quickshift makes one segment."""
+    return Lime(**{"round_calls": 32, "segmentation": "slic", "num_segments": 12, **fields})
+
+
 CHEAP: dict[str, Method] = {
     "iassa": cheap_iassa(),
     "iassa with kernel regression": cheap_iassa(kernel_share=0.5),
@@ -93,6 +107,8 @@ CHEAP: dict[str, Method] = {
     "iassa-paper": cheap_paper(),
     "rise": Rise(round_calls=32),
     "rise, debiased": Rise(round_calls=32, debiased=True),
+    "sliding-window": SlidingWindow(round_calls=32),
+    "lime": cheap_lime(),
 }
 methods = pytest.mark.parametrize("method", CHEAP.values(), ids=CHEAP.keys())
 
@@ -221,7 +237,7 @@ def test_a_larger_budget_begins_with_the_same_images(method: Method) -> None:
     assert len(cut.images) == 25
     assert all(image.tobytes() in seen for image in cut.images.round(5))
     families = explanation.rounds[0].masks
-    if "segment" in families:  # in their proportion
+    if isinstance(method, Iassa):  # in their proportion
         assert families == {"grid": 12, "segment": 12}
 
 
@@ -248,7 +264,7 @@ def test_the_budget_is_never_exceeded_and_reported(calls: int, batch_size: int, 
     assert asked <= calls
     assert found.complete
     assert found.stopped == ("calls" if asked == calls else "rounds")
-    if name != "iassa-paper":
+    if not name.startswith(("iassa-paper", "sliding-window")):  # their windows may be used up
         assert asked == calls
     assert np.isfinite(found.saliency).all()
     assert not np.isnan(found.standard_error).any()
@@ -392,6 +408,8 @@ def test_max_rounds_end_a_run_below_its_budget() -> None:
         cheap_paper(max_rounds=1),
         Rise(round_calls=32),
         Rise(round_calls=32, debiased=True),
+        SlidingWindow(round_calls=32),
+        cheap_lime(),
     ],
     ids=lambda method: method.name,
 )
@@ -435,7 +453,7 @@ def in_patch(point: tuple[int, int], scale: int = 1) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", ["iassa", "iassa-paper", "rise"])
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("scale", [1, 4])
 def test_every_method_finds_the_patch_in_a_non_square_image(name: str, scale: int) -> None:
     """A function without an input size is shown the image at its own."""
@@ -448,7 +466,9 @@ def test_every_method_finds_the_patch_in_a_non_square_image(name: str, scale: in
         assert images.max() <= 1
         return patch_brightness(images[:, ::scale, ::scale])
 
-    fields = {} if name == "rise" else {"features": "none"}
+    fields: dict[str, Any] = {"features": "none"} if name.startswith("iassa") else {}
+    if name == "lime" and scale == 1:  # where quickshift makes one segment
+        fields = {"segmentation": "slic"}
     found = METHODS[name](**fields).explain(image, black_box, calls=600)
     assert found.saliency.shape == found.standard_error.shape == (1, *image.shape[:2])
     assert in_patch(peak(found), scale)
@@ -515,7 +535,7 @@ def test_black_boxes_may_write_to_what_they_are_shown() -> None:
         images[:] = 7.0
         return scores
 
-    for method in (cheap_iassa(), cheap_paper(), Rise(round_calls=32)):
+    for method in CHEAP.values():
         polite = method.explain(patch_image(), patch_brightness, calls=100)
         harmed = method.explain(patch_image(), rude, calls=100)
         np.testing.assert_array_equal(harmed.saliency, polite.saliency)
@@ -553,7 +573,7 @@ def test_a_black_box_of_another_size_gets_its_own_and_the_map_the_images() -> No
 def test_tiny_images(method: Method, size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).random((*size, 3))
     with warnings.catch_warnings():
-        # One pixel has one window.
+        # One pixel has one window, and one superpixel is hidden or not.
         warnings.simplefilter("ignore", WeakEvidenceWarning)
         found = method.explain(image, lambda x: x.mean(axis=(1, 2, 3))[:, None], calls=120)
     assert found.saliency.shape == (1, *size)
@@ -804,6 +824,16 @@ def test_torch_gets_its_threads_back(method: Method) -> None:
         ("rise", {"round_calls": 0}),
         ("rise", {"grid_size": 1}),
         ("rise", {"keep_probability": 1.0}),
+        ("sliding-window", {"round_calls": 15}),
+        ("sliding-window", {"window": 0.5}),
+        ("sliding-window", {"stride": 0.0}),
+        ("sliding-window", {"stride": 50.5}),
+        ("lime", {"round_calls": 15}),
+        ("lime", {"segmentation": "felzenszwalb"}),
+        ("lime", {"num_segments": 1}),
+        ("lime", {"num_segments": 501}),
+        ("lime", {"kernel_width": 0.0}),
+        ("lime", {"ridge": 0.0}),
         ("rise", {"baseline": 1.1}),
         ("rise", {"baseline": (0.1, 0.2)}),
         ("iassa", {"baseline": (0.1, 0.2, -0.3)}),
@@ -855,7 +885,16 @@ def test_the_clock_of_a_run_is_told() -> None:
     assert sum(one.seconds for one in found.rounds) <= found.seconds
 
 
-@pytest.mark.parametrize("method", [Iassa(max_rounds=3), IassaPaper(), Rise(debiased=True)])
+@pytest.mark.parametrize(
+    "method",
+    [
+        Iassa(max_rounds=3),
+        IassaPaper(),
+        Rise(debiased=True),
+        SlidingWindow(stride=7.5),
+        Lime(segmentation="slic"),
+    ],
+)
 def test_what_a_result_says_of_its_method_opens_it_again(method: Method) -> None:
     said = json.loads(json.dumps(method.as_dict()))
     assert open_method(said["name"], **said["fields"]) == method
@@ -906,6 +945,9 @@ def after_calls(number: int) -> Callable[[], bool]:
         (IassaPaper, {"window": math.inf}),
         (IassaPaper, {"max_rounds": True}),
         (Rise, {"debiased": 1}),
+        (SlidingWindow, {"window": "50"}),
+        (Lime, {"segmentation": 1}),
+        (Lime, {"num_segments": 99.5}),
         (Rise, {"baseline": (0.5, 0.5)}),
     ],
 )

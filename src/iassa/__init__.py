@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from iassa.features import ColourPosition, TorchLayers
     from iassa.image import example_image, load_image
     from iassa.loop import Method
-    from iassa.methods import METHODS, Iassa, IassaPaper, Rise, explain
+    from iassa.methods import METHODS, Iassa, IassaPaper, Lime, Rise, SlidingWindow, explain
     from iassa.onnx_features import OnnxLayers, onnx_feature_names
     from iassa.targets import Target
 
@@ -41,10 +41,12 @@ _HOMES = {
     "IassaError": "errors",
     "IassaPaper": "methods",
     "InputError": "errors",
+    "Lime": "methods",
     "Method": "loop",
     "OnnxLayers": "onnx_features",
     "Progress": "budget",
     "Rise": "methods",
+    "SlidingWindow": "methods",
     "Target": "targets",
     "TorchAdapter": "black_box",
     "TorchLayers": "features",
@@ -68,10 +70,12 @@ __all__ = [
     "IassaError",
     "IassaPaper",
     "InputError",
+    "Lime",
     "Method",
     "OnnxLayers",
     "Progress",
     "Rise",
+    "SlidingWindow",
     "Target",
     "TorchAdapter",
     "TorchLayers",

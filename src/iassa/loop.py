@@ -123,7 +123,11 @@ class Method(ABC):
 
     @abstractmethod
     def estimator(
-        self, reference: Tensor, size: tuple[int, int], attention: Attention | None
+        self,
+        reference: Tensor,
+        size: tuple[int, int],
+        attention: Attention | None,
+        segmentations: Segmentations | None,
     ) -> Estimator:
         """Fresh sums for Eq. 5; `reference` (T,) are the scores of the whole image."""
 
@@ -241,7 +245,7 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
     setting = Setting(case.size, question.photo.shape[:2], segmentations, question.seed)
     batch_size = cap_batch(question.batch_size, case.size, case.image.device)
     canvas = Canvas(case.size, batch_size, segmentations, case.image.device)
-    estimator = method.estimator(case.reference, case.size, attention)
+    estimator = method.estimator(case.reference, case.size, attention, segmentations)
     rounds: list[ScoredRound] = []
     history: list[Round] = []
     region, plans = _plan(method, 0, None, case, setting)  # M_0
@@ -320,7 +324,8 @@ def _score_round(
     readings: dict[str, list[Tensor]] = {}
     failure: BlackBoxError | None = None
     for family, plan in _afford(plans, counts, budget.left).items():
-        if budget.is_over():
+        # Time that is up at the first call leaves room for a batch: no map says less than a poor one.
+        if budget.is_over() and (readings or budget.stopped == "cancelled"):
             break
         seen = known[family].readings if family in known else None
         question = case.question

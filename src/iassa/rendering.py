@@ -39,6 +39,11 @@ class DenseMasks:
         sums = weights @ self.values.flatten(1)
         return sums.view(len(weights), *self.values.shape[1:])
 
+    def weigh_hidden(self, weights: Tensor) -> Tensor:
+        """Sum of what the masks hide, 1 - M, under each row of weights, (R, N) -> (R, H, W)."""
+        sums = weights @ (1 - self.values).flatten(1)
+        return sums.view(len(weights), *self.values.shape[1:])
+
     def squares(self) -> Tensor:
         """Sum of the squared masks, (H, W)."""
         return self.values.square().sum(0)
@@ -76,9 +81,12 @@ class HiddenWindows:
         return out
 
     def weigh(self, weights: Tensor) -> Tensor:
-        """Sum of the masks under each row of weights, (R, N) -> (R, H, W), as R S C^T."""
-        hidden = (weights[:, :, None] * self.rows).transpose(1, 2) @ self.columns
-        return weights.sum(1)[:, None, None] - hidden
+        """Sum of the masks under each row of weights, (R, N) -> (R, H, W)."""
+        return weights.sum(1)[:, None, None] - self.weigh_hidden(weights)
+
+    def weigh_hidden(self, weights: Tensor) -> Tensor:
+        """Sum of the boxes under each row of weights, (R, N) -> (R, H, W), as R S C^T."""
+        return (weights[:, :, None] * self.rows).transpose(1, 2) @ self.columns
 
     def squares(self) -> Tensor:
         """Sum of the squared masks, (H, W)."""

@@ -1,9 +1,11 @@
-"""Superpixels: several SLIC segmentations of one image, coarse to fine."""
+"""Superpixels: several SLIC segmentations of one image, coarse to fine, or a single fine one."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from iassa.image import resize
 
-__all__ = ["Segmentations", "segment"]
+__all__ = ["ALGORITHMS", "Segmentations", "segment", "segment_once"]
 
 # SLIC is run at this many pixels at most and its labels are enlarged: finer outlines matter little
 # to a network, and twelve segmentations take twice the time at 224 x 224, five seconds at 1024.
@@ -20,6 +22,9 @@ MAX_PIXELS = 160 * 160
 KEPT = 1 / 3  # of the segments asked for, the fewest that a segmentation may end with
 MOST_DOUBLINGS = 10  # of the compactness; squares are left by then
 ITERATIONS = 5  # k-means steps; ten, scikit-image's default, cost twice and move hardly a border
+# A single segmentation is made at the size of most networks: quickshift takes a quarter of a second
+# there, and more of an image would make more segments, not better ones.
+MAX_PIXELS_ONCE = 224 * 224
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,21 +59,62 @@ def segment(
     Returns:
         len(counts) * len(compactness) segmentations, counts in the outer loop.
     """
-    height, width = image.shape[-2:]
-    shrink = min(1.0, (MAX_PIXELS / (height * width)) ** 0.5)
-    seen = (max(1, int(height * shrink)), max(1, int(width * shrink)))
-    pixels = resize(image, seen).permute(1, 2, 0).cpu().numpy()
+    pixels, enlarge = _shrink(image, MAX_PIXELS)
     wanted = tuple(n for n in counts for _ in compactness)
-    # Each pixel takes the label at its centre; in NumPy, as it is too small a work for threads.
-    rows = (np.arange(height) * 2 + 1) * seen[0] // (2 * height)
-    columns = (np.arange(width) * 2 + 1) * seen[1] // (2 * width)
-    labels = np.empty((len(wanted), height, width), np.int32)
+    labels = np.empty((len(wanted), *image.shape[-2:]), np.int32)
     for n, (count, compact) in enumerate(itertools.product(counts, compactness)):
-        labels[n] = _slic(pixels, count, compact)[np.ix_(rows, columns)]
+        labels[n] = _slic(pixels, count, compact)[enlarge]
     return Segmentations(torch.from_numpy(labels).to(image.device), 1 + int(labels.max()), wanted)
 
 
-def _slic(pixels: NDArray[np.float32], count: int, compactness: float) -> NDArray[np.integer]:
+def segment_once(image: Tensor, algorithm: str, count: int) -> Segmentations:
+    """Segment an image once, as the `lime` package and those who use it do.
+
+    Args:
+        image: (3, H, W) float32 in [0, 1].
+        algorithm: a name in `ALGORITHMS`: 'quickshift' (Vedaldi and Soatto, 2008) with the settings
+            of the package, or 'slic' with compactness 10 and a Gaussian of 1 pixel before it.
+        count: approximate number of segments; quickshift, which finds its own, takes none.
+
+    Returns:
+        One segmentation.
+    """
+    pixels, enlarge = _shrink(image, MAX_PIXELS_ONCE)
+    labels = ALGORITHMS[algorithm](pixels, count)[enlarge][None].astype(np.int32)
+    return Segmentations(torch.from_numpy(labels).to(image.device), 1 + int(labels.max()), (count,))
+
+
+def _shrink(
+    image: Tensor, most: int
+) -> tuple[NDArray[np.float32], tuple[NDArray[np.integer], ...]]:
+    """An image (h, w, 3) of this many pixels at most, and the index that enlarges its labels."""
+    height, width = image.shape[-2:]
+    shrink = min(1.0, (most / (height * width)) ** 0.5)
+    seen = (max(1, int(height * shrink)), max(1, int(width * shrink)))
+    pixels: NDArray[np.float32] = resize(image, seen).permute(1, 2, 0).cpu().numpy()
+    # Each pixel takes the label at its centre; in NumPy, as it is too small a work for threads.
+    rows = (np.arange(height) * 2 + 1) * seen[0] // (2 * height)
+    columns = (np.arange(width) * 2 + 1) * seen[1] // (2 * width)
+    return pixels, np.ix_(rows, columns)
+
+
+def _quickshift(pixels: NDArray[np.float32], count: int) -> NDArray[np.integer]:
+    """Quickshift with the `lime` package's settings; its ties are broken from a fixed seed."""
+    from skimage.segmentation import quickshift  # here, as SLIC
+
+    del count
+    options = {"kernel_size": 4, "max_dist": 200, "ratio": 0.2, "rng": 42}
+    labels: NDArray[np.integer] = quickshift(pixels, **options)  # type: ignore[no-untyped-call]
+    return labels
+
+
+def _slic(
+    pixels: NDArray[np.float32],
+    count: int,
+    compactness: float,
+    sigma: float = 0.0,
+    iterations: int = ITERATIONS,
+) -> NDArray[np.integer]:
     """SLIC, with the compactness doubled until enough segments are left.
 
     On a grainy image colour outweighs place, segments fall into crumbs and SLIC joins the crumbs:
@@ -82,9 +128,17 @@ def _slic(pixels: NDArray[np.float32], count: int, compactness: float) -> NDArra
             pixels,
             count,
             compactness=compactness * 2**doubling,
-            max_num_iter=ITERATIONS,
+            sigma=sigma,
+            max_num_iter=iterations,
             start_label=0,
         )
         if labels.max() + 1 >= enough:
             break
     return labels
+
+
+# A single segmentation: pixels (h, w, 3) and about how many segments -> labels (h, w) from 0.
+ALGORITHMS: dict[str, Callable[[NDArray[np.float32], int], NDArray[np.integer]]] = {
+    "quickshift": _quickshift,
+    "slic": partial(_slic, compactness=10.0, sigma=1.0, iterations=10),
+}

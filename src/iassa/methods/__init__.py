@@ -12,11 +12,24 @@ from iassa.image import ImageLike
 from iassa.loop import Method, RunOptions
 from iassa.methods.iassa import Iassa
 from iassa.methods.iassa_paper import IassaPaper
+from iassa.methods.lime import Lime
 from iassa.methods.rise import Rise
+from iassa.methods.sliding_window import SlidingWindow
 
-__all__ = ["METHODS", "Iassa", "IassaPaper", "Rise", "explain", "open_method"]
+__all__ = [
+    "METHODS",
+    "Iassa",
+    "IassaPaper",
+    "Lime",
+    "Rise",
+    "SlidingWindow",
+    "explain",
+    "open_method",
+]
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (Iassa, IassaPaper, Rise)}
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (Iassa, IassaPaper, Rise, SlidingWindow, Lime)
+}
 
 
 def open_method(method: str | Method, **fields: Any) -> Method:

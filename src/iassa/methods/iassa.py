@@ -127,7 +127,11 @@ class Iassa(Method):
         return plans
 
     def estimator(
-        self, reference: Tensor, size: tuple[int, int], attention: Attention | None
+        self,
+        reference: Tensor,
+        size: tuple[int, int],
+        attention: Attention | None,
+        segmentations: Segmentations | None,
     ) -> Estimator:
         """The debiased effect, with kernel regression if wanted."""
         if self.kernel_share > 0:

@@ -19,6 +19,7 @@ from iassa.features import SOURCES, FeatureExtractor, is_source, open_features
 from iassa.loop import Method, Setting
 from iassa.masks import MaskPlan, plan_windows, select_windows, sliding_windows
 from iassa.saliency import CoverageMean, Effect, Estimator, adjust, highest_activated_region
+from iassa.segmentation import Segmentations
 
 __all__ = ["IassaPaper"]
 
@@ -90,7 +91,11 @@ class IassaPaper(Method):
         return {"window": plan_windows(windows, setting.size, setting.rng(k))}
 
     def estimator(
-        self, reference: Tensor, size: tuple[int, int], attention: Attention | None
+        self,
+        reference: Tensor,
+        size: tuple[int, int],
+        attention: Attention | None,
+        segmentations: Segmentations | None,
     ) -> Estimator:
         """Eq. 5 as printed."""
         return CoverageMean(reference, size)

@@ -16,6 +16,7 @@ from iassa.attention import Attention
 from iassa.loop import Method, Setting
 from iassa.masks import MaskPlan, draw_grids, fit_grid
 from iassa.saliency import CoverageMean, DebiasedEffect, Estimator
+from iassa.segmentation import Segmentations
 
 __all__ = ["Rise"]
 
@@ -60,7 +61,11 @@ class Rise(Method):
         return {"grid": draw_grids(self.round_calls, grid, keep, setting.rng(k, 0))}
 
     def estimator(
-        self, reference: Tensor, size: tuple[int, int], attention: Attention | None
+        self,
+        reference: Tensor,
+        size: tuple[int, int],
+        attention: Attention | None,
+        segmentations: Segmentations | None,
     ) -> Estimator:
         """Eq. 5 as printed, or its debiased form."""
         return DebiasedEffect(reference, size) if self.debiased else CoverageMean(reference, size)
