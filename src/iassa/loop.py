@@ -324,7 +324,7 @@ def _score_round(
     readings: dict[str, list[Tensor]] = {}
     failure: BlackBoxError | None = None
     for family, plan in _afford(plans, counts, budget.left).items():
-        # Time that is up at the first call leaves room for a batch: no map says less than a poor one.
+        # Time that is up at the first call leaves room for a batch: a poor map says more than none.
         if budget.is_over() and (readings or budget.stopped == "cancelled"):
             break
         seen = known[family].readings if family in known else None
