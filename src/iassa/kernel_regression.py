@@ -115,7 +115,7 @@ class KernelRegression:
             zero = self._reference.new_zeros((T, *self._size))
             deviations = zero.new_zeros((0, T, *self._lattice.size))
             nowhere = zero.new_zeros(self._lattice.size, dtype=torch.bool)
-            return Effect(zero.float(), zero[0] > 0, deviations, nowhere)
+            return Effect(zero.float(), zero[0] > 0, deviations, nowhere, signed=True)
         x, f, groups = (torch.cat(part) for part in (self._cells, self._scores, self._groups))
         x, count = x.to(f), len(f)
         # The prior is scaled so that what it expects to explain has the scores' variance, 1, and
@@ -153,7 +153,7 @@ class KernelRegression:
         deviations = resize(deviations.reshape(-1, T, *CELLS), self._lattice.size)
         everywhere = maps.new_ones(self._size, dtype=torch.bool)
         settled = maps.new_ones(self._lattice.size, dtype=torch.bool)
-        return Effect(maps.float(), everywhere, deviations, settled)
+        return Effect(maps.float(), everywhere, deviations, settled, signed=True)
 
 
 class EffectWithKernelRegression:
@@ -195,4 +195,5 @@ class EffectWithKernelRegression:
             sampled=effect.sampled,
             deviations=own * effect.deviations + other * kernel.deviations,
             settled=effect.settled & kernel.settled,
+            signed=True,
         )

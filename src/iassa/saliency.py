@@ -50,12 +50,14 @@ class Effect:
         deviations: (G, T, h, w) float64, what leaving out each of G groups of masks changes, at the
             pixels of a lattice; see `jackknife`.
         settled: (h, w) bool, where every group could be left out.
+        signed: whether 0 is no effect; else the map is a mean score, high or low.
     """
 
     saliency: Tensor
     sampled: Tensor
     deviations: Tensor
     settled: Tensor
+    signed: bool
 
     @property
     def standard_error(self) -> Tensor:
@@ -65,24 +67,22 @@ class Effect:
         return torch.where(self.sampled, error, torch.inf).float()
 
     @property
-    def relative_error(self) -> float:
-        """Standard error where the map is high, as a share of its peak.
+    def relative_errors(self) -> tuple[float, ...]:
+        """Standard error where the map is high, as a share of its peak, for each target.
 
-        It is the root mean square over the pixels above `HIGH` of the peak, of the target where
-        that is largest; infinite while one of them is not known. Elsewhere an adaptive method does
-        not look again, so the error there does not fall. The peak is counted from 0, in a map that
-        does not cross 0 from its lowest value.
+        It is the root mean square over the pixels above `HIGH` of the peak; infinite while one of
+        them is not known. Elsewhere an adaptive method does not look again, so the error there does
+        not fall. The peak of an effect is its largest value of either sign, that of a mean score is
+        counted from the lowest.
         """
         shares = []
-        maps = zip(self.saliency.double(), self.standard_error.double(), strict=True)
-        for saliency, error in maps:
-            low, high = saliency.min(), saliency.max()
-            floor = low.clamp(min=0) if high > 0 else low
-            peak = high - floor
-            share = error[saliency >= floor + HIGH * peak].square().mean().sqrt()
+        for saliency, error in zip(self.saliency, self.standard_error, strict=True):
+            height = (saliency.abs() if self.signed else saliency - saliency.min()).double()
+            peak = height.max()
+            share = error[height >= HIGH * peak].double().square().mean().sqrt()
             # A flat map whose scores do not vary is known.
             shares.append(float(torch.where(share > 0, share / peak, 0.0)))
-        return max(shares)
+        return tuple(shares)
 
 
 class Estimator(Protocol):
@@ -161,6 +161,7 @@ class CoverageMean:
             sampled=kept,
             deviations=deviations.reshape(*deviations.shape[:2], *self._lattice.size),
             settled=settled.view(self._lattice.size),
+            signed=False,
         )
 
 
@@ -220,7 +221,7 @@ class DebiasedEffect:
         settled = settled[: self._groups].all(0).view(self._lattice.size)
         settled &= self._lattice.of(sampled)
         deviations = torch.where(settled, without - at_lattice, 0.0)
-        return Effect(slope.float(), sampled, deviations, settled)
+        return Effect(slope.float(), sampled, deviations, settled, signed=True)
 
 
 def _accumulate(
