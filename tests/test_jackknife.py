@@ -1,0 +1,417 @@
+"""The standard error against really leaving groups of masks out, and against the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dense
+from dense import Array, Family, Round, Rounds, reference, run
+from iassa.attention import Attention, spatial_attention
+from iassa.jackknife import FOLD, GROUPS, SIDE, GroupedProducts, Lattice, standard_error
+from iassa.kernel_regression import EffectWithKernelRegression, KernelRegression
+from iassa.saliency import CoverageMean, DebiasedEffect, Effect, Estimator, adjust
+
+CPU = torch.device("cpu")
+
+
+def test_the_oracles_know_the_same_groups_and_lattice() -> None:
+    assert (dense.GROUPS, dense.SIDE) == (GROUPS, SIDE)
+
+
+# --- the lattice ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (28, 28), (29, 27), (224, 300), (1024, 56)])
+def test_the_lattice_is_the_pixels_at_the_centres_of_equal_parts(size: tuple[int, int]) -> None:
+    lattice = Lattice.over(size, CPU)
+    for pixels, length in zip((lattice.rows, lattice.columns), size, strict=True):
+        parts = min(28, length)
+        assert len(pixels) == parts
+        for i, pixel in enumerate(pixels.tolist()):
+            assert pixel <= (i + 0.5) * length / parts < pixel + 1  # the one that holds its centre
+        assert len(set(pixels.tolist())) == parts
+    assert lattice.size == tuple(min(28, length) for length in size)
+
+
+def test_the_values_of_planes_at_the_lattice() -> None:
+    planes = np.random.default_rng(0).normal(size=(2, 3, 40, 61))
+    found = Lattice.over((40, 61), CPU).of(torch.from_numpy(planes))
+    np.testing.assert_array_equal(found, dense.at_lattice(planes))
+
+
+# --- sums by group ----------------------------------------------------------------------------
+
+
+def looped_products(left: Array, right: Array) -> Array:
+    sums = np.zeros((GROUPS, left.shape[1], right.shape[1]))
+    for i, (a, b) in enumerate(zip(left, right, strict=True)):
+        sums[i % GROUPS] += np.outer(a, b)
+    return sums
+
+
+def batched_products(
+    left: Array, right: Array, batches: list[int], *, ask: bool = False
+) -> torch.Tensor:
+    products = GroupedProducts((left.shape[1], right.shape[1]), torch.zeros(1).double())
+    start = 0
+    for size in batches:
+        part = slice(start, start + size)
+        products.add(torch.from_numpy(left[part]), torch.from_numpy(right[part]))
+        start += size
+        if ask:
+            products.sums()
+    assert start == len(left)
+    return products.sums()
+
+
+@settings(max_examples=60)
+@given(
+    batches=st.lists(
+        st.one_of(st.integers(0, 70), st.sampled_from([FOLD - 1, FOLD, FOLD + 1, 1200])),
+        max_size=8,
+    ),
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 5)),
+    seed=st.integers(0, 2**16),
+)
+def test_grouped_products_equal_the_loop_in_any_batches(
+    batches: list[int], shape: tuple[int, int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    left, right = (rng.normal(size=(sum(batches), width)) for width in shape)
+    found = batched_products(left, right, batches)
+    np.testing.assert_allclose(found, looped_products(left, right), atol=1e-10)
+    # The very same numbers however they are cut.
+    assert torch.equal(found, batched_products(left, right, [len(left)]))
+    assert torch.equal(found, batched_products(left, right, [1] * len(left)))
+    asked = batched_products(left, right, batches, ask=True)
+    np.testing.assert_allclose(asked, found, atol=1e-10)  # added in another order
+
+
+def test_grouped_products_take_the_type_of_what_they_are_like() -> None:
+    """Masks are float32; what is summed of them for the effect is float64, and not the reverse."""
+    left, right = torch.rand(100, 3).double(), torch.rand(100, 2)
+    for like in (torch.zeros(1), torch.zeros(1).double()):
+        products = GroupedProducts((3, 2), like)
+        products.add(left, right)
+        expected = looped_products(left.numpy(), right.double().numpy())
+        assert products.sums().dtype == like.dtype
+        np.testing.assert_allclose(products.sums(), expected, rtol=1e-5)
+
+
+# --- the formula ------------------------------------------------------------------------------
+
+
+def test_the_formula_by_hand() -> None:
+    """Three groups: 2 / 3 of the sum of squares."""
+    deviations = torch.tensor([[[[3.0, 0.0]]], [[[0.0, 1.0]]], [[[-3.0, 1.0]]]]).double()
+    found = standard_error(deviations, torch.tensor([[True, True]]))
+    np.testing.assert_allclose(found, [[[math.sqrt(12), math.sqrt(4 / 3)]]])
+    found = standard_error(deviations, torch.tensor([[True, False]]))
+    np.testing.assert_allclose(found, [[[math.sqrt(12), math.inf]]])
+
+
+@pytest.mark.parametrize("groups", [0, 1])
+def test_fewer_than_two_groups_tell_nothing(groups: int) -> None:
+    deviations = torch.zeros((groups, 2, 3, 4))
+    found = standard_error(deviations, torch.ones((3, 4), dtype=torch.bool))
+    assert found.shape == (2, 3, 4)
+    assert torch.isinf(found).all()
+
+
+def test_of_a_mean_it_is_the_textbook_error() -> None:
+    """Of the mean of n scores, a mask to a group: s / sqrt(n), exactly."""
+    scores = np.random.default_rng(1).normal(size=(32, 2))
+    ones = Family(np.ones((32, 3, 4)), scores, np.full(32, 0.5))
+    effect = run(CoverageMean(reference(2), (3, 4)), [{"a": ones}], 5)
+    expected = scores.std(axis=0, ddof=1) / math.sqrt(32)
+    for t in range(2):
+        np.testing.assert_allclose(effect.standard_error[t], expected[t], rtol=1e-6)
+
+
+def effect_of(deviations: Array, settled: Array, size: tuple[int, int]) -> Effect:
+    return Effect(
+        saliency=torch.zeros((deviations.shape[1], *size)),
+        sampled=torch.ones(size, dtype=torch.bool),
+        deviations=torch.from_numpy(deviations),
+        settled=torch.from_numpy(settled),
+    )
+
+
+def test_between_the_pixels_of_the_lattice_the_error_is_interpolated() -> None:
+    """From 28 x 28 to 56 x 84, from those that are known alone: a loop over the bilinear filter."""
+    size, rng = (56, 84), np.random.default_rng(2)
+    deviations, settled = rng.normal(size=(5, 2, 28, 28)), rng.random((28, 28)) < 0.7
+    settled[:6, :6] = False
+    error = np.sqrt(np.square(deviations).sum(0) * 4 / 5)
+    found = effect_of(deviations, settled, size).standard_error.numpy()
+    for row in range(size[0]):
+        for column in range(size[1]):
+            total, weights = np.zeros(2), 0.0
+            for r, down in corners(row, size[0]):
+                for c, across in corners(column, size[1]):
+                    if settled[r, c]:
+                        total += down * across * error[:, r, c]
+                        weights += down * across
+            expected = total / weights if weights > 0 else np.full(2, math.inf)
+            np.testing.assert_allclose(found[:, row, column], expected, rtol=1e-4)
+    assert np.isinf(found[:, 0, 0]).all()
+
+
+def corners(pixel: int, length: int) -> list[tuple[int, float]]:
+    """The two of 28 places next to a pixel, and their weights."""
+    place = min(max((pixel + 0.5) * 28 / length - 0.5, 0), 27)
+    low = int(place)
+    return [(low, 1 - (place - low)), (min(low + 1, 27), place - low)]
+
+
+# --- estimators: leave a group out, do all again -----------------------------------------------
+
+SIZE = (31, 9)  # H != W; the lattice is 28 x 9
+
+
+def family(num_masks: int, seed: int, *, constant: bool = False) -> Family:
+    return dense.stored_family(num_masks, seed, SIZE, constant=constant)
+
+
+ROUNDS: dict[str, Rounds] = {
+    "a multiple of the groups": [{"a": family(96, 1)}],
+    "not a multiple": [{"a": family(83, 2)}],
+    "one keep probability": [{"a": family(70, 3, constant=True)}],
+    "fewer masks than groups": [{"a": family(11, 4)}],
+    "two families": [{"a": family(40, 5), "b": family(67, 6, constant=True)}],
+    "three rounds": [
+        {"a": family(64, 7), "b": family(50, 8)},
+        {"b": family(9, 9)},
+        {"a": family(37, 10, constant=True), "c": family(7, 11)},
+    ],
+    "small rounds first": [
+        {"a": family(6, 12)},
+        {"a": family(12, 13), "b": family(5, 14, constant=True)},
+        {"a": family(45, 15)},
+    ],
+    "a round that z explains": [{"a": family(40, 16)}, {"a": family(3, 17)}],
+    "a round that z explains without a mask": [{"a": family(4, 18)}, {"a": family(60, 19)}],
+}
+
+
+def left_out(oracle: Callable[[Rounds], Array], rounds: Rounds) -> Array:
+    """What leaving out each group changes, at the lattice, (G, T, h, w)."""
+    return dense.at_lattice(
+        np.stack([oracle(dense.kept_without(rounds, g)) for g in range(GROUPS)]) - oracle(rounds)
+    )
+
+
+def in_turn(rounds: Rounds) -> Round:
+    """All masks as one family, as `CoverageMean` sees them."""
+    families = [f for one in rounds for f in one.values()]
+    return {
+        "all": Family(
+            np.concatenate([f.masks for f in families]),
+            np.concatenate([f.scores for f in families]),
+            np.concatenate([f.keep for f in families]),
+        )
+    }
+
+
+@pytest.mark.parametrize("case", ROUNDS)
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_debiased_deviations_are_those_of_really_leaving_groups_out(
+    case: str, batch_size: int
+) -> None:
+    rounds = ROUNDS[case]
+    effect = run(DebiasedEffect(reference(2, 1.5), SIZE), rounds, batch_size)
+    used = min(GROUPS, max(len(f.keep) for one in rounds for f in one.values()))
+    expected = left_out(dense.debiased, rounds)
+    assert not expected[used:].any()
+    assert effect.deviations.shape == (used, 2, 28, 9)
+    assert effect.settled.all()
+    tolerance = 1e-5 * max(np.abs(expected).max(), float(effect.saliency.abs().max()))
+    np.testing.assert_allclose(effect.deviations, expected[:used], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("case", ROUNDS)
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_deviations_of_the_mean_are_those_of_really_leaving_groups_out(
+    case: str, batch_size: int
+) -> None:
+    rounds = ROUNDS[case]
+    effect = run(CoverageMean(reference(2, 1.5), SIZE), rounds, batch_size)
+    together = in_turn(rounds)
+    used = min(GROUPS, len(together["all"].keep))
+    expected = left_out(dense.coverage_mean, [together])
+    assert effect.deviations.shape == (used, 2, 28, 9)
+    assert effect.settled.all()
+    tolerance = 1e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(effect.deviations, expected[:used], rtol=0, atol=tolerance)
+
+
+KINDS: dict[str, Callable[[], Estimator]] = {
+    "mean": lambda: CoverageMean(reference(2), SIZE),
+    "effect": lambda: DebiasedEffect(reference(2), SIZE),
+    "kernel": lambda: KernelRegression(reference(2), SIZE, None),
+    "both": lambda: EffectWithKernelRegression(reference(2), SIZE, None, 0.3),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", ["three rounds", "small rounds first"])
+def test_the_error_does_not_hang_on_the_batch_size(kind: str, case: str) -> None:
+    one, other = (run(KINDS[kind](), ROUNDS[case], batch_size) for batch_size in (1, 64))
+    size = float(one.deviations.abs().max())
+    np.testing.assert_allclose(one.deviations, other.deviations, rtol=0, atol=1e-5 * size)
+    np.testing.assert_allclose(one.standard_error, other.standard_error, rtol=1e-4)
+    assert torch.equal(one.settled, other.settled)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", ["three rounds", "small rounds first"])
+def test_asking_after_every_round_changes_nothing(kind: str, case: str) -> None:
+    estimator = KINDS[kind]()
+    for one in ROUNDS[case]:
+        run(estimator, [one], 7)  # which asks
+    asked, whole = estimator.estimate(), run(KINDS[kind](), ROUNDS[case], 7)
+    assert torch.equal(asked.saliency, whole.saliency)
+    size = float(whole.deviations.abs().max())
+    np.testing.assert_allclose(asked.deviations, whole.deviations, rtol=0, atol=1e-9 * size)
+    assert torch.equal(asked.settled, whole.settled)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_targets_do_not_touch_each_others_error(kind: str) -> None:
+    rounds = ROUNDS["three rounds"]
+    swapped = [
+        {name: Family(f.masks, f.scores[:, ::-1].copy(), f.keep) for name, f in one.items()}
+        for one in rounds
+    ]
+    one, other = (run(KINDS[kind](), each, 16) for each in (rounds, swapped))
+    size = float(one.standard_error.abs().max())
+    np.testing.assert_allclose(
+        one.standard_error, other.standard_error.flip(0), rtol=0, atol=1e-5 * size
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+@pytest.mark.parametrize("case", ["three rounds", "fewer masks than groups"])
+def test_scores_of_any_size_scale_map_and_error(kind: str, scale: float, case: str) -> None:
+    scaled = [
+        {name: Family(f.masks, f.scores * scale, f.keep) for name, f in one.items()}
+        for one in ROUNDS[case]
+    ]
+    plain, large = run(KINDS[kind](), ROUNDS[case], 16), run(KINDS[kind](), scaled, 16)
+    for found, expected in (
+        (large.saliency.double() / scale, plain.saliency),
+        (large.deviations / scale, plain.deviations),
+        (large.standard_error.double() / scale, plain.standard_error),
+    ):
+        tolerance = 1e-5 * float(expected.abs().max())
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [0.0, 0.37, -1e6, 1e30])
+def test_flat_scores_have_error_zero(kind: str, value: float) -> None:
+    flat = family(50, 20)
+    flat.scores[:] = value
+    effect = run(KINDS[kind](), [{"a": flat}, {"a": flat[:20]}], 16)
+    assert (effect.standard_error == 0).all()
+    assert (effect.deviations == 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("masks", [0, 1, 2, 3])
+def test_too_few_masks_tell_no_error(kind: str, masks: int) -> None:
+    """The effect has nothing left of three masks; the mean needs two groups."""
+    effect = run(KINDS[kind](), [{"a": family(masks, 21)}] if masks else [], 16)
+    assert not torch.isnan(effect.standard_error).any()
+    known = torch.isfinite(effect.standard_error)
+    assert known.all() if kind == "mean" and masks >= 2 else not known.any()
+
+
+@pytest.mark.parametrize("kind", ["effect", "both"])
+def test_pixels_that_no_mask_hid_have_no_known_error_and_spoil_no_others(kind: str) -> None:
+    one = family(80, 22)
+    one.masks[:, 12:20, 2:6] = 1
+    never = np.zeros(SIZE, np.bool_)
+    never[12:20, 2:6] = True
+    effect = run(KINDS[kind](), [{"a": one}], 16)
+    error = effect.standard_error.numpy()
+    assert np.isinf(error[:, never]).all()
+    assert np.isfinite(error[:, ~never]).all()
+    assert not effect.settled.numpy()[dense.at_lattice(never)].any()
+
+
+def test_pixels_that_one_group_alone_hid_are_not_settled_but_have_an_effect() -> None:
+    """Without that group nothing is known of them."""
+    one = family(80, 23)
+    one.masks[:, 12:20, 2:6] = 1
+    one.masks[[5, 37], 12:20, 2:6] = 0.25
+    there = np.zeros(SIZE, np.bool_)
+    there[12:20, 2:6] = True
+    effect = run(DebiasedEffect(reference(2), SIZE), [{"a": one}], 16)
+    assert effect.sampled.all()
+    np.testing.assert_array_equal(effect.settled, ~dense.at_lattice(there))
+    expected = dense.debiased([{"a": one}])
+    np.testing.assert_allclose(effect.saliency, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_pixels_that_one_group_alone_kept_are_not_settled_in_the_mean() -> None:
+    one = family(80, 24)
+    one.masks[:, 12:20, 2:6] = 0
+    one.masks[[5, 37], 12:20, 2:6] = 0.25
+    there = np.zeros(SIZE, np.bool_)
+    there[12:20, 2:6] = True
+    effect = run(CoverageMean(reference(2), SIZE), [{"a": one}], 16)
+    assert effect.sampled.all()
+    np.testing.assert_array_equal(effect.settled, ~dense.at_lattice(there))
+    assert not torch.isnan(effect.standard_error).any()
+
+
+# --- attention --------------------------------------------------------------------------------
+
+
+def make_attention(size: tuple[int, int], seed: int) -> Attention:
+    level = np.random.default_rng(seed).normal(size=(6, 7, 5))
+    return spatial_attention([torch.from_numpy(level).float()], size)
+
+
+def explicit(attention: Attention) -> Array:
+    """A of bounded features, all of it."""
+    features = attention.features.double().numpy()
+    weights = np.exp(attention.scale * (features @ features.T - 1))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("positions", [(28, 9), (56, 56)])
+def test_adjusted_deviations_are_those_of_each_replicate_adjusted(
+    beta: float, positions: tuple[int, int]
+) -> None:
+    """S'_(g) - S' with S' = beta S + (1 - beta) A S, A coarse, for every group by itself."""
+    attention = make_attention(positions, 27)
+    rounds = ROUNDS["three rounds"]
+    effect = run(DebiasedEffect(reference(2), SIZE), rounds, 16)
+    adjusted = adjust(effect, attention, beta)
+    matrix = explicit(attention.coarsen((28, 9)))
+
+    def adjust_densely(maps: Array) -> Array:
+        flat = maps.reshape(2, -1)
+        attended: Array = beta * flat + (1 - beta) * (matrix @ flat.T).T
+        return attended.reshape(maps.shape)
+
+    whole = dense.at_lattice(dense.debiased(rounds))
+    for g in range(GROUPS):
+        replicate = dense.at_lattice(dense.debiased(dense.kept_without(rounds, g)))
+        expected = adjust_densely(replicate) - adjust_densely(whole)
+        np.testing.assert_allclose(
+            adjusted.deviations[g], expected, rtol=0, atol=1e-4 * np.abs(expected).max()
+        )
+    assert torch.equal(adjusted.sampled, effect.sampled)
+    assert torch.equal(adjusted.settled, effect.settled)
