@@ -16,6 +16,8 @@ from dense import Array, Family, Round, Rounds, reference, run
 from iassa.attention import Attention, spatial_attention
 from iassa.jackknife import FOLD, GROUPS, SIDE, GroupedProducts, Lattice, standard_error
 from iassa.kernel_regression import EffectWithKernelRegression, KernelRegression
+from iassa.masks import plan_windows, sliding_windows
+from iassa.rendering import Canvas, DenseMasks
 from iassa.saliency import CoverageMean, DebiasedEffect, Effect, Estimator, adjust
 
 CPU = torch.device("cpu")
@@ -372,6 +374,27 @@ def test_pixels_that_one_group_alone_kept_are_not_settled_in_the_mean() -> None:
     assert effect.sampled.all()
     np.testing.assert_array_equal(effect.settled, ~dense.at_lattice(there))
     assert not torch.isnan(effect.standard_error).any()
+
+
+def test_windows_have_the_error_of_the_dense_masks_that_they_are() -> None:
+    size = (33, 40)
+    plan = plan_windows(sliding_windows(size, 12, 4), size, np.random.default_rng(25))
+    hidden = Canvas(size, len(plan)).render(plan)
+    values = hidden.at(torch.arange(size[0]), torch.arange(size[1]))
+    scores = torch.from_numpy(np.random.default_rng(26).normal(size=(len(plan), 2)))
+    for kind in (CoverageMean, DebiasedEffect):
+        effects = []
+        for masks in (hidden, DenseMasks(values)):
+            estimator = kind(reference(2), size)
+            estimator.add(masks, scores, plan, "window")
+            estimator.close_round()
+            effects.append(estimator.estimate())
+        # Not those of the maps themselves, whose float32 sums have lost digits: a mask that keeps
+        # nearly all is nearly 1.
+        tolerance = 1e-6 * float(effects[0].deviations.abs().max())
+        np.testing.assert_allclose(
+            effects[0].deviations, effects[1].deviations, rtol=0, atol=tolerance
+        )
 
 
 # --- attention --------------------------------------------------------------------------------
