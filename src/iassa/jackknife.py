@@ -55,10 +55,6 @@ class Lattice:
         """(h, w)."""
         return (len(self.rows), len(self.columns))
 
-    def of(self, planes: Tensor) -> Tensor:
-        """The values of planes (..., H, W) there, (..., h, w)."""
-        return planes.index_select(-2, self.rows).index_select(-1, self.columns)
-
 
 class GroupedProducts:
     """Sums over the masks i of each group g of a_i b_i^T, (GROUPS, A, B).
