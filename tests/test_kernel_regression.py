@@ -281,6 +281,20 @@ def test_flat_scores_give_zeros(kind: Kind, value: float) -> None:
         assert (effect.standard_error == 0).all()
 
 
+@pytest.mark.parametrize("value", [1.0, -1000.0])
+def test_small_scores_far_from_that_of_the_whole_image_are_not_flat(value: float) -> None:
+    """A model that is sure of the whole image may give its masked ones a millionth."""
+    plain = family(60, 28, noise=5)
+    small = Family(plain.masks, 1e-8 * plain.scores, plain.keep)
+    expected = run(KernelRegression(reference(1), SIZE, None), [{"a": plain}], 16)
+    found = run(KernelRegression(reference(1, value), SIZE, None), [{"a": small}], 16)
+    for one, other in (
+        (found.saliency, expected.saliency),
+        (found.deviations, expected.deviations),
+    ):
+        np.testing.assert_allclose(one * 1e8, other, atol=1e-5 * float(other.abs().max()))
+
+
 @pytest.mark.parametrize("kind", [KernelRegression, halves])
 def test_nothing_added_gives_zeros_that_are_not_known(kind: Kind) -> None:
     estimator = kind(reference(2), SIZE, None)

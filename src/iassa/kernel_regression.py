@@ -29,7 +29,7 @@ CELLS = (14, 14)  # with 28 x 28 the algebra takes fifty times as long
 LENGTH = 1 / 7  # of a side
 LIKENESS = 0.3
 NOISE_SHARE = 0.5  # variance of the noise, that of the scores being 1
-PRIOR_MASKS = 512  # that the prior weighs as much as
+PRIOR_MASKS = 512  # against whose weight the prior is set
 
 
 def prior_covariance(attention: Attention | None, cells: tuple[int, int]) -> Tensor:
@@ -47,8 +47,9 @@ def prior_covariance(attention: Attention | None, cells: tuple[int, int]) -> Ten
 class KernelRegression:
     """Streamed kernel regression; the map is w per cell, interpolated.
 
-    The prior is worth `PRIOR_MASKS` masks whatever their number, so that more masks make the map
-    surer, not another: there is one map for its standard error to be about.
+    The prior weighs against the masks, however many, as it would against `PRIOR_MASKS` of them, so
+    that more masks make the map surer, not another: there is one map for its standard error to be
+    about.
     """
 
     def __init__(
@@ -65,22 +66,22 @@ class KernelRegression:
         self._gram = reference.new_zeros((GROUPS, C, C), dtype=torch.float32)
         self._product = reference.new_zeros((GROUPS, C, len(reference)))
         self._count = reference.new_zeros(GROUPS)
-        self._unit = reference * 0
+        self._unit = torch.zeros_like(reference)
 
     def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
         """Add a batch; see `saliency.Estimator.add`."""
         sample = masks.at(self._lattice.rows, self._lattice.columns)
         cells = torch.nn.functional.adaptive_avg_pool2d(sample, CELLS).flatten(1)
         keep_probability = torch.tensor(plan.keep_probability).to(scores)
-        known = torch.cat([scores - self._reference, design(keep_probability)], dim=1)
         if family not in self._open:
-            C, V = cells.shape[1], known.shape[1]
+            C, V = cells.shape[1], scores.shape[1] + 3
             self._open[family] = _FamilySums(
+                scores[0].clone(),
                 GroupedProducts((C, C), cells),
-                GroupedProducts((C, V), known),
-                GroupedProducts((V, V), known),
+                GroupedProducts((C, V), scores),
+                GroupedProducts((V, V), scores),
             )
-        self._open[family].add(cells, known)
+        self._open[family].add(cells, scores, design(keep_probability))
 
     def close_round(self) -> None:
         """Free the round's sums of the keep probability, standardise and add them."""
@@ -139,11 +140,13 @@ class KernelRegression:
 class _FamilySums:
     """Sums over each group of masks of one family in one round."""
 
+    origin: Tensor  # (T,) that scores are taken from, the first: small numbers lose fewer digits
     on_cells: GroupedProducts  # x x^T
     between: GroupedProducts  # x (f, z)^T
     on_known: GroupedProducts  # (f, z) (f, z)^T
 
-    def add(self, cells: Tensor, known: Tensor) -> None:
+    def add(self, cells: Tensor, scores: Tensor, z: Tensor) -> None:
+        known = torch.cat([scores - self.origin, z], dim=1)
         self.on_cells.add(cells, cells)
         self.between.add(cells, known)
         self.on_known.add(known, known)
