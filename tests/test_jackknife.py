@@ -554,8 +554,8 @@ def test_intervals_after_adaptive_rounds_cover_the_map_of_the_same_regions() -> 
     """The default method with its attention and kernel regression, three rounds of 256 calls.
 
     The truth is what eight times the masks tell in the regions that the run went through; its own
-    error counts too. Pixels of a run err together: ten runs are not many, so the bound is far below
-    what is nominal.
+    error counts too. Of 60 seeds 93 % are covered. Pixels of a run err together, and ten runs are
+    not many, so the bound is far below.
     """
     weights, attention = linear_weights(), make_attention((28, 28), 28)
     method = Iassa(segment_counts=(6, 24, 54), fine_segment_counts=(24, 54), compactness=(10.0,))

@@ -331,7 +331,12 @@ def test_the_map_is_surer_with_more_masks_and_not_another() -> None:
 
 
 def test_the_combined_map_is_that_of_both_at_the_length_of_the_effect() -> None:
-    rounds = [{"a": family(120, 26, num_targets=2, noise=5), "b": family(50, 27, num_targets=2)}]
+    rounds = [
+        {
+            "a": family(120, 26, num_targets=2, noise=5),
+            "b": family(50, 27, num_targets=2, noise=5),
+        }
+    ]
     effect, kernel, both = (
         run(estimator, rounds, 16)
         for estimator in (
@@ -340,11 +345,20 @@ def test_the_combined_map_is_that_of_both_at_the_length_of_the_effect() -> None:
             EffectWithKernelRegression(reference(2), SIZE, None, share=0.25),
         )
     )
+
+    def weigh(own: Array, other: Array) -> Array:
+        return 0.75 * own + 0.25 * other * np.linalg.norm(own) / np.linalg.norm(other)
+
     for t in range(2):
-        lengths = [np.linalg.norm(part.saliency[t].double().numpy()) for part in (effect, kernel)]
-        for found, own, other in (
-            (both.saliency[t], effect.saliency[t], kernel.saliency[t]),
-            (both.deviations[:, t], effect.deviations[:, t], kernel.deviations[:, t]),
-        ):
-            expected = 0.75 * own.numpy() + 0.25 * other.numpy() * lengths[0] / lengths[1]
-            np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+        expected = weigh(effect.saliency[t].double().numpy(), kernel.saliency[t].double().numpy())
+        tolerance = 1e-6 * np.abs(expected).max()
+        np.testing.assert_allclose(both.saliency[t], expected, rtol=0, atol=tolerance)
+        # Without a group it is the same of both maps without it, lengths included.
+        first, second = (resize(e.saliency[t].double(), (28, 28)).numpy() for e in (effect, kernel))
+        for g in range(GROUPS):
+            without = weigh(
+                first + effect.deviations[g, t].numpy(), second + kernel.deviations[g, t].numpy()
+            )
+            np.testing.assert_allclose(
+                both.deviations[g, t], without - weigh(first, second), rtol=0, atol=tolerance
+            )

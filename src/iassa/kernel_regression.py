@@ -230,13 +230,21 @@ class EffectWithKernelRegression:
     def estimate(self) -> Effect:
         """Both, weighted."""
         effect, kernel = (part.estimate() for part in self._parts)
-        # In float64, as squares of scores of 1e30 are too large for float32.
-        own_length, length = (e.saliency.double().flatten(1).norm(dim=1) for e in (effect, kernel))
-        scale = torch.where(length > 0, own_length / length, 0.0)[:, None, None]
-        own, other = 1 - self._share, self._share * scale
+        size = (effect.deviations.shape[-2], effect.deviations.shape[-1])
+        first, second = (resize(e.saliency.double(), size) for e in (effect, kernel))
+        without = self._weigh(first + effect.deviations, second + kernel.deviations)
         return Effect(
-            saliency=own * effect.saliency + other.float() * kernel.saliency,
+            saliency=self._weigh(effect.saliency.double(), kernel.saliency.double()).float(),
             sampled=effect.sampled,
-            deviations=own * effect.deviations + other * kernel.deviations,
+            deviations=without - self._weigh(first, second),
             settled=effect.settled & kernel.settled,
         )
+
+    def _weigh(self, effect: Tensor, kernel: Tensor) -> Tensor:
+        """Of maps (..., H, W) in float64, as squares of scores of 1e30 are too large for float32.
+
+        Without a group of masks the lengths are others too: more noise makes a map longer.
+        """
+        own_length, length = (maps.flatten(-2).norm(dim=-1) for maps in (effect, kernel))
+        scale = torch.where(length > 0, own_length / length, 0.0)[..., None, None]
+        return (1 - self._share) * effect + self._share * scale * kernel
