@@ -231,7 +231,9 @@ def test_a_coarser_attention_is_that_of_averaged_features(normalise: bool) -> No
     np.testing.assert_allclose(
         coarser.attend(maps).numpy(), expected.T.reshape(maps.shape), atol=1e-5
     )
-    assert attention.coarsen(fine) is attention
+    for no_coarser in (fine, (9, 8), (28, 28)):  # maps of that size are averaged to the positions
+        assert attention.coarsen(no_coarser) is attention
+    assert attention.coarsen((3, 28)).size == (3, 8)
 
 
 def triangle(pixels: int, parts: int) -> Array:

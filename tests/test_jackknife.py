@@ -439,6 +439,21 @@ def test_adjusted_deviations_are_those_of_each_replicate_adjusted(
     assert torch.equal(adjusted.settled, effect.settled)
 
 
+def test_an_attention_coarser_than_the_lattice_is_used_as_it_is() -> None:
+    """So that deviations are averaged to its positions as the map is."""
+    attention = make_attention((4, 5), 29)
+    size = (28, 28)  # the lattice is all pixels
+    one = dense.stored_family(70, 30, size)
+    effect = run(DebiasedEffect(reference(2), size), [{"a": one}], 16)
+    adjusted = adjust(effect, attention, 0.3)
+    for g in range(GROUPS):
+        replicate = dataclasses.replace(
+            effect, saliency=(effect.saliency + effect.deviations[g]).float()
+        )
+        expected = adjust(replicate, attention, 0.3).saliency - adjusted.saliency
+        np.testing.assert_allclose(adjusted.deviations[g], expected, atol=1e-4)
+
+
 # --- the truth --------------------------------------------------------------------------------
 
 SMALL = (24, 36)
