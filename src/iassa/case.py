@@ -18,11 +18,24 @@ from iassa.evidence import Evidence, Keep, Readout, ScoredRound, open_readout
 from iassa.explanation import Explanation, Round, versions
 from iassa.image import resize, to_planes
 from iassa.saliency import Effect
+from iassa.saturation import moves
 from iassa.targets import Target, TargetLike, resolve_targets
 
-__all__ = ["Case", "Question", "conclude", "open_case"]
+__all__ = ["Case", "Question", "conclude", "first_scores", "open_case"]
 
 FLAT = "every masked image scores the same; there is nothing to explain"
+TOO_LITTLE = (
+    "the score barely moves whatever is hidden: the model stays sure. Hide more, with a lower keep "
+    "probability, or with another baseline"
+)
+TOO_MUCH = (
+    "the score is gone for nearly all masks. Hide less, with a higher keep probability, or with a "
+    "milder baseline such as 'blur'"
+)
+AGAINST = (
+    "images with most of their pixels hidden score higher than the whole image: what is seen "
+    "speaks against the target, and the map shows where it is negative"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,26 +186,55 @@ def conclude(
         source=question.source,
         complete=budget.stopped in ("calls", "seconds", "tolerance", "rounds"),
         stopped=budget.stopped or "running",
-        warnings=_weaknesses(case.targets, history) if budget.stopped else (),
+        warnings=_weaknesses(case, rounds, history) if budget.stopped else (),
         versions=versions(),
         evidence=evidence,
     )
 
 
-def _weaknesses(targets: tuple[Target, ...], history: Sequence[Round]) -> tuple[str, ...]:
+def _weaknesses(
+    case: Case, rounds: Sequence[ScoredRound], history: Sequence[Round]
+) -> tuple[str, ...]:
     """What a user should know of the scores before trusting the map."""
     scored = sum(sum(one.masks.values()) for one in history)
     if scored < FEWEST_MASKS:
         return (f"only {scored} masks were scored; the map is noise. Allow more calls or seconds",)
-    flat = []
-    for t, target in enumerate(targets):
+    found: dict[str, list[str]] = {}
+    scores, keep = first_scores(case, rounds)
+    for t, target in enumerate(case.targets):
         low = min(one.score_low[t] for one in history)
         high = max(one.score_high[t] for one in history)
+        whole = float(case.reference[t])
         if high - low <= 1e-6 * max(abs(low), abs(high)):
-            flat.append(target.name)
-    if not flat:
-        return ()
-    return (FLAT if len(targets) == 1 else f"{', '.join(flat)}: {FLAT}",)
+            found.setdefault(FLAT, []).append(target.name)
+            continue
+        # Of logits it cannot be said what little movement is.
+        likelihood = min(low, whole) >= 0 and max(high, whole) <= 1
+        if likelihood and not moves(scores[:, t], whole):
+            hidden_too_little = abs(scores[:, t].mean() - whole) < 0.5 * whole
+            found.setdefault(TOO_LITTLE if hidden_too_little else TOO_MUCH, []).append(target.name)
+        background = scores[keep <= np.quantile(keep, 0.25), t].mean()
+        if background - whole > scores[:, t].std():
+            found.setdefault(AGAINST, []).append(target.name)
+    several = len(case.targets) > 1
+    texts = [f"{', '.join(names)}: {text}" if several else text for text, names in found.items()]
+    cells = max(one.plan.num_cells or 0 for one in rounds[0].families.values())
+    if scored < cells:
+        texts.append(
+            f"{scored} masks for {cells} cells leave the map to chance. Allow more calls, or have "
+            "fewer cells"
+        )
+    return tuple(texts)
+
+
+def first_scores(
+    case: Case, rounds: Sequence[ScoredRound]
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Scores (N, T) and keep probabilities (N,) of the first round."""
+    families = rounds[0].families.values()
+    readings = np.concatenate([one.readings for one in families])
+    keep_probability = np.concatenate([one.plan.keep_probability for one in families])
+    return readings @ case.weights.cpu().numpy(), keep_probability
 
 
 def _enlarge(maps: Tensor, photo: NDArray[np.float32]) -> NDArray[np.float32]:

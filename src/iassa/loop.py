@@ -10,7 +10,7 @@ import itertools
 import typing
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict, Unpack
@@ -25,9 +25,9 @@ from iassa.baselines import BaselineLike, FillImage, read_baseline
 from iassa.black_box import cap_batch, one_thread, score_masks
 from iassa.black_boxes import BlackBoxLike, open_black_box
 from iassa.budget import Budget, Progress
-from iassa.case import Case, Question, conclude, open_case
+from iassa.case import Case, Question, conclude, first_scores, open_case
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
-from iassa.evidence import Keep, Scored, ScoredRound
+from iassa.evidence import Feedback, Keep, Scored, ScoredRound
 from iassa.explanation import Explanation, Round
 from iassa.hyperparameters import describe, fits
 from iassa.image import ImageLike, as_image
@@ -64,12 +64,15 @@ class Setting:
         photo_size: (height, width) of the image as it was given: its aspect ratio counts.
         segmentations: superpixels, for a method that asked for them.
         seed: of all randomness.
+        keep_probability: smallest and largest that the scores of the first round speak for; None
+            for the method's own.
     """
 
     size: tuple[int, int]
     photo_size: tuple[int, int]
     segmentations: Segmentations | None
     seed: int
+    keep_probability: tuple[float, float] | None = None
 
     def rng(self, *stream: int) -> np.random.Generator:
         """A generator for one family of one round; no two share one, so none depends on another."""
@@ -149,6 +152,21 @@ class Method(ABC):
     def region(self, adjusted: Tensor) -> NDArray[np.bool_] | None:
         """HAR(S') of Eq. 8, (H, W), of the maps (T, H, W); None for everywhere."""
         del adjusted
+        return None
+
+    def choose_keep_probability(
+        self, scores: NDArray[np.float64], keep_probability: NDArray[np.float32]
+    ) -> tuple[float, float] | None:
+        """Limits of the keep probability of all rounds but the first, from its scores.
+
+        Args:
+            scores: (N, T) of the first round.
+            keep_probability: (N,) of its masks.
+
+        Returns:
+            Smallest and largest; None for the method's own.
+        """
+        del scores, keep_probability
         return None
 
     def as_dict(self) -> dict[str, Any]:
@@ -248,24 +266,25 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
     estimator = method.estimator(case.reference, case.size, attention, segmentations)
     rounds: list[ScoredRound] = []
     history: list[Round] = []
-    region, plans = _plan(method, 0, None, case, setting)  # M_0
+    feedback, plans = _plan(method, 0, Feedback(), case, setting)  # M_0
 
     for k in itertools.count(1):
-        started, confined = budget.seconds, region
+        started = budget.seconds
         with one_thread() as threads:
             scored, failure = _score_round(case, k - 1, plans, canvas, estimator, budget, threads)
             if scored:
-                rounds.append(ScoredRound(confined, scored))
+                rounds.append(ScoredRound(feedback, scored))
                 history.append(_summarise(rounds[-1], case, budget.seconds - started))
             effect = estimator.estimate()  # S, Eq. 5
             adjusted = method.adjust(effect, attention)  # S', Eq. 6
             region = method.region(adjusted.saliency)  # HAR(S'), Eq. 8
+        feedback = Feedback(region, _choose_keep_probability(method, case, rounds))
         if k < len(case.rounds):  # there is more that an earlier run has scored, and yielded
-            region, plans = _plan(method, k, region, case, setting)
+            feedback, plans = _plan(method, k, feedback, case, setting)
             continue
         budget.stop_if_enough(max(adjusted.relative_errors))
         if not budget.stopped:
-            region, plans = _plan(method, k, region, case, setting)  # M_k, Eq. 7
+            feedback, plans = _plan(method, k, feedback, case, setting)  # M_k, Eq. 7
             budget.stopped = "" if plans else "rounds"
 
         if not history:
@@ -282,19 +301,28 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
             return
 
 
+def _choose_keep_probability(
+    method: Method, case: Case, rounds: Sequence[ScoredRound]
+) -> tuple[float, float] | None:
+    if not rounds:
+        return None
+    return method.choose_keep_probability(*first_scores(case, rounds))
+
+
 def _plan(
-    method: Method, k: int, region: NDArray[np.bool_] | None, case: Case, setting: Setting
-) -> tuple[NDArray[np.bool_] | None, dict[str, MaskPlan]]:
-    """The region of round k and its masks: those of the run that is continued, if it got there.
+    method: Method, k: int, feedback: Feedback, case: Case, setting: Setting
+) -> tuple[Feedback, dict[str, MaskPlan]]:
+    """The masks of round k and what they are drawn by, as in the run that is continued.
 
     Raises:
         InputError: the method, as it is here, would not have drawn the masks that are known.
     """
     known: Mapping[str, Scored] = {}
     if k < len(case.rounds):
-        # Not the one found here: another machine may round another way at its edge.
-        region, known = case.rounds[k].region, case.rounds[k].families
-    plans = method.plan(k, region, setting)
+        # Not what was found here: another machine may round another way at a region's edge.
+        feedback, known = case.rounds[k].feedback, case.rounds[k].families
+    setting = dataclasses.replace(setting, keep_probability=feedback.keep_probability)
+    plans = method.plan(k, feedback.region, setting)
     for family, scored in known.items():
         if family not in plans or plans[family][: len(scored.plan)] != scored.plan:
             raise InputError(
@@ -302,7 +330,7 @@ def _plan(
                 f"{method.name} draws from seed {setting.seed}, got others. They were drawn by "
                 "another version of iassa, NumPy or scikit-image: see `versions`. Explain again."
             )
-    return region, plans
+    return feedback, plans
 
 
 def _score_round(
