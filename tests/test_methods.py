@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from iassa.black_box import FunctionAdapter
+from iassa.budget import Progress
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
 from iassa.explanation import Explanation
 from iassa.features import TorchLayers
-from iassa.loop import Method, Progress
+from iassa.loop import Method
 from iassa.methods import (
     METHODS,
     Iassa,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         InputError,
         WeakEvidenceWarning,
     )
+    from iassa.explainer import Explainer
     from iassa.explanation import Explanation
     from iassa.features import ColourPosition, TorchLayers
     from iassa.image import example_image, load_image
@@ -35,6 +36,7 @@ _HOMES = {
     "BlackBoxError": "errors",
     "CancelledError": "errors",
     "ColourPosition": "features",
+    "Explainer": "explainer",
     "Explanation": "explanation",
     "FunctionAdapter": "black_box",
     "Iassa": "methods",
@@ -64,6 +66,7 @@ __all__ = [
     "BlackBoxError",
     "CancelledError",
     "ColourPosition",
+    "Explainer",
     "Explanation",
     "FunctionAdapter",
     "Iassa",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,10 +17,9 @@ from iassa.budget import FEWEST_MASKS, Budget
 from iassa.evidence import Evidence, Keep, Readout, ScoredRound, open_readout
 from iassa.explanation import Explanation, Round, versions
 from iassa.image import resize, to_planes
-from iassa.saliency import Effect
 from iassa.targets import Target, TargetLike, resolve_targets
 
-__all__ = ["Case", "Question", "conclude", "open_case"]
+__all__ = ["Case", "Finding", "MapAlone", "Question", "conclude", "open_case"]
 
 FLAT = "every masked image scores the same; there is nothing to explain"
 
@@ -85,6 +84,43 @@ class Case:
         return self.readings @ self.weights
 
 
+class Finding(Protocol):
+    """What was found for T targets, at the size of the masks."""
+
+    @property
+    def saliency(self) -> Tensor:
+        """(T, H, W) float32, in score units."""
+
+    @property
+    def standard_error(self) -> Tensor:
+        """(T, H, W) float32, in score units; infinite where it is not known."""
+
+    @property
+    def relative_error(self) -> float:
+        """See `Explanation.relative_error`."""
+
+
+@dataclass(frozen=True, eq=False)
+class MapAlone:
+    """A map of which no error is known.
+
+    Attributes:
+        saliency: (T, H, W) float32, in score units.
+    """
+
+    saliency: Tensor
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Infinite everywhere."""
+        return torch.full_like(self.saliency, torch.inf)
+
+    @property
+    def relative_error(self) -> float:
+        """Infinite."""
+        return float("inf")
+
+
 def open_case(question: Question, baseline: BaselineLike, budget: Budget) -> Case:
     """Ask about the whole image, one call, and find the targets; or take both from what is known.
 
@@ -134,31 +170,33 @@ def _recall(target: TargetLike, known: Evidence) -> tuple[tuple[Target, ...], Re
 def conclude(
     case: Case,
     method: Mapping[str, Any],
-    effect: Effect,
+    finding: Finding,
     budget: Budget,
-    rounds: Sequence[ScoredRound],
+    rounds: Sequence[ScoredRound] | None,
     history: Sequence[Round],
 ) -> Explanation:
-    """The result, or the map so far while the run goes on."""
+    """The result, or the map so far while the run goes on; without evidence if `rounds` is None."""
     question = case.question
     black_box = question.black_box
     names = black_box.class_names
     kept_names = tuple(names[k] for k in case.readout.outputs) if names else ()
     if question.known is not None:
         kept_names = question.known.names_of(case.readout.outputs)
-    evidence = Evidence(
-        size=case.size,
-        num_outputs=case.readout.num_outputs,
-        outputs=case.readout.outputs,
-        functions=tuple(case.readout.functions),
-        class_names=kept_names,
-        reference=case.readings.cpu().numpy(),
-        rounds=tuple(rounds),
-    )
+    evidence = None
+    if rounds is not None:
+        evidence = Evidence(
+            size=case.size,
+            num_outputs=case.readout.num_outputs,
+            outputs=case.readout.outputs,
+            functions=tuple(case.readout.functions),
+            class_names=kept_names,
+            reference=case.readings.cpu().numpy(),
+            rounds=tuple(rounds),
+        )
     return Explanation(
-        saliency=_enlarge(effect.saliency, question.photo),
-        standard_error=_enlarge(effect.standard_error, question.photo),
-        relative_error=effect.relative_error,
+        saliency=_enlarge(finding.saliency, question.photo),
+        standard_error=_enlarge(finding.standard_error, question.photo),
+        relative_error=finding.relative_error,
         image=question.photo,
         targets=case.targets,
         scores=tuple(case.reference.tolist()),

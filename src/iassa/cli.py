@@ -34,10 +34,10 @@ from rich.progress import (
 import iassa
 from iassa.baselines import FILLS
 from iassa.errors import BlackBoxError, CancelledError, IassaError, InputError
+from iassa.explainer import Explainer, last
 from iassa.explanation import Explanation
 from iassa.files import check_writable
 from iassa.image import EXAMPLES
-from iassa.loop import Method, last
 from iassa.methods import METHODS, open_method
 
 __all__ = ["main"]
@@ -244,7 +244,7 @@ def _fields(method: str, settings: list[str]) -> dict[str, Any]:
 def _explain(
     photo: str,
     folder: Path,
-    method: Method,
+    method: Explainer,
     black_box: iassa.Adapter,
     arguments: dict[str, Any],
     interrupts: list[int],

@@ -39,7 +39,7 @@ def overlay(
     Args:
         image: (H, W, 3) in [0, 1].
         saliency: (H, W).
-        measures: 'effect' or 'mean score', see `Method.measures`.
+        measures: 'effect' or 'mean score', see `Explainer.measures`.
         title: the target's name and score.
         caption: how the map was made.
 
