@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from iassa.features import ColourPosition, TorchLayers
     from iassa.image import example_image, load_image
     from iassa.loop import Method
-    from iassa.methods import METHODS, Iassa, IassaPaper, Lime, Rise, SlidingWindow, explain
+    from iassa.methods import (
+        METHODS,
+        Iassa,
+        IassaPaper,
+        KernelShap,
+        Lime,
+        Rise,
+        ShapPartition,
+        SlidingWindow,
+        explain,
+    )
     from iassa.onnx_features import OnnxLayers, onnx_feature_names
     from iassa.targets import Target
 
@@ -43,11 +53,13 @@ _HOMES = {
     "IassaError": "errors",
     "IassaPaper": "methods",
     "InputError": "errors",
+    "KernelShap": "methods",
     "Lime": "methods",
     "Method": "loop",
     "OnnxLayers": "onnx_features",
     "Progress": "budget",
     "Rise": "methods",
+    "ShapPartition": "methods",
     "SlidingWindow": "methods",
     "Target": "targets",
     "TorchAdapter": "black_box",
@@ -73,11 +85,13 @@ __all__ = [
     "IassaError",
     "IassaPaper",
     "InputError",
+    "KernelShap",
     "Lime",
     "Method",
     "OnnxLayers",
     "Progress",
     "Rise",
+    "ShapPartition",
     "SlidingWindow",
     "Target",
     "TorchAdapter",

@@ -12,23 +12,28 @@ from iassa.explanation import Explanation
 from iassa.image import ImageLike
 from iassa.methods.iassa import Iassa
 from iassa.methods.iassa_paper import IassaPaper
+from iassa.methods.kernel_shap import KernelShap
 from iassa.methods.lime import Lime
 from iassa.methods.rise import Rise
+from iassa.methods.shap_partition import ShapPartition
 from iassa.methods.sliding_window import SlidingWindow
 
 __all__ = [
     "METHODS",
     "Iassa",
     "IassaPaper",
+    "KernelShap",
     "Lime",
     "Rise",
+    "ShapPartition",
     "SlidingWindow",
     "explain",
     "open_method",
 ]
 
 METHODS: dict[str, type[Explainer]] = {
-    method.name: method for method in (Iassa, IassaPaper, Rise, SlidingWindow, Lime)
+    method.name: method
+    for method in (Iassa, IassaPaper, Rise, SlidingWindow, Lime, KernelShap, ShapPartition)
 }
 
 
@@ -40,7 +45,8 @@ def open_method(method: str | Explainer, **fields: Any) -> Explainer:
         fields: hyperparameters that differ from the defaults.
 
     Raises:
-        InputError: no such method, a field of it that is unknown or of the wrong kind.
+        InputError: no such method, a field of it that is unknown or of the wrong kind, or a
+            package that it wraps is missing.
     """
     if isinstance(method, Explainer):
         return method
