@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,11 +17,18 @@ from iassa.budget import FEWEST_MASKS, Budget
 from iassa.evidence import Evidence, Keep, Readout, ScoredRound, open_readout
 from iassa.explanation import Explanation, Round, versions
 from iassa.image import resize, to_planes
-from iassa.saliency import Effect
 from iassa.saturation import moves
 from iassa.targets import Target, TargetLike, resolve_targets
 
-__all__ = ["Case", "Question", "conclude", "first_scores", "open_case"]
+__all__ = [
+    "Case",
+    "Finding",
+    "MapAlone",
+    "Question",
+    "conclude",
+    "first_scores",
+    "open_case",
+]
 
 FLAT = "every masked image scores the same; there is nothing to explain"
 TOO_LITTLE = (
@@ -98,6 +105,43 @@ class Case:
         return self.readings @ self.weights
 
 
+class Finding(Protocol):
+    """What was found for T targets, at the size of the masks."""
+
+    @property
+    def saliency(self) -> Tensor:
+        """(T, H, W) float32, in score units."""
+
+    @property
+    def standard_error(self) -> Tensor:
+        """(T, H, W) float32, in score units; infinite where it is not known."""
+
+    @property
+    def relative_errors(self) -> tuple[float, ...]:
+        """See `Explanation.relative_errors`."""
+
+
+@dataclass(frozen=True, eq=False)
+class MapAlone:
+    """A map of which no error is known.
+
+    Attributes:
+        saliency: (T, H, W) float32, in score units.
+    """
+
+    saliency: Tensor
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Infinite everywhere."""
+        return torch.full_like(self.saliency, torch.inf)
+
+    @property
+    def relative_errors(self) -> tuple[float, ...]:
+        """Infinite."""
+        return (float("inf"),) * len(self.saliency)
+
+
 def open_case(question: Question, baseline: BaselineLike, budget: Budget) -> Case:
     """Ask about the whole image, one call, and find the targets; or take both from what is known.
 
@@ -147,31 +191,33 @@ def _recall(target: TargetLike, known: Evidence) -> tuple[tuple[Target, ...], Re
 def conclude(
     case: Case,
     method: Mapping[str, Any],
-    effect: Effect,
+    finding: Finding,
     budget: Budget,
-    rounds: Sequence[ScoredRound],
+    rounds: Sequence[ScoredRound] | None,
     history: Sequence[Round],
 ) -> Explanation:
-    """The result, or the map so far while the run goes on."""
+    """The result, or the map so far while the run goes on; without evidence if `rounds` is None."""
     question = case.question
     black_box = question.black_box
     names = black_box.class_names
     kept_names = tuple(names[k] for k in case.readout.outputs) if names else ()
     if question.known is not None:
         kept_names = question.known.names_of(case.readout.outputs)
-    evidence = Evidence(
-        size=case.size,
-        num_outputs=case.readout.num_outputs,
-        outputs=case.readout.outputs,
-        functions=tuple(case.readout.functions),
-        class_names=kept_names,
-        reference=case.readings.cpu().numpy(),
-        rounds=tuple(rounds),
-    )
+    evidence = None
+    if rounds is not None:
+        evidence = Evidence(
+            size=case.size,
+            num_outputs=case.readout.num_outputs,
+            outputs=case.readout.outputs,
+            functions=tuple(case.readout.functions),
+            class_names=kept_names,
+            reference=case.readings.cpu().numpy(),
+            rounds=tuple(rounds),
+        )
     return Explanation(
-        saliency=_enlarge(effect.saliency, question.photo),
-        standard_error=_enlarge(effect.standard_error, question.photo),
-        relative_errors=effect.relative_errors,
+        saliency=_enlarge(finding.saliency, question.photo),
+        standard_error=_enlarge(finding.standard_error, question.photo),
+        relative_errors=finding.relative_errors,
         image=question.photo,
         targets=case.targets,
         scores=tuple(case.reference.tolist()),
@@ -186,7 +232,7 @@ def conclude(
         source=question.source,
         complete=budget.stopped in ("calls", "seconds", "tolerance", "rounds"),
         stopped=budget.stopped or "running",
-        warnings=_weaknesses(case, rounds, history) if budget.stopped else (),
+        warnings=_weaknesses(case, rounds or (), history) if budget.stopped else (),
         versions=versions(),
         evidence=evidence,
     )
@@ -200,13 +246,15 @@ def _weaknesses(
     if scored < FEWEST_MASKS:
         return (f"only {scored} masks were scored; the map is noise. Allow more calls or seconds",)
     found: dict[str, list[str]] = {}
-    scores, keep = first_scores(case, rounds)
+    scores, keep = first_scores(case, rounds) if rounds else (None, None)
     for t, target in enumerate(case.targets):
         low = min(one.score_low[t] for one in history)
         high = max(one.score_high[t] for one in history)
         whole = float(case.reference[t])
         if high - low <= 1e-6 * max(abs(low), abs(high)):
             found.setdefault(FLAT, []).append(target.name)
+            continue
+        if scores is None or keep is None:
             continue
         # Of logits it cannot be said what little movement is.
         likelihood = min(low, whole) >= 0 and max(high, whole) <= 1
@@ -218,7 +266,8 @@ def _weaknesses(
             found.setdefault(AGAINST, []).append(target.name)
     several = len(case.targets) > 1
     texts = [f"{', '.join(names)}: {text}" if several else text for text, names in found.items()]
-    cells = max(one.plan.num_cells or 0 for one in rounds[0].families.values())
+    families = rounds[0].families.values() if rounds else ()
+    cells = max((one.plan.num_cells or 0 for one in families), default=0)
     if scored < cells:
         texts.append(
             f"{scored} masks for {cells} cells leave the map to chance. Allow more calls, or have "
