@@ -24,17 +24,6 @@ from iassa.masks import GridPlan, draw_grids, plan_windows, sliding_windows
 from iassa.methods import METHODS, Iassa, IassaPaper, Rise, open_method
 from iassa.rendering import Canvas, DenseMasks, HiddenWindows
 
-# Told of by `iassa.case`, and tested in test_weaknesses.py: the black boxes here are small and odd.
-pytestmark = [
-    pytest.mark.filterwarnings(f"ignore:.*{text}:iassa.errors.WeakEvidenceWarning")
-    for text in (
-        "leave the map to chance",
-        "score higher than the whole",
-        "barely moves",
-        "is gone",
-    )
-]
-
 Array = NDArray[np.float32]
 
 SIZE = (18, 27)

@@ -25,17 +25,6 @@ from iassa.rendering import Canvas
 from iassa.saliency import Effect
 from iassa.segmentation import Segmentations, segment_once
 
-# Told of by `iassa.case`, and tested in test_weaknesses.py: the black boxes here are small and odd.
-pytestmark = [
-    pytest.mark.filterwarnings(f"ignore:.*{text}:iassa.errors.WeakEvidenceWarning")
-    for text in (
-        "leave the map to chance",
-        "score higher than the whole",
-        "barely moves",
-        "is gone",
-    )
-]
-
 Array = NDArray[np.float64]
 SIZE = (30, 43)
 WIDTH = 0.25

@@ -38,17 +38,6 @@ from iassa.methods import (
     open_method,
 )
 
-# Told of by `iassa.case`, and tested in test_weaknesses.py: the black boxes here are small and odd.
-pytestmark = [
-    pytest.mark.filterwarnings(f"ignore:.*{text}:iassa.errors.WeakEvidenceWarning")
-    for text in (
-        "leave the map to chance",
-        "score higher than the whole",
-        "barely moves",
-        "is gone",
-    )
-]
-
 Array = NDArray[np.float32]
 BlackBox = Callable[[Array], Any]
 

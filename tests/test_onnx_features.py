@@ -27,17 +27,6 @@ from iassa.image import example_image, resize
 from iassa.methods import Iassa, IassaPaper, open_method
 from iassa.onnx_features import OnnxLayers, onnx_feature_names
 
-# Told of by `iassa.case`, and tested in test_weaknesses.py: the black boxes here are small and odd.
-pytestmark = [
-    pytest.mark.filterwarnings(f"ignore:.*{text}:iassa.errors.WeakEvidenceWarning")
-    for text in (
-        "leave the map to chance",
-        "score higher than the whole",
-        "barely moves",
-        "is gone",
-    )
-]
-
 CPU = torch.device("cpu")
 SIZE = (24, 40)
 NAMES = ("block1/relu:0", "block2/relu:0")

@@ -22,17 +22,6 @@ from iassa.methods import METHODS, KernelShap, ShapPartition, explain
 from iassa.segmentation import segment_once
 from iassa.shapley import ShapExplainer
 
-# Told of by `iassa.case`, and tested in test_weaknesses.py: the black boxes here are small and odd.
-pytestmark = [
-    pytest.mark.filterwarnings(f"ignore:.*{text}:iassa.errors.WeakEvidenceWarning")
-    for text in (
-        "leave the map to chance",
-        "score higher than the whole",
-        "barely moves",
-        "is gone",
-    )
-]
-
 Array = NDArray[np.float32]
 SIZE = (24, 33)
 PATCH = (slice(4, 11), slice(17, 26))

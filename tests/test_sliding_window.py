@@ -15,17 +15,6 @@ from iassa.methods import SlidingWindow
 from iassa.methods.sliding_window import Occlusion
 from iassa.rendering import Canvas, DenseMasks
 
-# Told of by `iassa.case`, and tested in test_weaknesses.py: the black boxes here are small and odd.
-pytestmark = [
-    pytest.mark.filterwarnings(f"ignore:.*{text}:iassa.errors.WeakEvidenceWarning")
-    for text in (
-        "leave the map to chance",
-        "score higher than the whole",
-        "barely moves",
-        "is gone",
-    )
-]
-
 Array = NDArray[np.float32]
 SIZE = (45, 62)  # windows of 10 pixels, every 4.02
 PATCH = (slice(12, 20), slice(35, 47))
