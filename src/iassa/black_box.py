@@ -297,8 +297,14 @@ def score_masks(
         asked = batch.stop - start - len(readings)
         if asked:
             planes = masks.blend(image, baseline, masked[: batch.stop - start])[len(readings) :]
-            answers = ask(black_box, planes, readout.num_outputs, threads)
-            readings = torch.cat([readings, _read(readout, answers)])
+            try:
+                answers = ask(black_box, planes, readout.num_outputs, threads)
+                readings = torch.cat([readings, _read(readout, answers)])
+            except BlackBoxError:
+                if len(readings):  # what was known of the batch is not lost with the rest
+                    batch = slice(start, start + len(readings))
+                    yield batch, canvas.render(plan[batch]), readings, 0
+                raise
         yield batch, masks, readings, asked
 
 

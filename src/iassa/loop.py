@@ -320,11 +320,11 @@ def _score_round(
     readings: dict[str, list[Tensor]] = {}
     failure: BlackBoxError | None = None
     for family, plan in _afford(plans, counts, budget.left).items():
-        # Time that is up at the first call leaves room for a batch: a poor map says more than none.
-        if budget.is_over() and (readings or budget.stopped == "cancelled"):
-            break
-        seen = known[family].readings if family in known else None
         question = case.question
+        seen = known[family].readings if family in known else None
+        # Time that is up at the first call leaves room for a batch: a poor map says more than none.
+        if budget.is_over() and (readings or budget.stopped != "seconds"):
+            plan = plan[: 0 if seen is None else len(seen)]  # what is known is kept
         batches = score_masks(
             question.black_box, case.image, case.baseline, plan, canvas, case.readout, seen, threads
         )
@@ -334,8 +334,8 @@ def _score_round(
                 readings.setdefault(family, []).append(answer)
                 if asked:
                     budget.spend(asked)
-                if budget.is_over():
-                    break
+                    if budget.is_over():
+                        break
         except BlackBoxError as error:
             failure, budget.stopped = error, "failed"
             budget.calls += error.images  # it was asked, though it did not answer
