@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from iassa.attention import BLOCK, Attention, spatial_attention
+from iassa import attention as attention_module
+from iassa.attention import BLOCK, KEPT, Attention, spatial_attention
 
 Array = NDArray[np.float64]
 
@@ -134,29 +135,116 @@ def test_constant_maps_stay_constant_over_several_blocks(normalise: bool) -> Non
     )
 
 
-@pytest.mark.parametrize("normalise", [True, False])
-@pytest.mark.parametrize("size", [(3, 4), (9, 14), (31, 17)])
-def test_levels_with_more_channels_than_positions_give_the_same_attention(
-    size: tuple[int, int], normalise: bool
-) -> None:
-    """They are shortened by a QR decomposition first; all products must survive it."""
-    wide, fine = random_levels([(40, 3, 4), (5, 8, 6)], 7)
-    wide = wide / 6  # raw products of moderate size
-    attention = spatial_attention([fine, wide], size, temperature=0.5, normalise=normalise)
-    assert attention.features.shape == (size[0] * size[1], 5 + 12)
+def fused_explicitly(
+    levels: list[torch.Tensor], size: tuple[int, int], *, normalise: bool
+) -> Array:
+    """Eq. 9 in float64: every level at the positions, one after another, (P, C)."""
     fused = []
-    for level in (fine, wide):
+    for level in levels:
         enlarged = torch.nn.functional.interpolate(
             level[None].double(), size, mode="bilinear", antialias=True
         )[0].numpy()
         if normalise:
-            enlarged = enlarged / np.linalg.norm(enlarged, axis=0) / np.sqrt(2)
+            enlarged = enlarged / np.linalg.norm(enlarged, axis=0) / np.sqrt(len(levels))
         fused.append(enlarged.reshape(len(level), -1))
-    features = np.concatenate(fused).T
+    features: Array = np.concatenate(fused).T
+    return features
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("size", [(3, 4), (9, 14), (31, 17)])
+def test_levels_with_more_channels_than_positions_give_the_same_attention(
+    size: tuple[int, int], normalise: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are shortened by a QR decomposition first; all products must survive it.
+
+    With all of their squares kept: what less leaves is the next test's.
+    """
+    monkeypatch.setattr(attention_module, "KEPT", 1)
+    wide, fine = random_levels([(40, 3, 4), (5, 8, 6)], 7)
+    wide = wide / 6  # raw products of moderate size
+    attention = spatial_attention([fine, wide], size, temperature=0.5, normalise=normalise)
+    positions, channels = attention.features.shape
+    assert positions == size[0] * size[1]
+    assert channels == 5 + 12 if not normalise else channels <= 5 + 12
+    features = fused_explicitly([fine, wide], size, normalise=normalise)
     np.testing.assert_allclose(
         (attention.features @ attention.features.T).numpy(), features @ features.T, atol=1e-5
     )
     np.testing.assert_allclose(explicit(attention), softmax(features @ features.T / 0.5), atol=1e-4)
+
+
+@pytest.mark.parametrize("kept", [0.999, KEPT, 0.95])
+@pytest.mark.parametrize("size", [(9, 14), (31, 17)])
+def test_fewer_directions_change_products_and_map_by_no_more_than_what_they_leave_out(
+    size: tuple[int, int], kept: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unit features a, b of which shares r_a, r_b are left out, the rest at length 1 again.
+
+    With a = Pa + Qa the product changes by c (1 - |Pa| |Pb|) - Qa Qb, c the new product, so by no
+    more than 1 - sqrt((1 - r_a) (1 - r_b)) + sqrt(r_a r_b) <= 2 max r = d. Weights then change by
+    a factor within exp(+-2 d / temperature), and the map by that less 1, of its largest value.
+    """
+    monkeypatch.setattr(attention_module, "KEPT", kept)
+    mix = np.random.default_rng(18).normal(size=(24, 24)) * 0.5 ** np.arange(24)  # few directions
+    levels = [
+        torch.einsum("chw,dc->dhw", level, torch.from_numpy(mix[:, : len(level)]).float())
+        for level in random_levels([(20, 3, 4), (6, 8, 6)], 19)
+    ]
+    attention = spatial_attention(levels, size)
+    features = fused_explicitly(levels, size, normalise=True)
+    _, strengths, directions = np.linalg.svd(features, full_matrices=False)
+    shares = strengths**2 / (strengths**2).sum()
+    number = next(n for n in range(1, 99) if shares[:n].sum() >= kept)  # the fewest that keep it
+    assert attention.features.shape[1] == number < 24
+    left_out = 1 - ((features @ directions[:number].T) ** 2).sum(1)
+    assert left_out.mean() <= 1 - kept
+
+    kept_root, left_root = np.sqrt(1 - left_out), np.sqrt(np.maximum(left_out, 0))
+    bound = 1 - np.outer(kept_root, kept_root) + np.outer(left_root, left_root)
+    found = attention.features.double().numpy()
+    change = np.abs(found @ found.T - features @ features.T)
+    assert (change <= bound + 1e-5).all()
+
+    maps = torch.from_numpy(np.random.default_rng(20).uniform(-1, 1, (2, *size))).float()
+    expected = softmax(10 * features @ features.T) @ maps.double().numpy().reshape(2, -1).T
+    difference = np.abs(attention.attend(maps).numpy() - expected.T.reshape(maps.shape))
+    assert (difference.reshape(2, -1) <= 10 * change.max(axis=1) + 1e-5).all()
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_coarser_attention_is_that_of_averaged_features(normalise: bool) -> None:
+    """6 x 8 positions to 3 x 4; loops over the widened bilinear filter, the softmax explicit."""
+    fine, coarse = (6, 8), (3, 4)
+    levels = random_levels([(5, *fine), (4, *fine)], 16)
+    attention = spatial_attention(levels, fine, normalise=normalise)
+    coarser = attention.coarsen(coarse)
+    planes = attention.features.double().numpy().reshape(*fine, -1)
+    down, across = (triangle(n, m) for n, m in zip(fine, coarse, strict=True))
+    features = np.einsum("ir,jc,rcf->ijf", down, across, planes).reshape(12, -1)
+    if normalise:
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
+    np.testing.assert_allclose(coarser.features, features, atol=1e-6)
+    assert (coarser.size, coarser.scale, coarser.bounded) == (coarse, 10, normalise)
+    maps = torch.from_numpy(np.random.default_rng(17).normal(size=(2, *coarse))).float()
+    expected = softmax(10 * features @ features.T) @ maps.double().numpy().reshape(2, -1).T
+    np.testing.assert_allclose(
+        coarser.attend(maps).numpy(), expected.T.reshape(maps.shape), atol=1e-5
+    )
+    for no_coarser in (fine, (9, 8), (28, 28)):  # maps of that size are averaged to the positions
+        assert attention.coarsen(no_coarser) is attention
+    assert attention.coarsen((3, 28)).size == (3, 8)
+
+
+def triangle(pixels: int, parts: int) -> Array:
+    """Weights (parts, pixels) of a bilinear filter as wide as `pixels / parts` on either side."""
+    weights = np.zeros((parts, pixels))
+    for i in range(parts):
+        for j in range(pixels):
+            distance = abs((j + 0.5) * parts / pixels - (i + 0.5))
+            weights[i, j] = max(0, 1 - distance)
+    normal: Array = weights / weights.sum(axis=1, keepdims=True)
+    return normal
 
 
 def test_maps_of_another_size_are_averaged_to_the_positions_and_back() -> None:

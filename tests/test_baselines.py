@@ -225,7 +225,7 @@ def test_each_pixel_is_the_images_or_the_fills_where_the_mask_is_one_or_zero(
     assert isinstance(grids, DenseMasks)
     assert isinstance(windows, HiddenWindows)
     for masks in (grids, DenseMasks(grids.values.round()), windows):
-        values = masks.shrink(SIZE)[:, None].expand(9, 3, *SIZE)
+        values = masks.at(torch.arange(SIZE[0]), torch.arange(SIZE[1]))[:, None].expand(9, 3, *SIZE)
         blended = masks.blend(image, fill, torch.full((9, 3, *SIZE), torch.nan))
         for value, shown in ((1, image), (0, fill)):
             assert (values == value).any()

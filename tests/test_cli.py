@@ -117,7 +117,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-FILES = ["explanation.json", "explanation.npz", "overlay-0.png"]
+FILES = ["evidence.npz", "explanation.json", "explanation.npz", "overlay-0.png"]
 
 # What it writes and says.
 
@@ -316,7 +316,7 @@ def test_images_of_the_same_name(explain, workplace):
 
 def test_overlays_of_an_earlier_run_go(explain, workplace):
     assert explain("photo.png", "--target", "top-3", "--out", "o")[0] == 0
-    assert len(names(workplace / "o")) == 5
+    assert len(names(workplace / "o")) == 6
     assert explain("photo.png", "--target", "top-1", "--out", "o")[0] == 0
     assert names(workplace / "o") == FILES
 

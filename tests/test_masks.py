@@ -73,7 +73,7 @@ def blocks_as_segments() -> Segmentations:
 
 def render(plan: MaskPlan) -> NDArray[np.float32]:
     masks: Masks = Canvas(SIZE, len(plan), blocks_as_segments()).render(plan)
-    return masks.shrink(SIZE).numpy().copy()
+    return masks.at(torch.arange(SIZE[0]), torch.arange(SIZE[1])).numpy()
 
 
 # --- the grid ---------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from iassa.masks import (
     plan_windows,
     sliding_windows,
 )
-from iassa.rendering import Canvas, DenseMasks, HiddenWindows
+from iassa.rendering import Canvas, DenseMasks, HiddenWindows, Masks
 from iassa.segmentation import Segmentations
 
 Array = NDArray[np.float64]
@@ -85,7 +85,7 @@ def test_a_grid_at_the_resolution_of_the_image_and_no_shift_is_sharp_only_betwee
         np.zeros((1, 2), np.float32),
         None,
     )
-    values = Canvas((1, 4), 1).render(plan).shrink((1, 4))
+    values = everywhere(Canvas((1, 4), 1).render(plan), (1, 4))
     assert values.flatten().tolist() == [0.75, 0.25, 0.0, 0.0]
 
 
@@ -97,7 +97,7 @@ def test_segments_equal_plain_indexing(seed: int, confined: bool) -> None:
     segmentations = Segmentations(torch.from_numpy(labels), 9, (9, 9, 9, 9))
     region = random_region(size, seed) if confined else None
     plan = draw_segments(8, 9, np.array([0, 1, 3]), (0.3, 0.7), generator(seed), region)
-    values = Canvas(size, 8, segmentations).render(plan).shrink(size).numpy()
+    values = everywhere(Canvas(size, 8, segmentations).render(plan), size).numpy()
     for n in range(8):
         expected = plan.bits[n][labels[plan.segmentation[n]]].astype(float)
         if region is not None:
@@ -109,7 +109,7 @@ def test_segments_equal_plain_indexing(seed: int, confined: bool) -> None:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("family", ["window", "grid"])
 def test_what_is_asked_of_masks_equals_dense_arrays(family: str, seed: int, num_masks: int) -> None:
-    """blend, weigh, squares and shrink, of boxes that are never rendered and of dense masks."""
+    """blend, weigh, squares, band and at, of boxes that are never rendered and of dense masks."""
     height, width = size = (12, 19)
     rng = generator(seed)
     if family == "window":
@@ -137,22 +137,40 @@ def test_what_is_asked_of_masks_equals_dense_arrays(family: str, seed: int, num_
 
     np.testing.assert_allclose(masks.squares().numpy(), (dense**2).sum(0), atol=2e-5)
 
-    for cells in ((3, 2), (12, 19), (5, 7)):  # 5 does not divide 12: cells overlap by a row
-        shrunk = masks.shrink(cells).numpy()
-        assert shrunk.shape == (num_masks, *cells)
-        np.testing.assert_allclose(shrunk, averaged(dense, cells), atol=2e-6)
+    rows = slice(3, 10)
+    band = masks.band(rows).weigh(torch.from_numpy(weights).float()).numpy()
+    np.testing.assert_allclose(band, expected[:, rows], atol=2e-5)
+
+    for some_rows, some_columns in (
+        ([0], [18]),
+        ([1, 4, 11], [0, 2, 7, 18]),
+        ([7, 3, 3], [5, 5]),  # in the order asked for, and twice if asked for twice
+        (list(range(height)), list(range(width))),
+    ):
+        values = masks.at(torch.tensor(some_rows), torch.tensor(some_columns)).numpy()
+        assert values.shape == (num_masks, len(some_rows), len(some_columns))
+        for i, row in enumerate(some_rows):
+            for j, column in enumerate(some_columns):
+                np.testing.assert_allclose(values[:, i, j], dense[:, row, column], atol=2e-6)
 
 
-def averaged(dense: Array, cells: tuple[int, int]) -> Array:
-    """Means over cells; cell i of n over L pixels spans floor(i L / n) to ceil((i + 1) L / n)."""
-    height, width = dense.shape[1:]
-    means = np.empty((len(dense), *cells))
-    for i in range(cells[0]):
-        for j in range(cells[1]):
-            rows = slice(i * height // cells[0], -(-(i + 1) * height // cells[0]))
-            columns = slice(j * width // cells[1], -(-(j + 1) * width // cells[1]))
-            means[:, i, j] = dense[:, rows, columns].mean(axis=(1, 2))
-    return means
+@pytest.mark.parametrize("family", ["window", "grid"])
+def test_values_that_were_asked_for_outlive_the_next_batch(family: str) -> None:
+    """The canvas renders into the same memory; estimators keep what they asked for."""
+    size = (9, 13)
+    windows = plan_windows(sliding_windows(size, 4, 2), size, generator(0))
+    grids = draw_grids(12, (3, 4), (0.2, 0.8), generator(0))
+    plan = windows if family == "window" else grids
+    canvas = Canvas(size, 6)
+    values = everywhere(canvas.render(plan[:6]), size)
+    before = values.clone()
+    canvas.render(plan[6:12])
+    assert torch.equal(values, before)
+
+
+def everywhere(masks: Masks, size: tuple[int, int]) -> torch.Tensor:
+    """Their values at every pixel."""
+    return masks.at(torch.arange(size[0]), torch.arange(size[1]))
 
 
 def test_a_canvas_renders_into_the_same_memory() -> None:
@@ -178,8 +196,8 @@ def test_a_smaller_batch_leaves_no_trace_of_the_one_before() -> None:
     second = draw_grids(3, (3, 4), (0.2, 0.2), generator(1))
     used = Canvas(size, 8)
     used.render(first)
-    fresh = Canvas(size, 8).render(second).shrink(size)
-    np.testing.assert_array_equal(used.render(second).shrink(size), fresh)
+    fresh = everywhere(Canvas(size, 8).render(second), size)
+    np.testing.assert_array_equal(everywhere(used.render(second), size), fresh)
 
 
 def test_masks_are_values_between_hidden_and_kept() -> None:

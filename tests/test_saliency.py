@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
+import dense
+from dense import GROUPS, Family, Rounds, feed, reference, run
 from iassa.attention import Attention
 from iassa.masks import draw_grids, draw_segments, plan_windows, sliding_windows
 from iassa.rendering import Canvas, DenseMasks
@@ -21,7 +23,6 @@ from iassa.saliency import (
     CoverageMean,
     DebiasedEffect,
     Effect,
-    Estimator,
     adjust,
     highest_activated_region,
 )
@@ -31,87 +32,10 @@ Array = NDArray[np.float64]
 SIZE = (6, 9)
 
 
-@dataclass
-class Family:
-    """Stored masks of one family in one round, and their scores."""
-
-    masks: Array  # (N, H, W)
-    scores: Array  # (N, T)
-    keep: Array  # (N,)
-
-
 def stored_family(
     num_masks: int, seed: int, *, num_targets: int = 2, constant: bool = False
 ) -> Family:
-    rng = np.random.default_rng(seed)
-    keep = np.full(num_masks, 0.4) if constant else rng.uniform(0.1, 0.9, num_masks)
-    masks = np.clip(rng.random((num_masks, *SIZE)) + keep[:, None, None] - 0.5, 0, 1)
-    masks = masks.astype(np.float32).astype(np.float64)
-    effects = np.random.default_rng(99).normal(size=(num_targets, *SIZE))
-    scores = np.einsum("thw,nhw->nt", effects, masks) + 3 * keep[:, None] ** 2
-    return Family(masks, scores + rng.normal(size=scores.shape), keep)
-
-
-def feed(estimator: Estimator, family: Family, name: str, batch_size: int) -> None:
-    for start in range(0, len(family.masks), batch_size):
-        batch = slice(start, start + batch_size)
-        estimator.add(
-            DenseMasks(torch.from_numpy(family.masks[batch]).float()),
-            torch.from_numpy(family.scores[batch]),
-            torch.from_numpy(family.keep[batch]),
-            name,
-        )
-
-
-Rounds = Sequence[dict[str, Family]]
-
-
-def run(
-    estimator: Estimator, rounds: Rounds, batch_size: int, *, interleave: bool = False
-) -> Effect:
-    for families in rounds:
-        if interleave:
-            for start in range(0, max(len(f.masks) for f in families.values()), batch_size):
-                batch = slice(start, start + batch_size)
-                for name, f in families.items():
-                    part = Family(f.masks[batch], f.scores[batch], f.keep[batch])
-                    feed(estimator, part, name, batch_size)
-        else:
-            for name, family in families.items():
-                feed(estimator, family, name, batch_size)
-        estimator.close_round()
-    return estimator.estimate()
-
-
-def reference(num_targets: int, value: float = 0.0) -> torch.Tensor:
-    return torch.full((num_targets,), value, dtype=torch.float64)
-
-
-def residual(design: Array, values: Array) -> Array:
-    coefficients = np.linalg.lstsq(design, values, rcond=1e-9)[0]
-    return values - design @ coefficients
-
-
-def debiased_on_stored_masks(rounds: Rounds) -> tuple[Array, Array]:
-    """The docstring of `DebiasedEffect`, with least squares on all masks at once."""
-    numerator, denominator, unit = 0.0, 0.0, None
-    for families in rounds:
-        residuals, freedom = [], 0
-        for family in families.values():
-            p = family.keep
-            design = np.stack([np.ones_like(p), p, p**2], axis=1)
-            scores = residual(design, family.scores)
-            masks = residual(design, family.masks.reshape(len(p), -1))
-            freedom += len(p) - int(np.linalg.matrix_rank(design, tol=1e-6))
-            residuals.append((scores, masks))
-        spread = np.sqrt(sum((scores**2).sum(0) for scores, _ in residuals) / freedom)
-        unit = spread if unit is None else unit
-        for scores, masks in residuals:
-            numerator = numerator + (scores / spread).T @ masks
-            denominator = denominator + (masks**2).sum(0)
-    slope = unit[:, None] * numerator / denominator
-    error = unit[:, None] / np.sqrt(denominator)
-    return slope.reshape(-1, *SIZE), error.reshape(-1, *SIZE)
+    return dense.stored_family(num_masks, seed, SIZE, num_targets=num_targets, constant=constant)
 
 
 def assert_relative(actual: torch.Tensor, expected: Array, tolerance: float = 1e-5) -> None:
@@ -120,6 +44,14 @@ def assert_relative(actual: torch.Tensor, expected: Array, tolerance: float = 1e
     assert actual.dtype == torch.float32
     for one, other in zip(actual.numpy(), expected, strict=True):
         assert np.abs(one - other).max() <= tolerance * np.abs(other).max()
+
+
+def jackknife(oracle: Callable[[Rounds], Array], rounds: Rounds) -> Array:
+    """The standard error: the masks of each group left out in turn, and all done again."""
+    whole, squares = oracle(rounds), 0.0
+    for group in range(GROUPS):
+        squares = squares + (oracle(dense.kept_without(rounds, group)) - whole) ** 2
+    return np.sqrt((GROUPS - 1) / GROUPS * squares)
 
 
 ROUNDS: dict[str, Rounds] = {
@@ -143,28 +75,20 @@ def test_debiased_effect_equals_the_formula_on_stored_masks(case: str, batch_siz
     for interleave in (False, True):
         estimator = DebiasedEffect(reference(num_targets, 1.5), SIZE)
         effect = run(estimator, rounds, batch_size, interleave=interleave)
-        slope, error = debiased_on_stored_masks(rounds)
-        assert_relative(effect.saliency, slope)
-        assert_relative(effect.standard_error, error)
+        assert_relative(effect.saliency, dense.debiased(rounds))
+        assert_relative(effect.standard_error, jackknife(dense.debiased, rounds))
 
 
 @pytest.mark.parametrize("case", ROUNDS)
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_coverage_mean_equals_the_formula_on_stored_masks(case: str, batch_size: int) -> None:
     rounds = ROUNDS[case]
+    num_targets = next(iter(rounds[0].values())).scores.shape[1]
+    effect = run(CoverageMean(reference(num_targets, -0.5), SIZE), rounds, batch_size)
+    assert_relative(effect.saliency, dense.coverage_mean(rounds))
     families = [family for one in rounds for family in one.values()]
-    masks = np.concatenate([family.masks for family in families])
-    scores = np.concatenate([family.scores for family in families])
-    coverage = masks.sum(0)
-    mean = np.einsum("nt,nhw->thw", scores, masks) / coverage
-    deviation = (scores[:, :, None, None] - mean) ** 2
-    variance = np.einsum("nthw,nhw->thw", deviation, masks) / coverage
-    error = np.sqrt(variance * (masks**2).sum(0)) / coverage
-
-    estimator = CoverageMean(reference(scores.shape[1], -0.5), SIZE)
-    effect = run(estimator, rounds, batch_size)
-    assert_relative(effect.saliency, mean)
-    assert_relative(effect.standard_error, error)
+    in_turn = {"all": Family(*map(np.concatenate, zip(*map(astuple, families), strict=True)))}
+    assert_relative(effect.standard_error, jackknife(dense.coverage_mean, [in_turn]))
 
 
 @pytest.mark.parametrize("kind", [CoverageMean, DebiasedEffect])
@@ -185,7 +109,7 @@ def test_scores_with_a_large_offset_stay_accurate(batch_size: int) -> None:
     family = stored_family(64, 11)
     small = Family(family.masks, 1e-3 * family.scores, family.keep)
     large = Family(family.masks, 1000 + small.scores, family.keep)
-    slope, _ = debiased_on_stored_masks([{"a": small}])
+    slope = dense.debiased([{"a": small}])
     effect = run(DebiasedEffect(reference(2, 1000), SIZE), [{"a": large}], batch_size)
     assert_relative(effect.saliency, slope)
     coverage = family.masks.sum(0)
@@ -216,7 +140,7 @@ def test_one_flat_target_beside_one_that_moves() -> None:
     rounds = [{"a": Family(family.masks, scores, family.keep)}]
     effect = run(DebiasedEffect(reference(2), SIZE), rounds, 8)
     assert (effect.saliency[0] == 0).all()
-    expected, _ = debiased_on_stored_masks([{"a": family}])
+    expected = dense.debiased([{"a": family}])
     assert_relative(effect.saliency[1:], expected[1:])
 
 
@@ -225,7 +149,7 @@ def test_a_round_that_tells_nothing_hides_no_later_one() -> None:
     flat, moving = stored_family(16, 18), stored_family(60, 19)
     flat.scores[:] = 0.5
     effect = run(DebiasedEffect(reference(2), SIZE), [{"a": flat}, {"a": moving}], 8)
-    alone, _ = debiased_on_stored_masks([{"a": moving}])
+    alone = dense.debiased([{"a": moving}])
     # The flat round's masks count as ones that showed no effect.
     share = 1 / (1 + mask_squares(flat) / mask_squares(moving))
     assert_relative(effect.saliency, alone * share)
@@ -242,10 +166,8 @@ def test_rounds_with_fewer_masks_than_the_regression_has_columns_are_ignored() -
 
 def mask_squares(family: Family) -> Array:
     """Sum of M~^2 at each pixel."""
-    p = family.keep
-    design = np.stack([np.ones_like(p), p, p**2], axis=1)
-    squares = (residual(design, family.masks.reshape(len(p), -1)) ** 2).sum(0)
-    return squares.reshape(SIZE)
+    flat = family.masks.reshape(len(family.keep), -1)
+    return (dense.residual(family.keep, flat) ** 2).sum(0).reshape(SIZE)
 
 
 def test_pixels_that_no_mask_hides_have_no_effect_and_infinite_error() -> None:
@@ -367,7 +289,7 @@ def run_linear(
         masks = canvas.render(plan)
         assert isinstance(masks, DenseMasks)
         scores = (masks.values.double() * weights).sum((1, 2))[:, None]
-        estimator.add(masks, scores, torch.tensor(plan.keep_probability).double(), "grid")
+        estimator.add(masks, scores, plan, "grid")
         estimator.close_round()
     return estimator.estimate()
 
@@ -422,7 +344,7 @@ def test_segments_share_the_effect_of_their_pixels() -> None:
     assert isinstance(masks, DenseMasks)
     scores = (masks.values.double() * torch.from_numpy(weights)).sum((1, 2))[:, None]
     estimator = DebiasedEffect(reference(1), size)
-    estimator.add(masks, scores, torch.tensor(plan.keep_probability).double(), "segment")
+    estimator.add(masks, scores, plan, "segment")
     estimator.close_round()
     effect = estimator.estimate()
     sums = np.array([weights[labels == s].sum() for s in range(6)])
@@ -436,14 +358,13 @@ def test_windows_and_the_dense_masks_that_they_are_give_the_same_map() -> None:
     size = (9, 13)
     plan = plan_windows(sliding_windows(size, 4, 2), size, np.random.default_rng(5))
     hidden = Canvas(size, len(plan)).render(plan)
-    dense = DenseMasks(hidden.shrink(size))
+    dense = DenseMasks(hidden.at(torch.arange(size[0]), torch.arange(size[1])))
     scores = torch.from_numpy(np.random.default_rng(6).normal(size=(len(plan), 2)))
-    keep = torch.tensor(plan.keep_probability).double()
     for kind in (CoverageMean, DebiasedEffect):
         maps = []
         for masks in (hidden, dense):
             estimator = kind(reference(2), size)
-            estimator.add(masks, scores, keep, "window")
+            estimator.add(masks, scores, plan, "window")
             estimator.close_round()
             effect = estimator.estimate()
             maps.append(torch.cat([effect.saliency, effect.standard_error]).double().numpy())
@@ -459,25 +380,41 @@ def averaging_attention() -> Attention:
     return Attention(torch.ones(3, 1), (1, 3), scale=2.0, bounded=True)
 
 
+def three_pixels(deviations: Array, settled: list[bool]) -> Effect:
+    """A map 0 3 6 and one of ones, with deviations (G, 2, 3)."""
+    return Effect(
+        saliency=torch.tensor([[[0.0, 3.0, 6.0]], [[1.0, 1.0, 1.0]]]),
+        sampled=torch.tensor([settled]),
+        deviations=torch.from_numpy(deviations)[:, :, None],
+        settled=torch.tensor([settled]),
+        signed=True,
+    )
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.25, 1.0])
 def test_adjust_by_hand(beta: float) -> None:
-    effect = Effect(torch.tensor([[[0.0, 3.0, 6.0]]]), torch.tensor([[[0.3, 0.6, 0.9]]]))
+    """Two groups: the error is the root of 1 / 2 times the sum of two squared deviations."""
+    first, second = np.array([[3.0, 0, 0], [1, 2, 3]]), np.array([[-3.0, 0, 3], [0, 0, 0]])
+    effect = three_pixels(np.stack([first, second]), [True] * 3)
     adjusted = adjust(effect, averaging_attention(), beta)
     saliency = beta * np.array([0, 3, 6]) + (1 - beta) * 3
-    error = beta * np.array([0.3, 0.6, 0.9]) + (1 - beta) * 0.6
     np.testing.assert_allclose(adjusted.saliency[0, 0], saliency, atol=1e-6)
-    np.testing.assert_allclose(adjusted.standard_error[0, 0], error, atol=1e-6)
+    np.testing.assert_allclose(adjusted.saliency[1, 0], 1, atol=1e-6)
+    moved = [
+        beta * first + (1 - beta) * np.array([[1.0], [2]]),
+        beta * second + (1 - beta) * np.array([[0.0], [0]]),
+    ]
+    error = np.sqrt((moved[0] ** 2 + moved[1] ** 2) / 2)
+    np.testing.assert_allclose(adjusted.standard_error[:, 0], error, atol=1e-6)
 
 
 def test_adjust_keeps_what_is_not_known_infinite_and_spoils_nothing_else() -> None:
-    effect = Effect(
-        torch.tensor([[[0.0, 3.0, 6.0]], [[1.0, 1.0, 1.0]]]),
-        torch.tensor([[[0.3, math.inf, 0.9]], [[0.5, 0.5, 0.5]]]),
-    )
+    deviations = np.stack([[[1.0, 0, -1], [1, 0, 1]], [[-1.0, 0, 1], [1, 0, 1]]])
+    effect = three_pixels(deviations, [True, False, True])
     error = adjust(effect, averaging_attention(), 0.5).standard_error
-    assert error[0, 0, 1] == math.inf
-    np.testing.assert_allclose(error[0, 0, [0, 2]], [0.35, 0.65], atol=1e-6)
-    np.testing.assert_allclose(error[1, 0], 0.5, atol=1e-6)
+    assert (error[:, 0, 1] == math.inf).all()
+    np.testing.assert_allclose(error[0, 0, [0, 2]], 0.5, atol=1e-6)
+    np.testing.assert_allclose(error[1, 0, [0, 2]], 0.5 + 1 / 3, atol=1e-6)
 
 
 def test_region_by_hand() -> None:

@@ -54,7 +54,8 @@ class Attention:
         return resize(attended.T.reshape(-1, *self.size), (height, width))
 
     def coarsen(self, size: tuple[int, int]) -> Attention:
-        """The same attention over fewer positions (height, width), by averaging the features."""
+        """The same attention over positions no finer than (height, width), features averaged."""
+        size = (min(size[0], self.size[0]), min(size[1], self.size[1]))
         if size == self.size:
             return self
         planes = resize(self.features.T.reshape(-1, *self.size), size)
@@ -134,8 +135,8 @@ def spatial_attention(
 def _project(features: Tensor) -> Tensor:
     """Features (P, C) in the fewest principal directions that keep `KEPT` of their squares.
 
-    Of the default network's 225 dimensions about 130 are left; the products change by less than the
-    share left out, and the attended map by about 1 % (`benchmarks/attention.py`).
+    Of the default network's 225 dimensions about 130 are left. On average over positions products
+    change by less than the share left out, those of a position whose features are rare by more.
     """
     values, vectors = torch.linalg.eigh((features.T @ features).double())  # ascending
     left_out = int((values.cumsum(0) <= (1 - KEPT) * values.sum()).sum())

@@ -177,7 +177,7 @@ def conclude(
     return Explanation(
         saliency=_enlarge(effect.saliency, question.photo),
         standard_error=_enlarge(effect.standard_error, question.photo),
-        relative_error=effect.relative_error,
+        relative_errors=effect.relative_errors,
         image=question.photo,
         targets=case.targets,
         scores=tuple(case.reference.tolist()),

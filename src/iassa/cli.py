@@ -10,12 +10,14 @@ import ast
 import dataclasses
 import json
 import logging
+import math
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -28,7 +30,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeRemainingColumn,
 )
 
 import iassa
@@ -37,7 +38,7 @@ from iassa.errors import BlackBoxError, CancelledError, IassaError, InputError
 from iassa.explanation import Explanation
 from iassa.files import check_writable
 from iassa.image import EXAMPLES
-from iassa.loop import Method, last
+from iassa.loop import RunOptions
 from iassa.methods import METHODS, open_method
 
 __all__ = ["main"]
@@ -45,6 +46,8 @@ __all__ = ["main"]
 BAD = 2
 INTERRUPTED = 130
 STOPPING = b"stopping after the batch in flight; Ctrl-C again to stop at once\n"
+
+Show = Callable[[iassa.Progress], object]
 
 app = typer.Typer(
     add_completion=False,
@@ -103,6 +106,28 @@ def _iassa(
     """What an image model looks at, found by asking the model alone."""
 
 
+Seconds = Annotated[float | None, typer.Option(help="Time budget for an image.")]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        help="Stop once the map is known this well: the standard error where the map is high, as a "
+        "share of its peak. 0.1 takes some hundreds of calls, 0.05 some thousands.",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(help="The most images in a batch; 16 on a CPU and 128 on a GPU, if not given."),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu, cuda, cuda:1, ...; a GPU if there is one, if not given."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print explanation.json on stdout, a line an image.")
+]
+Quiet = Annotated[bool, typer.Option(help="No progress and no messages but errors.")]
+
+
 @app.command()
 def explain(
     images: Annotated[
@@ -120,7 +145,8 @@ def explain(
         list[str] | None,
         typer.Option(
             help="What to explain; may be repeated. top-1 (default), top-5, a class by name or "
-            "index, a group '281,282,tabby', or a contrast 'tabby vs Egyptian cat'."
+            "index, a group '281,282,tabby', a contrast 'tabby vs Egyptian cat', or "
+            "package.module:function of the scores, (N, K) -> (N,), whose code is run."
         ),
     ] = None,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "iassa",
@@ -134,13 +160,18 @@ def explain(
         ),
     ] = None,
     calls: Annotated[int, typer.Option(help="Budget of model calls, never exceeded.")] = 1000,
-    seconds: Annotated[float | None, typer.Option(help="Time budget for an image.")] = None,
+    seconds: Seconds = None,
+    tolerance: Tolerance = None,
     seed: Annotated[int, typer.Option(help="Same seed, same map.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="The most images in a batch.")] = 16,
-    device: Annotated[
-        str | None,
-        typer.Option(help="cpu, cuda, cuda:1, ...; a GPU if there is one, if not given."),
-    ] = None,
+    batch_size: BatchSize = None,
+    keep: Annotated[
+        str,
+        typer.Option(
+            help="How many of the highest outputs to keep the scores of, beside the targets', or "
+            "all: `iassa extend --target` explains any of them later without a call."
+        ),
+    ] = "10",
+    device: Device = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the results [default: explanations/<image name>]."),
@@ -151,36 +182,111 @@ def explain(
             "--set", metavar="FIELD=VALUE", help="A hyperparameter of the method; repeatable."
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print explanation.json on stdout, a line an image.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option(help="No progress and no messages but errors.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Explain what a model looks at in an image."""
     photos = _photos(images or [], example, out)
     fill = [] if baseline is None else [f"baseline={baseline}"]
     with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
         chosen = open_method(method, **_fields(method, fill + (set_ or [])))
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if not quiet:
-        logging.getLogger("iassa").setLevel(logging.INFO)
-    with redirect_stdout(sys.stderr):
-        black_box = iassa.open_black_box(model, device)
-    arguments = {
+    black_box = _open_black_box(model, device, quiet)
+    options: RunOptions = {
         "target": target or "top-1",
         "calls": calls,
         "seconds": seconds,
+        "tolerance": tolerance,
         "seed": seed,
         "batch_size": batch_size,
+        "keep": "all" if keep == "all" else _whole_number(keep),
         "device": device,
     }
+
+    def make(photo: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
+        watched: RunOptions = {**options, "progress": progress, "cancel": cancel}
+        return chosen.explain(photo, black_box, **watched)
+
+    _make_all(photos, make, calls, as_json, quiet)
+
+
+@app.command()
+def extend(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where it was saved.")],
+    model: Annotated[
+        str | None, typer.Option(help="The model that was asked before; its name if not given.")
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Explain another target from the same masks, without a call, in the place of "
+            "more masks; may be repeated."
+        ),
+    ] = None,
+    calls: Annotated[int, typer.Option(help="Model calls to add at most.")] = 1000,
+    seconds: Seconds = None,
+    tolerance: Tolerance = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results [default: DIR itself].")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on from a saved explanation, as if all calls had been asked for at once."""
+    saved = Explanation.load(directory)
+    folders = {str(directory): out or directory}
+    if target is not None:
+        if model is not None:
+            raise InputError("expected --target or --model: another target takes no calls.")
+        _make_all(folders, lambda *_: saved.retarget(target), 0, as_json, quiet)
+        return
+    name = saved.model if model is None else model
+    black_box = _open_black_box(name, device, quiet)
+
+    def make(_folder: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
+        return saved.extend(
+            black_box,
+            calls=calls,
+            seconds=seconds,
+            tolerance=tolerance,
+            batch_size=batch_size,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    _make_all(folders, make, saved.calls + calls, as_json, quiet)
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"expected --keep to be a whole number or all, got {text!r}.") from None
+
+
+def _open_black_box(model: str, device: str | None, quiet: bool) -> iassa.Adapter:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if not quiet:
+        logging.getLogger("iassa").setLevel(logging.INFO)
+    with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
+        return iassa.open_black_box(model, device)
+
+
+def _make_all(
+    folders: dict[str, Path],
+    make: Callable[[str, Show, Callable[[], bool]], Explanation],
+    calls: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make and save an explanation for each folder, and exit with what became of them."""
     bad = 0
     with _graceful_interrupt(quiet) as interrupts:
-        for photo, folder in photos.items():
+        for name, folder in folders.items():
             try:
-                explanation = _explain(
-                    photo, folder, chosen, black_box, arguments, interrupts, quiet
-                )
+                with _writable(folder), _bar(Path(name).name, calls, quiet) as show:
+                    explanation = make(name, show, lambda: bool(interrupts))
                 _report(explanation, folder, as_json, quiet)
             except BlackBoxError as error:
                 saved = ""
@@ -189,7 +295,7 @@ def explain(
                     saved = (
                         f" The map of the {error.explanation.calls} calls so far is in {folder}."
                     )
-                _complain(f"{photo}: {error}{saved}" if len(photos) > 1 else f"{error}{saved}")
+                _complain(f"{name}: {error}{saved}" if len(folders) > 1 else f"{error}{saved}")
                 bad = BAD
             except CancelledError as error:
                 _complain(str(error))
@@ -241,34 +347,33 @@ def _fields(method: str, settings: list[str]) -> dict[str, Any]:
     return values
 
 
-def _explain(
-    photo: str,
-    folder: Path,
-    method: Method,
-    black_box: iassa.Adapter,
-    arguments: dict[str, Any],
-    interrupts: list[int],
-    quiet: bool,
-) -> Explanation:
+@contextmanager
+def _bar(name: str, calls: int, quiet: bool) -> Iterator[Show]:
+    """A progress bar: calls done, rate and time left."""
     columns = (
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("calls")),
-        *(TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), TextColumn("left")),
+        *(TextColumn("{task.fields[rate]}"), TextColumn("{task.fields[left]}")),
+        TextColumn("{task.fields[known]}"),
     )
     bar = Progress(*columns, console=messages, disable=quiet or not messages.is_terminal)
-    with warnings.catch_warnings(), bar:
+    # Stdout is for results: what a black box prints is a message.
+    with warnings.catch_warnings(), bar, redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore", iassa.WeakEvidenceWarning)  # `_report` tells them
-        task = bar.add_task(Path(photo).name, total=arguments["calls"], rate="")
+        task = bar.add_task(name, total=calls, rate="", left="", known="")
 
         def show(progress: iassa.Progress) -> None:
-            rate = progress.calls / max(progress.seconds, 1e-9)
-            bar.update(task, completed=progress.calls, rate=f"{rate:.0f}/s")
+            left = timedelta(seconds=round(min(progress.seconds_left, 1e8)))
+            latest = progress.explanation
+            known = latest is not None and math.isfinite(latest.relative_error)
+            bar.update(
+                task,
+                completed=progress.calls,
+                rate=f"{progress.rate:.0f}/s",
+                left=f"{left} left",
+                known=f"±{latest.relative_error:.0%}" if latest is not None and known else "",
+            )
 
-        rounds = method.iterate(
-            photo, black_box, **arguments, progress=show, cancel=lambda: bool(interrupts)
-        )
-        # Stdout is for results: what a black box prints is a message.
-        with _writable(folder), redirect_stdout(sys.stderr):
-            return last(rounds)
+        yield show
 
 
 @contextmanager
@@ -304,6 +409,12 @@ def _graceful_interrupt(quiet: bool) -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
+def _precision(explanation: Explanation) -> str:
+    if not math.isfinite(explanation.relative_error):
+        return "standard error not known"
+    return f"standard error {explanation.relative_error:.1%} of the peak"
+
+
 def _report(explanation: Explanation, folder: Path, as_json: bool, quiet: bool) -> None:
     explanation.save(folder)
     if not quiet:
@@ -314,7 +425,7 @@ def _report(explanation: Explanation, folder: Path, as_json: bool, quiet: bool) 
         state = "" if explanation.complete else f"; incomplete: {explanation.stopped}"
         messages.print(
             f"{explanation.calls} calls of {escape(explanation.model)} on {explanation.device}, "
-            f"{explanation.seconds:.1f} s{state}"
+            f"{explanation.seconds:.1f} s, {_precision(explanation)}{state}"
         )
     if as_json:
         print(json.dumps(json.loads((folder / "explanation.json").read_text("utf-8"))))

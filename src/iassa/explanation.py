@@ -68,9 +68,8 @@ class Explanation:
     Attributes:
         saliency: (T, H, W) float32, signed and in score units, at the size of the image.
         standard_error: (T, H, W) float32, in score units; infinite where no mask varied.
-        relative_error: standard error as a share of the map's peak, root mean square over the
-            pixels above 0.3 of that peak, of the target where it is largest; infinite while one of
-            them is not known. It is what `tolerance` is about.
+        relative_errors: (T) standard error as a share of the map's peak, root mean square over the
+            pixels above 0.3 of that peak; infinite while one of them is not known.
         image: (H, W, 3) float32 in [0, 1].
         targets: T of them.
         scores: (T) scores of the whole image.
@@ -93,7 +92,7 @@ class Explanation:
 
     saliency: NDArray[np.float32]
     standard_error: NDArray[np.float32]
-    relative_error: float
+    relative_errors: tuple[float, ...]
     image: NDArray[np.float32]
     targets: tuple[Target, ...]
     scores: tuple[float, ...]
@@ -112,6 +111,11 @@ class Explanation:
     versions: Mapping[str, str]
     evidence: Evidence | None = None
 
+    @property
+    def relative_error(self) -> float:
+        """The largest of the targets': what `tolerance` is about."""
+        return max(self.relative_errors)
+
     def __repr__(self) -> str:
         """One line: no arrays."""
         names = ", ".join(
@@ -124,7 +128,7 @@ class Explanation:
         )
 
     def plot(self, target: int = 0) -> Figure:
-        """The map over the image.
+        """The image, the map over it, and the standard error of the map.
 
         Args:
             target: which of the targets, from 0.
@@ -134,11 +138,14 @@ class Explanation:
         """
         known = self.targets[target]
         caption = f"{self.method['name']}, {self.calls} calls of {self.model}"
+        if np.isfinite(self.relative_errors[target]):
+            caption += f"; standard error {self.relative_errors[target]:.0%} of the peak"
         if not self.complete:
             caption += f", incomplete ({self.stopped})"
         return overlay(
             self.image,
             self.saliency[target],
+            self.standard_error[target],
             measures=self.method["measures"],
             title=f"{known.name}: {self.scores[target]:.3g}",
             caption=caption,
@@ -233,7 +240,7 @@ class Explanation:
                 for t in self.targets
             ],
             "scores": list(self.scores),
-            "relative_error": self.relative_error if np.isfinite(self.relative_error) else None,
+            "relative_errors": [e if np.isfinite(e) else None for e in self.relative_errors],
             "calls": self.calls,
             "seconds": self.seconds,
             "seed": self.seed,
@@ -391,7 +398,7 @@ def _unpack(record: dict[str, Any]) -> dict[str, Any]:
         "scores": tuple(record["scores"]),
         "rounds": tuple(Round(**one) for one in rounds),
         "warnings": tuple(record["warnings"]),
-        "relative_error": np.inf if record["relative_error"] is None else record["relative_error"],
+        "relative_errors": tuple(np.inf if e is None else e for e in record["relative_errors"]),
         "source": record["image"]["path"],
         **{key: record[key] for key in same},
     }

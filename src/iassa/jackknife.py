@@ -63,8 +63,8 @@ class Lattice:
 class GroupedProducts:
     """Sums over the masks i of each group g of a_i b_i^T, (GROUPS, A, B).
 
-    A mask's group is its place in the order of adding, so it does not depend on the batch size.
-    Memory does not depend on the number of masks.
+    A mask's group is its place in the order of adding, so it depends neither on the batch size nor
+    on when the sums are asked for. Memory does not depend on the number of masks.
     """
 
     def __init__(self, shape: tuple[int, int], like: Tensor) -> None:
@@ -78,6 +78,7 @@ class GroupedProducts:
         self._left: list[Tensor] = []
         self._right: list[Tensor] = []
         self._waiting = 0
+        self._next_group = 0  # of the first that waits
 
     def add(self, left: Tensor, right: Tensor) -> None:
         """Add masks: a (N, A) and b (N, B), which must stay as they are afterwards."""
@@ -98,15 +99,17 @@ class GroupedProducts:
     def _fold(self) -> None:
         if not self._waiting:
             return
-        left, right = _deal(torch.cat(self._left)), _deal(torch.cat(self._right))
+        first = self._next_group
+        left, right = (_deal(torch.cat(rows), first) for rows in (self._left, self._right))
         self._sums.baddbmm_(left.to(self._sums).mT, right.to(self._sums))
+        self._next_group = (first + self._waiting) % GROUPS
         self._left, self._right, self._waiting = [], [], 0
 
 
-def _deal(rows: Tensor) -> Tensor:
-    """(N, A) to (GROUPS, N / GROUPS, A), filled up with zeros."""
-    missing = -len(rows) % GROUPS
-    padded = torch.nn.functional.pad(rows, (0, 0, 0, missing))
+def _deal(rows: Tensor, first: int) -> Tensor:
+    """(N, A), the first of group `first`, to (GROUPS, N / GROUPS, A), filled up with zeros."""
+    missing = -(first + len(rows)) % GROUPS
+    padded = torch.nn.functional.pad(rows, (0, 0, first, missing))
     return padded.view(-1, GROUPS, rows.shape[1]).transpose(0, 1)
 
 

@@ -25,7 +25,7 @@ CELLS = (20, 20)  # 14 x 14 localise less; with 28 x 28 the algebra takes six ti
 LENGTH = 1 / 7  # of a side
 LIKENESS = 0.3
 NOISE_SHARE = 0.5  # variance of the noise, that of the scores being 1
-PRIOR_MASKS = 512  # that the prior weighs as much as
+PRIOR_MASKS = 512  # against whose weight the prior is set
 
 
 def prior_covariance(attention: Attention | None, cells: tuple[int, int]) -> Tensor:
@@ -43,8 +43,9 @@ def prior_covariance(attention: Attention | None, cells: tuple[int, int]) -> Ten
 class KernelRegression:
     """Kernel regression on the masks of all rounds; the map is w per cell, interpolated.
 
-    The prior is worth `PRIOR_MASKS` masks whatever their number, so that more masks make the map
-    surer, not another: there is one map for its standard error to be about. X~ is kept, 0.8 KB a
+    The prior weighs against the masks, however many, as it would against `PRIOR_MASKS` of them, so
+    that more masks make the map surer, not another: there is one map for its standard error to be
+    about. X~ is kept, 1.6 KB a
     mask: what leaving out a group changes hangs on the w of all of them.
     """
 
@@ -59,7 +60,7 @@ class KernelRegression:
         self._open: dict[str, list[tuple[Tensor, Tensor]]] = {}
         C = CELLS[0] * CELLS[1]
         self._gram = reference.new_zeros((C, C))  # X~^T X~
-        self._cells: list[Tensor] = []  # X~ (N, C), float16
+        self._cells: list[Tensor] = []  # X~ (N, C), float32
         self._scores: list[Tensor] = []  # f~ (N, T), each round in units of its spread
         self._groups: list[Tensor] = []  # (N,) of `jackknife`
         self._spread = Spread.empty(reference * 0)
@@ -72,8 +73,8 @@ class KernelRegression:
         sample = masks.at(self._lattice.rows, self._lattice.columns)
         cells = torch.nn.functional.adaptive_avg_pool2d(sample, CELLS).flatten(1)
         keep_probability = torch.tensor(plan.keep_probability).to(scores)
-        known = torch.cat([scores - self._reference, design(keep_probability)], dim=1)
-        self._open.setdefault(family, []).append((cells.half(), known))
+        known = torch.cat([scores, design(keep_probability)], dim=1)
+        self._open.setdefault(family, []).append((cells, known))
 
     def close_round(self) -> None:
         """Free the round's cells and scores of the keep probability, standardise and keep them."""
@@ -82,10 +83,11 @@ class KernelRegression:
         freedom = 0
         for batches in self._open.values():
             x, known = (torch.cat(part) for part in zip(*batches, strict=True))
-            f, z = known[:, :T], known[:, T:]
+            # From the first: small numbers lose fewer digits, and equal ones none.
+            f, z = known[:, :T] - known[0, :T], known[:, T:]
             inverse, rank = invert_design(z.T @ z)
             to_design = inverse @ z.T
-            cells.append(x.float() - z.float() @ (to_design.float() @ x.float()))
+            cells.append(x - z.to(x) @ (to_design.to(x) @ x))
             scores.append(f - z @ (to_design @ f))
             groups.append(torch.arange(len(f), device=f.device) % GROUPS)
             raw += f.square().sum(0)
@@ -99,12 +101,13 @@ class KernelRegression:
         group = torch.cat(groups)
         without = squares - squares.new_zeros((GROUPS, T)).index_add_(0, group, f.square())
         fewer = freedom - torch.bincount(group, minlength=GROUPS)
+        before = self._spread.total
         spread = self._spread.of(squares, squares.new_tensor(freedom))
         factors = (without.clamp(min=0) / fewer.clamp(min=1)[:, None]).sqrt() / spread
         self._factors.append(torch.where((squares > 0) & (factors > 0), factors, 1.0))
-        self._spreads.append(torch.where(squares > 0, spread, 0.0))
+        self._spreads.append(self._spread.total - before)
         self._gram += x.T @ x
-        self._cells.append(x.half())
+        self._cells.append(x)
         self._scores.append(torch.where(squares > 0, f / spread, 0.0))
         self._groups.append(group)
 
@@ -115,7 +118,7 @@ class KernelRegression:
             zero = self._reference.new_zeros((T, *self._size))
             deviations = zero.new_zeros((0, T, *self._lattice.size))
             nowhere = zero.new_zeros(self._lattice.size, dtype=torch.bool)
-            return Effect(zero.float(), zero[0] > 0, deviations, nowhere)
+            return Effect(zero.float(), zero[0] > 0, deviations, nowhere, signed=True)
         x, f, groups = (torch.cat(part) for part in (self._cells, self._scores, self._groups))
         x, count = x.to(f), len(f)
         # The prior is scaled so that what it expects to explain has the scores' variance, 1, and
@@ -153,7 +156,7 @@ class KernelRegression:
         deviations = resize(deviations.reshape(-1, T, *CELLS), self._lattice.size)
         everywhere = maps.new_ones(self._size, dtype=torch.bool)
         settled = maps.new_ones(self._lattice.size, dtype=torch.bool)
-        return Effect(maps.float(), everywhere, deviations, settled)
+        return Effect(maps.float(), everywhere, deviations, settled, signed=True)
 
 
 class EffectWithKernelRegression:
@@ -186,13 +189,22 @@ class EffectWithKernelRegression:
     def estimate(self) -> Effect:
         """Both, weighted."""
         effect, kernel = (part.estimate() for part in self._parts)
-        # In float64, as squares of scores of 1e30 are too large for float32.
-        own_length, length = (e.saliency.double().flatten(1).norm(dim=1) for e in (effect, kernel))
-        scale = torch.where(length > 0, own_length / length, 0.0)[:, None, None]
-        own, other = 1 - self._share, self._share * scale
+        size = (effect.deviations.shape[-2], effect.deviations.shape[-1])
+        first, second = (resize(e.saliency.double(), size) for e in (effect, kernel))
+        without = self._weigh(first + effect.deviations, second + kernel.deviations)
         return Effect(
-            saliency=own * effect.saliency + other.float() * kernel.saliency,
+            saliency=self._weigh(effect.saliency.double(), kernel.saliency.double()).float(),
             sampled=effect.sampled,
-            deviations=own * effect.deviations + other * kernel.deviations,
+            deviations=without - self._weigh(first, second),
             settled=effect.settled & kernel.settled,
+            signed=True,
         )
+
+    def _weigh(self, effect: Tensor, kernel: Tensor) -> Tensor:
+        """Of maps (..., H, W) in float64, as squares of scores of 1e30 are too large for float32.
+
+        Without a group of masks the lengths are others too: more noise makes a map longer.
+        """
+        own_length, length = (maps.flatten(-2).norm(dim=-1) for maps in (effect, kernel))
+        scale = torch.where(length > 0, own_length / length, 0.0)[..., None, None]
+        return (1 - self._share) * effect + self._share * scale * kernel

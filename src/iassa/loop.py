@@ -259,7 +259,7 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
         if k < len(case.rounds):  # there is more that an earlier run has scored, and yielded
             region, plans = _plan(method, k, region, case, setting)
             continue
-        budget.stop_if_enough(adjusted.relative_error)
+        budget.stop_if_enough(max(adjusted.relative_errors))
         if not budget.stopped:
             region, plans = _plan(method, k, region, case, setting)  # M_k, Eq. 7
             budget.stopped = "" if plans else "rounds"

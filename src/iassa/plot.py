@@ -25,20 +25,24 @@ LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, what a grey picture of colour
 def overlay(
     image: NDArray[np.float32],
     saliency: NDArray[np.float32],
+    standard_error: NDArray[np.float32] | None = None,
     *,
     measures: str,
     title: str,
     caption: str,
 ) -> Figure:
-    """The image beside its map, the map over a dimmed grey image, with a colour bar in score units.
+    """The image, its map over a dimmed grey image, and how well the map is known.
 
     An effect is shown about 0 on a diverging colour map that is dark in the middle, transparent
-    where it is small; a mean score over its range. Both colour maps are perceptually uniform: equal
-    steps of the score look equal. Large images are drawn smaller.
+    where it is small; a mean score over its range; a standard error from 0, white where it is not
+    known. The colour maps are perceptually uniform: equal steps of the score look equal. Large
+    images are drawn smaller.
 
     Args:
         image: (H, W, 3) in [0, 1].
         saliency: (H, W).
+        standard_error: (H, W) in the map's units, infinite where it is not known; None, or infinite
+            everywhere, for no third panel.
         measures: 'effect' or 'mean score', see `Method.measures`.
         title: the target's name and score.
         caption: how the map was made.
@@ -49,11 +53,20 @@ def overlay(
     from matplotlib.figure import Figure  # here: half a second to import
 
     height, width = saliency.shape
+    known = standard_error is not None and bool(np.isfinite(standard_error).any())
+    if standard_error is not None and known:
+        error = np.where(np.isfinite(standard_error), standard_error, np.nan)
+        error = _shrink(error[:, :, None])[:, :, 0]
     image, saliency = _shrink(image), _shrink(saliency[:, :, None])[:, :, 0]
     aspect = float(np.clip(height / width, 0.25, 4.0))
     panel = (WIDTH / max(aspect**0.5, 0.6), WIDTH * max(aspect**0.5, 0.6))
-    figure = Figure(figsize=(2 * panel[0] + 1.3, panel[1] + 0.9), layout="constrained", dpi=110)
-    left, right = figure.subplots(1, 2)
+    panels = 3 if known else 2
+    figure = Figure(
+        figsize=(panels * panel[0] + 1.3 * (panels - 1), panel[1] + 0.9),
+        layout="constrained",
+        dpi=110,
+    )
+    left, right, *third = figure.subplots(1, panels)
     fit = "equal" if aspect == height / width else "auto"
     left.imshow(image, aspect=fit)
     grey = image @ np.array(LUMINANCE, np.float32)
@@ -71,7 +84,11 @@ def overlay(
     right.imshow(0.15 + 0.5 * grey, cmap="gray", vmin=0, vmax=1, aspect=fit)
     shown = right.imshow(saliency, cmap=colours, vmin=low, vmax=high, alpha=opacity, aspect=fit)
     figure.colorbar(shown, ax=right, label=unit, shrink=0.9)
-    for axes in (left, right):
+    for axes in third:
+        most = float(np.nanmax(error.astype(np.float64)))
+        shown = axes.imshow(error, cmap="viridis", vmin=0, vmax=most or 1.0, aspect=fit)
+        figure.colorbar(shown, ax=axes, label="standard error", shrink=0.9)
+    for axes in (left, right, *third):
         axes.set_axis_off()
     inches = figure.get_figwidth()
     # Names are text, not formulas: a dollar sign in one is a dollar sign.
@@ -86,12 +103,8 @@ def _shrink(planes: NDArray[np.float32]) -> NDArray[np.float32]:
     factor = max(1.0, max(planes.shape[:2]) / LONGEST)
     size = (max(1, round(planes.shape[0] / factor)), max(1, round(planes.shape[1] / factor)))
     channels_first = torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1)))
-    return (
-        resize(channels_first, size)
-        .clamp(float(planes.min()), float(planes.max()))
-        .permute(1, 2, 0)
-        .numpy()
-    )
+    shrunk = resize(channels_first, size)
+    return shrunk.clamp(float(np.nanmin(planes)), float(np.nanmax(planes))).permute(1, 2, 0).numpy()
 
 
 def _fit(text: str, length: int) -> str:

@@ -50,12 +50,14 @@ class Effect:
         deviations: (G, T, h, w) float64, what leaving out each of G groups of masks changes, at the
             pixels of a lattice; see `jackknife`.
         settled: (h, w) bool, where every group could be left out.
+        signed: whether 0 is no effect; else the map is a mean score, high or low.
     """
 
     saliency: Tensor
     sampled: Tensor
     deviations: Tensor
     settled: Tensor
+    signed: bool
 
     @property
     def standard_error(self) -> Tensor:
@@ -65,24 +67,22 @@ class Effect:
         return torch.where(self.sampled, error, torch.inf).float()
 
     @property
-    def relative_error(self) -> float:
-        """Standard error where the map is high, as a share of its peak.
+    def relative_errors(self) -> tuple[float, ...]:
+        """Standard error where the map is high, as a share of its peak, for each target.
 
-        It is the root mean square over the pixels above `HIGH` of the peak, of the target where
-        that is largest; infinite while one of them is not known. Elsewhere an adaptive method does
-        not look again, so the error there does not fall. The peak is counted from 0, in a map that
-        does not cross 0 from its lowest value.
+        It is the root mean square over the pixels above `HIGH` of the peak; infinite while one of
+        them is not known. Elsewhere an adaptive method does not look again, so the error there does
+        not fall. The peak of an effect is its largest value of either sign, that of a mean score is
+        counted from the lowest.
         """
         shares = []
-        maps = zip(self.saliency.double(), self.standard_error.double(), strict=True)
-        for saliency, error in maps:
-            low, high = saliency.min(), saliency.max()
-            floor = low.clamp(min=0) if high > 0 else low
-            peak = high - floor
-            share = error[saliency >= floor + HIGH * peak].square().mean().sqrt()
+        for saliency, error in zip(self.saliency, self.standard_error, strict=True):
+            height = (saliency.abs() if self.signed else saliency - saliency.min()).double()
+            peak = height.max()
+            share = error[height >= HIGH * peak].double().square().mean().sqrt()
             # A flat map whose scores do not vary is known.
             shares.append(float(torch.where(share > 0, share / peak, 0.0)))
-        return max(shares)
+        return tuple(shares)
 
 
 class Estimator(Protocol):
@@ -161,6 +161,7 @@ class CoverageMean:
             sampled=kept,
             deviations=deviations.reshape(*deviations.shape[:2], *self._lattice.size),
             settled=settled.view(self._lattice.size),
+            signed=False,
         )
 
 
@@ -189,7 +190,8 @@ class DebiasedEffect:
         self._open: dict[str, _FamilySums] = {}
         T, P = len(reference), self._lattice.size[0] * self._lattice.size[1]
         self._slope = _Slope.empty(reference, (T, size[0] * size[1]))
-        self._without = _Slope.empty(reference, (GROUPS, T, P))  # the same without each group
+        # The same at the lattice: without each group, and last of all masks.
+        self._without = _Slope.empty(reference, (GROUPS + 1, T, P))
         self._groups = 0  # that have masks
 
     def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
@@ -215,12 +217,13 @@ class DebiasedEffect:
         without, settled = self._without.quotient()
         sampled = sampled.view(self._size)
         slope = slope.view(-1, *self._size)
-        at_lattice = self._lattice.of(slope)
-        without = without[: self._groups].view(self._groups, len(slope), *self._lattice.size)
-        settled = settled[: self._groups].all(0).view(self._lattice.size)
-        settled &= self._lattice.of(sampled)
-        deviations = torch.where(settled, without - at_lattice, 0.0)
-        return Effect(slope.float(), sampled, deviations, settled)
+        # Of maps from the same float64 sums: the rounding of the large map's would count for each
+        # group.
+        deviations = without[: self._groups] - without[-1]
+        deviations = deviations.view(self._groups, len(slope), *self._lattice.size)
+        settled = (settled[: self._groups].all(0) & settled[-1]).view(self._lattice.size)
+        deviations = torch.where(settled, deviations, 0.0)
+        return Effect(slope.float(), sampled, deviations, settled, signed=True)
 
 
 def _accumulate(
@@ -328,10 +331,11 @@ class _FamilySums:
         return _Moments(self._weighted.flatten(1), self._squares.flatten(), gram)
 
     def moments_without_groups(self) -> _Moments:
-        """Of all masks but those of each group, at the lattice: the first axis is the groups."""
+        """At the lattice, of all masks but those of each group, and last of all: GROUPS + 1."""
         weighted, squares = self._masks.sums().chunk(2, dim=2)
         parts = (weighted, squares[:, self._num_targets], self._grams.sums())
-        return _Moments(*(part.sum(0) - part for part in parts))
+        and_none = (torch.cat([part, torch.zeros_like(part[:1])]) for part in parts)
+        return _Moments(*(part.sum(0) - part for part in and_none))
 
 
 @dataclass(eq=False)
@@ -372,7 +376,7 @@ class Spread:
 
     Attributes:
         first: of the first round whose scores moved; 0 before.
-        total: sum over the rounds whose scores moved.
+        total: sum over the rounds whose scores moved, by no less than `SMALLEST_SHARE` of that.
         rounds: number of them.
     """
 
@@ -402,9 +406,10 @@ class Spread:
         """
         spread = (squares / freedom.clamp(min=1)[..., None]).sqrt()
         self.first = torch.where(self.first > 0, self.first, spread)
+        moved = (spread > 0) & (spread >= SMALLEST_SHARE * self.first)
+        self.total = self.total + torch.where(moved, spread, 0.0)
+        self.rounds = self.rounds + moved
         spread = spread.maximum(SMALLEST_SHARE * self.first)
-        self.total = self.total + spread
-        self.rounds = self.rounds + (spread > 0)
         return torch.where(spread > 0, spread, 1.0)
 
 

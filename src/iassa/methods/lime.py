@@ -171,6 +171,7 @@ class LocalRegression:
             sampled=sampled[labels],
             deviations=deviations[:, :, at_lattice],
             settled=(hidden_in > 1)[at_lattice],
+            signed=True,
         )
 
     def _solve(self, sums: Tensor) -> Tensor:

@@ -134,4 +134,5 @@ class Occlusion:
             sampled=hidden,
             deviations=deviations.reshape(*deviations.shape[:2], *self._lattice.size),
             settled=settled.view(self._lattice.size),
+            signed=True,
         )
