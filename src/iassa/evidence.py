@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias, get_type_hints
@@ -309,7 +310,9 @@ def _unpack_round(k: int, layout: dict[str, Any], arrays: Mapping[str, Any]) -> 
 
 
 def _bits(packed: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.bool_]:
-    count = int(np.prod(shape))
+    count = math.prod(shape)
+    if len(packed) != math.ceil(count / 8):
+        raise ValueError(f"{len(packed)} bytes of bits for shape {tuple(shape)}")
     return np.unpackbits(packed, count=count).astype(np.bool_).reshape(shape)
 
 
