@@ -73,7 +73,7 @@ def evidences(draw):
             readings = draw(arrays.arrays(width, shape, elements=elements)).astype(np.float64)
             plan = draw(plans(kind, count, size, region))
             families[draw(st.sampled_from([kind, f"{kind}-2"]))] = Scored(plan, readings)
-        rounds.append(ScoredRound(region, families))
+        rounds.append(ScoredRound(region, families, draw(st.floats(0, 1e9))))
     return Evidence(
         size=size,
         num_outputs=21,
@@ -81,18 +81,20 @@ def evidences(draw):
         functions=functions,
         class_names=tuple(draw(st.text(max_size=9)) for _ in outputs) if named else (),
         reference=np.array([draw(FINITE) for _ in range(columns)], np.float64),
+        superpixels=draw(st.text("0f", max_size=3)),
         rounds=tuple(rounds),
     )
 
 
 def assert_equal(one, other):
-    for name in ("size", "num_outputs", "outputs", "functions", "class_names"):
+    for name in ("size", "num_outputs", "outputs", "functions", "class_names", "superpixels"):
         assert getattr(one, name) == getattr(other, name), name
     assert one.reference.dtype == other.reference.dtype == np.float64
     np.testing.assert_array_equal(one.reference, other.reference)
     assert len(one.rounds) == len(other.rounds)
     for mine, its in zip(one.rounds, other.rounds, strict=True):
         np.testing.assert_array_equal(mine.region, its.region)
+        assert mine.seconds == its.seconds
         assert list(mine.families) == list(its.families)
         for name, scored in mine.families.items():
             plan, readings = its.families[name].plan, its.families[name].readings
@@ -129,7 +131,8 @@ def small():
         functions={"best": "", "margin": "0f"},
         class_names=("ant", "bee, Biene", "cow"),
         reference=rng.normal(size=5),
-        rounds=(ScoredRound(plan.region, {"grid": Scored(plan, rng.normal(size=(5, 5)))}),),
+        superpixels="0f",
+        rounds=(ScoredRound(plan.region, {"grid": Scored(plan, rng.normal(size=(5, 5)))}, 0.5),),
     )
 
 
@@ -142,11 +145,11 @@ def test_bits_are_stored_as_bits_and_single_precision_where_it_is_exact():
         assert json.loads(packed["header"].tobytes())["outputs"] == [0, 2, 5]
     single = evidence.rounds[0].families["grid"].readings.astype(np.float32).astype(np.float64)
     scored = Scored(evidence.rounds[0].families["grid"].plan, single)
-    exact = dataclasses.replace(evidence, rounds=(ScoredRound(None, {"grid": scored}),))
+    exact = dataclasses.replace(evidence, rounds=(ScoredRound(None, {"grid": scored}, 0.5),))
     with np.load(io.BytesIO(exact.pack())) as packed:
         assert packed["0/grid/readings"].dtype == np.float32
     huge = Scored(scored.plan, np.full((5, 5), 1e300))
-    kept = dataclasses.replace(evidence, rounds=(ScoredRound(None, {"grid": huge}),))
+    kept = dataclasses.replace(evidence, rounds=(ScoredRound(None, {"grid": huge}, 0.5),))
     assert Evidence.unpack(kept.pack()).rounds[0].families["grid"].readings[0, 0] == 1e300
 
 
@@ -264,13 +267,21 @@ def evidence_of(outputs, functions):
         return np.concatenate(columns, axis=1)
 
     windows = np.array([[0, 0, 1, 1]] * 4, np.int32)
-    rounds = tuple(
-        ScoredRound(None, {"window": Scored(WindowPlan(np.ones(len(s), np.float32), w), kept(s))})
-        for s, w in ((whole[1], windows), (whole[2], windows[:3]))
-    )
+    rounds = []
+    for scores in whole[1:]:
+        plan = WindowPlan(np.ones(len(scores), np.float32), windows[: len(scores)].copy())
+        rounds.append(ScoredRound(None, {"window": Scored(plan, kept(scores))}, 0.5))
     named = Readout(6, tuple(outputs), {f.__name__: f for f in functions})
-    names = tuple(f"{'abcdef'[k]}, {k}" for k in outputs)
-    evidence = Evidence((4, 5), 6, named.outputs, named.digests, names, kept(whole[0])[0], rounds)
+    evidence = Evidence(
+        size=(4, 5),
+        num_outputs=6,
+        outputs=named.outputs,
+        functions=named.digests,
+        class_names=tuple(f"{'abcdef'[k]}, {k}" for k in outputs),
+        reference=kept(whole[0])[0],
+        superpixels="",
+        rounds=tuple(rounds),
+    )
     return evidence, whole, kept
 
 

@@ -44,7 +44,8 @@ def evidence():
         functions={"margin": "0123456789abcdef"},
         class_names=("bee, Bienchen", "crane", "crane"),
         reference=rng.normal(size=4),
-        rounds=(ScoredRound(None, first), ScoredRound(region, second)),
+        superpixels="0f",
+        rounds=(ScoredRound(None, first, 0.5), ScoredRound(region, second, 0.25)),
     )
 
 
@@ -102,12 +103,13 @@ def assert_same(one, other):
 
 
 def assert_same_evidence(mine, its):
-    for name in ("size", "num_outputs", "outputs", "functions", "class_names"):
+    for name in ("size", "num_outputs", "outputs", "functions", "class_names", "superpixels"):
         assert getattr(mine, name) == getattr(its, name), name
     np.testing.assert_array_equal(mine.reference, its.reference)
     assert len(mine.rounds) == len(its.rounds)
     for one, other in zip(mine.rounds, its.rounds, strict=True):
         np.testing.assert_array_equal(one.region, other.region)
+        assert one.seconds == other.seconds
         assert list(one.families) == list(other.families)
         for family, scored in one.families.items():
             assert scored.plan == other.families[family].plan  # by digest of its content

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import iassa
+import iassa.segmentation
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
 from iassa.explanation import Explanation
 from iassa.methods import METHODS, Iassa, IassaPaper, Lime, Rise, SlidingWindow
@@ -499,6 +500,32 @@ def test_a_method_changed_in_the_record_is_refused(tmp_path):
     path.write_text(json.dumps(record))
     with pytest.raises(InputError, match=r"unknown method 'mine'.*Pass it with `method=`"):
         Explanation.load(tmp_path).extend(four_outputs)
+
+
+@pytest.mark.parametrize("name", ["iassa", "lime"])
+def test_other_superpixels_are_refused(monkeypatch, name):
+    """Another version of scikit-image may draw them another way, and as many of them."""
+    made = run(name, 50, four_outputs)
+    segmentation = iassa.segmentation.segment_once if name == "lime" else iassa.segmentation.segment
+
+    def shifted(*arguments):
+        drawn = segmentation(*arguments)
+        return dataclasses.replace(drawn, labels=drawn.labels.roll(1, dims=2))
+
+    module = "lime" if name == "lime" else "iassa"
+    monkeypatch.setattr(sys.modules[f"iassa.methods.{module}"], segmentation.__name__, shifted)
+    for go_on in (lambda: made.extend(silent_twin(made)), lambda: made.retarget(1)):
+        with pytest.raises(InputError, match="expected the same superpixels of the image, got"):
+            go_on()
+
+
+def test_the_time_of_each_round_is_that_of_its_calls():
+    part = run("iassa", 50, four_outputs)
+    made = part.extend(four_outputs, calls=100)
+    assert made.rounds[0].seconds == part.rounds[0].seconds  # going through it again is free
+    assert made.rounds[1].seconds > part.rounds[1].seconds
+    assert [one.seconds for one in made.evidence.rounds] == [one.seconds for one in made.rounds]
+    assert made.retarget(1).rounds[1].seconds == made.rounds[1].seconds
 
 
 def test_without_evidence(tmp_path, part):

@@ -155,6 +155,7 @@ def conclude(
     method: Mapping[str, Any],
     effect: Effect,
     budget: Budget,
+    superpixels: str,
     rounds: Sequence[ScoredRound],
     history: Sequence[Round],
 ) -> Explanation:
@@ -172,6 +173,7 @@ def conclude(
         functions=case.readout.digests,
         class_names=kept_names,
         reference=case.readings.cpu().numpy(),
+        superpixels=superpixels,
         rounds=tuple(rounds),
     )
     return Explanation(

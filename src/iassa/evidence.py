@@ -128,10 +128,11 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class ScoredRound:
-    """One round: the region that its masks were confined to, and the masks by family."""
+    """One round: the region that its masks were confined to, the masks by family, and its time."""
 
     region: NDArray[np.bool_] | None
     families: Mapping[str, Scored]
+    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +146,7 @@ class Evidence:
         functions: names of the F functions whose values were kept, and digests of their code.
         class_names: of the C outputs, synonyms after commas; empty if the black box has none.
         reference: (C + F,) float64 readings of the whole image.
+        superpixels: digest of the segmentations that segment plans refer to; empty without any.
         rounds: in order.
     """
 
@@ -154,6 +156,7 @@ class Evidence:
     functions: Mapping[str, str]
     class_names: tuple[str, ...]
     reference: NDArray[np.float64]
+    superpixels: str
     rounds: tuple[ScoredRound, ...]
 
     def __len__(self) -> int:
@@ -207,6 +210,7 @@ class Evidence:
             ScoredRound(
                 one.region,
                 {f: Scored(s.plan, convert(s.readings)) for f, s in one.families.items()},
+                one.seconds,
             )
             for one in self.rounds
         )
@@ -244,13 +248,14 @@ class Evidence:
                 arrays[f"{k}/{name}/readings"] = _narrow(scored.readings)
                 families[name] = {"plan": type(scored.plan).__name__, "shapes": shapes}
             region = None if one.region is None else list(one.region.shape)
-            layout.append({"region": region, "families": families})
+            layout.append({"region": region, "families": families, "seconds": one.seconds})
         header = {
             "size": list(self.size),
             "num_outputs": self.num_outputs,
             "outputs": list(self.outputs),
             "functions": dict(self.functions),
             "class_names": list(self.class_names),
+            "superpixels": self.superpixels,
             "rounds": layout,
         }
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -278,6 +283,7 @@ class Evidence:
                     functions=dict(header["functions"]),
                     class_names=tuple(header["class_names"]),
                     reference=arrays["reference"].astype(np.float64),
+                    superpixels=header["superpixels"],
                     rounds=rounds,
                 )
         except Exception as damage:  # a damaged archive may raise anything
@@ -306,7 +312,7 @@ def _unpack_round(k: int, layout: dict[str, Any], arrays: Mapping[str, Any]) -> 
             parts["region"] = region
         readings = arrays[f"{k}/{name}/readings"].astype(np.float64)
         families[name] = Scored(kind(**parts), readings)
-    return ScoredRound(region, families)
+    return ScoredRound(region, families, layout["seconds"])
 
 
 def _bits(packed: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.bool_]:
