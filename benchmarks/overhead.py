@@ -82,7 +82,7 @@ def own_seconds(method: iassa.Method, image: NDArray[np.float32], repeats: int) 
 
 
 def ratio_to_bare(
-    method: iassa.Method, image: NDArray[np.float32], black_box: iassa.Adapter, repeats: int
+    method: iassa.Explainer, image: NDArray[np.float32], black_box: iassa.Adapter, repeats: int
 ) -> list[float]:
     """CPU of whole runs over CPU of as many bare passes, pair by pair."""
     batch = torch.rand((16, 3, 224, 224), generator=torch.Generator().manual_seed(0))

@@ -194,7 +194,7 @@ def test_targets(explain, workplace):
         assert f"{name}: " in err
 
 
-@pytest.mark.parametrize("method", ["iassa", "iassa-paper", "rise", "sliding-window", "lime"])
+@pytest.mark.parametrize("method", iassa.METHODS)
 def test_methods(explain, method):
     arguments = ["--set", "features=none"] if method.startswith("iassa") else []
     status, _, err = explain("photo.png", "--json", *arguments, method=method)

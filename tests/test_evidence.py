@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from iassa.errors import BlackBoxError, InputError
-from iassa.evidence import Evidence, Readout, Scored, ScoredRound, open_readout
+from iassa.evidence import Evidence, Feedback, Readout, Scored, ScoredRound, open_readout
 from iassa.masks import GridPlan, SegmentPlan, WindowPlan
 from iassa.methods import Iassa
 from iassa.targets import Target, resolve_targets
@@ -63,6 +63,7 @@ def evidences(draw):
     rounds = []
     for _ in range(draw(st.integers(0, 3))):
         region = draw(st.none() | arrays.arrays(np.bool_, size))
+        keep = draw(st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)))
         families = {}
         kinds = draw(st.lists(st.sampled_from(["grid", "segment", "window"]), unique=True))
         for kind in kinds:
@@ -73,7 +74,7 @@ def evidences(draw):
             readings = draw(arrays.arrays(width, shape, elements=elements)).astype(np.float64)
             plan = draw(plans(kind, count, size, region))
             families[draw(st.sampled_from([kind, f"{kind}-2"]))] = Scored(plan, readings)
-        rounds.append(ScoredRound(region, families, draw(st.floats(0, 1e9))))
+        rounds.append(ScoredRound(Feedback(region, keep), families, draw(st.floats(0, 1e9))))
     return Evidence(
         size=size,
         num_outputs=21,
@@ -93,7 +94,8 @@ def assert_equal(one, other):
     np.testing.assert_array_equal(one.reference, other.reference)
     assert len(one.rounds) == len(other.rounds)
     for mine, its in zip(one.rounds, other.rounds, strict=True):
-        np.testing.assert_array_equal(mine.region, its.region)
+        np.testing.assert_array_equal(mine.feedback.region, its.feedback.region)
+        assert mine.feedback.keep_probability == its.feedback.keep_probability
         assert mine.seconds == its.seconds
         assert list(mine.families) == list(its.families)
         for name, scored in mine.families.items():
@@ -132,7 +134,11 @@ def small():
         class_names=("ant", "bee, Biene", "cow"),
         reference=rng.normal(size=5),
         superpixels="0f",
-        rounds=(ScoredRound(plan.region, {"grid": Scored(plan, rng.normal(size=(5, 5)))}, 0.5),),
+        rounds=(
+            ScoredRound(
+                Feedback(plan.region), {"grid": Scored(plan, rng.normal(size=(5, 5)))}, 0.5
+            ),
+        ),
     )
 
 
@@ -145,11 +151,11 @@ def test_bits_are_stored_as_bits_and_single_precision_where_it_is_exact():
         assert json.loads(packed["header"].tobytes())["outputs"] == [0, 2, 5]
     single = evidence.rounds[0].families["grid"].readings.astype(np.float32).astype(np.float64)
     scored = Scored(evidence.rounds[0].families["grid"].plan, single)
-    exact = dataclasses.replace(evidence, rounds=(ScoredRound(None, {"grid": scored}, 0.5),))
+    exact = dataclasses.replace(evidence, rounds=(ScoredRound(Feedback(), {"grid": scored}, 0.5),))
     with np.load(io.BytesIO(exact.pack())) as packed:
         assert packed["0/grid/readings"].dtype == np.float32
     huge = Scored(scored.plan, np.full((5, 5), 1e300))
-    kept = dataclasses.replace(evidence, rounds=(ScoredRound(None, {"grid": huge}, 0.5),))
+    kept = dataclasses.replace(evidence, rounds=(ScoredRound(Feedback(), {"grid": huge}, 0.5),))
     assert Evidence.unpack(kept.pack()).rounds[0].families["grid"].readings[0, 0] == 1e300
 
 
@@ -163,16 +169,19 @@ def test_damage_is_read_or_refused(place, value, cut):
         Evidence.unpack(bytes(content[:place] if cut else content))
 
 
+NOTHING = {"region": None, "keep_probability": None, "seconds": 0.0}
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"size": [6]},
         {"size": None},
         {"rounds": {"0": 1}},
-        {"rounds": [{"region": [99, 99], "families": {}}]},
-        {"rounds": [{"region": None, "families": {"none": {"plan": "GridPlan", "shapes": {}}}}]},
-        {"rounds": [{"region": None, "families": {"grid": {"plan": "Plan", "shapes": {}}}}]},
-        {"rounds": [{"region": None, "families": {"grid": {"plan": "GridPlan", "shapes": {}}}}]},
+        {"rounds": [{**NOTHING, "region": [99, 99], "families": {}}]},
+        {"rounds": [{**NOTHING, "families": {"none": {"plan": "GridPlan", "shapes": {}}}}]},
+        {"rounds": [{**NOTHING, "families": {"grid": {"plan": "Plan", "shapes": {}}}}]},
+        {"rounds": [{**NOTHING, "families": {"grid": {"plan": "GridPlan", "shapes": {}}}}]},
         {"functions": 3},
         {"outputs": None},
     ],
@@ -270,7 +279,7 @@ def evidence_of(outputs, functions):
     rounds = []
     for scores in whole[1:]:
         plan = WindowPlan(np.ones(len(scores), np.float32), windows[: len(scores)].copy())
-        rounds.append(ScoredRound(None, {"window": Scored(plan, kept(scores))}, 0.5))
+        rounds.append(ScoredRound(Feedback(), {"window": Scored(plan, kept(scores))}, 0.5))
     named = Readout(6, tuple(outputs), {f.__name__: f for f in functions})
     evidence = Evidence(
         size=(4, 5),

@@ -16,7 +16,7 @@ from PIL import Image
 
 import iassa
 from iassa.errors import InputError
-from iassa.evidence import Evidence, Scored, ScoredRound
+from iassa.evidence import Evidence, Feedback, Scored, ScoredRound
 from iassa.explanation import SCHEMA, Explanation, Round
 from iassa.masks import draw_grids, plan_windows, sliding_windows
 from iassa.targets import Target
@@ -45,7 +45,10 @@ def evidence():
         class_names=("bee, Bienchen", "crane", "crane"),
         reference=rng.normal(size=4),
         superpixels="0f",
-        rounds=(ScoredRound(None, first, 0.5), ScoredRound(region, second, 0.25)),
+        rounds=(
+            ScoredRound(Feedback(), first, 0.5),
+            ScoredRound(Feedback(region, (0.25, 0.5)), second, 0.25),
+        ),
     )
 
 
@@ -108,7 +111,8 @@ def assert_same_evidence(mine, its):
     np.testing.assert_array_equal(mine.reference, its.reference)
     assert len(mine.rounds) == len(its.rounds)
     for one, other in zip(mine.rounds, its.rounds, strict=True):
-        np.testing.assert_array_equal(one.region, other.region)
+        np.testing.assert_array_equal(one.feedback.region, other.feedback.region)
+        assert one.feedback.keep_probability == other.feedback.keep_probability
         assert one.seconds == other.seconds
         assert list(one.families) == list(other.families)
         for family, scored in one.families.items():

@@ -22,6 +22,7 @@ import iassa
 import iassa.segmentation
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
 from iassa.explanation import Explanation
+from iassa.loop import Method
 from iassa.methods import METHODS, Iassa, IassaPaper, Lime, Rise, SlidingWindow
 
 SIZE = (18, 27)
@@ -44,6 +45,7 @@ CASES = {
     "iassa": Iassa(**SMALL),
     "iassa, no kernel": Iassa(**SMALL, kernel_share=0.0, beta=1.0),
     "iassa, grids alone": Iassa(**SMALL, segment_share=0.0),
+    "iassa, adapting": Iassa(**SMALL, adapt_keep_probability=True),
     "iassa-paper": IassaPaper(**PAPER, window=90.0, stride=40.0, window_step=20.0),
     "rise": Rise(round_calls=32),
     "rise, debiased": Rise(round_calls=32, debiased=True),
@@ -93,7 +95,8 @@ def assert_same_evidence(one, other, tolerance=0.0):
     assert one.functions == other.functions
     assert len(one.rounds) == len(other.rounds)
     for mine, its in zip(one.rounds, other.rounds, strict=True):
-        np.testing.assert_array_equal(mine.region, its.region)
+        np.testing.assert_array_equal(mine.feedback.region, its.feedback.region)
+        assert mine.feedback.keep_probability == its.feedback.keep_probability
         assert list(mine.families) == list(its.families)
         for family, scored in mine.families.items():
             assert scored.plan == its.families[family].plan
@@ -129,7 +132,8 @@ def few_masks_are_no_matter():
 
 
 def test_all_methods_are_here():
-    assert {method.name for method in CASES.values()} == set(METHODS)
+    drawn = {name for name, kind in METHODS.items() if issubclass(kind, Method)}
+    assert {method.name for method in CASES.values()} == drawn
 
 
 # --- the same as asking for all at once -------------------------------------------------------
@@ -760,6 +764,14 @@ def test_a_flat_target_is_told_of_in_the_explanation():
     def partly_flat(images):
         return np.hstack([four_outputs(images), np.ones((len(images), 1))])
 
-    made = Rise().explain(IMAGE, partly_flat, target=0, calls=40)
+    made = Rise().explain(IMAGE, partly_flat, target=0, calls=200)
     assert made.warnings == ()
     assert "scores the same" in made.retarget(4).warnings[0]
+
+
+def test_a_method_that_keeps_no_evidence():
+    fields = {"segmentation": "slic", "num_segments": 8}
+    made = iassa.explain(IMAGE, four_outputs, method=METHODS["kernel-shap"](**fields), calls=80)
+    for go_on in (lambda: made.extend(four_outputs), lambda: made.retarget(1)):
+        with pytest.raises(InputError, match="kernel-shap keeps none"):
+            go_on()

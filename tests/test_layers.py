@@ -11,7 +11,7 @@ import iassa
 
 # A module may import those of lower layers only. `__init__` files stand for their package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "efficientnet", "eval_mode", "hyperparameters"),
+    ("errors", "efficientnet", "eval_mode", "hyperparameters", "saturation"),
     ("budget", "identity", "onnx_session", "python_object"),
     ("image", "files", "targets", "masks"),
     ("onnx_features", "evidence"),
@@ -20,12 +20,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("saliency", "black_box"),
     ("kernel_regression", "black_boxes.efficientnet_lite0"),
     ("black_boxes", "case"),
-    ("loop",),
+    ("explainer",),
+    ("loop", "shapley"),
     (
         "methods.iassa",
         "methods.iassa_paper",
+        "methods.kernel_shap",
         "methods.lime",
         "methods.rise",
+        "methods.shap_partition",
         "methods.sliding_window",
     ),
     ("methods",),

@@ -19,16 +19,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from iassa.black_box import FunctionAdapter
+from iassa.budget import Progress
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
+from iassa.explainer import Explainer
 from iassa.explanation import Explanation
 from iassa.features import TorchLayers
-from iassa.loop import Method, Progress
+from iassa.loop import Method
 from iassa.methods import (
     METHODS,
     Iassa,
     IassaPaper,
+    KernelShap,
     Lime,
     Rise,
+    ShapPartition,
     SlidingWindow,
     explain,
     open_method,
@@ -834,6 +838,12 @@ def test_torch_gets_its_threads_back(method: Method) -> None:
         ("lime", {"num_segments": 501}),
         ("lime", {"kernel_width": 0.0}),
         ("lime", {"ridge": 0.0}),
+        ("kernel-shap", {"segmentation": "felzenszwalb"}),
+        ("kernel-shap", {"num_segments": 1}),
+        ("kernel-shap", {"max_segments": 0}),
+        ("shap-partition", {"step_calls": 0}),
+        ("shap-partition", {"step_calls": 9}),
+        ("shap-partition", {"baseline": 1.1}),
         ("rise", {"baseline": 1.1}),
         ("rise", {"baseline": (0.1, 0.2)}),
         ("iassa", {"baseline": (0.1, 0.2, -0.3)}),
@@ -893,9 +903,11 @@ def test_the_clock_of_a_run_is_told() -> None:
         Rise(debiased=True),
         SlidingWindow(stride=7.5),
         Lime(segmentation="slic"),
+        KernelShap(max_segments=None),
+        ShapPartition(step_calls=4),
     ],
 )
-def test_what_a_result_says_of_its_method_opens_it_again(method: Method) -> None:
+def test_what_a_result_says_of_its_method_opens_it_again(method: Explainer) -> None:
     said = json.loads(json.dumps(method.as_dict()))
     assert open_method(said["name"], **said["fields"]) == method
     assert said["measures"] == ("mean score" if method.name == "iassa-paper" else "effect")
@@ -948,11 +960,13 @@ def after_calls(number: int) -> Callable[[], bool]:
         (SlidingWindow, {"window": "50"}),
         (Lime, {"segmentation": 1}),
         (Lime, {"num_segments": 99.5}),
+        (KernelShap, {"max_segments": 2.5}),
+        (ShapPartition, {"step_calls": "10"}),
         (Rise, {"baseline": (0.5, 0.5)}),
     ],
 )
 def test_fields_of_a_wrong_kind_are_refused_by_name(
-    method: type[Method], fields: dict[str, Any]
+    method: type[Explainer], fields: dict[str, Any]
 ) -> None:
     wrong = "compactness" if "segment_counts" in fields else next(iter(fields))
     with pytest.raises(InputError, match=f"expected {wrong} of {method.name} to be"):

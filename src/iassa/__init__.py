@@ -19,11 +19,22 @@ if TYPE_CHECKING:
         InputError,
         WeakEvidenceWarning,
     )
+    from iassa.explainer import Explainer
     from iassa.explanation import Explanation
     from iassa.features import ColourPosition, TorchLayers
     from iassa.image import example_image, load_image
     from iassa.loop import Method
-    from iassa.methods import METHODS, Iassa, IassaPaper, Lime, Rise, SlidingWindow, explain
+    from iassa.methods import (
+        METHODS,
+        Iassa,
+        IassaPaper,
+        KernelShap,
+        Lime,
+        Rise,
+        ShapPartition,
+        SlidingWindow,
+        explain,
+    )
     from iassa.onnx_features import OnnxLayers, onnx_feature_names
     from iassa.targets import Target
 
@@ -35,17 +46,20 @@ _HOMES = {
     "BlackBoxError": "errors",
     "CancelledError": "errors",
     "ColourPosition": "features",
+    "Explainer": "explainer",
     "Explanation": "explanation",
     "FunctionAdapter": "black_box",
     "Iassa": "methods",
     "IassaError": "errors",
     "IassaPaper": "methods",
     "InputError": "errors",
+    "KernelShap": "methods",
     "Lime": "methods",
     "Method": "loop",
     "OnnxLayers": "onnx_features",
     "Progress": "budget",
     "Rise": "methods",
+    "ShapPartition": "methods",
     "SlidingWindow": "methods",
     "Target": "targets",
     "TorchAdapter": "black_box",
@@ -64,17 +78,20 @@ __all__ = [
     "BlackBoxError",
     "CancelledError",
     "ColourPosition",
+    "Explainer",
     "Explanation",
     "FunctionAdapter",
     "Iassa",
     "IassaError",
     "IassaPaper",
     "InputError",
+    "KernelShap",
     "Lime",
     "Method",
     "OnnxLayers",
     "Progress",
     "Rise",
+    "ShapPartition",
     "SlidingWindow",
     "Target",
     "TorchAdapter",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,12 +18,33 @@ from iassa.errors import InputError
 from iassa.evidence import Evidence, Keep, Readout, ScoredRound, open_readout
 from iassa.explanation import Explanation, Round, versions
 from iassa.image import resize, to_planes
-from iassa.saliency import Effect
+from iassa.saturation import moves
 from iassa.targets import Target, TargetLike, resolve_targets
 
-__all__ = ["Case", "Question", "conclude", "open_case", "recall"]
+__all__ = [
+    "Case",
+    "Finding",
+    "MapAlone",
+    "Question",
+    "conclude",
+    "first_scores",
+    "open_case",
+    "recall",
+]
 
 FLAT = "every masked image scores the same; there is nothing to explain"
+TOO_LITTLE = (
+    "the score barely moves whatever is hidden: the model stays sure. Hide more, with a lower keep "
+    "probability, or with another baseline"
+)
+TOO_MUCH = (
+    "the score is gone for nearly all masks. Hide less, with a higher keep probability, or with a "
+    "milder baseline such as 'blur'"
+)
+AGAINST = (
+    "images with most of their pixels hidden score higher than the whole image: what is seen "
+    "speaks against the target, and the map shows where it is negative"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +119,43 @@ class Case:
         return self.readings @ self.weights
 
 
+class Finding(Protocol):
+    """What was found for T targets, at the size of the masks."""
+
+    @property
+    def saliency(self) -> Tensor:
+        """(T, H, W) float32, in score units."""
+
+    @property
+    def standard_error(self) -> Tensor:
+        """(T, H, W) float32, in score units; infinite where it is not known."""
+
+    @property
+    def relative_errors(self) -> tuple[float, ...]:
+        """See `Explanation.relative_errors`."""
+
+
+@dataclass(frozen=True, eq=False)
+class MapAlone:
+    """A map of which no error is known.
+
+    Attributes:
+        saliency: (T, H, W) float32, in score units.
+    """
+
+    saliency: Tensor
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Infinite everywhere."""
+        return torch.full_like(self.saliency, torch.inf)
+
+    @property
+    def relative_errors(self) -> tuple[float, ...]:
+        """Infinite."""
+        return (float("inf"),) * len(self.saliency)
+
+
 def open_case(question: Question, baseline: BaselineLike, budget: Budget) -> Case:
     """Ask about the whole image, one call, and find the targets; or take both from what is known.
 
@@ -153,33 +211,35 @@ def recall(target: TargetLike, known: Evidence) -> tuple[tuple[Target, ...], Rea
 def conclude(
     case: Case,
     method: Mapping[str, Any],
-    effect: Effect,
+    finding: Finding,
     budget: Budget,
-    superpixels: str,
-    rounds: Sequence[ScoredRound],
+    rounds: Sequence[ScoredRound] | None,
     history: Sequence[Round],
+    superpixels: str = "",
 ) -> Explanation:
-    """The result, or the map so far while the run goes on."""
+    """The result, or the map so far while the run goes on; without evidence if `rounds` is None."""
     question = case.question
     black_box = question.black_box
     names = black_box.class_names
     kept_names = tuple(names[k] for k in case.readout.outputs) if names else ()
     if question.known is not None:
         kept_names = question.known.names_of(case.readout.outputs)
-    evidence = Evidence(
-        size=case.size,
-        num_outputs=case.readout.num_outputs,
-        outputs=case.readout.outputs,
-        functions=case.readout.digests,
-        class_names=kept_names,
-        reference=case.readings.cpu().numpy(),
-        superpixels=superpixels,
-        rounds=tuple(rounds),
-    )
+    evidence = None
+    if rounds is not None:
+        evidence = Evidence(
+            size=case.size,
+            num_outputs=case.readout.num_outputs,
+            outputs=case.readout.outputs,
+            functions=case.readout.digests,
+            class_names=kept_names,
+            reference=case.readings.cpu().numpy(),
+            superpixels=superpixels,
+            rounds=tuple(rounds),
+        )
     return Explanation(
-        saliency=_enlarge(effect.saliency, question.photo),
-        standard_error=_enlarge(effect.standard_error, question.photo),
-        relative_errors=effect.relative_errors,
+        saliency=_enlarge(finding.saliency, question.photo),
+        standard_error=_enlarge(finding.standard_error, question.photo),
+        relative_errors=finding.relative_errors,
         image=question.photo,
         targets=case.targets,
         scores=tuple(case.reference.tolist()),
@@ -194,26 +254,58 @@ def conclude(
         source=question.source,
         complete=budget.stopped in ("calls", "seconds", "tolerance", "rounds"),
         stopped=budget.stopped or "running",
-        warnings=_weaknesses(case.targets, history) if budget.stopped else (),
+        warnings=_weaknesses(case, rounds or (), history) if budget.stopped else (),
         versions=versions(),
         evidence=evidence,
     )
 
 
-def _weaknesses(targets: tuple[Target, ...], history: Sequence[Round]) -> tuple[str, ...]:
+def _weaknesses(
+    case: Case, rounds: Sequence[ScoredRound], history: Sequence[Round]
+) -> tuple[str, ...]:
     """What a user should know of the scores before trusting the map."""
     scored = sum(sum(one.masks.values()) for one in history)
     if scored < FEWEST_MASKS:
         return (f"only {scored} masks were scored; the map is noise. Allow more calls or seconds",)
-    flat = []
-    for t, target in enumerate(targets):
+    found: dict[str, list[str]] = {}
+    scores, keep = first_scores(case, rounds) if rounds else (None, None)
+    for t, target in enumerate(case.targets):
         low = min(one.score_low[t] for one in history)
         high = max(one.score_high[t] for one in history)
+        whole = float(case.reference[t])
         if high - low <= 1e-6 * max(abs(low), abs(high)):
-            flat.append(target.name)
-    if not flat:
-        return ()
-    return (FLAT if len(targets) == 1 else f"{', '.join(flat)}: {FLAT}",)
+            found.setdefault(FLAT, []).append(target.name)
+            continue
+        if scores is None or keep is None:
+            continue
+        # Of logits it cannot be said what little movement is.
+        likelihood = min(low, whole) >= 0 and max(high, whole) <= 1
+        if likelihood and not moves(scores[:, t], whole):
+            hidden_too_little = abs(scores[:, t].mean() - whole) < 0.5 * whole
+            found.setdefault(TOO_LITTLE if hidden_too_little else TOO_MUCH, []).append(target.name)
+        background = scores[keep <= np.quantile(keep, 0.25), t].mean()
+        if background - whole > scores[:, t].std():
+            found.setdefault(AGAINST, []).append(target.name)
+    several = len(case.targets) > 1
+    texts = [f"{', '.join(names)}: {text}" if several else text for text, names in found.items()]
+    families = rounds[0].families.values() if rounds else ()
+    cells = max((one.plan.num_cells or 0 for one in families), default=0)
+    if scored < cells:
+        texts.append(
+            f"{scored} masks for {cells} cells leave the map to chance. Allow more calls, or have "
+            "fewer cells"
+        )
+    return tuple(texts)
+
+
+def first_scores(
+    case: Case, rounds: Sequence[ScoredRound]
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Scores (N, T) and keep probabilities (N,) of the first round."""
+    families = rounds[0].families.values()
+    readings = np.concatenate([one.readings for one in families])
+    keep_probability = np.concatenate([one.plan.keep_probability for one in families])
+    return readings @ case.weights.cpu().numpy(), keep_probability
 
 
 def _enlarge(maps: Tensor, photo: NDArray[np.float32]) -> NDArray[np.float32]:

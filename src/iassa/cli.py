@@ -35,10 +35,10 @@ from rich.progress import (
 import iassa
 from iassa.baselines import FILLS
 from iassa.errors import BlackBoxError, CancelledError, IassaError, InputError
+from iassa.explainer import RunOptions
 from iassa.explanation import Explanation
 from iassa.files import check_writable
 from iassa.image import EXAMPLES
-from iassa.loop import RunOptions
 from iassa.methods import METHODS, open_method
 
 __all__ = ["main"]

@@ -24,7 +24,7 @@ from iassa.identity import digest_code
 from iassa.masks import GridPlan, MaskPlan, SegmentPlan, WindowPlan
 from iassa.targets import Target, TargetFunction
 
-__all__ = ["Evidence", "Keep", "Readout", "Scored", "ScoredRound", "open_readout"]
+__all__ = ["Evidence", "Feedback", "Keep", "Readout", "Scored", "ScoredRound", "open_readout"]
 
 Keep: TypeAlias = 'int | Literal["all"]'
 
@@ -127,10 +127,23 @@ class Scored:
 
 
 @dataclass(frozen=True, eq=False)
-class ScoredRound:
-    """One round: the region that its masks were confined to, the masks by family, and its time."""
+class Feedback:
+    """What the rounds before say about the next one's masks.
 
-    region: NDArray[np.bool_] | None
+    Attributes:
+        region: (H, W), where they are confined to; None for everywhere.
+        keep_probability: smallest and largest, chosen from the scores; None for the method's own.
+    """
+
+    region: NDArray[np.bool_] | None = None
+    keep_probability: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredRound:
+    """One round: what its masks were drawn by, the masks by family, and the seconds spent."""
+
+    feedback: Feedback
     families: Mapping[str, Scored]
     seconds: float
 
@@ -208,7 +221,7 @@ class Evidence:
 
         rounds = tuple(
             ScoredRound(
-                one.region,
+                one.feedback,
                 {f: Scored(s.plan, convert(s.readings)) for f, s in one.families.items()},
                 one.seconds,
             )
@@ -237,8 +250,9 @@ class Evidence:
         layout = []
         for k, one in enumerate(self.rounds):
             families = {}
-            if one.region is not None:
-                arrays[f"{k}/region"] = np.packbits(one.region)
+            where = one.feedback.region
+            if where is not None:
+                arrays[f"{k}/region"] = np.packbits(where)
             for name, scored in one.families.items():
                 shapes = {}
                 for part, array in _parts(scored.plan).items():
@@ -247,8 +261,10 @@ class Evidence:
                     arrays[f"{k}/{name}/{part}"] = np.packbits(array) if bits else array
                 arrays[f"{k}/{name}/readings"] = _narrow(scored.readings)
                 families[name] = {"plan": type(scored.plan).__name__, "shapes": shapes}
-            region = None if one.region is None else list(one.region.shape)
-            layout.append({"region": region, "families": families, "seconds": one.seconds})
+            region = None if where is None else list(where.shape)
+            keep = one.feedback.keep_probability
+            drawn = {"region": region, "keep_probability": keep}
+            layout.append({**drawn, "families": families, "seconds": one.seconds})
         header = {
             "size": list(self.size),
             "num_outputs": self.num_outputs,
@@ -312,7 +328,9 @@ def _unpack_round(k: int, layout: dict[str, Any], arrays: Mapping[str, Any]) -> 
             parts["region"] = region
         readings = arrays[f"{k}/{name}/readings"].astype(np.float64)
         families[name] = Scored(kind(**parts), readings)
-    return ScoredRound(region, families, layout["seconds"])
+    keep = layout["keep_probability"]
+    feedback = Feedback(region, None if keep is None else (keep[0], keep[1]))
+    return ScoredRound(feedback, families, layout["seconds"])
 
 
 def _bits(packed: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.bool_]:

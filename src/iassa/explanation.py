@@ -67,7 +67,8 @@ class Explanation:
 
     Attributes:
         saliency: (T, H, W) float32, signed and in score units, at the size of the image.
-        standard_error: (T, H, W) float32, in score units; infinite where no mask varied.
+        standard_error: (T, H, W) float32, in score units; infinite where no mask varied, and
+            everywhere if the method has none.
         relative_errors: (T) standard error as a share of the map's peak, root mean square over the
             pixels above 0.3 of that peak; infinite while one of them is not known.
         image: (H, W, 3) float32 in [0, 1].
@@ -87,7 +88,8 @@ class Explanation:
             'running' for a map in between.
         warnings: what the user should know before trusting the map.
         versions: of iassa and what it computes with.
-        evidence: the masks and what the black box said of them; None where it was not saved.
+        evidence: the masks and what the black box said of them; None where it was not saved, or
+            where the method keeps none.
     """
 
     saliency: NDArray[np.float32]
@@ -171,15 +173,15 @@ class Explanation:
             black_box: the one that was asked before, see `open_black_box`.
             calls: the most that may be added.
             seconds: the most time to add.
-            tolerance: as in `Method.iterate`.
-            batch_size: as in `Method.iterate`; with the same one the map is the same to the bit, if
-                the black box's scores are.
-            device: as in `Method.iterate`.
+            tolerance: as in `Explainer.iterate`.
+            batch_size: as in `Explainer.iterate`; with the same one the map is the same to the bit,
+                if the black box's scores are.
+            device: as in `Explainer.iterate`.
             method: the one that was used, where its record is not enough to open it again, as that
                 of a feature extractor made in Python is not.
             target: the ones that were explained, where functions among them were not saved.
-            progress: as in `Method.iterate`; `calls` counts those before, too.
-            cancel: as in `Method.iterate`.
+            progress: as in `Explainer.iterate`; `calls` counts those before, too.
+            cancel: as in `Explainer.iterate`.
 
         Returns:
             A new explanation; this one stays as it is.
@@ -212,7 +214,7 @@ class Explanation:
         that looks elsewhere is known less well there; its standard error says so.
 
         Args:
-            target: of outputs whose scores were kept, see `keep` of `Method.iterate`; a function
+            target: of outputs whose scores were kept, see `keep` of `Explainer.iterate`; a function
                 needs all of them.
             method: as in `extend`.
 

@@ -16,8 +16,9 @@ from iassa.budget import Budget, Progress
 from iassa.case import Question, recall
 from iassa.errors import InputError, WeakEvidenceWarning
 from iassa.evidence import Evidence
+from iassa.explainer import last
 from iassa.explanation import Explanation
-from iassa.loop import Method, last, run
+from iassa.loop import Method, run
 from iassa.methods import open_method
 from iassa.targets import Target, TargetLike
 
@@ -115,7 +116,7 @@ def _evidence(explanation: Explanation) -> Evidence:
     if explanation.evidence is None:
         raise InputError(
             "expected an explanation with its evidence, got one without: evidence.npz was not "
-            "beside explanation.json. Explain again."
+            f"beside explanation.json, or {explanation.method['name']} keeps none. Explain again."
         )
     return explanation.evidence
 
@@ -153,4 +154,5 @@ def _method(explanation: Explanation, method: Method | None) -> Method:
             f"expected the method that drew the masks, {record['fields']}, got "
             f"{made.as_dict()['fields']}."
         )
+    assert isinstance(made, Method), "no other method keeps its evidence"
     return made

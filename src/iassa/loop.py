@@ -1,4 +1,4 @@
-"""The loop: masks, scores, effect per pixel, attention, region, next masks. Every method is it.
+"""The loop: masks, scores, effect per pixel, attention, region, next masks. Every `Method` is it.
 
 The numbers of equations are those of the paper (Vasu and Long, IASSA, WACV 2020).
 """
@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import typing
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -21,38 +18,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.attention import Attention
-from iassa.baselines import BaselineLike, FillImage, read_baseline
 from iassa.black_box import cap_batch, one_thread, score_masks
-from iassa.black_boxes import BlackBoxLike, open_black_box
-from iassa.budget import Budget, Progress
-from iassa.case import Case, Question, conclude, open_case
+from iassa.budget import Budget
+from iassa.case import Case, Question, conclude, first_scores, open_case
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
-from iassa.evidence import Keep, Scored, ScoredRound
+from iassa.evidence import Feedback, Scored, ScoredRound
+from iassa.explainer import Explainer
 from iassa.explanation import Explanation, Round
-from iassa.hyperparameters import describe, fits
-from iassa.image import ImageLike, as_image
 from iassa.masks import MaskPlan
 from iassa.rendering import Canvas
 from iassa.saliency import Effect, Estimator
 from iassa.segmentation import Segmentations
-from iassa.targets import TargetLike
 
-__all__ = ["Method", "RunOptions", "Setting", "last", "run"]
-
-
-class RunOptions(TypedDict, total=False):
-    """Keywords of a run; `Method.iterate` says what each means."""
-
-    target: TargetLike
-    calls: int
-    seconds: float | None
-    tolerance: float | None
-    seed: int
-    batch_size: int | None
-    keep: Keep
-    device: str | torch.device | None
-    progress: Callable[[Progress], object] | None
-    cancel: Callable[[], bool] | None
+__all__ = ["Method", "Setting", "run"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +42,15 @@ class Setting:
         photo_size: (height, width) of the image as it was given: its aspect ratio counts.
         segmentations: superpixels, for a method that asked for them.
         seed: of all randomness.
+        keep_probability: smallest and largest that the scores of the first round speak for; None
+            for the method's own.
     """
 
     size: tuple[int, int]
     photo_size: tuple[int, int]
     segmentations: Segmentations | None
     seed: int
+    keep_probability: tuple[float, float] | None = None
 
     def rng(self, *stream: int) -> np.random.Generator:
         """A generator for one family of one round; no two share one, so none depends on another."""
@@ -77,37 +58,12 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(ABC):
+class Method(Explainer):
     """A way to draw masks and to read their scores; its fields are its hyperparameters.
 
     Attributes:
-        baseline: what hidden pixels show: a grey or RGB in [0, 1], '#rrggbb', 'zero', 'grey',
-            'mean', 'blur', 'noise', the path of an image or an array (H, W, 3); see
-            `iassa.baselines`.
+        baseline: what hidden pixels show; see `Explainer`.
     """
-
-    name: ClassVar[str]
-
-    @property
-    def measures(self) -> str:
-        """What the map's values are: 'effect', signed about 0, or 'mean score' where kept."""
-        return "effect"
-
-    baseline: BaselineLike = 0.5
-
-    def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense; a subclass adds its own `_require`."""
-        # An array becomes a value: a method can be compared, hashed and written down.
-        object.__setattr__(self, "baseline", read_baseline(self.baseline, self.name))
-        for name, kind in typing.get_type_hints(type(self)).items():
-            if typing.get_origin(kind) is not ClassVar:
-                self._require(name, fits(getattr(self, name), kind), describe(kind))
-
-    def _require(self, field: str, holds: bool, expected: str) -> None:
-        if not holds:
-            raise InputError(
-                f"expected {field} of {self.name} to be {expected}, got {getattr(self, field)!r}."
-            )
 
     @abstractmethod
     def plan(
@@ -151,75 +107,24 @@ class Method(ABC):
         del adjusted
         return None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Name and fields, as JSON holds them."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain = {k: _plain(v) for k, v in fields.items()}
-        return {"name": self.name, "measures": self.measures, "fields": plain}
-
-    def iterate(
-        self,
-        image: ImageLike,
-        black_box: BlackBoxLike,
-        *,
-        target: TargetLike = "top-1",
-        calls: int = 1000,
-        seconds: float | None = None,
-        tolerance: float | None = None,
-        seed: int = 0,
-        batch_size: int | None = None,
-        keep: Keep = 10,
-        device: str | torch.device | None = None,
-        progress: Callable[[Progress], object] | None = None,
-        cancel: Callable[[], bool] | None = None,
-    ) -> Iterator[Explanation]:
-        """Explain, anytime: yield the map so far after every round.
+    def choose_keep_probability(
+        self, scores: NDArray[np.float64], keep_probability: NDArray[np.float32]
+    ) -> tuple[float, float] | None:
+        """Limits of the keep probability of all rounds but the first, from its scores.
 
         Args:
-            image: a path, a Pillow image or an array (H, W, 3), uint8 or in [0, 1].
-            black_box: a callable, a torch module or the name of a model; see `open_black_box`.
-            target: what to explain; see `resolve_targets`.
-            calls: the most images that the black box may be asked for, the whole image included.
-            seconds: the most time, checked after every batch.
-            tolerance: end after the first round that knows the map this well: the standard error
-                where the map is high, as a share of its peak; see
-                `Explanation.relative_error`. 0.05 is a map that is known well.
-            seed: of all randomness: the same seed gives the same map whatever the batch size.
-            batch_size: the most images at a time; None takes 16 on a CPU, 128 on a GPU. Fewer where
-                they would take over 32 MB, or 512 MB on a GPU.
-            keep: how many outputs to keep the scores of, beside those of the targets: those that
-                are highest for the whole image; 'all' for all. `Explanation.retarget` explains
-                any of them later without a call.
-            device: where the black box and the masks are; see `open_device`.
-            progress: told after every batch.
-            cancel: asked after every batch; True ends the run with the map so far.
+            scores: (N, T) of the first round.
+            keep_probability: (N,) of its masks.
 
-        Yields:
-            An explanation after every round; the last one has `complete` true unless cancelled.
-
-        Raises:
-            InputError: an argument that cannot be used.
-            BlackBoxError: the black box failed; `explanation` holds the map so far.
-            CancelledError: cancelled before there was a map.
+        Returns:
+            Smallest and largest; None for the method's own.
         """
-        # Checked here, not at the first `next`: a generator's body would run too late to be seen.
-        budget = Budget(calls, seconds, progress, cancel, tolerance)
-        source = str(image) if isinstance(image, str | Path) else None
-        photo, adapter = as_image(image), open_black_box(black_box, device)
-        return run(self, Question(photo, source, adapter, target, keep, seed, batch_size), budget)
+        del scores, keep_probability
+        return None
 
-    def explain(
-        self, image: ImageLike, black_box: BlackBoxLike, **options: Unpack[RunOptions]
-    ) -> Explanation:
-        """Explain at once: the last of what `iterate` yields, for the same arguments."""
-        return last(self.iterate(image, black_box, **options))
-
-
-def last(explanations: Iterator[Explanation]) -> Explanation:
-    """The last one, keeping no other."""
-    for explanation in explanations:
-        final = explanation
-    return final  # there is one: a run without any raises
+    def answer(self, question: Question, budget: Budget) -> Iterator[Explanation]:
+        """The loop; see `Explainer.answer`."""
+        return run(self, question, budget)
 
 
 def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanation]:
@@ -247,31 +152,32 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
     estimator = method.estimator(case.reference, case.size, attention, segmentations)
     rounds: list[ScoredRound] = []
     history: list[Round] = []
-    region, plans = _plan(method, 0, None, case, setting)  # M_0
+    feedback, plans = _plan(method, 0, Feedback(), case, setting)  # M_0
 
     for k in itertools.count(1):
-        started, confined = (budget.calls, budget.seconds), region
+        started = (budget.calls, budget.seconds)
         with one_thread() as threads:
             scored, failure = _score_round(case, k - 1, plans, canvas, estimator, budget, threads)
             if scored:
                 seconds = _seconds(case, k - 1, started, budget)
-                rounds.append(ScoredRound(confined, scored, seconds))
+                rounds.append(ScoredRound(feedback, scored, seconds))
                 history.append(_summarise(rounds[-1], case))
             effect = estimator.estimate()  # S, Eq. 5
             adjusted = method.adjust(effect, attention)  # S', Eq. 6
             region = method.region(adjusted.saliency)  # HAR(S'), Eq. 8
+        feedback = Feedback(region, _choose_keep_probability(method, case, rounds))
         if k < len(case.rounds):  # there is more that an earlier run has scored, and yielded
-            region, plans = _plan(method, k, region, case, setting)
+            feedback, plans = _plan(method, k, feedback, case, setting)
             continue
         budget.stop_if_enough(max(adjusted.relative_errors))
         if not budget.stopped:
-            region, plans = _plan(method, k, region, case, setting)  # M_k, Eq. 7
+            feedback, plans = _plan(method, k, feedback, case, setting)  # M_k, Eq. 7
             budget.stopped = "" if plans else "rounds"
 
         if not history:
             raise failure or CancelledError("cancelled before a mask was scored: there is no map.")
         explanation = conclude(
-            case, method.as_dict(), adjusted, budget, superpixels, rounds, history
+            case, method.as_dict(), adjusted, budget, rounds, history, superpixels
         )
         budget.latest = explanation
         if failure is not None:
@@ -284,25 +190,34 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
             return
 
 
+def _choose_keep_probability(
+    method: Method, case: Case, rounds: Sequence[ScoredRound]
+) -> tuple[float, float] | None:
+    if not rounds:
+        return None
+    return method.choose_keep_probability(*first_scores(case, rounds))
+
+
 def _plan(
-    method: Method, k: int, region: NDArray[np.bool_] | None, case: Case, setting: Setting
-) -> tuple[NDArray[np.bool_] | None, dict[str, MaskPlan]]:
-    """The region of round k and its masks: those of the run that is continued, if it got there.
+    method: Method, k: int, feedback: Feedback, case: Case, setting: Setting
+) -> tuple[Feedback, dict[str, MaskPlan]]:
+    """The masks of round k and what they are drawn by, as in the run that is continued.
 
     Raises:
         InputError: the method, as it is here, would not have drawn the masks that are known.
     """
     known: Mapping[str, Scored] = {}
     if k < len(case.rounds):
-        # Not the one found here: another machine may round another way at its edge.
-        region, known = case.rounds[k].region, case.rounds[k].families
-    plans = method.plan(k, region, setting)
+        # Not what was found here: another machine may round another way at a region's edge.
+        feedback, known = case.rounds[k].feedback, case.rounds[k].families
+    setting = dataclasses.replace(setting, keep_probability=feedback.keep_probability)
+    plans = method.plan(k, feedback.region, setting)
     for family, scored in known.items():
         if family not in plans or plans[family][: len(scored.plan)] != scored.plan:
             raise _redrawn(
                 f"those of round {k + 1} to be what {method.name} draws from seed {setting.seed}"
             )
-    return region, plans
+    return feedback, plans
 
 
 def _redrawn(expected: str) -> InputError:
@@ -403,16 +318,3 @@ def _summarise(scored: ScoredRound, case: Case) -> Round:
         score_high=tuple(scores.amax(0).tolist()),
         seconds=scored.seconds,
     )
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, FillImage):
-        return value.as_dict()
-    # The `str` of an object is what opens it again by name, where there is such a text.
-    return value if _is_plain(value) else str(value)
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)

@@ -72,6 +72,11 @@ class MaskPlan(ABC):
     def reach(self, size: tuple[int, int]) -> float:
         """Share of the image, (height, width), that the masks could hide."""
 
+    @property
+    def num_cells(self) -> int | None:
+        """Cells or segments that the masks decide on one by one; None where that says nothing."""
+        return None
+
     def digest(self) -> str:
         """SHA-256 of the family, the shapes and the content, the same in every process."""
         content = hashlib.sha256(type(self).__name__.encode())
@@ -101,6 +106,12 @@ class GridPlan(MaskPlan):
     shifts: NDArray[np.float32]  # (N, 2) down and right, in cells, [0, 1)
     region: NDArray[np.bool_] | None  # (H, W): outside of it nothing is hidden; None = everywhere
 
+    @property
+    def num_cells(self) -> int:
+        """Cells over the image."""
+        rows, columns = self.cells.shape[1:]
+        return int((rows - 2) * (columns - 2))
+
     def reach(self, size: tuple[int, int]) -> float:
         """Share of the image that the masks could hide: that of the region."""
         return 1.0 if self.region is None else float(self.region.mean())
@@ -115,6 +126,11 @@ class SegmentPlan(MaskPlan):
     bits: NDArray[np.bool_]  # (N, S), True = kept; S the most segments of any segmentation
     segmentation: NDArray[np.uint8]  # (N,), the number of the segmentation
     region: NDArray[np.bool_] | None  # (H, W): outside of it nothing is hidden; None = everywhere
+
+    @property
+    def num_cells(self) -> int | None:
+        """Segments, if all masks are of one segmentation; several smooth each other."""
+        return self.bits.shape[1] if len(np.unique(self.segmentation)) == 1 else None
 
     def reach(self, size: tuple[int, int]) -> float:
         """Share of the image that the masks could hide: that of the region."""

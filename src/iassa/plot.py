@@ -43,7 +43,7 @@ def overlay(
         saliency: (H, W).
         standard_error: (H, W) in the map's units, infinite where it is not known; None, or infinite
             everywhere, for no third panel.
-        measures: 'effect' or 'mean score', see `Method.measures`.
+        measures: 'effect' or 'mean score', see `Explainer.measures`.
         title: the target's name and score.
         caption: how the map was made.
 

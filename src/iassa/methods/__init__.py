@@ -7,32 +7,37 @@ from typing import Any, Unpack
 
 from iassa.black_boxes import BlackBoxLike
 from iassa.errors import InputError
+from iassa.explainer import Explainer, RunOptions
 from iassa.explanation import Explanation
 from iassa.image import ImageLike
-from iassa.loop import Method, RunOptions
 from iassa.methods.iassa import Iassa
 from iassa.methods.iassa_paper import IassaPaper
+from iassa.methods.kernel_shap import KernelShap
 from iassa.methods.lime import Lime
 from iassa.methods.rise import Rise
+from iassa.methods.shap_partition import ShapPartition
 from iassa.methods.sliding_window import SlidingWindow
 
 __all__ = [
     "METHODS",
     "Iassa",
     "IassaPaper",
+    "KernelShap",
     "Lime",
     "Rise",
+    "ShapPartition",
     "SlidingWindow",
     "explain",
     "open_method",
 ]
 
-METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Iassa, IassaPaper, Rise, SlidingWindow, Lime)
+METHODS: dict[str, type[Explainer]] = {
+    method.name: method
+    for method in (Iassa, IassaPaper, Rise, SlidingWindow, Lime, KernelShap, ShapPartition)
 }
 
 
-def open_method(method: str | Method, **fields: Any) -> Method:
+def open_method(method: str | Explainer, **fields: Any) -> Explainer:
     """A method by name.
 
     Args:
@@ -40,9 +45,10 @@ def open_method(method: str | Method, **fields: Any) -> Method:
         fields: hyperparameters that differ from the defaults.
 
     Raises:
-        InputError: no such method, or a field of it that is unknown or of the wrong kind.
+        InputError: no such method, a field of it that is unknown or of the wrong kind, or a
+            package that it wraps is missing.
     """
-    if isinstance(method, Method):
+    if isinstance(method, Explainer):
         return method
     if method not in METHODS:
         near = difflib.get_close_matches(str(method), METHODS, n=1)
@@ -60,7 +66,7 @@ def explain(
     image: ImageLike,
     black_box: BlackBoxLike = "efficientnet-lite0",
     *,
-    method: str | Method = "iassa",
+    method: str | Explainer = "iassa",
     **options: Unpack[RunOptions],
 ) -> Explanation:
     """Explain what a black box looks at in an image.
@@ -71,7 +77,7 @@ def explain(
             module, or the name of a model.
         method: a name, or an instance with hyperparameters of your own.
         options: `target`, `calls`, `seconds`, `seed`, `batch_size`, `device`, `progress` and
-            `cancel`, as in `Method.iterate`.
+            `cancel`, as in `Explainer.iterate`.
 
     Returns:
         The explanation.

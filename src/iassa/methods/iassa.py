@@ -20,6 +20,7 @@ from iassa.kernel_regression import EffectWithKernelRegression
 from iassa.loop import Method, Setting
 from iassa.masks import MaskPlan, draw_grids, draw_segments, fit_grid
 from iassa.saliency import DebiasedEffect, Effect, Estimator, adjust, highest_activated_region
+from iassa.saturation import informative_range
 from iassa.segmentation import Segmentations, segment
 
 __all__ = ["Iassa"]
@@ -42,6 +43,9 @@ class Iassa(Method):
         compactness: SLIC's, one segmentation for each count and each of these.
         keep_probability: smallest and largest chance that a cell or segment is kept; each mask has
             its own, stratified over the range.
+        adapt_keep_probability: whether all rounds but the first use only the part of that range in
+            which the scores of the first moved; for models that are saturated, sure of the whole
+            image whatever little is hidden, or lost as soon as a little is.
         beta: weight of the map against its attended self, Eq. 6; 1 is no attention.
         threshold: share of the range of the map's positive part above which the region lies, Eq. 8.
         features: source of the features of Eq. 9: a name in `FEATURES`, 'none', an extractor, or a
@@ -63,6 +67,7 @@ class Iassa(Method):
     fine_segment_counts: tuple[int, ...] = (64, 128)
     compactness: tuple[float, ...] = (5.0, 10.0, 20.0)
     keep_probability: tuple[float, float] = (0.1, 0.9)
+    adapt_keep_probability: bool = False
     beta: float = 0.5
     threshold: float = 0.2
     features: str | FeatureExtractor = "efficientnet-lite0"
@@ -104,13 +109,14 @@ class Iassa(Method):
             return {}
         num_segment_masks = round(self.segment_share * self.round_calls)
         num_grid_masks = self.round_calls - num_segment_masks
+        keep_probability = setting.keep_probability or self.keep_probability
         plans: dict[str, MaskPlan] = {}
         if num_grid_masks:
             cells = self.grid_sizes[min(k, len(self.grid_sizes) - 1)]
             plans["grid"] = draw_grids(
                 num_grid_masks,
                 fit_grid(cells, setting.photo_size),
-                self.keep_probability,
+                keep_probability,
                 setting.rng(k, 0),
                 region,
             )
@@ -120,11 +126,19 @@ class Iassa(Method):
                 num_segment_masks,
                 setting.segmentations.num_segments,
                 setting.segmentations.of(counts),
-                self.keep_probability,
+                keep_probability,
                 setting.rng(k, 1),
                 region,
             )
         return plans
+
+    def choose_keep_probability(
+        self, scores: NDArray[np.float64], keep_probability: NDArray[np.float32]
+    ) -> tuple[float, float] | None:
+        """The quarters of the range in which the scores move, if they are to be found."""
+        if not self.adapt_keep_probability:
+            return None
+        return informative_range(scores, keep_probability, self.keep_probability)
 
     def estimator(
         self,
