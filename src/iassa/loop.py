@@ -143,13 +143,13 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
     with one_thread():
         segmentations = method.segmentations(case.image)
         attention = method.attention(case.image)  # A, Eq. 9-10
+        estimator = method.estimator(case.reference, case.size, attention, segmentations)
     superpixels = "" if segmentations is None else segmentations.digest()
     if question.known is not None and question.known.superpixels != superpixels:
         raise _redrawn("the same superpixels of the image")
     setting = Setting(case.size, question.photo.shape[:2], segmentations, question.seed)
     batch_size = cap_batch(question.batch_size, case.size, case.image.device)
     canvas = Canvas(case.size, batch_size, segmentations, case.image.device)
-    estimator = method.estimator(case.reference, case.size, attention, segmentations)
     rounds: list[ScoredRound] = []
     history: list[Round] = []
     feedback, plans = _plan(method, 0, Feedback(), case, setting)  # M_0
@@ -165,20 +165,18 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
             effect = estimator.estimate()  # S, Eq. 5
             adjusted = method.adjust(effect, attention)  # S', Eq. 6
             region = method.region(adjusted.saliency)  # HAR(S'), Eq. 8
-        feedback = Feedback(region, _choose_keep_probability(method, case, rounds))
-        if k < len(case.rounds):  # there is more that an earlier run has scored, and yielded
-            feedback, plans = _plan(method, k, feedback, case, setting)
-            continue
-        budget.stop_if_enough(max(adjusted.relative_errors))
-        if not budget.stopped:
-            feedback, plans = _plan(method, k, feedback, case, setting)  # M_k, Eq. 7
-            budget.stopped = "" if plans else "rounds"
-
-        if not history:
-            raise failure or CancelledError("cancelled before a mask was scored: there is no map.")
-        explanation = conclude(
-            case, method.as_dict(), adjusted, budget, rounds, history, superpixels
-        )
+            feedback = Feedback(region, _choose_keep_probability(method, case, rounds))
+            if k < len(case.rounds):  # there is more that an earlier run has scored, and yielded
+                feedback, plans = _plan(method, k, feedback, case, setting)
+                continue
+            budget.stop_if_enough(max(adjusted.relative_errors))
+            if not budget.stopped:
+                feedback, plans = _plan(method, k, feedback, case, setting)  # M_k, Eq. 7
+                budget.stopped = "" if plans else "rounds"
+            if not history:
+                raise failure or CancelledError("cancelled before a mask was scored: no map.")
+            record = method.as_dict()
+            explanation = conclude(case, record, adjusted, budget, rounds, history, superpixels)
         budget.latest = explanation
         if failure is not None:
             failure.explanation = explanation

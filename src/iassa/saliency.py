@@ -13,6 +13,7 @@ Memory depends on the image and the number of targets, not on the number of mask
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -59,14 +60,14 @@ class Effect:
     settled: Tensor
     signed: bool
 
-    @property
+    @functools.cached_property
     def standard_error(self) -> Tensor:
         """(T, H, W) float32, in score units; infinite where masks have not varied."""
         error = standard_error(self.deviations, self.settled)
         error = interpolate(error, (self.sampled.shape[0], self.sampled.shape[1]))
         return torch.where(self.sampled, error, torch.inf).float()
 
-    @property
+    @functools.cached_property
     def relative_errors(self) -> tuple[float, ...]:
         """Standard error where the map is high, as a share of its peak, for each target.
 
@@ -267,7 +268,7 @@ class _Moments:
     def freedom(self) -> Tensor:
         """(...), masks less the rank of z."""
         count = self.gram[..., self.num_targets, self.num_targets]  # z begins with 1
-        return count - self._inverse()[1]
+        return count - self._inverse[1]
 
     @property
     def score_squares(self) -> Tensor:
@@ -282,7 +283,7 @@ class _Moments:
         T = self.num_targets
         on_masks = self.weighted[..., T:, :]
         mask_squares = self.squares.clone()
-        inverse = self._inverse()[0]
+        inverse = self._inverse[0]
         for i in range(3):  # a row at a time: they are the size of the image
             explained = inverse[..., i : i + 1, :] @ on_masks
             mask_squares -= explained.squeeze(-2).mul_(on_masks[..., i, :])
@@ -293,12 +294,13 @@ class _Moments:
         products.masked_fill_(constant[..., None, :] | flat, 0)
         return products, mask_squares.masked_fill_(constant, 0)
 
+    @functools.cached_property
     def _inverse(self) -> tuple[Tensor, Tensor]:
         return invert_design(self.gram[..., self.num_targets :, self.num_targets :])
 
     def _coefficients(self) -> Tensor:
         """(..., T, 3) of f on z."""
-        return self.gram[..., : self.num_targets, self.num_targets :] @ self._inverse()[0]
+        return self.gram[..., : self.num_targets, self.num_targets :] @ self._inverse[0]
 
 
 class _FamilySums:
