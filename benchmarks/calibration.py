@@ -16,7 +16,8 @@ lattice of windows covers the image more evenly than as many windows at random.
 
 Everything is the package's own but the loop, which shares superpixels and attention among seeds and
 asks no black box about images. Before anything is measured, its maps are compared with those of
-`Method.explain`.
+`Method.explain`. 200 seeds take about 10 minutes on two cores at 256 and 1024 calls together, and
+half an hour more at 4096.
 """
 
 from __future__ import annotations
