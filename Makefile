@@ -1,17 +1,29 @@
-# Each target does all the set-up that it needs. make setup | demo | test | lint | bench
+# Each target does all the set-up that it needs. make setup | demo | test | lint | bench | bench-peers
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?= ../shared/data
 BIN := $(VENV)/bin
+COCO := --images $(DATA)/coco-tiny/images --annotations $(DATA)/coco-tiny/instances.json
+PEERS := captum lime xaitk-saliency
+INSTALL := pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench bench-peers clean
 
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[dev]'
+	$(BIN)/$(INSTALL) --editable '.[dev]'
 	touch $@
+
+# Other libraries, to compare with. One that does not install is tried again next time, and until
+# then a row of the table that says so.
+$(VENV)-peers/.ready: benchmarks/peers-requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/$(INSTALL) --editable . psutil
+	for peer in $(PEERS); do \
+		$(VENV)-peers/bin/$(INSTALL) -c benchmarks/peers-requirements.txt $$peer || failed=1; \
+	done; test -n "$$failed" || touch $@
 
 demo: setup
 	$(BIN)/iassa explain --example cat --out explanations/demo
@@ -24,13 +36,19 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup
+# About 50 minutes on two quiet cores: quality 15, calibration 10, peers 10, tolerance 6, the others
+# the rest. 4096 calls, which calibration.py has by default, would take half an hour more.
+bench: setup bench-peers
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/demo.py
-	$(BIN)/python benchmarks/quality.py --images $(DATA)/coco-tiny/images \
-		--annotations $(DATA)/coco-tiny/instances.json --min-score 0.4
+	$(BIN)/python benchmarks/calibration.py --calls 256 1024
+	$(BIN)/python benchmarks/tolerance.py $(COCO)
+	$(BIN)/python benchmarks/quality.py $(COCO) --min-score 0.4
+
+bench-peers: $(VENV)-peers/.ready
+	$(VENV)-peers/bin/python benchmarks/peers.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,470 @@
+"""Coverage of the standard error: how often 95 % intervals hold the map that they are about.
+
+    python benchmarks/calibration.py
+
+Black boxes are functions of the mask alone, on a small image, so that thousands of maps cost
+minutes. For each method, black box and number of calls, maps of many seeds are set against the
+truth of each, and z = (map - truth) / error is taken at every pixel; an interval covers if |z| is
+at most 1.96. The truth is what the standard error claims to be about: the same method, in the same
+regions round by round, with many times the masks, drawn from other seeds. It has an error of its
+own, which is counted in the interval. Where no round has a region one long run is the truth of all
+seeds.
+
+For windows the claim is another: how far the map hangs on where the windows lie. Their truth has
+windows at all pixels in the place of one every `stride`, and their error is to the safe side: a
+lattice of windows covers the image more evenly than as many windows at random.
+
+Everything is the package's own but the loop, which shares superpixels and attention among seeds and
+asks no black box about images. Before anything is measured, its maps are compared with those of
+`Method.explain`. 200 seeds take about 10 minutes on two cores at 256 and 1024 calls together, and
+half an hour more at 4096.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+import iassa
+from iassa.attention import Attention
+from iassa.files import write_whole
+from iassa.image import resize
+from iassa.loop import Setting
+from iassa.masks import MaskPlan
+from iassa.rendering import Canvas, DenseMasks, Masks
+from iassa.saliency import Effect
+from iassa.segmentation import Segmentations
+
+SIZE = (56, 72)
+BATCH = 256  # masks rendered at a time
+CALLS = (256, 1024, 4096)
+NOMINAL = 1.96
+GOAL = (0.92, 0.98)
+# The truth has so many times the masks, by the number of calls: what it costs is most of the time.
+TRUTH = {256: 16, 1024: 8, 4096: 2}
+SHARED_TRUTH = 2**16  # masks, where one truth serves all seeds: its error does not average out
+TRUTH_SEED = 10**6  # seeds of truths are above, those of maps below
+SEEDS_A_TASK = 20
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A method, and what its truth is drawn with.
+
+    Attributes:
+        method: for a number of calls.
+        truth: the method for a number of calls and a multiple of masks; None for the method itself.
+        goal: whether its intervals are meant to hold 95 %.
+    """
+
+    method: Callable[[int], iassa.Method]
+    truth: Callable[[int, int], iassa.Method] | None = None
+    goal: bool = True
+
+
+CONTESTANTS = {
+    "iassa": Contestant(lambda _: iassa.Iassa()),
+    "iassa, kernel_share=0": Contestant(lambda _: iassa.Iassa(kernel_share=0.0)),
+    "iassa, beta=1": Contestant(lambda _: iassa.Iassa(beta=1.0)),
+    "iassa, both": Contestant(lambda _: iassa.Iassa(kernel_share=0.0, beta=1.0)),
+    "iassa, one round": Contestant(lambda n: iassa.Iassa(round_calls=n, max_rounds=1)),
+    "rise": Contestant(lambda _: iassa.Rise()),
+    "rise, debiased": Contestant(lambda _: iassa.Rise(debiased=True)),
+    # The ridge weighs as much as so many masks: with more of them it must grow with them.
+    "lime": Contestant(
+        lambda _: iassa.Lime(segmentation="slic"),
+        lambda _, scale: iassa.Lime(segmentation="slic", ridge=float(scale)),
+    ),
+    # A stride far below a pixel is rounded up to one.
+    "iassa-paper": Contestant(
+        lambda _: iassa.IassaPaper(),
+        lambda *_: iassa.IassaPaper(stride=0.01, stride_step=0.0),
+        goal=False,
+    ),
+    "sliding-window": Contestant(
+        lambda _: iassa.SlidingWindow(),
+        lambda *_: iassa.SlidingWindow(stride=0.01, round_calls=100_000),
+        goal=False,
+    ),
+}
+
+
+def _blob(row: float, column: float, spread: float) -> NDArray[np.float64]:
+    rows, columns = np.mgrid[0 : SIZE[0], 0 : SIZE[1]]
+    bump = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / spread)
+    return np.asarray(bump / bump.sum())
+
+
+# Two things that speak for the class and one that speaks against it.
+BLOBS = torch.tensor(np.stack([_blob(20, 28, 120), _blob(40, 55, 60), _blob(12, 60, 60)]))
+
+
+def linear(masks: Tensor) -> Tensor:
+    """A weighted sum of what is seen: the case in which every effect is a constant."""
+    return torch.tensor([0.7, 0.3, -0.2]).double() @ _seen(masks)
+
+
+def saturating(masks: Tensor) -> Tensor:
+    """A sigmoid of the same with a product: steep where half is seen, flat elsewhere."""
+    first, second, against = _seen(masks)
+    return torch.sigmoid(6 * first + 2.4 * second + 3.6 * first * second - 2.4 * against - 5)
+
+
+def _seen(masks: Tensor) -> Tensor:
+    """How much of each blob, (3, N) float64."""
+    seen: Tensor = BLOBS.flatten(1).float() @ masks.flatten(1).T
+    return seen.double()
+
+
+BLACK_BOXES: dict[str, Callable[[Tensor], Tensor]] = {"linear": linear, "saturating": saturating}
+
+
+class Held(Attention):
+    """An attention as the matrix that it is, made once for all seeds."""
+
+    _matrices: dict[tuple[int, int], Tensor]
+    _coarse: dict[tuple[int, int], Held]
+
+    @classmethod
+    def of(cls, attention: Attention) -> Held:
+        """The same attention, held."""
+        fields = {f.name: getattr(attention, f.name) for f in dataclasses.fields(Attention)}
+        held = cls(**fields)
+        object.__setattr__(held, "_matrices", {})
+        object.__setattr__(held, "_coarse", {})
+        return held
+
+    def attend(self, maps: Tensor) -> Tensor:
+        """A S as one product, interpolation to the positions and back included."""
+        height, width = size = (maps.shape[-2], maps.shape[-1])
+        if size not in self._matrices:
+            single = torch.eye(height * width).view(-1, height, width)
+            parts = [single[start : start + 256] for start in range(0, len(single), 256)]
+            rows = [super(Held, self).attend(part).flatten(1) for part in parts]
+            self._matrices[size] = torch.cat(rows)
+        return (maps.float().flatten(1) @ self._matrices[size]).view(maps.shape)
+
+    def coarsen(self, size: tuple[int, int]) -> Attention:
+        """See `Attention.coarsen`; made once as well."""
+        if size not in self._coarse:
+            self._coarse[size] = Held.of(super().coarsen(size))
+        return self._coarse[size]
+
+
+@cache
+def _image() -> Tensor:
+    planes = torch.from_numpy(iassa.example_image("cat")).permute(2, 0, 1).contiguous()
+    return resize(planes, SIZE).clamp(0.05, 1)  # nowhere black: `Painted` divides by it
+
+
+@cache
+def _prepare(name: str, calls: int) -> tuple[Segmentations | None, Attention | None]:
+    """What a method makes of the image, once in a process."""
+    method = CONTESTANTS[name].method(calls)
+    attention = method.attention(_image())
+    return method.segmentations(_image()), None if attention is None else Held.of(attention)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """The rounds of a run: the region of each, and how many masks of each family."""
+
+    regions: tuple[NDArray[np.bool_] | None, ...]
+    counts: tuple[Mapping[str, int], ...]
+
+
+def explain(name: str, box: str, calls: int, seed: int) -> tuple[Effect, Drawn]:
+    """The map of a seed: `iassa.loop.run` in short."""
+    method = CONTESTANTS[name].method(calls)
+    segmentations, attention = _prepare(name, calls)
+    score = BLACK_BOXES[box]
+    reference = score(torch.ones(1, *SIZE))
+    estimator = method.estimator(reference, SIZE, attention, segmentations)
+    setting = Setting(SIZE, SIZE, segmentations, seed)
+    canvas = Canvas(SIZE, BATCH, segmentations)
+    regions: list[NDArray[np.bool_] | None] = []
+    counts: list[Mapping[str, int]] = []
+    region: NDArray[np.bool_] | None = None
+    left = calls - 1  # one is spent on the whole image
+    while left > 0:
+        plans = method.plan(len(regions), region, setting)
+        total = sum(map(len, plans.values()))
+        if total == 0:
+            break
+        number = {family: len(plan) * min(left, total) // total for family, plan in plans.items()}
+        number[next(iter(number))] += min(left, total) - sum(number.values())
+        regions.append(region)
+        counts.append(number)
+        for family, plan in plans.items():
+            _add(estimator, canvas, plan[: number[family]], family, score)
+        estimator.close_round()
+        left -= min(left, total)
+        effect = method.adjust(estimator.estimate(), attention)
+        region = method.region(effect.saliency)
+    return effect, Drawn(tuple(regions), tuple(counts))
+
+
+def know(name: str, box: str, calls: int, seed: int, drawn: Drawn, scale: int) -> Effect:
+    """The truth: `scale` times the masks in the same regions, drawn from seeds of their own."""
+    contestant = CONTESTANTS[name]
+    method = contestant.truth(calls, scale) if contestant.truth else contestant.method(calls)
+    segmentations, attention = _prepare(name, calls)
+    score = BLACK_BOXES[box]
+    reference = score(torch.ones(1, *SIZE))
+    estimator = method.estimator(reference, SIZE, attention, segmentations)
+    canvas = Canvas(SIZE, BATCH, segmentations)
+    for k, (region, number) in enumerate(zip(drawn.regions, drawn.counts, strict=True)):
+        left = {family: count * scale for family, count in number.items()}
+        # All windows are one plan, whatever the round: what a round of them draws is a part of it.
+        place = 0 if isinstance(method, iassa.SlidingWindow) else k
+        for repeat in range(10**6):
+            if not any(left.values()):
+                break
+            fresh = TRUTH_SEED + 1000 * seed + repeat
+            plans = method.plan(place, region, Setting(SIZE, SIZE, segmentations, fresh))
+            for family, plan in plans.items():
+                chosen = plan[: left[family]]
+                _add(estimator, canvas, chosen, family, score)
+                left[family] -= len(chosen)
+        estimator.close_round()
+    return method.adjust(estimator.estimate(), attention)
+
+
+def _add(
+    estimator: Any, canvas: Canvas, plan: MaskPlan, family: str, score: Callable[[Tensor], Tensor]
+) -> None:
+    for start in range(0, len(plan), BATCH):
+        part = plan[start : start + BATCH]
+        masks: Masks = canvas.render(part)
+        seen = masks.values if isinstance(masks, DenseMasks) else _dense(masks)
+        estimator.add(masks, score(seen)[:, None], part, family)
+
+
+def _dense(masks: Any) -> Tensor:
+    values: Tensor = 1 - masks.rows[:, :, None] * masks.columns[:, None, :]
+    return values
+
+
+def measure(task: tuple[str, str, int, Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Z of some seeds (n, H, W), NaN where an error is infinite, their last regions, and shares.
+
+    The share is that of the standard error in the map's peak, root mean square over its high part.
+    """
+    torch.set_num_threads(1)
+    name, box, calls, seeds = task
+    shared: Effect | None = None
+    scores, regions, shares = [], [], []
+    for seed in seeds:
+        effect, drawn = explain(name, box, calls, seed)
+        if all(region is None for region in drawn.regions):
+            if shared is None:
+                shared = know(name, box, calls, 10**4, drawn, max(8, SHARED_TRUTH // calls))
+            truth = shared
+        else:
+            truth = know(name, box, calls, seed, drawn, TRUTH.get(calls, 8))
+        error = (effect.standard_error.square() + truth.standard_error.square()).sqrt()[0]
+        difference = (effect.saliency - truth.saliency)[0]
+        known = error.isfinite()
+        # A map that no seed changes has no error, and is right.
+        z = torch.where(difference.abs() <= 1e-7, 0.0, difference / error)
+        scores.append(torch.where(known, z, torch.nan))
+        last = drawn.regions[-1]
+        everywhere = torch.ones(SIZE, dtype=torch.bool)
+        regions.append(everywhere if last is None else torch.from_numpy(last))
+        shares.append(_relative_error(effect))
+    return torch.stack(scores), torch.stack(regions), torch.tensor(shares)
+
+
+def _relative_error(effect: Effect) -> float:
+    """Root mean square of the error over the high part of the map, as a share of its peak.
+
+    The peak is counted from the map's lowest value, so that maps of scores compare with effects.
+    """
+    saliency, error = effect.saliency[0], effect.standard_error[0]
+    high = saliency.max() - saliency.min()
+    there = error[saliency >= saliency.min() + 0.3 * high]
+    return float(there.square().mean().sqrt() / high)
+
+
+def summarise(z: Tensor, regions: Tensor, shares: Tensor) -> dict[str, float]:
+    """The figures of one row."""
+    known = z.isfinite()
+    covered = (z.abs() <= NOMINAL) & known
+    each = covered.sum(0) / known.sum(0)  # of the pixels, over seeds
+    each = each[known.any(0)]
+
+    def share(where: Tensor) -> float:
+        count = int((known & where).sum())
+        return float((covered & where).sum()) / count if count else math.nan
+
+    low, high = GOAL
+    return {
+        "coverage": share(torch.ones_like(known)),
+        "inside": share(regions) if not regions.all() else math.nan,
+        "outside": share(~regions) if not regions.all() else math.nan,
+        "pixels_within": float(((each >= low) & (each <= high)).float().mean()),
+        "pixel_low": float(each.quantile(0.05)),
+        "pixel_high": float(each.quantile(0.95)),
+        "z_mean": float(z[known].mean()),
+        "z_std": float(z[known].std()),
+        "known": float(known.float().mean()),
+        "relative_error": float(shares[shares.isfinite()].mean()),
+    }
+
+
+def exact_share(seeds: int) -> float:
+    """Share of pixels within the goal if each covered with 95 %: seeds are few."""
+    low, high = GOAL
+    inside = [n for n in range(seeds + 1) if low <= n / seeds <= high]
+    return sum(math.comb(seeds, n) * 0.95**n * 0.05 ** (seeds - n) for n in inside)
+
+
+class Painted(iassa.Adapter):
+    """The black box as one of images, black where they are hidden: to check the loop here."""
+
+    name = "painted"
+    input_size = SIZE
+
+    def __init__(self, box: str) -> None:
+        """Named as in `BLACK_BOXES`."""
+        self._score = BLACK_BOXES[box]
+
+    def score(self, planes: Tensor) -> Tensor:
+        """Reads the mask off the first plane."""
+        return self._score(planes[:, 0] / _image()[0])[:, None]
+
+
+def check_loop(name: str, box: str) -> None:
+    """Fail if the loop here does not give the map of `Method.explain`."""
+    calls = 600
+    method = dataclasses.replace(CONTESTANTS[name].method(calls), baseline="zero")
+    image = _image().permute(1, 2, 0).numpy()
+    expected = method.explain(image, Painted(box), calls=calls, seed=3)
+    effect, _ = explain(name, box, calls, 3)
+    for ours, theirs in (
+        (effect.saliency, expected.saliency),
+        (effect.standard_error, expected.standard_error),
+    ):
+        peak = np.abs(expected.saliency).max()
+        np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-3 * peak, err_msg=f"{name}, {box}")
+
+
+def _tasks(names: Sequence[str], calls: Sequence[int], seeds: int) -> Iterator[Any]:
+    for number in sorted(calls, reverse=True):  # the longest first, so that all cores end together
+        for name in names:
+            method = CONTESTANTS[name].method(number)
+            confined = type(method).region is not iassa.Method.region
+            confined &= getattr(method, "max_rounds", None) != 1
+            step = SEEDS_A_TASK if confined and number > 256 else seeds
+            for box in BLACK_BOXES:
+                for start in range(0, seeds, step):
+                    yield name, box, number, range(start, min(seeds, start + step))
+
+
+def main() -> None:
+    """Measure, print a table, write the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=200, help="maps of each row (default 200)")
+    parser.add_argument(
+        "--calls", type=int, nargs="+", default=CALLS, help="default 256 1024 4096", metavar="N"
+    )
+    parser.add_argument(
+        "--method", action="append", choices=tuple(CONTESTANTS), help="repeatable; default all"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="processes (default one for each core)"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=Path(__file__).parent / "results" / "calibration.json"
+    )
+    options = parser.parse_args()
+    names = options.method or list(CONTESTANTS)
+    torch.set_num_threads(1)
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    start = time.perf_counter()
+    for name in names:
+        for box in BLACK_BOXES:
+            check_loop(name, box)
+
+    tasks = list(_tasks(names, options.calls, options.seeds))
+    parts: dict[tuple[str, str, int], list[tuple[Tensor, Tensor, Tensor]]] = {}
+    # A fresh process for each: torch's threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
+        answers = pool.map(measure, tasks)
+        progress = Console(stderr=True)
+        for task, answer in track(
+            zip(tasks, answers, strict=True), "", len(tasks), console=progress
+        ):
+            parts.setdefault(task[:3], []).append(answer)
+
+    low, high = GOAL
+    table = Table(
+        *("black box", "calls", "method", "covered", "inside", "outside", "pixels in goal"),
+        *("their 5-95 %", "z mean", "z std", "error", "goal"),
+        title=f"95 % intervals over {options.seeds} seeds",
+        caption=f"pixels in goal: share covered by {low:.0%} to {high:.0%} of the seeds; exact "
+        f"intervals would have {exact_share(options.seeds):.2f}. error: standard error where the "
+        "map is high, share of its range.",
+    )
+    rows = []
+    for box in BLACK_BOXES:
+        for number in options.calls:
+            for name in names:
+                z, regions, shares = map(torch.cat, zip(*parts[name, box, number], strict=True))
+                row = summarise(z, regions, shares)
+                wanted = CONTESTANTS[name].goal
+                met = low <= row["coverage"] <= high
+                table.add_row(
+                    *(box, str(number), name, f"{row['coverage']:.3f}"),
+                    *(_blank(row["inside"]), _blank(row["outside"])),
+                    f"{row['pixels_within']:.2f}",
+                    f"{row['pixel_low']:.2f}-{row['pixel_high']:.2f}",
+                    *(f"{row['z_mean']:+.2f}", f"{row['z_std']:.2f}"),
+                    f"{row['relative_error']:.3f}",
+                    f"{low:.2f}-{high:.2f}{'' if met else ' missed'}" if wanted else "",
+                )
+                rows.append({"black_box": box, "calls": number, "method": name, **row})
+            table.add_section()
+    console.print(table)
+    record = {
+        "seeds": options.seeds,
+        "goal": GOAL,
+        "exact_pixels_within": exact_share(options.seeds),
+        "seconds": time.perf_counter() - start,
+        "torch": torch.__version__,
+        "rows": [{k: None if v != v else v for k, v in row.items()} for row in rows],
+    }
+    write_whole(
+        options.results.parent, {options.results.name: json.dumps(record, indent=1).encode()}
+    )
+
+
+def _blank(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main()
