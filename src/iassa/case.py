@@ -292,5 +292,6 @@ def _enlarge(maps: Tensor, photo: NDArray[np.float32]) -> NDArray[np.float32]:
     finite = maps.isfinite()
     enlarged = resize(torch.where(finite, maps, 0.0), size)
     if not finite.all():
-        enlarged = torch.where(resize(finite.float(), size) < 1, torch.inf, enlarged)
+        # The weights of a resize add up to 1 but for rounding.
+        enlarged = torch.where(resize(finite.float(), size) < 0.999, torch.inf, enlarged)
     return enlarged.cpu().numpy()
