@@ -34,8 +34,8 @@ def informative_range(
 
     Returns:
         Smallest and largest of the quarters, those between them included, whose variance is at
-        least `TELLING` of the largest quarter's, for any target; None if that is all, or if there
-        are too few masks to tell.
+        least `TELLING` of the largest quarter's, for any target that is not flat; None if that is
+        all, or if there are too few masks to tell.
 
     Example:
         >>> p = np.linspace(0.1, 0.9, 64, dtype=np.float32)
@@ -48,7 +48,13 @@ def informative_range(
     number = np.clip(np.searchsorted(edges, keep_probability, side="right") - 1, 0, QUARTERS - 1)
     if high <= low or np.bincount(number, minlength=QUARTERS).min() < 2 * QUARTERS:
         return None
-    variance = np.stack([scores[number == quarter].var(axis=0) for quarter in range(QUARTERS)])
+    # The rounding of a flat target varies alike everywhere; it must not speak for all of the range.
+    moving = [t for t in range(scores.shape[1]) if not is_flat(*_limits(scores[:, t]))]
+    if not moving:
+        return None
+    variance = np.stack(
+        [scores[number == quarter][:, moving].var(axis=0) for quarter in range(QUARTERS)]
+    )
     telling = np.flatnonzero((variance >= TELLING * variance.max(axis=0)).any(axis=1))
     if telling[0] == 0 and telling[-1] == QUARTERS - 1:
         return None
@@ -92,3 +98,7 @@ def is_gone(scores: NDArray[np.float64], whole: float) -> bool:
 
 def _spread(scores: NDArray[np.float64], whole: float) -> float:
     return max(float(scores.max()), whole) - min(float(scores.min()), whole)
+
+
+def _limits(scores: NDArray[np.float64]) -> tuple[float, float]:
+    return float(scores.min()), float(scores.max())
