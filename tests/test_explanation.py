@@ -16,11 +16,40 @@ from PIL import Image
 
 import iassa
 from iassa.errors import InputError
-from iassa.explanation import Explanation, Round
+from iassa.evidence import Evidence, Feedback, Scored, ScoredRound
+from iassa.explanation import SCHEMA, Explanation, Round
+from iassa.masks import draw_grids, plan_windows, sliding_windows
 from iassa.targets import Target
 
 SIZE = (6, 9)
 TARGETS = (Target("tabby", (281,), (1.0,)), Target("a vs b", (1, 2, 3), (1.0, 1.0, -1.0)))
+
+
+def evidence():
+    """Two rounds, the second in a region; the readings of three outputs and a function."""
+    rng = np.random.default_rng(7)
+    region = rng.random(SIZE) > 0.5
+    windows = sliding_windows(SIZE, 3, 2)
+    first = {
+        "grid": Scored(draw_grids(30, (2, 3), (0.1, 0.9), rng), rng.normal(size=(30, 4))),
+        "window": Scored(plan_windows(windows, SIZE, rng), np.ones((len(windows), 4)) / 4),
+    }
+    second = {
+        "grid": Scored(draw_grids(1, (4, 4), (0.5, 0.5), rng, region), rng.normal(size=(1, 4)))
+    }
+    return Evidence(
+        size=SIZE,
+        num_outputs=9,
+        outputs=(1, 2, 3),
+        functions={"margin": "0123456789abcdef"},
+        class_names=("bee, Bienchen", "crane", "crane"),
+        reference=rng.normal(size=4),
+        superpixels="0f",
+        rounds=(
+            ScoredRound(Feedback(), first, 0.5),
+            ScoredRound(Feedback(region, (0.25, 0.5)), second, 0.25),
+        ),
+    )
 
 
 def example(num_targets=2, *, eight_bit=True, **changes):
@@ -41,6 +70,7 @@ def example(num_targets=2, *, eight_bit=True, **changes):
     fields = {
         "saliency": rng.normal(size=(num_targets, *SIZE)).astype(np.float32),
         "standard_error": error,
+        "relative_errors": tuple((0.5, 0.125)[k % 2] for k in range(num_targets)),
         "image": image,
         "targets": tuple(
             dataclasses.replace(TARGETS[k % 2], name=f"{k}") for k in range(num_targets)
@@ -52,6 +82,7 @@ def example(num_targets=2, *, eight_bit=True, **changes):
         "rounds": (one, dataclasses.replace(one, masks={"grid": 1})),
         "seed": 3,
         "model": "mine",
+        "identity": "mine 0f",
         "device": "cpu",
         "source": "photo.png",
         "complete": True,
@@ -68,8 +99,27 @@ def assert_same(one, other):
         if isinstance(mine, np.ndarray):
             assert mine.dtype == its.dtype, field.name
             np.testing.assert_array_equal(mine, its)
+        elif isinstance(mine, Evidence):
+            assert_same_evidence(mine, its)
         else:
             assert mine == its, field.name
+
+
+def assert_same_evidence(mine, its):
+    for name in ("size", "num_outputs", "outputs", "functions", "class_names", "superpixels"):
+        assert getattr(mine, name) == getattr(its, name), name
+    np.testing.assert_array_equal(mine.reference, its.reference)
+    assert len(mine.rounds) == len(its.rounds)
+    for one, other in zip(mine.rounds, its.rounds, strict=True):
+        np.testing.assert_array_equal(one.feedback.region, other.feedback.region)
+        assert one.feedback.keep_probability == other.feedback.keep_probability
+        assert one.seconds == other.seconds
+        assert list(one.families) == list(other.families)
+        for family, scored in one.families.items():
+            assert scored.plan == other.families[family].plan  # by digest of its content
+            readings = other.families[family].readings
+            assert readings.dtype == np.float64
+            np.testing.assert_array_equal(scored.readings, readings)
 
 
 def names(folder):
@@ -78,19 +128,23 @@ def names(folder):
 
 @pytest.mark.parametrize("eight_bit", [True, False])
 @pytest.mark.parametrize("source", [None, "dir/photo of Zoë.png"])
-def test_round_trip_is_exact(tmp_path, eight_bit, source):
-    before = example(eight_bit=eight_bit, source=source)
+@pytest.mark.parametrize("kept", [None, evidence()], ids=["no evidence", "evidence"])
+def test_round_trip_is_exact(tmp_path, eight_bit, source, kept):
+    errors = (0.1, 0.2 if source else np.inf)
+    before = example(eight_bit=eight_bit, source=source, evidence=kept, relative_errors=errors)
     assert before.save(tmp_path / "new" / "folder") == tmp_path / "new" / "folder"
     after = Explanation.load(str(tmp_path / "new" / "folder"))
     assert_same(before, after)
     assert repr(after) == repr(before)
 
 
-def test_files_of_the_contract(tmp_path):
-    before = example(3)
+@pytest.mark.parametrize("kept", [None, evidence()], ids=["no evidence", "evidence"])
+def test_files_of_the_contract(tmp_path, kept):
+    before = example(3, evidence=kept)
     before.save(tmp_path)
     overlays = ["overlay-0.png", "overlay-1.png", "overlay-2.png"]
-    assert names(tmp_path) == ["explanation.json", "explanation.npz", *overlays]
+    files = ["explanation.npz"] if kept is None else ["evidence.npz", "explanation.npz"]
+    assert names(tmp_path) == sorted(["explanation.json", *files, *overlays])
     with np.load(tmp_path / "explanation.npz") as arrays:
         for name in ("saliency", "standard_error"):
             assert arrays[name].shape == (3, *SIZE)
@@ -101,8 +155,9 @@ def test_files_of_the_contract(tmp_path):
             picture.load()
             assert picture.format == "PNG"
     record = json.loads((tmp_path / "explanation.json").read_text("utf-8"))
-    digest = hashlib.sha256((tmp_path / "explanation.npz").read_bytes()).hexdigest()
-    assert record.pop("arrays_sha256") == digest
+    sums = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in files}
+    assert record.pop("sha256") == sums
+    assert record["schema"] == SCHEMA == 2
     assert record == json.loads(json.dumps(before.as_dict()))
 
 
@@ -110,7 +165,8 @@ def test_json_says_all_that_is_needed_to_run_it_again(tmp_path):
     example(2).save(tmp_path)
     record = json.loads((tmp_path / "explanation.json").read_text("utf-8"))
     assert record["image"] == {"path": "photo.png", "size": [6, 9]}
-    assert record["model"] == "mine"
+    assert (record["model"], record["identity"]) == ("mine", "mine 0f")
+    assert record["relative_errors"] == [0.5, 0.125]
     assert record["method"] == {"name": "rise", "measures": "effect", "fields": {"baseline": 0.5}}
     assert record["targets"][1] == {"name": "1", "indices": [1, 2, 3], "weights": [1.0, 1.0, -1.0]}
     assert len(record["scores"]) == 2
@@ -136,14 +192,16 @@ def test_an_explanation_that_was_made_round_trips_and_runs_again(tmp_path):
     np.testing.assert_array_equal(again.saliency, made.saliency)
 
 
-def test_overlays_of_an_earlier_run_with_more_targets_go(tmp_path):
-    example(4).save(tmp_path)
+def test_what_an_earlier_run_with_more_targets_and_evidence_left_goes(tmp_path):
+    example(4, evidence=evidence()).save(tmp_path)
+    assert "evidence.npz" in names(tmp_path)
     assert "overlay-3.png" in names(tmp_path)
     (tmp_path / "overlay-mine.png").write_text("mine")
     (tmp_path / "overlay-77.png").mkdir()  # odd, but none of ours
     example(1).save(tmp_path)
     expected = ["explanation.json", "explanation.npz", "overlay-0.png", "overlay-77.png"]
     assert names(tmp_path) == [*expected, "overlay-mine.png"]
+    assert Explanation.load(tmp_path).evidence is None
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
@@ -160,7 +218,7 @@ def test_missing_files(tmp_path):
         Explanation.load(tmp_path / "none")
     example().save(tmp_path)
     (tmp_path / "explanation.npz").unlink()
-    with pytest.raises(InputError, match=r"got no .*explanation\.npz"):
+    with pytest.raises(InputError, match=r"cannot read explanation\.npz in .*: No such file"):
         Explanation.load(tmp_path)
 
 
@@ -176,11 +234,70 @@ def pickled() -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.parametrize("name", ["explanation.npz", "evidence.npz"])
 @pytest.mark.parametrize("content", [b"", b"junk" * 99, b"PK\x03\x04", one_array(), pickled()])
-def test_damaged_arrays(tmp_path, content):
+def test_damaged_arrays(tmp_path, content, name):
+    example(evidence=evidence()).save(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name} in .* damaged, or of another run"):
+        Explanation.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["explanation.npz", "evidence.npz"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
+def test_half_written_arrays(tmp_path, name, share):
+    example(evidence=evidence()).save(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match=rf"{name} in .* damaged, or of another run"):
+        Explanation.load(tmp_path)
+
+
+def test_without_its_evidence_an_explanation_can_be_read(tmp_path):
+    before = example(evidence=evidence())
+    before.save(tmp_path)
+    (tmp_path / "evidence.npz").unlink()
+    after = Explanation.load(tmp_path)
+    assert_same(dataclasses.replace(before, evidence=None), after)
+
+
+@pytest.mark.parametrize("name", ["explanation.npz", "evidence.npz"])
+def test_what_stands_in_the_place_of_a_file(tmp_path, name):
+    example(evidence=evidence()).save(tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=f"cannot read {name} in .*: Is a directory"):
+        Explanation.load(tmp_path)
+
+
+def test_evidence_of_another_run_is_refused(tmp_path):
+    example(evidence=evidence()).save(tmp_path / "one")
+    other = dataclasses.replace(evidence(), num_outputs=10)
+    example(evidence=other).save(tmp_path / "two")
+    example().save(tmp_path / "three")
+    for folder in ("two", "three"):  # of which the second has none
+        shutil.copy(tmp_path / "one" / "evidence.npz", tmp_path / folder)
+        with pytest.raises(InputError, match=r"evidence.npz in .* of another run"):
+            Explanation.load(tmp_path / folder)
+
+
+def test_a_record_of_schema_1_is_refused(tmp_path):
     example().save(tmp_path)
-    (tmp_path / "explanation.npz").write_bytes(content)
-    with pytest.raises(InputError, match=r"explanation.npz in .* damaged, or of another run"):
+    path = tmp_path / "explanation.json"
+    record = json.loads(path.read_text())
+    old = {k: v for k, v in record.items() if k not in ("sha256", "identity", "relative_errors")}
+    old |= {"schema": 1, "arrays_sha256": record["sha256"]["explanation.npz"]}
+    path.write_text(json.dumps(old))
+    with pytest.raises(InputError, match=r"expected schema 2 in .*, got 1: .* another version"):
+        Explanation.load(tmp_path)
+
+
+@pytest.mark.parametrize("sums", [None, [], {}, {"explanation.npz": None}, "0"])
+def test_records_without_sums_are_refused(tmp_path, sums):
+    example().save(tmp_path)
+    path = tmp_path / "explanation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": sums}))
+    with pytest.raises(InputError, match="of another run"):
         Explanation.load(tmp_path)
 
 
@@ -188,7 +305,7 @@ def test_damaged_arrays(tmp_path, content):
 def test_damaged_records(tmp_path, content):
     example().save(tmp_path)
     (tmp_path / "explanation.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"cannot read|expected schema 1"):
+    with pytest.raises(InputError, match=r"cannot read|expected schema 2"):
         Explanation.load(tmp_path)
 
 
@@ -203,7 +320,7 @@ def test_records_that_lack_an_item(tmp_path, lost):
         Explanation.load(tmp_path)
     record[lost] = None
     path.write_text(json.dumps({**record, "schema": 99}))
-    with pytest.raises(InputError, match=r"expected schema 1 in .*, got 99"):
+    with pytest.raises(InputError, match=r"expected schema 2 in .*, got 99"):
         Explanation.load(tmp_path)
 
 
@@ -218,20 +335,20 @@ def test_files_of_two_runs_are_refused(tmp_path):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
-    example(1).save(folder)
+    example(1, evidence=evidence()).save(folder)
     return folder
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    name=st.sampled_from(["explanation.npz", "explanation.json"]),
+    name=st.sampled_from(["explanation.npz", "explanation.json", "evidence.npz"]),
     place=st.integers(0, 5000),
     value=st.integers(0, 255),
     cut=st.booleans(),
 )
 def test_any_damage_is_read_or_refused(tmp_path_factory, saved, name, place, value, cut):
     folder = tmp_path_factory.mktemp("damaged")
-    for other in ("explanation.npz", "explanation.json"):
+    for other in ("explanation.npz", "explanation.json", "evidence.npz"):
         content = bytearray((saved / other).read_bytes())
         if other == name:
             place %= len(content)
@@ -250,8 +367,15 @@ def test_plot_says_what_it_shows():
     figure = example(2, complete=False, stopped="cancelled").plot(1)
     score = example(2).scores[1]
     assert figure.get_suptitle() == f"1: {score:.3g}"
-    assert figure.get_supxlabel() == "rise, 64 calls of mine, incomplete (cancelled)"
-    assert example().plot().get_supxlabel() == "rise, 64 calls of mine"
+    caption = "rise, 64 calls of mine; standard error 12% of the peak"
+    assert figure.get_supxlabel() == f"{caption}, incomplete (cancelled)"
+    unknown = example(relative_errors=(np.inf, 0.1)).plot()
+    assert unknown.get_supxlabel() == "rise, 64 calls of mine"
+
+
+def test_the_largest_relative_error_is_what_a_tolerance_is_about():
+    assert example(relative_errors=(0.25, 0.5)).relative_error == 0.5
+    assert example(relative_errors=(0.25, np.inf)).relative_error == np.inf
 
 
 def test_repr_is_one_line():

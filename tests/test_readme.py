@@ -22,7 +22,8 @@ def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert explanation.calls == 500
     assert np.isfinite(explanation.saliency).all()
     assert {path.name for path in (tmp_path / "explanations/cat").iterdir()} == {
-        *("explanation.npz", "explanation.json", "overlay-0.png", "overlay-1.png")
+        *("explanation.npz", "explanation.json", "evidence.npz"),
+        *("overlay-0.png", "overlay-1.png"),
     }
     assert (tmp_path / "cat.png").stat().st_size > 10_000
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -84,6 +87,83 @@ def test_targets_pass_through():
 def test_what_is_no_weight_vector_is_refused(indices, weights):
     with pytest.raises(InputError, match="in target 'odd'"):
         resolve_targets(Target("odd", indices, weights), SCORES, None)
+    if len(indices) == 1:
+        with pytest.raises(InputError, match="in target 'odd'"):
+            resolve_targets(Target("odd", indices, (1.0,), np.mean), SCORES, None)
+
+
+# Functions of the scores.
+
+
+def margin(scores):
+    return scores[:, 3] - scores[:, 5]
+
+
+class Margin:
+    """A callable that cannot be hashed."""
+
+    __hash__ = None
+
+    def __call__(self, scores):
+        return margin(scores)
+
+
+def test_functions():
+    method = Margin().__call__
+    kinds = [margin, lambda scores: scores[:, 0], functools.partial(np.sum, axis=1), Margin()]
+    names = ["margin", "test_functions.<locals>.<lambda>", "partial", "Margin"]
+    found = resolve_targets([*kinds, method, "bee"], SCORES, NAMES)
+    assert [target.name for target in found] == [*names, "Margin.__call__", "bee"]
+    assert [target.function for target in found] == [*kinds, method, None]
+    assert [target.is_function for target in found] == [True] * 5 + [False]
+    assert all(target.indices == target.weights == () for target in found[:-1])
+    assert resolve_targets(margin, SCORES, None) == (found[0],)
+    assert resolve_targets([margin, found[0], margin], SCORES, None) == (found[0],)
+
+
+def test_functions_by_reference(tmp_path, monkeypatch):
+    (tmp_path / "mine_scores.py").write_text(
+        "import numpy as np\n"
+        "def entropy(scores):\n    return -(scores * np.log(scores)).sum(1)\n"
+        "class Holder:\n    @staticmethod\n    def first(scores):\n        return scores[:, 0]\n"
+        "def made():\n    return entropy\n"
+        "number = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (target,) = resolve_targets(" mine_scores:entropy ", SCORES, NAMES)
+    assert target.name == "mine_scores:entropy"
+    assert target.function(SCORES[None]) == pytest.approx(-(SCORES * np.log(SCORES)).sum())
+    again = resolve_targets(Target("mine_scores:entropy"), SCORES, None)
+    assert again == (target,)  # as a saved record has it
+    both = resolve_targets(["mine_scores:made", "mine_scores:Holder.first"], SCORES, None)
+    assert both[0].function is target.function
+    assert both[1].function(SCORES[None]) == SCORES[0]
+    with pytest.raises(InputError, match=r"function of scores \(N, K\) at .*:number, got int"):
+        resolve_targets("mine_scores:number", SCORES, None)
+    for wrong in ("mine_scores:none", "mine_none:first"):
+        with pytest.raises(InputError, match=f"cannot open {wrong}"):
+            resolve_targets(wrong, SCORES, None)
+    monkeypatch.delitem(sys.modules, "mine_scores")
+
+
+def test_names_of_classes_come_before_references():
+    (target,) = resolve_targets("ratio:high", SCORES[:2], ("ratio:low", "ratio:high"))
+    assert target.indices == (1,)
+
+
+def test_functions_of_one_name_are_refused():
+    def make(k):
+        return lambda scores: scores[:, k]
+
+    with pytest.raises(InputError, match="functions with different names"):
+        resolve_targets([make(1), make(2)], SCORES, NAMES)
+    named = [Target("one", function=make(1)), Target("two", function=make(2))]
+    assert resolve_targets(named, SCORES, NAMES) == tuple(named)
+
+
+def test_a_function_of_which_only_the_name_is_left_is_refused():
+    with pytest.raises(InputError, match=r"'f.<locals>.<lambda>', got its name alone"):
+        resolve_targets(Target("f.<locals>.<lambda>"), SCORES, NAMES)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from iassa.errors import BlackBoxError, InputError
 from iassa.eval_mode import evaluating
 from iassa.evidence import Readout
+from iassa.identity import digest_code, digest_module
 from iassa.image import resize
 from iassa.masks import MaskPlan
 from iassa.rendering import Canvas, Masks
@@ -63,7 +64,8 @@ class Adapter(ABC):
     def identity(self) -> str:
         """A text that changes when the black box does, as far as can be told without a call.
 
-        By default its name. What is saved is continued only with a black box of the same identity.
+        What is saved is continued only with a black box of the same identity, so it must be the
+        same in another process. By default it is the name.
         """
         return self.name
 
@@ -115,6 +117,10 @@ class FunctionAdapter(Adapter):
         self.class_names = class_names
         self.input_size = input_size
 
+    def identity(self) -> str:
+        """Name and code, where it has one; what the code reads from elsewhere is not seen."""
+        return f"{self.name} {digest_code(self._function)}".strip()
+
     def score(self, planes: Tensor) -> Tensor:
         """Scores of planes; see `Adapter.score`."""
         scores = self._function(planes.permute(0, 2, 3, 1).numpy())
@@ -155,9 +161,22 @@ class TorchAdapter(Adapter):
         self._module = module
         self._normalise = normalise
         self._softmax = softmax
+        self._identity = ""
         self.name = name or type(module).__name__
         self.class_names = class_names
         self.input_size = input_size
+
+    def identity(self) -> str:
+        """Name, weights, softmax and the code of `normalise`; see `identity.digest_module`.
+
+        They are looked at once, when it is first asked for: weights that are changed afterwards
+        need an adapter of their own.
+        """
+        if not self._identity:
+            weights, code = digest_module(self._module), digest_code(self._normalise)
+            parts = [self.name, weights, "softmax" if self._softmax else "", code]
+            self._identity = " ".join(filter(None, parts))
+        return self._identity
 
     def score(self, planes: Tensor) -> Tensor:
         """Scores of planes; see `Adapter.score`."""
@@ -278,8 +297,14 @@ def score_masks(
         asked = batch.stop - start - len(readings)
         if asked:
             planes = masks.blend(image, baseline, masked[: batch.stop - start])[len(readings) :]
-            answers = ask(black_box, planes, readout.num_outputs, threads)
-            readings = torch.cat([readings, _read(readout, answers)])
+            try:
+                answers = ask(black_box, planes, readout.num_outputs, threads)
+                readings = torch.cat([readings, _read(readout, answers)])
+            except BlackBoxError:
+                if len(readings):  # what was known of the batch is not lost with the rest
+                    batch = slice(start, start + len(readings))
+                    yield batch, canvas.render(plan[batch]), readings, 0
+                raise
         yield batch, masks, readings, asked
 
 

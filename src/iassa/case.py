@@ -14,6 +14,7 @@ from torch import Tensor
 from iassa.baselines import BaselineLike, open_baseline
 from iassa.black_box import Adapter, ask
 from iassa.budget import FEWEST_MASKS, Budget
+from iassa.errors import InputError
 from iassa.evidence import Evidence, Keep, Readout, ScoredRound, open_readout
 from iassa.explanation import Explanation, Round, versions
 from iassa.image import resize, to_planes
@@ -29,6 +30,7 @@ __all__ = [
     "conclude",
     "first_scores",
     "open_case",
+    "recall",
 ]
 
 FLAT = "every masked image scores the same; there is nothing to explain"
@@ -71,6 +73,18 @@ class Question:
     seed: int
     batch_size: int | None
     known: Evidence | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense before a call is spent."""
+        keep = self.keep
+        if keep != "all" and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
+            raise InputError(
+                f"expected a number of outputs to keep, 0 or more, or 'all', got {keep!r}."
+            )
+        if self.seed < 0:
+            raise InputError(f"expected a seed of 0 or more, got {self.seed}.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"expected a batch size of 1 or more, got {self.batch_size}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,29 +178,35 @@ def open_case(question: Question, baseline: BaselineLike, budget: Budget) -> Cas
         readout = open_readout(targets, scores, question.keep)
         readings, rounds = readout.read(whole)[0], tuple[ScoredRound, ...]()
     else:
-        targets, readout, known = _recall(question.target, known)
+        targets, readout, known = recall(question.target, known)
         readings, rounds = torch.from_numpy(known.reference).to(image.device), known.rounds
     weights = readout.weights(targets, readings)
     return Case(question, image, fill, targets, readout, weights, readings, rounds)
 
 
-def _recall(target: TargetLike, known: Evidence) -> tuple[tuple[Target, ...], Readout, Evidence]:
-    """Targets among the outputs that were kept, and the evidence as they read it."""
+def recall(target: TargetLike, known: Evidence) -> tuple[tuple[Target, ...], Readout, Evidence]:
+    """Targets among the outputs that were kept, and the evidence as they read it.
+
+    Raises:
+        InputError: a target that is unknown, or of outputs that were not kept.
+        BlackBoxError: a function of the scores failed.
+    """
     scores = np.full(known.num_outputs, -np.inf)
     scores[list(known.outputs)] = known.reference[: len(known.outputs)]
     names = [""] * known.num_outputs
     for output, name in zip(known.outputs, known.class_names, strict=False):
         names[output] = name
-    targets = resolve_targets(target, scores, names if known.class_names else None)
-    functions = {t.name: t.function for t in targets if t.function is not None}
-    if set(functions) <= set(known.functions):
-        needed = {index for t in targets for index in t.indices}
-        if needed <= set(known.outputs) and set(known.functions) <= set(functions):
-            return targets, known.as_readout(functions), known
+    try:
+        targets = resolve_targets(target, scores, names if known.class_names else None)
+    except InputError as error:
+        if len(known.outputs) == known.num_outputs:
+            raise
+        # A class is unknown here, too, if it was not kept: its name was not either.
+        raise InputError(f"{error} Only {known.kept} can be asked for.") from None
     readout = Readout(
         known.num_outputs,
-        tuple(sorted({index for t in targets for index in t.indices} | set(known.outputs))),
-        functions,
+        tuple(sorted({*known.outputs, *(index for t in targets for index in t.indices)})),
+        {t.name: t.function for t in targets if t.function is not None},
     )
     return targets, readout, known.read(readout)
 
@@ -198,6 +218,7 @@ def conclude(
     budget: Budget,
     rounds: Sequence[ScoredRound] | None,
     history: Sequence[Round],
+    superpixels: str = "",
 ) -> Explanation:
     """The result, or the map so far while the run goes on; without evidence if `rounds` is None."""
     question = case.question
@@ -212,9 +233,10 @@ def conclude(
             size=case.size,
             num_outputs=case.readout.num_outputs,
             outputs=case.readout.outputs,
-            functions=tuple(case.readout.functions),
+            functions=case.readout.digests,
             class_names=kept_names,
             reference=case.readings.cpu().numpy(),
+            superpixels=superpixels,
             rounds=tuple(rounds),
         )
     return Explanation(

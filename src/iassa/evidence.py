@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias, get_type_hints
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.errors import BlackBoxError, InputError
+from iassa.identity import digest_code
 from iassa.masks import GridPlan, MaskPlan, SegmentPlan, WindowPlan
 from iassa.targets import Target, TargetFunction
 
@@ -50,6 +51,11 @@ class Readout:
     def columns(self) -> int:
         """C + F."""
         return len(self.outputs) + len(self.functions)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of the functions' code, by name; see `digest_code`."""
+        return {name: digest_code(function) for name, function in self.functions.items()}
 
     def read(self, answers: Tensor) -> Tensor:
         """Readings (N, C + F) of answers (N, K) float64.
@@ -101,12 +107,7 @@ def open_readout(targets: Sequence[Target], scores: NDArray[np.float64], keep: K
         targets: whose outputs and functions are kept.
         scores: (K,) of the whole image.
         keep: how many of the highest outputs of the whole image to keep as well, or 'all'.
-
-    Raises:
-        InputError: a number below 0, or another word.
     """
-    if keep != "all" and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
-        raise InputError(f"expected a number of outputs to keep, 0 or more, or 'all', got {keep!r}")
     number = len(scores) if keep == "all" else keep
     outputs = {int(k) for k in np.argsort(-scores, kind="stable")[:number]}
     functions: dict[str, TargetFunction] = {}
@@ -140,10 +141,11 @@ class Feedback:
 
 @dataclass(frozen=True, eq=False)
 class ScoredRound:
-    """One round: what its masks were drawn by, and the masks by family."""
+    """One round: what its masks were drawn by, the masks by family, and the seconds spent."""
 
     feedback: Feedback
     families: Mapping[str, Scored]
+    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,18 +156,20 @@ class Evidence:
         size: (height, width) of the masks.
         num_outputs: K of the black box.
         outputs: the C outputs that were kept.
-        functions: names of the F functions whose values were kept.
+        functions: names of the F functions whose values were kept, and digests of their code.
         class_names: of the C outputs, synonyms after commas; empty if the black box has none.
         reference: (C + F,) float64 readings of the whole image.
+        superpixels: digest of the segmentations that segment plans refer to; empty without any.
         rounds: in order.
     """
 
     size: tuple[int, int]
     num_outputs: int
     outputs: tuple[int, ...]
-    functions: tuple[str, ...]
+    functions: Mapping[str, str]
     class_names: tuple[str, ...]
     reference: NDArray[np.float64]
+    superpixels: str
     rounds: tuple[ScoredRound, ...]
 
     def __len__(self) -> int:
@@ -178,37 +182,31 @@ class Evidence:
             return ()
         return tuple(self.class_names[self.outputs.index(output)] for output in outputs)
 
-    def as_readout(self, functions: Mapping[str, Callable[..., Any]]) -> Readout:
-        """What was kept, with the functions to go on with.
-
-        Raises:
-            InputError: one of them is not at hand.
-        """
-        missing = [name for name in self.functions if name not in functions]
-        if missing:
-            raise InputError(
-                f"expected the function of target {', '.join(missing)}, got none: only its name "
-                "was saved. Pass the same targets with `target=`."
-            )
-        known = {name: functions[name] for name in self.functions}
-        return Readout(self.num_outputs, self.outputs, known)
-
     def read(self, readout: Readout) -> Self:
         """The same evidence as another readout would have kept it.
 
+        A function of the same name and code has the values that it had.
+
         Raises:
             InputError: it needs outputs that were not kept.
+            BlackBoxError: a function of the scores failed, or did not give N finite numbers.
         """
         lacking = sorted(set(readout.outputs) - set(self.outputs))
         complete = len(self.outputs) == self.num_outputs
-        new = [name for name in readout.functions if name not in self.functions]
+        digests = readout.digests
+        # Without code it is known by its name alone, which is good enough if nothing else is there.
+        new = [
+            name
+            for name, digest in digests.items()
+            if self.functions.get(name) != digest or (complete and not digest)
+        ]
         if lacking or (new and not complete):
-            what = f"those of classes {', '.join(map(str, lacking[:5]))}" if lacking else "all"
+            what = f"class {', '.join(map(str, lacking[:5]))}" if lacking else "all"
             raise InputError(
-                f"expected a target of the {len(self.outputs)} outputs whose scores were kept, got "
-                f"one that needs {what}. Explain again with keep='all', or ask for one of: "
-                f"{self._kept()}."
+                f"expected a target of {self.kept}, got one that needs {what}. Ask for one of "
+                "them, or explain again with keep='all'."
             )
+        names = tuple(self.functions)
         places = [self.outputs.index(output) for output in readout.outputs]
 
         def convert(readings: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -217,7 +215,7 @@ class Evidence:
                 if name in new:
                     value = _apply(name, function, readings[:, : self.num_outputs])
                 else:
-                    value = readings[:, len(self.outputs) + self.functions.index(name)]
+                    value = readings[:, len(self.outputs) + names.index(name)]
                 columns.append(value[:, None])
             return np.concatenate(columns, axis=1)
 
@@ -225,22 +223,26 @@ class Evidence:
             ScoredRound(
                 one.feedback,
                 {f: Scored(s.plan, convert(s.readings)) for f, s in one.families.items()},
+                one.seconds,
             )
             for one in self.rounds
         )
         return dataclasses.replace(
             self,
             outputs=readout.outputs,
-            functions=tuple(readout.functions),
+            functions=digests,
             class_names=self.names_of(readout.outputs),
             reference=convert(self.reference[None])[0],
             rounds=rounds,
         )
 
-    def _kept(self) -> str:
+    @property
+    def kept(self) -> str:
+        """Which outputs, for people."""
         names = self.class_names or tuple(f"class {output}" for output in self.outputs)
         shown = [name.split(",")[0] for name in names[:12]]
-        return ", ".join(shown) + (", ..." if len(names) > 12 else "")
+        listed = ", ".join(shown) + (", ..." if len(names) > 12 else "")
+        return f"the {len(names)} of {self.num_outputs} outputs whose scores were kept ({listed})"
 
     def pack(self) -> bytes:
         """The content of `evidence.npz`: bits as bits, readings as float32 where that is exact."""
@@ -261,13 +263,15 @@ class Evidence:
                 families[name] = {"plan": type(scored.plan).__name__, "shapes": shapes}
             region = None if where is None else list(where.shape)
             keep = one.feedback.keep_probability
-            layout.append({"region": region, "keep_probability": keep, "families": families})
+            drawn = {"region": region, "keep_probability": keep}
+            layout.append({**drawn, "families": families, "seconds": one.seconds})
         header = {
             "size": list(self.size),
             "num_outputs": self.num_outputs,
             "outputs": list(self.outputs),
-            "functions": list(self.functions),
+            "functions": dict(self.functions),
             "class_names": list(self.class_names),
+            "superpixels": self.superpixels,
             "rounds": layout,
         }
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -292,12 +296,13 @@ class Evidence:
                     size=(header["size"][0], header["size"][1]),
                     num_outputs=header["num_outputs"],
                     outputs=tuple(header["outputs"]),
-                    functions=tuple(header["functions"]),
+                    functions=dict(header["functions"]),
                     class_names=tuple(header["class_names"]),
                     reference=arrays["reference"].astype(np.float64),
+                    superpixels=header["superpixels"],
                     rounds=rounds,
                 )
-        except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as damage:
+        except Exception as damage:  # a damaged archive may raise anything
             raise InputError(f"cannot read the evidence: {damage}. Explain again.") from damage
 
 
@@ -324,11 +329,14 @@ def _unpack_round(k: int, layout: dict[str, Any], arrays: Mapping[str, Any]) -> 
         readings = arrays[f"{k}/{name}/readings"].astype(np.float64)
         families[name] = Scored(kind(**parts), readings)
     keep = layout["keep_probability"]
-    return ScoredRound(Feedback(region, None if keep is None else (keep[0], keep[1])), families)
+    feedback = Feedback(region, None if keep is None else (keep[0], keep[1]))
+    return ScoredRound(feedback, families, layout["seconds"])
 
 
 def _bits(packed: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.bool_]:
-    count = int(np.prod(shape))
+    count = math.prod(shape)
+    if len(packed) != math.ceil(count / 8):
+        raise ValueError(f"{len(packed)} bytes of bits for shape {tuple(shape)}")
     return np.unpackbits(packed, count=count).astype(np.bool_).reshape(shape)
 
 

@@ -144,10 +144,6 @@ class Explainer(ABC):
         """
         # Checked here, not at the first `next`: a generator's body would run too late to be seen.
         budget = Budget(calls, seconds, progress, cancel, tolerance)
-        if seed < 0:
-            raise InputError(f"expected a seed of 0 or more, got {seed}.")
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"expected a batch size of 1 or more, got {batch_size}.")
         source = str(image) if isinstance(image, str | Path) else None
         photo, adapter = as_image(image), open_black_box(black_box, device)
         question = Question(photo, source, adapter, target, keep, seed, batch_size)

@@ -13,14 +13,14 @@ from torch import Tensor
 from iassa.black_box import Adapter
 from iassa.black_boxes import BlackBoxLike, open_black_box
 from iassa.budget import Budget, Progress
-from iassa.case import Question
+from iassa.case import Question, recall
 from iassa.errors import InputError, WeakEvidenceWarning
 from iassa.evidence import Evidence
 from iassa.explainer import last
 from iassa.explanation import Explanation
 from iassa.loop import Method, run
 from iassa.methods import open_method
-from iassa.targets import TargetLike
+from iassa.targets import Target, TargetLike
 
 __all__ = ["extend", "retarget"]
 
@@ -59,7 +59,7 @@ def extend(
         photo=explanation.image,
         source=explanation.source,
         black_box=adapter,
-        target=list(explanation.targets) if target is None else target,
+        target=_targets(explanation, evidence, target),
         keep=0,
         seed=explanation.seed,
         batch_size=batch_size,
@@ -121,10 +121,34 @@ def _evidence(explanation: Explanation) -> Evidence:
     return explanation.evidence
 
 
+def _targets(
+    explanation: Explanation, evidence: Evidence, target: TargetLike | None
+) -> list[Target]:
+    """The targets that were explained, with their functions."""
+    targets, readout, _ = recall(explanation.targets if target is None else target, evidence)
+    found = [dataclasses.replace(one, function=None) for one in targets]
+    before = [dataclasses.replace(one, function=None) for one in explanation.targets]
+    if found != before or readout.digests != evidence.functions:
+        raise InputError(
+            f"expected the targets that were explained, {_names(before)}, got {_names(found)} or "
+            "functions with another code. Leave `target` out, or `retarget` first."
+        )
+    return list(targets)
+
+
+def _names(targets: list[Target]) -> str:
+    return ", ".join(target.name for target in targets)
+
+
 def _method(explanation: Explanation, method: Method | None) -> Method:
     """The method that an explanation was made with."""
     record = dict(explanation.method)
-    made = open_method(record["name"], **record["fields"]) if method is None else method
+    try:
+        made = open_method(record["name"], **record["fields"]) if method is None else method
+    except InputError as error:
+        raise InputError(
+            f"cannot open the method again from its record: {error} Pass it with `method=`."
+        ) from error
     if json.loads(json.dumps(made.as_dict())) != json.loads(json.dumps(record)):
         raise InputError(
             f"expected the method that drew the masks, {record['fields']}, got "

@@ -62,6 +62,7 @@ class KernelRegression:
         self._gram = reference.new_zeros((C, C))  # X~^T X~
         self._cells: list[Tensor] = []  # X~ (N, C), float32
         self._scores: list[Tensor] = []  # f~ (N, T), each round in units of its spread
+        self._products: list[Tensor] = []  # X~^T f~ (C, T)
         self._groups: list[Tensor] = []  # (N,) of `jackknife`
         self._spread = Spread.empty(reference * 0)
         # Of each round's scores, and what leaving out a group does to it, as factors (GROUPS, T).
@@ -107,8 +108,10 @@ class KernelRegression:
         self._factors.append(torch.where((squares > 0) & (factors > 0), factors, 1.0))
         self._spreads.append(self._spread.total - before)
         self._gram += x.T @ x
+        f = torch.where(squares > 0, f / spread, 0.0)
         self._cells.append(x)
-        self._scores.append(torch.where(squares > 0, f / spread, 0.0))
+        self._scores.append(f)
+        self._products.append(x.T.to(f) @ f)
         self._groups.append(group)
 
     def estimate(self) -> Effect:
@@ -119,8 +122,8 @@ class KernelRegression:
             deviations = zero.new_zeros((0, T, *self._lattice.size))
             nowhere = zero.new_zeros(self._lattice.size, dtype=torch.bool)
             return Effect(zero.float(), zero[0] > 0, deviations, nowhere, signed=True)
-        x, f, groups = (torch.cat(part) for part in (self._cells, self._scores, self._groups))
-        x, count = x.to(f), len(f)
+        products = torch.stack(self._products, dim=2)  # (C, T, rounds)
+        count = sum(map(len, self._scores))
         # The prior is scaled so that what it expects to explain has the scores' variance, 1, and
         # the noise NOISE_SHARE of that.
         scale = count / (self._gram * self._covariance).sum().clamp(min=1e-12)
@@ -128,25 +131,27 @@ class KernelRegression:
         system = self._gram @ prior / count
         system.diagonal().add_(NOISE_SHARE / PRIOR_MASKS)
         factors = torch.linalg.lu_factor(system)
-        rounds = zip(self._cells, self._scores, strict=True)
-        products = torch.stack([cells.to(f).T @ scores for cells, scores in rounds], dim=2)
         parts = prior @ torch.linalg.lu_solve(*factors, products.flatten(1) / count)
         parts = parts.view(products.shape)  # of w, each round's, (C, T, rounds)
         mean = parts.sum(2)  # w, (C, T)
 
         # To first order, without a group of masks w loses what it adds to the equations that w
         # solves, less what a group of its size adds on average.
-        left = f - x @ mean
-        members = torch.nn.functional.one_hot(groups, GROUPS).to(f)  # (N, G)
-        members = members[:, members.any(0)]
-        sizes = members.sum(0)
-        adds = torch.einsum("nc,nt,ng->ctg", x, left, members)
+        adds, sizes = products.new_zeros((len(prior), T, GROUPS)), products.new_zeros(GROUPS)
+        for cells, scores, groups in zip(self._cells, self._scores, self._groups, strict=True):
+            x = cells.to(mean)
+            left = scores - x @ mean
+            members = torch.nn.functional.one_hot(groups, GROUPS).to(mean)  # (n, G)
+            sizes += members.sum(0)
+            for t in range(T):
+                adds[:, t] += x.T @ (left[:, t, None] * members)
+        adds, sizes = adds[:, :, sizes > 0], sizes[sizes > 0]
         adds -= adds.sum(2, keepdim=True) * (sizes / count)
         columns = (adds / (count - sizes).clamp(min=1)).flatten(1)
         moved = -(prior @ torch.linalg.lu_solve(*factors, columns)).view(adds.shape)
         # And the rounds' scores would have been divided by other spreads, and the map multiplied.
         own, spreads = torch.stack(self._factors), torch.stack(self._spreads)  # (rounds, G, T)
-        weights = spreads / spreads.sum(0).clamp(min=torch.finfo(f.dtype).tiny)
+        weights = spreads / spreads.sum(0).clamp(min=torch.finfo(mean.dtype).tiny)
         change = torch.einsum("rt,rgt->gt", weights, own) - own
         moved += torch.einsum("ctr,rgt->ctg", parts, change[:, : moved.shape[2]])
         unit = self._spread.mean[:, None]

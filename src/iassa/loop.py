@@ -143,6 +143,9 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
     with one_thread():
         segmentations = method.segmentations(case.image)
         attention = method.attention(case.image)  # A, Eq. 9-10
+    superpixels = "" if segmentations is None else segmentations.digest()
+    if question.known is not None and question.known.superpixels != superpixels:
+        raise _redrawn("the same superpixels of the image")
     setting = Setting(case.size, question.photo.shape[:2], segmentations, question.seed)
     batch_size = cap_batch(question.batch_size, case.size, case.image.device)
     canvas = Canvas(case.size, batch_size, segmentations, case.image.device)
@@ -152,12 +155,13 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
     feedback, plans = _plan(method, 0, Feedback(), case, setting)  # M_0
 
     for k in itertools.count(1):
-        started = budget.seconds
+        started = (budget.calls, budget.seconds)
         with one_thread() as threads:
             scored, failure = _score_round(case, k - 1, plans, canvas, estimator, budget, threads)
             if scored:
-                rounds.append(ScoredRound(feedback, scored))
-                history.append(_summarise(rounds[-1], case, budget.seconds - started))
+                seconds = _seconds(case, k - 1, started, budget)
+                rounds.append(ScoredRound(feedback, scored, seconds))
+                history.append(_summarise(rounds[-1], case))
             effect = estimator.estimate()  # S, Eq. 5
             adjusted = method.adjust(effect, attention)  # S', Eq. 6
             region = method.region(adjusted.saliency)  # HAR(S'), Eq. 8
@@ -172,7 +176,9 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
 
         if not history:
             raise failure or CancelledError("cancelled before a mask was scored: there is no map.")
-        explanation = conclude(case, method.as_dict(), adjusted, budget, rounds, history)
+        explanation = conclude(
+            case, method.as_dict(), adjusted, budget, rounds, history, superpixels
+        )
         budget.latest = explanation
         if failure is not None:
             failure.explanation = explanation
@@ -208,12 +214,23 @@ def _plan(
     plans = method.plan(k, feedback.region, setting)
     for family, scored in known.items():
         if family not in plans or plans[family][: len(scored.plan)] != scored.plan:
-            raise InputError(
-                f"cannot go on from these masks: expected those of round {k + 1} to be what "
-                f"{method.name} draws from seed {setting.seed}, got others. They were drawn by "
-                "another version of iassa, NumPy or scikit-image: see `versions`. Explain again."
+            raise _redrawn(
+                f"those of round {k + 1} to be what {method.name} draws from seed {setting.seed}"
             )
     return feedback, plans
+
+
+def _redrawn(expected: str) -> InputError:
+    return InputError(
+        f"cannot go on from these masks: expected {expected}, got others. They were drawn by "
+        "another version of iassa, NumPy or scikit-image: see `versions`. Explain again."
+    )
+
+
+def _seconds(case: Case, k: int, started: tuple[int, float], budget: Budget) -> float:
+    """Spent on round k, in the run that is continued too; to go through what is known is free."""
+    before = case.rounds[k].seconds if k < len(case.rounds) else 0.0
+    return before + (budget.seconds - started[1] if budget.calls > started[0] else 0.0)
 
 
 def _score_round(
@@ -235,11 +252,11 @@ def _score_round(
     readings: dict[str, list[Tensor]] = {}
     failure: BlackBoxError | None = None
     for family, plan in _afford(plans, counts, budget.left).items():
-        # Time that is up at the first call leaves room for a batch: a poor map says more than none.
-        if budget.is_over() and (readings or budget.stopped == "cancelled"):
-            break
-        seen = known[family].readings if family in known else None
         question = case.question
+        seen = known[family].readings if family in known else None
+        # Time that is up at the first call leaves room for a batch: a poor map says more than none.
+        if budget.is_over() and (readings or budget.stopped != "seconds"):
+            plan = plan[: 0 if seen is None else len(seen)]  # what is known is kept
         batches = score_masks(
             question.black_box, case.image, case.baseline, plan, canvas, case.readout, seen, threads
         )
@@ -249,8 +266,8 @@ def _score_round(
                 readings.setdefault(family, []).append(answer)
                 if asked:
                     budget.spend(asked)
-                if budget.is_over():
-                    break
+                    if budget.is_over():
+                        break
         except BlackBoxError as error:
             failure, budget.stopped = error, "failed"
             budget.calls += error.images  # it was asked, though it did not answer
@@ -288,7 +305,7 @@ def _afford(
     return {family: plan[: counts[family]] for family, plan in plans.items() if counts[family]}
 
 
-def _summarise(scored: ScoredRound, case: Case, seconds: float) -> Round:
+def _summarise(scored: ScoredRound, case: Case) -> Round:
     together = torch.cat(
         [torch.from_numpy(one.readings).to(case.weights) for one in scored.families.values()]
     )
@@ -299,5 +316,5 @@ def _summarise(scored: ScoredRound, case: Case, seconds: float) -> Round:
         score_mean=tuple(scores.mean(0).tolist()),
         score_low=tuple(scores.amin(0).tolist()),
         score_high=tuple(scores.amax(0).tolist()),
-        seconds=seconds,
+        seconds=scored.seconds,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,12 @@ class Segmentations:
     def of(self, counts: tuple[int, ...]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         """Numbers of the segmentations that were asked for with these counts."""
         return np.flatnonzero(np.isin(self.wanted, counts))
+
+    def digest(self) -> str:
+        """SHA-256 of the labels: a mask of superpixels is known only together with them."""
+        labels = self.labels.cpu().numpy()
+        content = f"{labels.shape}".encode() + labels.astype("<u2").tobytes()
+        return hashlib.sha256(content).hexdigest()
 
 
 def segment(
@@ -91,7 +98,8 @@ def _shrink(
     height, width = image.shape[-2:]
     shrink = min(1.0, (most / (height * width)) ** 0.5)
     seen = (max(1, int(height * shrink)), max(1, int(width * shrink)))
-    pixels: NDArray[np.float32] = resize(image, seen).permute(1, 2, 0).cpu().numpy()
+    # On the CPU: the superpixels must be the same wherever a run goes on.
+    pixels: NDArray[np.float32] = resize(image.cpu(), seen).permute(1, 2, 0).numpy()
     # Each pixel takes the label at its centre; in NumPy, as it is too small a work for threads.
     rows = (np.arange(height) * 2 + 1) * seen[0] // (2 * height)
     columns = (np.arange(width) * 2 + 1) * seen[1] // (2 * width)

