@@ -349,3 +349,19 @@ def test_classes_that_the_image_has_little_of_are_not_saturated(seed: int) -> No
     for method in HIDING_MUCH.values():
         told = explain(box, method=method, seed=seed).warnings
         assert not [text for text in told if SURE in text or GONE in text]
+
+
+# --- methods that keep no evidence ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["kernel-shap", "shap-partition"])
+@pytest.mark.parametrize(
+    ("scores", "text"),
+    [(linear, ""), (falling, ""), (flat, FLAT), (lambda share: 0.97 + 0.01 * share, SURE)],
+)
+def test_without_evidence_what_the_lowest_and_highest_scores_say(
+    name: str, scores: Scores, text: str
+) -> None:
+    pytest.importorskip("shap")
+    told = explain(black_box(scores), method=iassa.METHODS[name](), calls=120).warnings
+    assert [one.startswith(text) for one in told] == [True] * bool(text)
