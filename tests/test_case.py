@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from iassa.case import _enlarge
+from iassa.image import resize
 
 
 def triangles(length: int, wanted: int) -> NDArray[np.float64]:
@@ -23,7 +24,17 @@ def triangles(length: int, wanted: int) -> NDArray[np.float64]:
     return np.array(rows)
 
 
-lengths = st.integers(2, 40)
+lengths = st.integers(1, 40)
+
+
+@settings(max_examples=80)
+@given(lengths, lengths, lengths, lengths)
+def test_resized_planes_are_sums_over_triangles(h, w, rows, columns):
+    """Single columns too, which torch alone fills with the first row."""
+    planes = np.random.default_rng(h).random((2, h, w)).astype(np.float32)
+    expected = triangles(h, rows) @ planes @ triangles(w, columns).T
+    found = resize(torch.from_numpy(planes), (rows, columns))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @settings(max_examples=80)
