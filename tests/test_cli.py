@@ -49,6 +49,10 @@ def fails_half_way(images):
     return bright(images)
 def huge(images): return bright(images).astype(np.float64) * 1e30
 def tiny(images): return bright(images).astype(np.float64) * 1e-30
+def odds(scores): return scores[:, 0] - 2 * scores[:, 1]
+def two_dimensions(scores): return scores
+def unlucky(scores): raise ValueError("no luck")
+number = 7
 """
 REFERENCE = "cli_boxes:named"
 
@@ -428,6 +432,21 @@ def test_tiny_images(explain, workplace, size, method):
         (["photo.png", "--calls", "many"], "'--calls'"),
         (["photo.png", "--seconds", "0"], "time budget above 0 seconds, got 0"),
         (["photo.png", "--seconds", "nan"], "time budget above 0 seconds, got nan"),
+        (["photo.png", "--tolerance", "0"], "tolerance above 0 and below 1"),
+        (["photo.png", "--tolerance", "-1"], "tolerance above 0 and below 1"),
+        (["photo.png", "--tolerance", "1"], "tolerance above 0 and below 1"),
+        (["photo.png", "--tolerance", "nan"], "tolerance above 0 and below 1"),
+        (["photo.png", "--tolerance", "inf"], "tolerance above 0 and below 1"),
+        (["photo.png", "--tolerance", "small"], "'--tolerance'"),
+        (["photo.png", "--seconds", "-1"], "time budget above 0 seconds, got -1"),
+        (["photo.png", "--keep", "x"], "--keep to be a whole number or all, got 'x'"),
+        (["photo.png", "--keep", "1.5"], "--keep to be a whole number or all, got '1.5'"),
+        (["photo.png", "--keep", "-1"], "outputs to keep, 0 or more, or 'all', got -1"),
+        (["photo.png", "--target", "cli_boxes:none"], "no attribute 'none'"),
+        (["photo.png", "--target", "cli_none:f"], "No module named 'cli_none'"),
+        (["photo.png", "--target", "cli_boxes:number"], "a function of scores (N, K)"),
+        (["photo.png", "--target", "cli_boxes:two_dimensions"], "got shape (1, 3)"),
+        (["photo.png", "--target", "cli_boxes:unlucky"], "ValueError: no luck"),
         (["photo.png", "--seed", "-1"], "seed of 0 or more, got -1"),
         (["photo.png", "--batch-size", "0"], "batch size of 1 or more, got 0"),
         (["photo.png", "--nonsense"], "--nonsense"),
@@ -529,6 +548,14 @@ def test_help_lists_the_options_of_the_contract(run):
     for option in (
         *("--example", "--model", "--target", "--method", "--calls", "--seconds", "--seed"),
         *("--batch-size", "--device", "--out", "--json", "--quiet", "--set"),
+        *("--tolerance", "--keep", "--baseline"),
+    ):
+        assert option in out
+    status, out, err = run("extend", "--help")
+    assert (status, err) == (0, "")
+    for option in (
+        *("DIR", "--model", "--target", "--calls", "--seconds", "--tolerance", "--batch-size"),
+        *("--device", "--out", "--json", "--quiet"),
     ):
         assert option in out
     assert "explain" in run("--help")[1]
@@ -665,3 +692,344 @@ def test_a_second_ctrl_c_ends_at_once(workplace):
         "error: interrupted; nothing of this image was saved."
     ]
     assert not (workplace / "o").exists()
+
+
+# How well the map is known, and when that is enough.
+
+
+def known_to(folder) -> float:
+    return iassa.Explanation.load(folder).relative_error
+
+
+@pytest.mark.parametrize("tolerance", [0.12, 0.06])
+def test_tolerance_ends_the_run_after_the_first_round_that_knows_enough(explain, tolerance):
+    options = ["--set", "round_calls=32", "--set", "debiased=True"]
+    arguments = [*options, "--tolerance", tolerance, "--out", "o"]
+    status, _, err = explain("photo.png", *arguments, calls=100_000)
+    assert status == 0, err
+    found = iassa.Explanation.load("o")
+    assert (found.complete, found.stopped) == (True, "tolerance")
+    assert found.relative_error <= tolerance
+    assert (found.calls - 1) % 32 == 0
+    # A round before it was not yet known so well.
+    assert explain("photo.png", *options, "--out", "p", calls=found.calls - 32)[0] == 0
+    assert known_to("p") > tolerance
+    assert explain("photo.png", *options, "--out", "p", calls=found.calls)[0] == 0
+    same = iassa.Explanation.load("p")
+    np.testing.assert_array_equal(found.saliency, same.saliency)
+
+
+def test_the_budget_ends_a_run_that_does_not_reach_its_tolerance(explain):
+    status, _, err = explain("photo.png", "--tolerance", "0.001", "--out", "o", calls=100)
+    assert status == 0, err
+    found = iassa.Explanation.load("o")
+    assert (found.calls, found.complete, found.stopped) == (100, True, "calls")
+
+
+def test_the_last_line_says_how_well_the_map_is_known(explain):
+    _, _, err = explain("photo.png", "--target", "top-2", "--out", "o")
+    last = err.splitlines()[-1]
+    share = max(iassa.Explanation.load("o").relative_errors)
+    assert last.startswith("60 calls of named on cpu, ")
+    assert last.endswith(f" s, standard error {share:.1%} of the peak")
+    _, _, err = explain("photo.png", "--out", "o", method="kernel-shap")
+    assert err.splitlines()[-1].endswith(" s, standard error not known")
+    assert known_to("o") == np.inf
+
+
+def drawn_panels(path) -> int:
+    """Pictures side by side: columns of the overlay that hold no white gap, in runs."""
+    picture = np.asarray(Image.open(path).convert("L"))
+    rows = picture[len(picture) // 4 : 3 * len(picture) // 4]
+    inked = (rows < 250).mean(axis=0) > 0.9
+    starts = np.flatnonzero(np.diff(np.concatenate([[False], inked]).astype(int)) == 1)
+    ends = np.flatnonzero(np.diff(np.concatenate([inked, [False]]).astype(int)) == -1)
+    return int((ends - starts > picture.shape[1] / 10).sum())
+
+
+@pytest.mark.parametrize(("method", "panels"), [("rise", 3), ("kernel-shap", 2)])
+def test_the_overlay_has_a_panel_for_an_error_that_is_known(explain, method, panels):
+    assert explain("photo.png", "--out", "o", method=method)[0] == 0
+    assert drawn_panels("o/overlay-0.png") == panels
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("0", 1), ("2", 2), ("all", 3), ("99", 3)])
+def test_keep(explain, keep, kept):
+    status, _, err = explain("photo.png", "--keep", keep, "--out", "o")
+    assert status == 0, err
+    evidence = iassa.Explanation.load("o").evidence
+    assert evidence is not None
+    assert len(evidence.outputs) == kept
+
+
+def test_a_function_of_the_scores_as_a_target(explain):
+    """A weighted sum, written as a function, has the map of the sum."""
+    options = ["--target", "cli_boxes:odds", "--target", "ant", "--target", "b$e_e$"]
+    status, _, err = explain("photo.png", *options, "--out", "o", "--set", "debiased=True")
+    assert status == 0, err
+    assert "cli_boxes:odds: " in err
+    found = iassa.Explanation.load("o")
+    assert found.targets[0].name == "cli_boxes:odds"
+    odds, ant, bee = found.saliency
+    np.testing.assert_allclose(odds, ant - 2 * bee, atol=1e-6)
+    assert found.scores[0] == pytest.approx(found.scores[1] - 2 * found.scores[2])
+
+
+# Going on from what was saved.
+
+
+@pytest.fixture
+def extend(run):
+    """`iassa extend` with the black box that `explain` asks."""
+    return lambda *arguments, model=REFERENCE: run("extend", *arguments, "--model", model)
+
+
+def arrays_of(folder):
+    with np.load(Path(folder) / "explanation.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def assert_same_arrays(one, other):
+    mine, its = arrays_of(one), arrays_of(other)
+    assert mine.keys() == its.keys() == {"saliency", "standard_error", "image"}
+    for name in mine:
+        np.testing.assert_array_equal(mine[name], its[name])
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("rise", ["round_calls=50"]),
+        ("iassa", ["features=none", "round_calls=64"]),
+        ("iassa", ["features=colour-position", "round_calls=64", "adapt_keep_probability=True"]),
+        ("iassa-paper", ["features=none"]),
+        ("sliding-window", ["stride=8"]),
+        ("lime", ["segmentation=slic", "num_segments=12"]),
+    ],
+)
+def test_more_calls_give_the_map_of_one_run_with_all(explain, extend, method, settings):
+    options = [option for text in settings for option in ("--set", text)]
+    targets = ["--target", "ant", "--target", "cow vs ant"]
+    for calls, out in ((70, "part"), (150, "whole")):
+        arguments = ["photo.png", *options, *targets, "--out", out]
+        assert explain(*arguments, method=method, calls=calls)[0] == 0
+    status, out, err = extend("part", "--calls", 80)
+    assert status == 0, err
+    assert out.splitlines() == ["part/overlay-0.png", "part/overlay-1.png"]
+    assert "150 calls of named" in err
+    assert_same_arrays("part", "whole")
+    mine, its = (iassa.Explanation.load(folder).evidence for folder in ("part", "whole"))
+    assert mine is not None
+    assert its is not None
+    assert len(mine) == len(its) == 149
+    for one, other in zip(mine.rounds, its.rounds, strict=True):
+        for family, scored in one.families.items():
+            assert scored.plan == other.families[family].plan
+            np.testing.assert_array_equal(scored.readings, other.families[family].readings)
+    # It can be gone on from once more.
+    assert extend("part", "--calls", 1)[0] == 0
+    assert iassa.Explanation.load("part").calls == 151
+
+
+def test_out_leaves_what_was_there(explain, extend, workplace):
+    assert explain("photo.png", "--out", "o")[0] == 0
+    before = contents("o")
+    status, out, err = extend("o", "--calls", 40, "--out", "more/o")
+    assert status == 0, err
+    assert out.splitlines() == ["more/o/overlay-0.png"]
+    assert contents("o") == before
+    assert names(workplace / "more" / "o") == FILES
+    assert iassa.Explanation.load("more/o").calls == 100
+
+
+def test_without_out_the_folder_is_written_over_whole(explain, run, extend, workplace):
+    assert explain("photo.png", "--target", "top-3", "--out", "o")[0] == 0
+    before = contents("o")
+    assert extend("o", "--calls", 40)[0] == 0
+    after = contents("o")
+    assert after.keys() == before.keys()
+    assert all(after[name] != before[name] for name in before)
+    assert run("extend", "o", "--target", "ant")[0] == 0
+    assert names(workplace / "o") == FILES  # the overlays of the other two are gone
+
+
+def test_another_target_costs_no_call(explain, run, workplace):
+    targets = ["cow", "ant vs cow", "0,1"]
+    for calls, out in ((60, "o"), (60, "at once")):
+        wanted = ["ant"] if out == "o" else targets
+        options = [option for text in wanted for option in ("--target", text)]
+        assert explain("photo.png", *options, "--out", out, calls=calls)[0] == 0
+    (workplace / "cli_boxes.py").unlink()  # the black box is not so much as opened
+    options = [option for text in targets for option in ("--target", text)]
+    status, out, err = run("extend", "o", *options, "--out", "p")
+    assert status == 0, err
+    assert out.splitlines() == [f"p/overlay-{k}.png" for k in range(3)]
+    assert "60 calls of named" in err
+    assert_same_arrays("p", "at once")
+    assert iassa.Explanation.load("p").calls == 60
+
+
+def test_another_target_that_is_a_function(explain, run):
+    assert explain("photo.png", "--keep", "all", "--out", "o")[0] == 0
+    assert run("extend", "o", "--target", "cli_boxes:odds", "--out", "p")[0] == 0
+    assert explain("photo.png", "--target", "cli_boxes:odds", "--out", "q")[0] == 0
+    assert_same_arrays("p", "q")
+    assert explain("photo.png", "--keep", "2", "--out", "o")[0] == 0
+    assert "whose scores were kept" in refused(run("extend", "o", "--target", "cli_boxes:odds"))
+
+
+def test_extending_a_function_of_the_scores(explain, extend):
+    target = ["--target", "cli_boxes:odds"]
+    assert explain("photo.png", *target, "--out", "part", calls=60)[0] == 0
+    assert explain("photo.png", *target, "--out", "whole", calls=90)[0] == 0
+    assert extend("part", "--calls", 30)[0] == 0
+    assert_same_arrays("part", "whole")
+
+
+def test_extending_to_a_tolerance_and_for_a_time(explain, extend):
+    options = ["--set", "round_calls=32", "--set", "debiased=True", "--out", "o"]
+    assert explain("photo.png", *options)[0] == 0
+    assert known_to("o") > 0.1
+    assert extend("o", "--calls", 10**6, "--tolerance", "0.1")[0] == 0
+    found = iassa.Explanation.load("o")
+    assert found.relative_error <= 0.1
+    assert found.stopped == "tolerance"
+    assert found.calls > 60
+    assert extend("o", "--calls", 10**9, "--seconds", "0.001")[0] == 0
+    longer = iassa.Explanation.load("o")
+    assert longer.stopped == "seconds"
+    assert found.calls < longer.calls < 10**6
+
+
+def test_extended_json_is_the_content_of_the_file_and_nothing_else(explain, extend, run):
+    assert explain("photo.png", "--out", "o")[0] == 0
+    status, out, err = extend("o", "--calls", 40, "--json", "--quiet")
+    assert (status, err) == (0, "")
+    assert json.loads(out) == json.loads(Path("o/explanation.json").read_text("utf-8"))
+    assert json.loads(out)["calls"] == 100
+    status, out, err = run("extend", "o", "--target", "cow", "--json", "--quiet")
+    assert (status, err) == (0, "")
+    assert json.loads(out) == json.loads(Path("o/explanation.json").read_text("utf-8"))
+    assert json.loads(out)["targets"][0]["name"] == "cow"
+
+
+def test_the_default_model_need_not_be_named(run):
+    arguments = ["--example", "cat", "--method", "rise", "--calls", 20, "--device", "cpu"]
+    assert run("explain", *arguments, "--out", "o")[0] == 0
+    status, _, err = run("extend", "o", "--calls", 5, "--device", "cpu")
+    assert status == 0, err
+    assert "25 calls of efficientnet-lite0 on cpu" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none"], "expected a saved explanation in none"),
+        (["photo.png"], "cannot read the explanation in photo.png"),
+        (["."], "expected a saved explanation in"),
+        ([], "expected --model: how to open named, which was asked before, is not saved"),
+        (["--model", "cli_boxes:constant"], "expected the black box that was asked before, named"),
+        (["--model", "cli_boxes:bright"], "expected the black box that was asked before, named"),
+        (["--model", "resnet"], "unknown model 'resnet'"),
+        (["--calls", "0", "--model", REFERENCE], "at least 1 more call, got 0"),
+        (["--calls", "-5", "--model", REFERENCE], "at least 1 more call, got -5"),
+        (["--tolerance", "0", "--model", REFERENCE], "tolerance above 0 and below 1"),
+        (["--tolerance", "-1", "--model", REFERENCE], "tolerance above 0 and below 1"),
+        (["--tolerance", "nan", "--model", REFERENCE], "tolerance above 0 and below 1"),
+        (["--seconds", "0", "--model", REFERENCE], "time budget above 0 seconds"),
+        (["--target", "emu"], "unknown class 'emu'"),
+        (["--target", "3"], "class index from 0 to 2, got 3"),
+        (["--target", "ant", "--model", REFERENCE], "--target without the options of a run"),
+        (["--target", "ant", "--calls", "9"], "--target without the options of a run"),
+        (["--target", "ant", "--seconds", "9"], "--target without the options of a run"),
+        (["--target", "ant", "--tolerance", "0.1"], "--target without the options of a run"),
+        (["--seed", "1"], "--seed"),
+        (["--out", "photo.png", "--model", REFERENCE], "Choose another folder"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_cannot_be_extended(explain, run, arguments, message):
+    assert explain("photo.png", "--out", "o")[0] == 0
+    before = contents("o")
+    folder = [] if arguments and not arguments[0].startswith("--") else ["o"]
+    assert message in refused(run("extend", *folder, *arguments))
+    assert contents("o") == before
+
+
+@pytest.mark.parametrize("name", ["explanation.json", "explanation.npz", "evidence.npz"])
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "bit"])
+def test_damaged_folders_are_not_extended(explain, run, extend, name, damage):
+    assert explain("photo.png", "--out", "o")[0] == 0
+    path = Path("o") / name
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    if damage == "gone":
+        path.unlink()
+    elif damage == "bit" and name == "explanation.json":
+        path.write_text(path.read_text().replace('"schema"', '"scheme"'))
+    else:
+        flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        path.write_bytes({"empty": b"", "cut": whole[:middle], "bit": flipped}[damage])
+    before = contents("o")
+    assert refused(extend("o", "--calls", 40))
+    assert refused(run("extend", "o", "--target", "ant"))
+    assert contents("o") == before
+
+
+def test_methods_without_evidence_are_not_extended(explain, run, extend):
+    assert explain("photo.png", "--out", "o", method="kernel-shap")[0] == 0
+    for outcome in (extend("o", "--calls", 40), run("extend", "o", "--target", "ant")):
+        assert "expected an explanation with its evidence" in refused(outcome)
+
+
+def test_a_name_in_a_saved_file_is_not_run(explain, run, workplace):
+    """Whoever sends a folder must not choose what is imported."""
+    assert explain("photo.png", "--out", "o")[0] == 0
+    (workplace / "cli_trap.py").write_text("open('sprung', 'w').close()\n")
+    path = workplace / "o" / "explanation.json"
+    path.write_text(path.read_text().replace('"named"', '"cli_trap:box"'))
+    assert "expected --model" in refused(run("extend", "o", "--calls", 5))
+    assert not (workplace / "sprung").exists()
+
+
+def test_a_black_box_that_fails_while_it_is_extended(explain, extend, workplace):
+    assert explain("photo.png", "--out", "o", model="cli_boxes:fails_half_way")[0] == 0
+    status, out, err = extend(
+        "o", "--calls", 500, "--batch-size", 10, "--quiet", model="cli_boxes:fails_half_way"
+    )
+    assert status == 2
+    assert err.startswith("error: the black box fails_half_way raised ConnectionError")
+    assert "calls so far is in o" in err
+    assert len(err.splitlines()) == 1
+    assert out.splitlines() == ["o/overlay-0.png"]
+    found = iassa.Explanation.load("o")
+    assert (found.complete, found.stopped) == (False, "failed")
+    assert found.calls > 60
+
+
+def test_ctrl_c_saves_what_was_extended_so_far(workplace):
+    (workplace / "cli_endless.py").write_text(ENDLESS)
+    model = ["--model", "cli_endless:endless"]
+    first = subprocess_of(
+        "explain", "photo.png", *model, "--method", "rise", "--out", "o", "--calls", 300
+    )
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+    (workplace / "progress").unlink()
+    process = subprocess_of("extend", "o", *model, "--calls", 1_000_000_000)
+    wait_for_progress(process, workplace, 1000)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "incomplete: cancelled" in err
+    assert out.splitlines() == ["o/overlay-0.png"]
+    assert names(workplace / "o") == FILES
+    found = iassa.Explanation.load(workplace / "o")
+    assert (found.complete, found.stopped) == (False, "cancelled")
+    assert 1300 <= found.calls <= 300 + int((workplace / "progress").read_text())
+    assert np.isfinite(found.saliency).all()

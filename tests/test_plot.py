@@ -117,3 +117,65 @@ def test_the_peak_stands_out():
     column, row = right.transData.transform((10, 60))
     elsewhere = picture[int(len(picture) - row), int(column)]
     assert at_peak.sum() > 2 * elsewhere.sum()
+
+
+# The third panel: how well the map is known.
+
+
+def panels(figure):
+    """The axes that show a picture; the others are colour bars."""
+    return [axes for axes in figure.axes if axes.images]
+
+
+def with_error(saliency, error):
+    image = np.zeros((*saliency.shape, 3), np.float32)
+    figure = overlay(image, saliency, error, **EFFECT, title="t", caption="c")
+    figure_png(figure)
+    return panels(figure)
+
+
+@pytest.mark.parametrize("error", [None, np.full_like(BUMP, np.inf)])
+def test_an_error_that_is_not_known_has_no_panel(error):
+    assert len(with_error(BUMP, error)) == 2
+
+
+def test_the_third_panel_is_the_error_from_zero_up():
+    shown = with_error(BUMP, 0.5 + 0.25 * BUMP)[2].images[0]
+    np.testing.assert_array_equal(shown.get_array(), 0.5 + 0.25 * BUMP)
+    assert shown.get_clim() == (0, pytest.approx(0.75))
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-30, 1e30])
+def test_a_constant_error(value):
+    shown = with_error(BUMP, np.full_like(BUMP, value))[2].images[0]
+    assert shown.get_clim() == (0, np.float32(value) or 1)
+
+
+def test_the_error_is_white_where_it_is_not_known_and_there_alone():
+    error = np.where(COLUMNS < 40, np.inf, 0.5 + BUMP).astype(np.float32)
+    shown = with_error(BUMP, error)[2].images[0]
+    known = np.ma.filled(shown.get_array(), np.nan)
+    np.testing.assert_array_equal(np.isnan(known), COLUMNS < 40)
+    np.testing.assert_array_equal(known[:, 40:], error[:, 40:])
+    assert shown.get_clim() == (0, error[:, 40:].max())
+
+
+@pytest.mark.parametrize("size", [(1500, 2000), (5, 4000), (3000, 20)])
+@pytest.mark.parametrize("known", ["a corner", "one half", "a lattice"])
+def test_a_large_map_that_is_known_in_part(size, known):
+    """It is drawn smaller, by a filter that reaches over many pixels."""
+    error = np.full(size, np.inf, np.float32)
+    place = {
+        "a corner": np.s_[:1, :1],
+        "one half": np.s_[:, size[1] // 2 :],
+        "a lattice": np.s_[::7, ::5],
+    }[known]
+    error[place] = 2
+    shown = with_error(np.resize(NOISE, size), error)[2].images[0]
+    drawn_error = np.ma.filled(shown.get_array(), np.nan)
+    there = drawn_error[np.isfinite(drawn_error)]
+    assert len(there)
+    np.testing.assert_allclose(there, 2, rtol=1e-5)
+    np.testing.assert_allclose(shown.get_clim(), (0, 2), rtol=1e-5)
+    if known == "one half":
+        assert np.isfinite(drawn_error).mean() == pytest.approx(0.5, abs=0.15)

@@ -1,37 +1,127 @@
 """What the README says is run as it stands."""
 
+import dataclasses
 import itertools
 import re
+import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+
+import iassa
+from iassa.black_boxes.efficientnet_lite0 import exported_graph
+from iassa.cli import main
+from iassa.image import example_image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a photograph and the files that the README makes up."""
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    exec(compile(block, "README.md", "exec"), names)
+    Image.fromarray(np.round(example_image("cat") * 255).astype(np.uint8)).save("PHOTO.jpg")
+    (tmp_path / "FILE.onnx").write_bytes(exported_graph().read_bytes())
+    return tmp_path
+
+
+def test_python_of_the_readme_runs(workplace: Path) -> None:
+    first, second = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(first, "README.md", "exec"), names)
     explanation = names["explanation"]
     assert explanation.saliency.shape == (2, 300, 451)
-    assert explanation.calls == 500
+    assert explanation.calls == 600
+    assert explanation.warnings == ()
     assert np.isfinite(explanation.saliency).all()
-    assert {path.name for path in (tmp_path / "explanations/cat").iterdir()} == {
+    assert names["tabby"].targets[0].name == "tabby"
+    assert {path.name for path in (workplace / "explanations/cat").iterdir()} == {
         *("explanation.npz", "explanation.json", "evidence.npz"),
         *("overlay-0.png", "overlay-1.png"),
     }
-    assert (tmp_path / "cat.png").stat().st_size > 10_000
+    assert (workplace / "cat.png").stat().st_size > 10_000
+
+    exec(compile(second, "README.md", "exec"), names)
+    assert names["explanation"].stopped in ("tolerance", "calls")
+
+    (third,) = re.findall(r"```pycon\n(.*?)```", README, flags=re.DOTALL)
+    text = "\n".join(line[4:] for line in third.splitlines())
+    assert "> 60:" in text
+    exec(compile(text.replace("> 60:", "> 0:"), "README.md", "exec"), names)
+    assert names["partial"].calls == 257
+
+    (function,) = re.findall(r"`target=(lambda [^`]+)`", README)
+    assert eval(function)(np.eye(3)).tolist() == [1, 1, 1]
+
+
+def test_the_torch_module_of_the_readme_is_wrapped() -> None:
+    (expression,) = re.findall(r"`(iassa\.TorchAdapter\(.*?\))`", README, flags=re.DOTALL)
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    here = expression.replace('"cuda"', '"cpu"')
+    adapter = eval(here, {"iassa": iassa, "network": network})
+    scores = adapter(np.random.default_rng(0).random((2, 30, 20, 3)).astype(np.float32))
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
+
+
+def commands() -> list[list[str]]:
+    """What the README has one type, but `make` and the name of the program."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    words = [shlex.split(line, comments=True) for line in "".join(blocks).splitlines()]
+    assert {line[0] for line in words} <= {"make", "iassa", ".venv/bin/iassa"}
+    return [line[1:] for line in words if line[0] != "make"]
+
+
+@pytest.mark.usefixtures("workplace")
+def test_commands_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [line[0] for line in commands()] == ["explain", "extend", "explain"]
+    maps = iassa.onnx_feature_names("FILE.onnx")
+    tensors = f"{maps[16][-1]},{maps[32][-1]}"
+    for line in commands():
+        made = [word.replace("relu_1,relu_4", tensors) for word in line]
+        with pytest.raises(SystemExit) as exit_:
+            main([*made, "--calls", "40"])  # the last --calls counts
+        assert exit_.value.code == 0, capsys.readouterr().err
+    explanation = iassa.Explanation.load("explanations/PHOTO")
+    assert explanation.method["fields"]["features"].startswith("FILE.onnx:")
+
+
+def test_options_fields_and_methods_of_the_readme_are_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        main(["explain", "--help"])
+    known = capsys.readouterr().out
+    spoken = README.split("## What it costs")[0]
+    options = set(re.findall(r"`(--[a-z-]+)", spoken))
+    assert options >= {"--target", "--tolerance", "--keep", "--baseline", "--set"}
+    assert [option for option in options if option not in known] == []
+    fields = {f.name for method in iassa.METHODS.values() for f in dataclasses.fields(method)}
+    used = set(re.findall(r"`(?:--set )?([a-z_]+)=", spoken)) - {"target", "keep"}
+    assert used >= {"adapt_keep_probability", "debiased", "segmentation"}
+    assert used <= fields
+    assert set(re.findall(r"^\| \[`([a-z-]+)`\]", spoken, flags=re.MULTILINE)) == set(iassa.METHODS)
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert len(links) > 8
     assert [link for link in links if not (ROOT / link).exists()] == []
+    headings = {
+        re.sub(r"[^a-z -]", "", line.lower()).replace(" ", "-")
+        for line in re.findall(r"^## (.*)$", README, re.MULTILINE)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
+    engine = (ROOT / "docs/engine.md").read_text("utf-8")
+    assert len(engine.splitlines()) <= 120
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", engine)
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
 
 
 def test_every_mandatory_dependency_has_its_line() -> None:

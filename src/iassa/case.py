@@ -18,7 +18,8 @@ from iassa.errors import InputError
 from iassa.evidence import Evidence, Keep, Readout, ScoredRound, open_readout
 from iassa.explanation import Explanation, Round, versions
 from iassa.image import resize, to_planes
-from iassa.saturation import moves
+from iassa.masks import WindowPlan
+from iassa.saturation import is_flat, is_gone, stays_sure
 from iassa.targets import Target, TargetLike, resolve_targets
 
 __all__ = [
@@ -34,17 +35,19 @@ __all__ = [
 
 FLAT = "every masked image scores the same; there is nothing to explain"
 TOO_LITTLE = (
-    "the score barely moves whatever is hidden: the model stays sure. Hide more, with a lower keep "
-    "probability, or with another baseline"
+    "the score barely moves for nearly all masks: the model stays sure. Hide more, with a lower "
+    "keep_probability (iassa: adapt_keep_probability=True), or with another baseline"
 )
 TOO_MUCH = (
-    "the score is gone for nearly all masks. Hide less, with a higher keep probability, or with a "
-    "milder baseline such as 'blur'"
+    "the score is gone for nearly all masks. Hide less, with a higher keep_probability (iassa: "
+    "adapt_keep_probability=True), or with a milder baseline such as 'blur'"
 )
 AGAINST = (
-    "images with most of their pixels hidden score higher than the whole image: what is seen "
-    "speaks against the target, and the map shows where it is negative"
+    "images with half of their pixels or more hidden score higher than the whole image: what is "
+    "seen speaks against the target, and the map shows where it is negative"
 )
+BARELY = 0.02  # of a likelihood: if no mask moves it further, it does not move
+FEWEST_HIDDEN = 8  # masks that make a background
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,24 +271,9 @@ def _weaknesses(
     if scored < FEWEST_MASKS:
         return (f"only {scored} masks were scored; the map is noise. Allow more calls or seconds",)
     found: dict[str, list[str]] = {}
-    scores, keep = first_scores(case, rounds) if rounds else (None, None)
     for t, target in enumerate(case.targets):
-        low = min(one.score_low[t] for one in history)
-        high = max(one.score_high[t] for one in history)
-        whole = float(case.reference[t])
-        if high - low <= 1e-6 * max(abs(low), abs(high)):
-            found.setdefault(FLAT, []).append(target.name)
-            continue
-        if scores is None or keep is None:
-            continue
-        # Of logits it cannot be said what little movement is.
-        likelihood = min(low, whole) >= 0 and max(high, whole) <= 1
-        if likelihood and not moves(scores[:, t], whole):
-            hidden_too_little = abs(scores[:, t].mean() - whole) < 0.5 * whole
-            found.setdefault(TOO_LITTLE if hidden_too_little else TOO_MUCH, []).append(target.name)
-        background = scores[keep <= np.quantile(keep, 0.25), t].mean()
-        if background - whole > scores[:, t].std():
-            found.setdefault(AGAINST, []).append(target.name)
+        for text in _weaknesses_of(case, t, rounds, history):
+            found.setdefault(text, []).append(target.name)
     several = len(case.targets) > 1
     texts = [f"{', '.join(names)}: {text}" if several else text for text, names in found.items()]
     families = rounds[0].families.values() if rounds else ()
@@ -296,6 +284,45 @@ def _weaknesses(
             "fewer cells"
         )
     return tuple(texts)
+
+
+def _weaknesses_of(
+    case: Case, t: int, rounds: Sequence[ScoredRound], history: Sequence[Round]
+) -> list[str]:
+    """Those of target t alone."""
+    low = min(one.score_low[t] for one in history)
+    high = max(one.score_high[t] for one in history)
+    whole = float(case.reference[t])
+    if is_flat(low, high):
+        return [FLAT]
+    texts = []
+    if _is_likelihood(case, t) and max(abs(whole - low), abs(high - whole)) <= BARELY * whole:
+        texts.append(TOO_LITTLE)
+    # A window hides one place: that few of them tell is what they are for.
+    if not rounds or all(isinstance(s.plan, WindowPlan) for s in rounds[0].families.values()):
+        return texts
+    every, keep = first_scores(case, rounds)
+    scores = every[:, t]
+    if not texts and stays_sure(scores, whole):
+        texts.append(TOO_LITTLE)
+    elif is_gone(scores, whole):
+        texts.append(TOO_MUCH)
+    background = scores[(keep <= np.quantile(keep, 0.25)) & (keep <= 0.5)]
+    if len(background) >= FEWEST_HIDDEN and background.mean() - whole > scores.std():
+        texts.append(AGAINST)
+    return texts
+
+
+def _is_likelihood(case: Case, t: int) -> bool:
+    """Whether target t is one, as far as can be told: of outputs that sum to 1, nearly all kept.
+
+    Of other scores it cannot be said what little movement is.
+    """
+    target, number = case.targets[t], len(case.readout.outputs)
+    answers = case.readings[:number]
+    total = float(answers.sum())
+    distribution = number > 1 and float(answers.min()) >= 0 and 0.9 <= total <= 1.001
+    return distribution and bool(target.indices) and min(target.weights) > 0
 
 
 def first_scores(
@@ -314,5 +341,6 @@ def _enlarge(maps: Tensor, photo: NDArray[np.float32]) -> NDArray[np.float32]:
     finite = maps.isfinite()
     enlarged = resize(torch.where(finite, maps, 0.0), size)
     if not finite.all():
-        enlarged = torch.where(resize(finite.float(), size) < 1, torch.inf, enlarged)
+        # The weights of a resize add up to 1 but for rounding.
+        enlarged = torch.where(resize(finite.float(), size) < 0.999, torch.inf, enlarged)
     return enlarged.cpu().numpy()

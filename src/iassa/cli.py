@@ -34,6 +34,7 @@ from rich.progress import (
 
 import iassa
 from iassa.baselines import FILLS
+from iassa.black_boxes import efficientnet_lite0
 from iassa.errors import BlackBoxError, CancelledError, IassaError, InputError
 from iassa.explainer import RunOptions
 from iassa.explanation import Explanation
@@ -213,7 +214,11 @@ def explain(
 def extend(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where it was saved.")],
     model: Annotated[
-        str | None, typer.Option(help="The model that was asked before; its name if not given.")
+        str | None,
+        typer.Option(
+            help="The model that was asked before, as `explain` takes it; only efficientnet-lite0 "
+            "need not be named."
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,
@@ -222,7 +227,9 @@ def extend(
             "more masks; may be repeated."
         ),
     ] = None,
-    calls: Annotated[int, typer.Option(help="Model calls to add at most.")] = 1000,
+    calls: Annotated[
+        int | None, typer.Option(help="Model calls to add at most; 1000 if not given.")
+    ] = None,
     seconds: Seconds = None,
     tolerance: Tolerance = None,
     batch_size: BatchSize = None,
@@ -237,17 +244,26 @@ def extend(
     saved = Explanation.load(directory)
     folders = {str(directory): out or directory}
     if target is not None:
-        if model is not None:
-            raise InputError("expected --target or --model: another target takes no calls.")
+        if any(one is not None for one in (model, calls, seconds, tolerance, batch_size, device)):
+            raise InputError(
+                "expected --target without the options of a run, as another target takes no calls. "
+                "Explain it first, then extend the result."
+            )
         _make_all(folders, lambda *_: saved.retarget(target), 0, as_json, quiet)
         return
-    name = saved.model if model is None else model
-    black_box = _open_black_box(name, device, quiet)
+    # A name from a file must not run code, as that of a module would.
+    if model is None and saved.model != efficientnet_lite0.NAME:
+        raise InputError(
+            f"expected --model: how to open {saved.model}, which was asked before, is not saved. "
+            "Name it as package.module:attribute, as before."
+        )
+    black_box = _open_black_box(model or saved.model, device, quiet)
+    more = 1000 if calls is None else calls
 
     def make(_folder: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
         return saved.extend(
             black_box,
-            calls=calls,
+            calls=more,
             seconds=seconds,
             tolerance=tolerance,
             batch_size=batch_size,
@@ -255,7 +271,7 @@ def extend(
             cancel=cancel,
         )
 
-    _make_all(folders, make, saved.calls + calls, as_json, quiet)
+    _make_all(folders, make, saved.calls + more, as_json, quiet)
 
 
 def _whole_number(text: str) -> int:

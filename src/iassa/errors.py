@@ -34,4 +34,4 @@ class CancelledError(IassaError):
 
 
 class WeakEvidenceWarning(UserWarning):
-    """The explanation is valid but says little: flat scores, too few masks."""
+    """The explanation is valid but says little: flat or saturated scores, too few masks."""

@@ -197,5 +197,12 @@ def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(planes.shape[-2:]) == tuple(size):
         return planes
     flat = planes.reshape(-1, 1, *planes.shape[-2:])
-    resized = torch.nn.functional.interpolate(flat, size, mode="bilinear", antialias=True)
+    if size[1] > 1:
+        resized = _interpolate(flat, size)
+    else:  # torch takes the first row for all of a single column: the rows one way, then the other
+        resized = _interpolate(_interpolate(flat, (flat.shape[2], 1)).mT, (1, size[0])).mT
     return resized.reshape(*planes.shape[:-2], *size)
+
+
+def _interpolate(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    return torch.nn.functional.interpolate(planes, size, mode="bilinear", antialias=True)

@@ -55,8 +55,7 @@ def overlay(
     height, width = saliency.shape
     known = standard_error is not None and bool(np.isfinite(standard_error).any())
     if standard_error is not None and known:
-        error = np.where(np.isfinite(standard_error), standard_error, np.nan)
-        error = _shrink(error[:, :, None])[:, :, 0]
+        error = _shrink_known(standard_error)
     image, saliency = _shrink(image), _shrink(saliency[:, :, None])[:, :, 0]
     aspect = float(np.clip(height / width, 0.25, 4.0))
     panel = (WIDTH / max(aspect**0.5, 0.6), WIDTH * max(aspect**0.5, 0.6))
@@ -104,7 +103,15 @@ def _shrink(planes: NDArray[np.float32]) -> NDArray[np.float32]:
     size = (max(1, round(planes.shape[0] / factor)), max(1, round(planes.shape[1] / factor)))
     channels_first = torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1)))
     shrunk = resize(channels_first, size)
-    return shrunk.clamp(float(np.nanmin(planes)), float(np.nanmax(planes))).permute(1, 2, 0).numpy()
+    return shrunk.clamp(float(planes.min()), float(planes.max())).permute(1, 2, 0).numpy()
+
+
+def _shrink_known(error: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W) as `_shrink` does, from the pixels that are known; NaN where none of them is."""
+    known = np.isfinite(error)
+    weight = _shrink(known.astype(np.float32)[:, :, None])[:, :, 0]
+    shrunk = _shrink(np.where(known, error, np.float32(0))[:, :, None])[:, :, 0]
+    return np.divide(shrunk, weight, where=weight > 1e-6, out=np.full_like(shrunk, np.nan))
 
 
 def _fit(text: str, length: int) -> str:

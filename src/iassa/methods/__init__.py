@@ -76,8 +76,8 @@ def explain(
         black_box: any callable, images (N, H, W, 3) float32 in [0, 1] -> scores (N, K), a torch
             module, or the name of a model.
         method: a name, or an instance with hyperparameters of your own.
-        options: `target`, `calls`, `seconds`, `seed`, `batch_size`, `device`, `progress` and
-            `cancel`, as in `Explainer.iterate`.
+        options: `target`, `calls`, `seconds`, `tolerance`, `seed`, `batch_size`, `keep`, `device`,
+            `progress` and `cancel`, as in `Explainer.iterate`.
 
     Returns:
         The explanation.
