@@ -20,6 +20,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("saliency", "black_box"),
     ("kernel_regression", "black_boxes.efficientnet_lite0"),
     ("black_boxes", "case"),
+    ("weaknesses",),
+    ("conclusion",),
     ("explainer",),
     ("loop", "shapley"),
     (

@@ -1,10 +1,9 @@
-"""One case: an image, a black box, targets; how it is opened and what is concluded."""
+"""One case: an image, a black box, targets; and how it is opened."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,41 +12,13 @@ from torch import Tensor
 
 from iassa.baselines import BaselineLike, open_baseline
 from iassa.black_box import Adapter, ask
-from iassa.budget import FEWEST_MASKS, Budget
+from iassa.budget import Budget
 from iassa.errors import InputError
 from iassa.evidence import Evidence, Keep, Readout, ScoredRound, open_readout
-from iassa.explanation import Explanation, Round, versions
-from iassa.image import resize, to_planes
-from iassa.masks import WindowPlan
-from iassa.saturation import is_flat, is_gone, stays_sure
+from iassa.image import to_planes
 from iassa.targets import Target, TargetLike, resolve_targets
 
-__all__ = [
-    "Case",
-    "Finding",
-    "MapAlone",
-    "Question",
-    "conclude",
-    "first_scores",
-    "open_case",
-    "recall",
-]
-
-FLAT = "every masked image scores the same; there is nothing to explain"
-TOO_LITTLE = (
-    "the score barely moves for nearly all masks: the model stays sure. Hide more, with a lower "
-    "keep_probability (iassa: adapt_keep_probability=True), or with another baseline"
-)
-TOO_MUCH = (
-    "the score is gone for nearly all masks. Hide less, with a higher keep_probability (iassa: "
-    "adapt_keep_probability=True), or with a milder baseline such as 'blur'"
-)
-AGAINST = (
-    "images with half of their pixels or more hidden score higher than the whole image: what is "
-    "seen speaks against the target, and the map shows where it is negative"
-)
-BARELY = 0.02  # of a likelihood: if no mask moves it further, it does not move
-FEWEST_HIDDEN = 8  # masks that make a background
+__all__ = ["Case", "Question", "first_scores", "open_case", "recall"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,43 +93,6 @@ class Case:
         return self.readings @ self.weights
 
 
-class Finding(Protocol):
-    """What was found for T targets, at the size of the masks."""
-
-    @property
-    def saliency(self) -> Tensor:
-        """(T, H, W) float32, in score units."""
-
-    @property
-    def standard_error(self) -> Tensor:
-        """(T, H, W) float32, in score units; infinite where it is not known."""
-
-    @property
-    def relative_errors(self) -> tuple[float, ...]:
-        """See `Explanation.relative_errors`."""
-
-
-@dataclass(frozen=True, eq=False)
-class MapAlone:
-    """A map of which no error is known.
-
-    Attributes:
-        saliency: (T, H, W) float32, in score units.
-    """
-
-    saliency: Tensor
-
-    @property
-    def standard_error(self) -> Tensor:
-        """Infinite everywhere."""
-        return torch.full_like(self.saliency, torch.inf)
-
-    @property
-    def relative_errors(self) -> tuple[float, ...]:
-        """Infinite."""
-        return (float("inf"),) * len(self.saliency)
-
-
 def open_case(question: Question, baseline: BaselineLike, budget: Budget) -> Case:
     """Ask about the whole image, one call, and find the targets; or take both from what is known.
 
@@ -211,120 +145,6 @@ def recall(target: TargetLike, known: Evidence) -> tuple[tuple[Target, ...], Rea
     return targets, readout, known.read(readout)
 
 
-def conclude(
-    case: Case,
-    method: Mapping[str, Any],
-    finding: Finding,
-    budget: Budget,
-    rounds: Sequence[ScoredRound] | None,
-    history: Sequence[Round],
-    superpixels: str = "",
-) -> Explanation:
-    """The result, or the map so far while the run goes on; without evidence if `rounds` is None."""
-    question = case.question
-    black_box = question.black_box
-    names = black_box.class_names
-    kept_names = tuple(names[k] for k in case.readout.outputs) if names else ()
-    if question.known is not None:
-        kept_names = question.known.names_of(case.readout.outputs)
-    evidence = None
-    if rounds is not None:
-        evidence = Evidence(
-            size=case.size,
-            num_outputs=case.readout.num_outputs,
-            outputs=case.readout.outputs,
-            functions=case.readout.digests,
-            class_names=kept_names,
-            reference=case.readings.cpu().numpy(),
-            superpixels=superpixels,
-            rounds=tuple(rounds),
-        )
-    return Explanation(
-        saliency=_enlarge(finding.saliency, question.photo),
-        standard_error=_enlarge(finding.standard_error, question.photo),
-        relative_errors=finding.relative_errors,
-        image=question.photo,
-        targets=case.targets,
-        scores=tuple(case.reference.tolist()),
-        calls=budget.calls,
-        seconds=budget.seconds,
-        method=method,
-        rounds=tuple(history),
-        seed=question.seed,
-        model=black_box.name,
-        identity=black_box.identity(),
-        device=str(black_box.device),
-        source=question.source,
-        complete=budget.stopped in ("calls", "seconds", "tolerance", "rounds"),
-        stopped=budget.stopped or "running",
-        warnings=_weaknesses(case, rounds or (), history) if budget.stopped else (),
-        versions=versions(),
-        evidence=evidence,
-    )
-
-
-def _weaknesses(
-    case: Case, rounds: Sequence[ScoredRound], history: Sequence[Round]
-) -> tuple[str, ...]:
-    """What a user should know of the scores before trusting the map."""
-    scored = sum(sum(one.masks.values()) for one in history)
-    if scored < FEWEST_MASKS:
-        return (f"only {scored} masks were scored; the map is noise. Allow more calls or seconds",)
-    found: dict[str, list[str]] = {}
-    for t, target in enumerate(case.targets):
-        for text in _weaknesses_of(case, t, rounds, history):
-            found.setdefault(text, []).append(target.name)
-    several = len(case.targets) > 1
-    texts = [f"{', '.join(names)}: {text}" if several else text for text, names in found.items()]
-    families = rounds[0].families.values() if rounds else ()
-    cells = max((one.plan.num_cells or 0 for one in families), default=0)
-    if scored < cells:
-        texts.append(
-            f"{scored} masks for {cells} cells leave the map to chance. Allow more calls, or have "
-            "fewer cells"
-        )
-    return tuple(texts)
-
-
-def _weaknesses_of(
-    case: Case, t: int, rounds: Sequence[ScoredRound], history: Sequence[Round]
-) -> list[str]:
-    """Those of target t alone."""
-    low = min(one.score_low[t] for one in history)
-    high = max(one.score_high[t] for one in history)
-    whole = float(case.reference[t])
-    if is_flat(low, high):
-        return [FLAT]
-    texts = []
-    if _is_likelihood(case, t) and max(abs(whole - low), abs(high - whole)) <= BARELY * whole:
-        texts.append(TOO_LITTLE)
-    # A window hides one place: that few of them tell is what they are for.
-    if not rounds or all(isinstance(s.plan, WindowPlan) for s in rounds[0].families.values()):
-        return texts
-    every, keep = first_scores(case, rounds)
-    scores = every[:, t]
-    if not texts and stays_sure(scores, whole):
-        texts.append(TOO_LITTLE)
-    elif is_gone(scores, whole):
-        texts.append(TOO_MUCH)
-    background = scores[(keep <= np.quantile(keep, 0.25)) & (keep <= 0.5)]
-    if len(background) >= FEWEST_HIDDEN and background.mean() - whole > scores.std():
-        texts.append(AGAINST)
-    return texts
-
-
-def _is_likelihood(case: Case, t: int) -> bool:
-    """Whether target t is one, as far as can be told: of outputs that sum to 1, nearly all kept.
-
-    Of other scores it cannot be said what little movement is.
-    """
-    target, number = case.targets[t], len(case.readout.outputs)
-    answers = case.readings[:number]
-    total = float(answers.sum())
-    distribution = number > 1 and float(answers.min()) >= 0 and 0.9 <= total <= 1.001
-    return distribution and bool(target.indices) and min(target.weights) > 0
-
-
 def first_scores(
     case: Case, rounds: Sequence[ScoredRound]
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -333,14 +153,3 @@ def first_scores(
     readings = np.concatenate([one.readings for one in families])
     keep_probability = np.concatenate([one.plan.keep_probability for one in families])
     return readings @ case.weights.cpu().numpy(), keep_probability
-
-
-def _enlarge(maps: Tensor, photo: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Maps of the masks' size at the size of the image, infinite where they are infinite."""
-    size = (photo.shape[0], photo.shape[1])
-    finite = maps.isfinite()
-    enlarged = resize(torch.where(finite, maps, 0.0), size)
-    if not finite.all():
-        # The weights of a resize add up to 1 but for rounding.
-        enlarged = torch.where(resize(finite.float(), size) < 0.999, torch.inf, enlarged)
-    return enlarged.cpu().numpy()

@@ -20,7 +20,8 @@ from torch import Tensor
 from iassa.attention import Attention
 from iassa.black_box import cap_batch, one_thread, score_masks
 from iassa.budget import Budget
-from iassa.case import Case, Question, conclude, first_scores, open_case
+from iassa.case import Case, Question, first_scores, open_case
+from iassa.conclusion import conclude
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
 from iassa.evidence import Feedback, Scored, ScoredRound
 from iassa.explainer import Explainer

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from iassa.black_box import cap_batch, one_thread, score_masks
 from iassa.budget import FEWEST_MASKS, Budget
-from iassa.case import Case, MapAlone, Question, conclude, open_case
+from iassa.case import Case, Question, open_case
+from iassa.conclusion import MapAlone, conclude
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
 from iassa.explainer import Explainer
 from iassa.explanation import Explanation, Round

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from iassa.case import _enlarge
+from iassa.conclusion import _enlarge
 from iassa.image import resize
 
 
