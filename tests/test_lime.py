@@ -148,6 +148,7 @@ def test_a_mask_that_hides_everything_has_a_distance() -> None:
 
 
 def test_deviations_are_those_of_regressions_without_each_group() -> None:
+    """Times the root of 1 - h, h the leverage of a mask, the mean over the masks."""
     segmentations = tiles(4, 6)
     plan = toss(200, 24, seed=7)
     bits = np.concatenate([np.ones((1, 24)), plan.bits])
@@ -157,11 +158,15 @@ def test_deviations_are_those_of_regressions_without_each_group() -> None:
     lattice = Lattice.over(SIZE, torch.device("cpu"))
     labels = lattice.of(segmentations.labels[0]).numpy()
     assert effect.deviations.shape == (32, 2, *lattice.size)
+    design = np.concatenate([np.ones((201, 1)), bits], axis=1)
+    weights = kernel(1 - np.sqrt(bits.mean(1)))[:, None]
+    inverse = np.linalg.inv(design.T @ (weights * design) + np.diag([0.0] + [1.0] * 24))
+    leverage = np.einsum("nc,cd,nd->n", weights * design, inverse, design)[1:]
     for g in range(32):
         stays = np.ones(201, np.bool_)
         stays[1 + g :: 32] = False
         without = by_the_package(bits[stays], scores[stays], WIDTH, "none")
-        expected = (without - all_of_them)[:, labels]
+        expected = (without - all_of_them)[:, labels] * np.sqrt(1 - leverage.mean())
         np.testing.assert_allclose(effect.deviations[g], expected, atol=1e-9)
     assert effect.settled.all()
     assert effect.sampled.all()

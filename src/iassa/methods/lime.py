@@ -163,6 +163,13 @@ class LocalRegression:
         deviations = coefficients.new_zeros((len(groups), *coefficients.shape))
         for group, deviation in zip(groups, deviations, strict=True):
             deviation += self._solve(together - group) - coefficients
+        # A regression bends to the masks it has: without a group it moves 1 / (1 - h) times as far
+        # as that group's noise is worth, h the parameters to a mask, and what it leaves of the
+        # noise of all is 1 - h in the square. The jackknife is too large by the root of their
+        # product (MacKinnon and White, J. Econometrics, 1985: HC3 against HC2).
+        columns = len(together)
+        parameters = torch.linalg.solve(together[:, :columns], groups.sum(0)[:, :columns]).trace()
+        deviations *= (1 - parameters / max(1, self._count)).clamp(min=0).sqrt()
         hidden_in = (groups[:, 0, 1 : len(together)] > 0).sum(0)  # groups, (S,)
         labels, at_lattice = self._labels.long(), self._lattice.of(self._labels).long()
         sampled = hidden_in > 0
