@@ -21,7 +21,14 @@ from torch import Tensor
 
 from iassa.image import resize
 
-__all__ = ["GROUPS", "GroupedProducts", "Lattice", "standard_error"]
+__all__ = [
+    "GROUPS",
+    "GroupedProducts",
+    "Lattice",
+    "interpolate",
+    "mean_without_groups",
+    "standard_error",
+]
 
 GROUPS = 32  # the standard error itself errs by 1 / sqrt(2 (GROUPS - 1)), 13 %
 SIDE = 28  # of the lattice
@@ -111,6 +118,26 @@ def _deal(rows: Tensor, first: int) -> Tensor:
     missing = -(first + len(rows)) % GROUPS
     padded = torch.nn.functional.pad(rows, (0, 0, first, missing))
     return padded.view(-1, GROUPS, rows.shape[1]).transpose(0, 1)
+
+
+def mean_without_groups(groups: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """What leaving out each group changes in a weighted mean.
+
+    Args:
+        groups: (G, T + 1, h w), sums over each group that has masks of f times a weight, for T
+            scores f, and last of the weight.
+        size: (h, w).
+
+    Returns:
+        Deviations (G, T, h, w), 0 where not settled; and (h, w) bool, where every group could be
+        left out.
+    """
+    together = groups.sum(0)
+    without = together - groups
+    settled = (without[:, -1] > 0).all(0)
+    deviations = without[:, :-1] / without[:, -1:] - together[:-1] / together[-1:]
+    deviations = torch.where(settled, deviations, 0.0)
+    return deviations.reshape(*deviations.shape[:2], *size), settled.view(size)
 
 
 def standard_error(deviations: Tensor, known: Tensor) -> Tensor:

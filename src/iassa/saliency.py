@@ -21,7 +21,14 @@ import torch
 from torch import Tensor
 
 from iassa.attention import Attention
-from iassa.jackknife import GROUPS, GroupedProducts, Lattice, interpolate, standard_error
+from iassa.jackknife import (
+    GROUPS,
+    GroupedProducts,
+    Lattice,
+    interpolate,
+    mean_without_groups,
+    standard_error,
+)
 from iassa.masks import MaskPlan
 from iassa.rendering import Masks
 
@@ -152,16 +159,12 @@ class CoverageMean:
         origin = self._reference if self._origin is None else self._origin
 
         groups = self._groups.sums()[: self._count]
-        together = groups.sum(0)
-        without = together - groups
-        settled = (without[:, -1] > 0).all(0)
-        deviations = without[:, :-1] / without[:, -1:] - together[:-1] / together[-1:]
-        deviations = torch.where(settled, deviations, 0.0)
+        deviations, settled = mean_without_groups(groups, self._lattice.size)
         return Effect(
             saliency=(origin[:, None, None] + torch.where(kept, mean, lowest)).float(),
             sampled=kept,
-            deviations=deviations.reshape(*deviations.shape[:2], *self._lattice.size),
-            settled=settled.view(self._lattice.size),
+            deviations=deviations,
+            settled=settled,
             signed=False,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iassa.budget import FEWEST_MASKS
 from iassa.case import Case, first_scores
@@ -45,14 +46,17 @@ def weaknesses(
     scored = sum(sum(one.masks.values()) for one in history)
     if scored < FEWEST_MASKS:
         return (f"only {scored} masks were scored; the map is noise. Allow more calls or seconds",)
+    # A window hides one place: that few of them tell is what they are for.
+    plans = [one.plan for one in rounds[0].families.values()] if rounds else []
+    telling = any(not isinstance(plan, WindowPlan) for plan in plans)
+    first = first_scores(case, rounds) if telling else None
     found: dict[str, list[str]] = {}
     for t, target in enumerate(case.targets):
-        for text in _weaknesses_of(case, t, rounds, history):
+        for text in _weaknesses_of(case, t, first, history):
             found.setdefault(text, []).append(target.name)
     several = len(case.targets) > 1
     texts = [f"{', '.join(names)}: {text}" if several else text for text, names in found.items()]
-    families = rounds[0].families.values() if rounds else ()
-    cells = max((one.plan.num_cells or 0 for one in families), default=0)
+    cells = max((plan.num_cells or 0 for plan in plans), default=0)
     if scored < cells:
         texts.append(
             f"{scored} masks for {cells} cells leave the map to chance. Allow more calls, or have "
@@ -62,9 +66,12 @@ def weaknesses(
 
 
 def _weaknesses_of(
-    case: Case, t: int, rounds: Sequence[ScoredRound], history: Sequence[Round]
+    case: Case,
+    t: int,
+    first: tuple[NDArray[np.float64], NDArray[np.float32]] | None,
+    history: Sequence[Round],
 ) -> list[str]:
-    """Those of target t alone."""
+    """Those of target t alone; `first` are the first round's scores, if they tell of it."""
     low = min(one.score_low[t] for one in history)
     high = max(one.score_high[t] for one in history)
     whole = float(case.reference[t])
@@ -73,11 +80,9 @@ def _weaknesses_of(
     texts = []
     if _is_likelihood(case, t) and max(abs(whole - low), abs(high - whole)) <= BARELY * whole:
         texts.append(TOO_LITTLE)
-    # A window hides one place: that few of them tell is what they are for.
-    if not rounds or all(isinstance(s.plan, WindowPlan) for s in rounds[0].families.values()):
+    if first is None:
         return texts
-    every, keep = first_scores(case, rounds)
-    scores = every[:, t]
+    scores, keep = first[0][:, t], first[1]
     if not texts and stays_sure(scores, whole):
         texts.append(TOO_LITTLE)
     elif is_gone(scores, whole):

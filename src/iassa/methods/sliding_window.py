@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.attention import Attention
-from iassa.jackknife import GroupedProducts, Lattice
+from iassa.jackknife import GroupedProducts, Lattice, mean_without_groups
 from iassa.loop import Method, Setting
 from iassa.masks import MaskPlan, plan_windows, sliding_windows
 from iassa.rendering import Masks
@@ -124,15 +124,11 @@ class Occlusion:
         mean = torch.where(hidden, self._sums[:-1] / self._sums[-1], 0.0)
 
         groups = self._groups.sums()[: self._count]
-        together = groups.sum(0)
-        without = together - groups
-        settled = (without[:, -1] > 0).all(0)
-        deviations = without[:, :-1] / without[:, -1:] - together[:-1] / together[-1:]
-        deviations = torch.where(settled, deviations, 0.0)
+        deviations, settled = mean_without_groups(groups, self._lattice.size)
         return Effect(
             saliency=mean.float(),
             sampled=hidden,
-            deviations=deviations.reshape(*deviations.shape[:2], *self._lattice.size),
-            settled=settled.view(self._lattice.size),
+            deviations=deviations,
+            settled=settled,
             signed=True,
         )
