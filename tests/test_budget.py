@@ -84,10 +84,25 @@ def test_calls_end_it_first(calls):
 
 
 def test_what_is_never_known_goes_on_to_its_budget():
-    """Windows are hidden in a random order: of those of a few rounds each pixel's are too few."""
+    """Windows are hidden in a random order: those of a few rounds leave gaps."""
     found = METHODS["sliding-window"].explain(IMAGE, outputs, calls=40, tolerance=0.9)
     assert found.relative_error == math.inf
     assert (found.stopped, found.calls) == ("calls", 40)
+
+
+def test_windows_of_a_whole_lattice_are_known_whatever_the_tolerance():
+    """Nothing is left to sample after an iteration; others would be of another lattice."""
+    every = list(METHODS["iassa-paper"].iterate(IMAGE, outputs, calls=1500))
+    assert len(every) == 3
+    assert [one.relative_error for one in every] == [0, 0, 0]
+    assert every[-1].stopped == "rounds"
+    found = METHODS["iassa-paper"].explain(IMAGE, outputs, calls=1500, tolerance=1e-9)
+    assert (found.stopped, found.calls) == ("tolerance", every[0].calls)
+    np.testing.assert_array_equal(found.saliency, every[0].saliency)
+    cut = METHODS["iassa-paper"].explain(IMAGE, outputs, calls=every[1].calls - 5, tolerance=1e-9)
+    assert cut.stopped == "tolerance"
+    cut = METHODS["iassa-paper"].explain(IMAGE, outputs, calls=every[1].calls - 5)
+    assert 0 < cut.relative_error < 1
 
 
 def test_a_black_box_that_says_always_the_same_is_known_at_once():
@@ -152,10 +167,11 @@ def test_each_target_has_its_own_relative_error():
 
 
 def test_pixels_that_were_never_sampled_are_not_known():
+    """That the map is low there is no matter: it is not known to be."""
     maps, errors = [[[10.0, 4.0, 2.0]]], [[[1.0, 1.0, 1.0]]]
     assert effect(maps, errors, sampled=[[True, False, True]]).relative_errors == (INF,)
-    weak = effect(maps, errors, sampled=[[True, True, False]])
-    assert weak.relative_errors == pytest.approx((0.1,))
+    low = effect(maps, errors, sampled=[[True, True, False]])
+    assert low.relative_errors == (INF,)
 
 
 # --- progress ---------------------------------------------------------------------------------

@@ -17,10 +17,26 @@ import dense
 from dense import Array, Family, Round, Rounds, reference, run
 from iassa import Iassa
 from iassa.attention import Attention, spatial_attention
-from iassa.jackknife import FOLD, GROUPS, SIDE, GroupedProducts, Lattice, standard_error
+from iassa.jackknife import (
+    FOLD,
+    GROUPS,
+    SIDE,
+    GroupedProducts,
+    GroupedRounds,
+    Lattice,
+    deviate,
+    standard_error,
+)
 from iassa.kernel_regression import EffectWithKernelRegression, KernelRegression
 from iassa.loop import Setting
-from iassa.masks import MaskPlan, draw_grids, draw_segments, plan_windows, sliding_windows
+from iassa.masks import (
+    MaskPlan,
+    draw_grids,
+    draw_segments,
+    plan_windows,
+    select_windows,
+    sliding_windows,
+)
 from iassa.rendering import Canvas, DenseMasks
 from iassa.saliency import CoverageMean, DebiasedEffect, Effect, Estimator, adjust
 from iassa.segmentation import Segmentations
@@ -106,7 +122,125 @@ def test_grouped_products_take_the_type_of_what_they_are_like() -> None:
         np.testing.assert_allclose(products.sums(), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("groups", [2, 64, 128])
+def test_grouped_products_of_another_number_of_groups(groups: int) -> None:
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(size=(700, 3)), rng.normal(size=(700, 2))
+    products = GroupedProducts((3, 2), torch.zeros(1).double(), groups)
+    products.add(torch.from_numpy(left[:45]), torch.from_numpy(right[:45]))
+    products.add(torch.from_numpy(left[45:]), torch.from_numpy(right[45:]))
+    for g, found in enumerate(products.sums()):
+        np.testing.assert_allclose(found, left[g::groups].T @ right[g::groups], atol=1e-10)
+
+
+# --- rounds, drawn without replacement ----------------------------------------------------------
+
+
+def rounds_of(
+    scores: list[Array], populations: list[int | None], groups: int = GROUPS, batch_size: int = 9
+) -> GroupedRounds:
+    """Rounds of (f, 1) 1, so that the sums at the one pixel are those of the scores."""
+    rounds = GroupedRounds((2, 1), torch.zeros(1).double(), groups)
+    for values, population in zip(scores, populations, strict=True):
+        left = torch.from_numpy(np.stack([values, np.ones_like(values)], 1))
+        for start in range(0, len(left), batch_size):
+            part = left[start : start + batch_size]
+            rounds.add(part, torch.ones(len(part), 1), population)
+        rounds.close_round()
+    return rounds
+
+
+def error_of(rounds: GroupedRounds) -> float:
+    """Of the mean score."""
+    together, without, settled = rounds.sums()
+    deviations = without[:, 0] / without[:, 1] - together[0] / together[1]
+    return float(standard_error(deviations[:, None, None], settled[None]))
+
+
+def test_each_mask_by_itself_is_one_sample_over_all_rounds() -> None:
+    scores = [np.random.default_rng(k).normal(size=n) for k, n in enumerate((7, 40, 5))]
+    together, without, settled = rounds_of(scores, [None] * 3).sums()
+    assert settled.all()
+    every = np.concatenate(scores)
+    assert len(without) == GROUPS
+    np.testing.assert_allclose(together[:, 0], [every.sum(), len(every)])
+    for g in range(GROUPS):
+        rest = np.delete(every, slice(g, None, GROUPS))
+        np.testing.assert_allclose(without[g, :, 0], [rest.sum(), len(rest)])
+    assert len(rounds_of([every[:5]], [None]).sums()[1]) == 5
+
+
+@pytest.mark.parametrize("count", [2, 9, 31, 32, 64, 640])
+@pytest.mark.parametrize("groups", [32, 64])
+def test_of_n_of_a_population_it_is_the_textbook_error(count: int, groups: int) -> None:
+    """s / sqrt(n) sqrt(1 - n / N), exactly where each mask is a group of its own."""
+    scores = np.random.default_rng(count).normal(3, size=count)
+    means = scores
+    if count > groups:
+        means = np.stack([scores[g::groups] for g in range(groups)]).mean(1)
+    expected = means.std(ddof=1) / math.sqrt(len(means))
+    for population in (count + 1, 2 * count, 100 * count):
+        found = error_of(rounds_of([scores], [population], groups))
+        assert found == pytest.approx(expected * math.sqrt(1 - count / population))
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 32, 100])
+def test_of_a_whole_population_nothing_is_left_to_sample(count: int) -> None:
+    scores = np.random.default_rng(count).normal(3, size=count)
+    rounds = rounds_of([scores, scores[:3]], [count, len(scores[:3])])
+    together, without, settled = rounds.sums()
+    assert (without == together).all()
+    assert settled.all()
+    assert error_of(rounds) == 0
+
+
+def test_one_mask_of_several_does_not_tell_how_much_they_vary() -> None:
+    assert error_of(rounds_of([np.ones(1)], [5])) == math.inf
+    # Nor does a round before of as few. It is at least as far from the others as it varies.
+    found = error_of(rounds_of([np.array([1.0, 3.0, 2.0]), np.array([6.0])], [3, 9]))
+    assert found == pytest.approx((3 - 2) * math.sqrt(1 - 1 / 9), rel=0.03)
+
+
+def test_rounds_that_are_whole_add_nothing_to_the_error_of_the_last() -> None:
+    """The error of the last one's mean, by its share of all masks."""
+    rng = np.random.default_rng(0)
+    whole, last = rng.normal(size=20), rng.normal(4, 2, size=64)
+    found = error_of(rounds_of([whole, last], [20, 200]))
+    means = np.stack([last[g::GROUPS] for g in range(GROUPS)]).mean(1)
+    expected = means.std(ddof=1) / math.sqrt(GROUPS) * math.sqrt(1 - 64 / 200) * 64 / 84
+    assert found == pytest.approx(expected)
+
+
+def test_a_round_that_has_hardly_begun_varies_as_the_one_before() -> None:
+    """Of one mask nothing else is known; of many the round itself decides."""
+    rng = np.random.default_rng(1)
+    before = rng.normal(size=960)
+    spread = np.stack([before[g::GROUPS] for g in range(GROUPS)]).mean(1).std(ddof=1)
+    spread *= math.sqrt(960 / GROUPS)
+    found = error_of(rounds_of([before, np.full(1, 5.0)], [960, 500]))
+    # To first order, that of a sum of one mask over 961.
+    assert found == pytest.approx(spread * math.sqrt(1 - 1 / 500) / 961, rel=0.05)
+    other = 10 * rng.normal(size=960)
+    found = error_of(rounds_of([before, other], [960, 2000]))
+    assert found == pytest.approx(error_of(rounds_of([other], [2000])) / 2, rel=0.01)
+
+
+def test_rounds_do_not_hang_on_the_batch_size() -> None:
+    scores = [np.random.default_rng(k).normal(size=n) for k, n in enumerate((70, 40))]
+    one, other = (rounds_of(scores, [70, 90], batch_size=size).sums() for size in (1, 64))
+    for a, b in zip(one, other, strict=True):
+        assert torch.equal(a, b)
+
+
 # --- the formula ------------------------------------------------------------------------------
+
+
+def test_deviations_up_and_down_have_the_error_that_they_were_made_of() -> None:
+    error = torch.tensor([[[3.0, 0.0, math.inf]], [[1e-30, 1e30, math.inf]]]).double()
+    deviations, known = deviate(error)
+    assert deviations.shape == (2, 2, 1, 3)
+    assert known.tolist() == [[True, True, False]]
+    np.testing.assert_allclose(standard_error(deviations, known), error, rtol=1e-12)
 
 
 def test_the_formula_by_hand() -> None:
@@ -376,6 +510,24 @@ def test_pixels_that_one_group_alone_kept_are_not_settled_in_the_mean() -> None:
     assert not torch.isnan(effect.standard_error).any()
 
 
+def test_pixels_that_one_window_alone_kept_are_known_when_all_are_scored() -> None:
+    """Until then how much windows that keep them vary is not seen."""
+    size, rng = (9, 13), np.random.default_rng(0)
+    windows = np.array([[0, 0, 9, right] for right in range(1, 11)] + [[0, 0, 9, 9]], np.int32)
+    scores = torch.from_numpy(rng.normal(size=(len(windows), 1)))
+    plan = plan_windows(windows, size, rng)
+    for count in (len(plan) - 1, len(plan)):
+        estimator = CoverageMean(reference(1), size)
+        part = plan[:count]
+        estimator.add(Canvas(size, count).render(part), scores[:count], part, "window")
+        estimator.close_round()
+        effect = estimator.estimate()
+        kept = np.array([(part.windows[:, 3] <= column).sum() for column in range(size[1])])
+        known = torch.isfinite(effect.standard_error[0]).all(0).numpy()
+        np.testing.assert_array_equal(known, kept > (0 if count == len(plan) else 1))
+        assert (effect.standard_error[0, :, known] == 0).all() == (count == len(plan))
+
+
 def test_windows_have_the_error_of_the_dense_masks_that_they_are() -> None:
     size = (33, 40)
     plan = plan_windows(sliding_windows(size, 12, 4), size, np.random.default_rng(25))
@@ -542,6 +694,57 @@ def test_intervals_of_one_round_cover_the_known_map() -> None:
     assert np.abs(np.mean(ratios)) < 0.1  # no bias
     # Of 150 seeds a pixel with 95 % has 85 % or fewer once in a million times.
     assert np.mean(np.mean(covered, axis=0) > 0.85) > 0.99
+
+
+@pytest.mark.parametrize("count", [40, 120, 200])
+def test_the_error_of_windows_is_that_about_all_windows_of_the_lattices(count: int) -> None:
+    """Two rounds, the second in a region and cut short: mean SE^2 against the squared error.
+
+    The truth is summed by hand: all windows, the second round's weighing as `count` of them.
+    """
+    weights, rng = linear_weights(), np.random.default_rng(5)
+    region = np.zeros(SMALL, np.bool_)
+    region[4:16, 6:30] = True
+    lattices = [
+        sliding_windows(SMALL, 9, 2),
+        select_windows(sliding_windows(SMALL, 8, 1.5), region),
+    ]
+    assert count < min(map(len, lattices))
+
+    def score(windows: NDArray[np.int32]) -> torch.Tensor:
+        masks = np.stack([hide(window) for window in windows])
+        return 1 / (1 + torch.exp(4 - 10 * linear_scores(torch.from_numpy(masks), weights)))
+
+    def hide(window: NDArray[np.int32]) -> Array:
+        mask = np.ones(SMALL)
+        mask[window[0] : window[2], window[1] : window[3]] = 0
+        return mask
+
+    sums = np.zeros((2, *SMALL))
+    for lattice, share in zip(lattices, (1, count / len(lattices[1])), strict=True):
+        for window, f in zip(lattice, score(lattice)[:, 0].tolist(), strict=True):
+            sums += share * np.stack([f * hide(window), hide(window)])
+    truth = sums[0] / sums[1]
+
+    squares, variances, covered = [], [], []
+    for _ in range(120):
+        estimator = CoverageMean(reference(1), SMALL, 64)
+        for lattice, number in zip(lattices, (len(lattices[0]), count), strict=True):
+            plan = plan_windows(lattice, SMALL, rng)[:number]
+            masks = Canvas(SMALL, number).render(plan)
+            estimator.add(masks, score(plan.windows), plan, "window")
+            estimator.close_round()
+            if number != count:
+                assert (estimator.estimate().standard_error == 0).all()
+        effect = estimator.estimate()
+        difference = effect.saliency[0].double().numpy() - truth
+        error = effect.standard_error[0].double().numpy()
+        squares.append(difference**2)
+        variances.append(error**2)
+        covered.append(np.abs(difference) <= 1.96 * error)
+    # All pixels err together: 120 independent squares are known to 13 %.
+    assert 0.65 < np.mean(variances) / np.mean(squares) < 1.5
+    assert 0.88 < np.mean(covered) < 0.99
 
 
 Regions = list[NDArray[np.bool_] | None]

@@ -118,7 +118,7 @@ def test_a_window_that_touches_nothing_has_no_effect_at_all() -> None:
 
 
 def test_a_linear_black_box_of_one_pixel() -> None:
-    """All windows that hide it cost the same: its effect is exact, and surely so."""
+    """All windows that hide it cost the same: that is its effect."""
     image = photo()
 
     def one_pixel(images: Array) -> NDArray[np.float64]:
@@ -127,7 +127,31 @@ def test_a_linear_black_box_of_one_pixel() -> None:
     found = SlidingWindow().explain(image, one_pixel, calls=2000)
     assert found.saliency[0, 20, 30] == pytest.approx(image[20, 30, 0] - 0.5, abs=1e-6)
     assert found.saliency[0].max() == found.saliency[0, 20, 30]
-    assert found.standard_error[0, 20, 30] < 0.5 * found.standard_error[0].max()
+
+
+def test_nothing_is_left_to_sample_when_all_windows_are_scored() -> None:
+    found = explain()
+    assert (found.standard_error == 0).all()
+    assert found.relative_error == 0
+    assert found.stopped == "rounds"
+    # Of a round more than there is, the run asks for what is left.
+    one_less = SlidingWindow().explain(photo(), two_scores, target=[0, 1], calls=found.calls - 1)
+    assert (one_less.standard_error > 0).any()
+    unknown = one_less.standard_error != 0
+    np.testing.assert_allclose(one_less.saliency[~unknown], found.saliency[~unknown], atol=1e-6)
+    # The pixels of the window that is missing, but for those that no other hides.
+    assert 0 < unknown[0].mean() < 0.1
+
+
+def test_a_tolerance_ends_it_before_all_windows_are_scored() -> None:
+    method = SlidingWindow(round_calls=16)
+    found = method.explain(photo(), two_scores, target=0, calls=2000, tolerance=0.3)
+    assert found.stopped == "tolerance"
+    assert found.relative_error <= 0.3
+    assert found.calls < 1 + len(sliding_windows(SIZE, 10, 20 * 45 / 224))
+    found = method.explain(photo(), two_scores, target=0, calls=2000, tolerance=1e-9)
+    assert (found.stopped, found.relative_error) == ("tolerance", 0)
+    assert found.calls == 1 + len(sliding_windows(SIZE, 10, 20 * 45 / 224))
 
 
 def test_a_budget_that_ends_early_has_seen_all_sides() -> None:
@@ -153,33 +177,122 @@ def test_a_longer_run_begins_as_a_shorter_one() -> None:
     np.testing.assert_array_equal(long.hidden()[:59], short.hidden())
 
 
-def test_the_standard_error_is_that_of_a_mean_of_the_windows() -> None:
-    """Windows whose costs are random numbers: s / sqrt(n) of those that hide the pixel, or more."""
-    windows = plan_windows(sliding_windows(SIZE, 10, 4), SIZE, np.random.default_rng(0))
-    rng = np.random.default_rng(1)
-    ratios = []
-    for _ in range(30):
-        scores = torch.from_numpy(rng.normal(size=(len(windows), 1)))
-        estimator = Occlusion(torch.zeros(1, dtype=torch.float64), SIZE)
-        estimator.add(Canvas(SIZE, len(windows)).render(windows), scores, windows, "window")
-        top, left, bottom, right = windows.windows.T
-        told = estimator.estimate().standard_error[0].numpy()
-        for row, column in ((8, 9), (22, 31), (40, 55)):
-            over = (top <= row) & (row < bottom) & (left <= column) & (column < right)
-            costs = -scores[over, 0].numpy()
-            ratios.append(told[row, column] / (costs.std(ddof=1) / np.sqrt(len(costs))))
-    assert 0.9 < np.median(ratios) < 1.25
+WINDOWS = sliding_windows(SIZE, 10, 4)
+
+
+def partly(scores: NDArray[np.float64], count: int, order: Any, batch_size: int = 64) -> Any:
+    """The effect of the first `count` windows of an order, by the scores of all."""
+    plan = plan_windows(WINDOWS, SIZE, np.random.default_rng(order))
+    places = {tuple(window): i for i, window in enumerate(WINDOWS.tolist())}
+    chosen = [places[tuple(window)] for window in plan.windows[:count].tolist()]
+    estimator = Occlusion(torch.zeros(scores.shape[1], dtype=torch.float64), SIZE, WINDOWS)
+    canvas = Canvas(SIZE, batch_size)
+    for start in range(0, count, batch_size):
+        part = plan[start : min(start + batch_size, count)]
+        those = torch.from_numpy(scores[chosen[start : start + batch_size]])
+        estimator.add(canvas.render(part), those, part, "window")
+    return estimator.estimate(), chosen
+
+
+def covers() -> NDArray[np.bool_]:
+    """(N, H, W), what each window hides."""
+    hidden = np.zeros((len(WINDOWS), *SIZE), np.bool_)
+    for one, (top, left, bottom, right) in zip(hidden, WINDOWS, strict=True):
+        one[top:bottom, left:right] = True
+    return hidden
+
+
+@pytest.mark.parametrize("count", [20, 90, 160])
+def test_the_standard_error_is_the_formula_pixel_by_pixel(count: int) -> None:
+    """A loop over pixels and windows, from the docstring."""
+    scores = np.random.default_rng(1).normal(size=(len(WINDOWS), 2))
+    effect, chosen = partly(scores, count, 0)
+    hidden = covers()
+    scored = hidden[chosen]
+    spread, squares, freedom = np.zeros(SIZE), np.zeros((2, *SIZE)), np.zeros(SIZE)
+    for row in range(SIZE[0]):
+        for column in range(SIZE[1]):
+            edges = WINDOWS[hidden[:, row, column]]
+            spread[row, column] = edges.var(axis=0, ddof=1).sum() if len(edges) > 1 else 0
+            costs = -scores[chosen][scored[:, row, column]]
+            if len(costs):
+                squares[:, row, column] = len(costs) * costs.var(axis=0)
+                freedom[row, column] = len(costs) - 1
+    for row in range(0, SIZE[0], 3):
+        for column in range(0, SIZE[1], 4):
+            all_of_it, n = hidden[:, row, column].sum(), scored[:, row, column].sum()
+            near = np.s_[max(0, row - 9) : row + 10, max(0, column - 9) : column + 10]
+            expected = np.full(2, np.inf)
+            divisor = (freedom * spread)[near].sum()
+            if n == all_of_it:
+                expected = np.zeros(2)
+            elif n and divisor > 0:
+                k = squares[:, *near].sum(axis=(1, 2)) / divisor
+                expected = np.sqrt((1 - n / all_of_it) * k * spread[row, column] / n)
+            found = effect.standard_error[:, row, column]
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [70, 120, 180])
+def test_the_standard_error_is_that_about_the_map_of_all_windows(count: int) -> None:
+    """Costs that change with the window's place: mean SE^2 against the squared error, 100 seeds."""
+    centres = (WINDOWS[:, :2] + WINDOWS[:, 2:]) / 2
+    near = [np.exp(-((centres - place) ** 2).sum(1) / 150) for place in ((15, 20), (35, 50))]
+    scores = np.stack([-near[0] - 0.4 * near[1], near[1] - np.tanh(2 * near[0])], axis=1)
+    hidden = covers().astype(np.float64)
+    truth = -np.einsum("nt,nhw->thw", scores, hidden) / hidden.sum(0)
+    squares, variances, covered = [], [], []
+    for seed in range(100):
+        effect, _ = partly(scores, count, seed)
+        error = effect.standard_error.double().numpy()
+        difference = effect.saliency.double().numpy() - truth
+        exact = error == 0
+        np.testing.assert_allclose(difference[exact], 0, atol=1e-6)
+        left = np.isfinite(error) & ~exact
+        squares.append(difference[left] ** 2)
+        variances.append(error[left] ** 2)
+        covered.append((np.abs(difference) <= 1.96 * error)[left])
+    ratio = np.concatenate(variances).mean() / np.concatenate(squares).mean()
+    assert 0.8 < ratio < 1.3
+    assert 0.92 < np.concatenate(covered).mean() < 0.98
+
+
+@pytest.mark.parametrize("count", [1, 20, 100])
+def test_the_error_of_some_windows_does_not_hang_on_the_batch_size(count: int) -> None:
+    scores = np.random.default_rng(2).normal(size=(len(WINDOWS), 2))
+    one, other = (partly(scores, count, 3, size)[0] for size in (1, 64))
+    assert not torch.isnan(one.standard_error).any()
+    np.testing.assert_allclose(one.standard_error, other.standard_error, rtol=1e-6)
+    if count == 1:
+        assert torch.isinf(one.standard_error).all() == (covers().sum(0) > 1).all()
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_scores_of_any_size_scale_the_error(scale: float) -> None:
+    scores = np.random.default_rng(2).normal(size=(len(WINDOWS), 2))
+    plain, scaled = (partly(scores * by, 100, 3)[0].standard_error for by in (1, scale))
+    np.testing.assert_allclose(scaled.double() / scale, plain, rtol=1e-5)
+
+
+def test_windows_larger_than_the_image() -> None:
+    """Many are the same, and say the same: until all are scored that is not known."""
+    method = SlidingWindow(window=400.0, stride=100.0, round_calls=16)
+    found = method.explain(photo(), two_scores, target=0, calls=1000)
+    assert found.stopped == "rounds"
+    assert (found.standard_error == 0).all()
 
 
 @pytest.mark.parametrize("value", [0.0, -2.5, 1e6])
 def test_flat_scores(value: float) -> None:
-    windows = plan_windows(sliding_windows(SIZE, 10, 4), SIZE, np.random.default_rng(0))
-    estimator = Occlusion(torch.full((2,), value, dtype=torch.float64), SIZE)
+    windows = plan_windows(WINDOWS, SIZE, np.random.default_rng(0))[:100]
+    estimator = Occlusion(torch.full((2,), value, dtype=torch.float64), SIZE, WINDOWS)
     scores = torch.full((len(windows), 2), value, dtype=torch.float64)
     estimator.add(Canvas(SIZE, len(windows)).render(windows), scores, windows, "window")
     effect = estimator.estimate()
     assert (effect.saliency == 0).all()
-    assert (effect.standard_error == 0).all()
+    known = effect.sampled.expand(2, -1, -1)
+    assert (effect.standard_error[known] == 0).all()
+    assert known.float().mean() > 0.8
 
 
 def test_what_masks_hide_is_what_they_do_not_keep() -> None:
@@ -190,6 +303,9 @@ def test_what_masks_hide_is_what_they_do_not_keep() -> None:
     expected = np.einsum("rn,nhw->rhw", weights.double().numpy(), 1 - values.double().numpy())
     for masks in (boxes, DenseMasks(values)):
         np.testing.assert_allclose(masks.weigh_hidden(weights), expected, atol=1e-4)
+        exact = masks.weigh_hidden(weights.double())
+        assert exact.dtype == torch.float64
+        np.testing.assert_allclose(exact, expected, atol=1e-12)
         np.testing.assert_allclose(
             masks.weigh_hidden(weights) + masks.weigh(weights),
             weights.sum(1)[:, None, None].expand(3, *SIZE),

@@ -29,8 +29,10 @@ __all__ = [
     "draw_keep_probability",
     "draw_segments",
     "fit_grid",
+    "plan_windows",
     "select_windows",
     "sliding_windows",
+    "sum_windows",
 ]
 
 # Keep probabilities are stratified in blocks of this many masks, so that any prefix of a plan,
@@ -75,6 +77,11 @@ class MaskPlan(ABC):
     @property
     def num_cells(self) -> int | None:
         """Cells or segments that the masks decide on one by one; None where that says nothing."""
+        return None
+
+    @property
+    def population(self) -> int | None:
+        """How many masks these are drawn from without replacement; None where each is its own."""
         return None
 
     def digest(self) -> str:
@@ -141,21 +148,23 @@ class SegmentPlan(MaskPlan):
 class WindowPlan(MaskPlan):
     """Sliding windows: each mask hides one box and keeps all else.
 
-    `keep_probability` is the share of the image that the mask keeps.
+    `keep_probability` is the share of the image that the mask keeps. A part of a plan knows of how
+    many windows the whole is, a plan that was stored does not: `lattice_size` is no part of it.
     """
 
     PER_MASK: ClassVar[tuple[str, ...]] = ("keep_probability", "windows")
 
     windows: NDArray[np.int32]  # (N, 4): top, left, bottom, right of the *hidden* box, half-open
+    lattice_size: int | None = None  # windows that these are some of, each at most once
+
+    @property
+    def population(self) -> int | None:
+        """Windows of the lattice."""
+        return self.lattice_size
 
     def reach(self, size: tuple[int, int]) -> float:
         """Share of the image in any of the windows."""
-        changes = np.zeros((size[0] + 1, size[1] + 1), np.int64)  # of the cover, at its corners
-        top, left, bottom, right = self.windows.T
-        for rows, columns, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1)):
-            np.add.at(changes, (rows, columns), sign)
-        np.add.at(changes, (bottom, right), 1)
-        return float((changes.cumsum(0).cumsum(1)[:-1, :-1] > 0).mean())
+        return float((sum_windows(self.windows, size) > 0).mean())
 
 
 def fit_grid(grid_size: int, size: tuple[int, int]) -> tuple[int, int]:
@@ -314,10 +323,40 @@ def select_windows(windows: NDArray[np.int32], region: NDArray[np.bool_]) -> NDA
     return touching
 
 
+def sum_windows(
+    windows: NDArray[np.int32], size: tuple[int, int], values: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Sum of a value of each window over those that hide a pixel.
+
+    Args:
+        windows: (N, 4) top, left, bottom, right.
+        size: (height, width).
+        values: (N,); None for ones, which counts the windows.
+
+    Returns:
+        (H, W) int64.
+
+    Example:
+        >>> sum_windows(np.array([[0, 0, 1, 2], [0, 1, 2, 3]], np.int32), (2, 3)).tolist()
+        [[1, 2, 1], [0, 1, 1]]
+    """
+    values = np.ones(len(windows), np.int64) if values is None else values
+    changes = np.zeros((size[0] + 1, size[1] + 1), np.int64)  # of the sum, at the boxes' corners
+    top, left, bottom, right = windows.T
+    for rows, columns, sign in (
+        *((top, left, 1), (top, right, -1)),
+        *((bottom, left, -1), (bottom, right, 1)),
+    ):
+        np.add.at(changes, (rows, columns), sign * values)
+    return changes.cumsum(0).cumsum(1)[:-1, :-1]
+
+
 def plan_windows(
     windows: NDArray[np.int32], size: tuple[int, int], rng: np.random.Generator
 ) -> WindowPlan:
     """Windows in random order, so that a budget that ends early leaves no side of the image unseen.
+
+    The first n of them are a random sample of the N, without replacement.
 
     Args:
         windows: (N, 4) hidden boxes.
@@ -329,4 +368,4 @@ def plan_windows(
     """
     windows = windows[rng.permutation(len(windows))]
     area = (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
-    return WindowPlan((1 - area / (size[0] * size[1])).astype(np.float32), windows)
+    return WindowPlan((1 - area / (size[0] * size[1])).astype(np.float32), windows, len(windows))

@@ -41,7 +41,7 @@ class DenseMasks:
 
     def weigh_hidden(self, weights: Tensor) -> Tensor:
         """Sum of what the masks hide, 1 - M, under each row of weights, (R, N) -> (R, H, W)."""
-        sums = weights @ (1 - self.values).flatten(1)
+        sums = weights @ (1 - self.values).flatten(1).to(weights)
         return sums.view(len(weights), *self.values.shape[1:])
 
     def squares(self) -> Tensor:
@@ -86,7 +86,7 @@ class HiddenWindows:
 
     def weigh_hidden(self, weights: Tensor) -> Tensor:
         """Sum of the boxes under each row of weights, (R, N) -> (R, H, W), as R S C^T."""
-        return (weights[:, :, None] * self.rows).transpose(1, 2) @ self.columns
+        return (weights[:, :, None] * self.rows).transpose(1, 2) @ self.columns.to(weights)
 
     def squares(self) -> Tensor:
         """Sum of the squared masks, (H, W)."""

@@ -24,6 +24,7 @@ from iassa.attention import Attention
 from iassa.jackknife import (
     GROUPS,
     GroupedProducts,
+    GroupedRounds,
     Lattice,
     interpolate,
     mean_without_groups,
@@ -56,7 +57,8 @@ class Effect:
         saliency: (T, H, W) float32, in score units.
         sampled: (H, W) bool, where masks have varied.
         deviations: (G, T, h, w) float64, what leaving out each of G groups of masks changes, at the
-            pixels of a lattice; see `jackknife`.
+            pixels of a lattice; see `jackknife`. An error found otherwise is told by two, at all
+            pixels.
         settled: (h, w) bool, where every group could be left out.
         signed: whether 0 is no effect; else the map is a mean score, high or low.
     """
@@ -79,15 +81,16 @@ class Effect:
         """Standard error where the map is high, as a share of its peak, for each target.
 
         It is the root mean square over the pixels above `HIGH` of the peak; infinite while one of
-        them is not known. Elsewhere an adaptive method does not look again, so the error there does
-        not fall. The peak of an effect is its largest value of either sign, that of a mean score is
-        counted from the lowest.
+        them is not known, or masks have yet to vary at any pixel, which may be as high. Elsewhere
+        an adaptive method does not look again, so the error there does not fall. The peak of an
+        effect is its largest value of either sign, that of a mean score is counted from the lowest.
         """
         shares = []
         for saliency, error in zip(self.saliency, self.standard_error, strict=True):
             height = (saliency.abs() if self.signed else saliency - saliency.min()).double()
             peak = height.max()
-            share = error[height >= HIGH * peak].double().square().mean().sqrt()
+            high = (height >= HIGH * peak) | ~self.sampled
+            share = error[high].double().square().mean().sqrt()
             # A flat map whose scores do not vary is known.
             shares.append(float(torch.where(share > 0, share / peak, 0.0)))
         return tuple(shares)
@@ -118,14 +121,21 @@ class CoverageMean:
 
     The paper's masks cover the image unevenly once they adapt. With one E[M] N for all pixels, one
     that no window ever hid would look most important. All rounds count alike.
+
+    The standard error is about what infinitely many masks would give. Of windows there is no such
+    thing: it is about all those of the lattices that they were drawn from, the same lattices in the
+    same regions, each weighing as many as were scored of it. A round of which all windows are
+    scored is known, and adds nothing to it; with nothing but such rounds the map is exact and its
+    error 0. What other lattices would give is not in it.
     """
 
-    def __init__(self, reference: Tensor, size: tuple[int, int]) -> None:
+    def __init__(self, reference: Tensor, size: tuple[int, int], groups: int = GROUPS) -> None:
         """Start empty sums.
 
         Args:
             reference: (T,) float64 scores of the whole image, on the device of the masks.
             size: (height, width) of the map.
+            groups: of masks, for the standard error; see `GroupedProducts`.
         """
         # Sums are of differences to the first score: small numbers lose fewer digits, and equal
         # ones none.
@@ -134,8 +144,7 @@ class CoverageMean:
         self._lattice = Lattice.over(size, reference.device)
         self._sums = reference.new_zeros((len(reference) + 1, *size))  # sum of (f, 1) M
         pixels = self._lattice.size[0] * self._lattice.size[1]
-        self._groups = GroupedProducts((len(reference) + 1, pixels), reference)
-        self._count = 0
+        self._groups = GroupedRounds((len(reference) + 1, pixels), reference, groups)
 
     def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
         """Add a batch; see `Estimator.add`. Neither the family nor the probability matters here."""
@@ -143,11 +152,12 @@ class CoverageMean:
         scores = scores - self._origin
         weights = torch.cat([scores, torch.ones_like(scores[:, :1])], dim=1)
         _accumulate(masks, weights, self._sums)
-        self._groups.add(weights, masks.at(self._lattice.rows, self._lattice.columns).flatten(1))
-        self._count += len(scores)
+        kept = masks.at(self._lattice.rows, self._lattice.columns).flatten(1)
+        self._groups.add(weights, kept, plan.population)
 
     def close_round(self) -> None:
-        """Nothing to do: the sums of all rounds are one."""
+        """The sums of all rounds are one, but windows of the next are another sample."""
+        self._groups.close_round()
 
     def estimate(self) -> Effect:
         """The map so far. A pixel that no mask has kept yet gets the lowest value of the map."""
@@ -158,8 +168,7 @@ class CoverageMean:
         lowest = lowest.nan_to_num(posinf=0)  # no mask has kept any pixel
         origin = self._reference if self._origin is None else self._origin
 
-        groups = self._groups.sums()[: self._count]
-        deviations, settled = mean_without_groups(groups, self._lattice.size)
+        deviations, settled = mean_without_groups(*self._groups.sums(), self._lattice.size)
         return Effect(
             saliency=(origin[:, None, None] + torch.where(kept, mean, lowest)).float(),
             sampled=kept,

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.attention import Attention
-from iassa.jackknife import GroupedProducts, Lattice, mean_without_groups
+from iassa.jackknife import deviate
 from iassa.loop import Method, Setting
-from iassa.masks import MaskPlan, plan_windows, sliding_windows
+from iassa.masks import MaskPlan, plan_windows, sliding_windows, sum_windows
 from iassa.rendering import Masks
 from iassa.saliency import Effect, Estimator
 from iassa.segmentation import Segmentations
@@ -36,8 +36,9 @@ __all__ = ["Occlusion", "SlidingWindow"]
 class SlidingWindow(Method):
     """Every window once, in random order: a budget that ends early has seen all sides.
 
-    On a square image there are 169 windows. When all are scored the run ends, and other seeds give
-    the same map but for its standard error.
+    On a square image there are 169 windows. When all are scored the run ends: nothing is left to
+    sample, the map is exact for that lattice of windows, its standard error 0, and other seeds give
+    the same.
 
     Attributes:
         round_calls: windows in a round, after which `iterate` yields a map.
@@ -63,11 +64,7 @@ class SlidingWindow(Method):
         self, k: int, region: NDArray[np.bool_] | None, setting: Setting
     ) -> dict[str, MaskPlan]:
         """The next windows of the one random order; see `Method.plan`."""
-        unit = min(setting.size) / 224
-        window = max(1, round(self.window * unit))
-        stride = min(float(window), max(1.0, self.stride * unit))
-        windows = sliding_windows(setting.size, window, stride)
-        order = plan_windows(windows, setting.size, setting.rng(0))
+        order = plan_windows(self._windows(setting.size), setting.size, setting.rng(0))
         chosen = order[k * self.round_calls : (k + 1) * self.round_calls]
         return {"window": chosen} if len(chosen) else {}
 
@@ -79,52 +76,80 @@ class SlidingWindow(Method):
         segmentations: Segmentations | None,
     ) -> Estimator:
         """The mean over the windows that hide a pixel."""
-        return Occlusion(reference, size)
+        return Occlusion(reference, size, self._windows(size))
+
+    def _windows(self, size: tuple[int, int]) -> NDArray[np.int32]:
+        """All windows, (N, 4)."""
+        unit = min(size) / 224
+        window = max(1, round(self.window * unit))
+        stride = min(float(window), max(1.0, self.stride * unit))
+        return sliding_windows(size, window, stride)
 
 
 class Occlusion:
     """S(x) = sum_i (f(I) - f_i) (1 - M_i(x)) / sum_i (1 - M_i(x)): what hiding the pixel costs.
 
-    The standard error says how far the map hangs on where the windows happen to lie: how much the
-    few that hide a pixel, six with the defaults, disagree about it. No noise is meant: the same
-    windows give the same map, and the error does not go to 0 when all of them are scored. For a
-    mean of n windows a delete-a-group jackknife of many more groups is larger by up to
-    sqrt(n / (n - 1)), to the safe side.
+    The standard error is about the map of all windows of the lattice. Of the N(x) that hide a pixel
+    n(x) are scored, a random sample without replacement, so that with s^2(x) the variance of what
+    those N(x) cost,
+
+        SE^2(x) = (1 - n(x) / N(x)) s^2(x) / n(x)
+
+    which is 0 where all are scored: nothing is left to sample there, and the map is exact. What
+    another lattice would give is not in it.
+
+    N(x) is six or so with the defaults, too few to see their variance. The further apart windows
+    lie the more their costs differ: s^2(x) = k(x) v(x) is assumed, v the variance of the four edges
+    of the windows that hide x, which is known, and k the same for all pixels around x that a window
+    hides together with it. There k is all squares of costs about their pixels' means, over what v
+    has them be, the sum of (n - 1) v.
     """
 
-    def __init__(self, reference: Tensor, size: tuple[int, int]) -> None:
+    def __init__(
+        self, reference: Tensor, size: tuple[int, int], windows: NDArray[np.int32]
+    ) -> None:
         """Start empty sums.
 
         Args:
             reference: (T,) float64 scores f(I) of the whole image, on the device of the masks.
             size: (height, width) of the map.
+            windows: (N, 4) all of the lattice, of which some will be scored, each once.
         """
         self._reference = reference
-        self._lattice = Lattice.over(size, reference.device)
-        self._sums = reference.new_zeros((len(reference) + 1, *size))  # sum of (f(I) - f, 1)(1 - M)
-        pixels = self._lattice.size[0] * self._lattice.size[1]
-        self._groups = GroupedProducts((len(reference) + 1, pixels), reference)
-        self._count = 0
+        # sum of (f(I) - f, its square, 1)(1 - M)
+        self._sums = reference.new_zeros((2 * len(reference) + 1, *size))
+        number = sum_windows(windows, size)
+        squares = np.zeros(size, np.int64)
+        for edge in windows.T.astype(np.int64):
+            squares += number * sum_windows(windows, size, edge**2)
+            squares -= sum_windows(windows, size, edge) ** 2
+        self._number = torch.from_numpy(number).to(reference)  # N, (H, W)
+        self._spread = torch.from_numpy(squares / np.maximum(1, number * (number - 1)))
+        self._spread = self._spread.to(reference)  # v, (H, W)
+        # Rows, and columns, that a window can hide together: (H, H) and (W, W) of 0 and 1.
+        edges = (windows[:, 2:] - windows[:, :2]).max(0)
+        self._together = [
+            (torch.arange(length)[:, None] - torch.arange(length)).abs().lt(int(edge)).to(reference)
+            for length, edge in zip(size, edges, strict=True)
+        ]
 
     def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
         """Add a batch; see `saliency.Estimator.add`. The family does not matter here."""
         cost = self._reference - scores
-        weights = torch.cat([cost, torch.ones_like(cost[:, :1])], dim=1)
-        self._sums += masks.weigh_hidden(weights.T.float())
-        hidden = 1 - masks.at(self._lattice.rows, self._lattice.columns).flatten(1)
-        self._groups.add(weights, hidden)
-        self._count += len(scores)
+        weights = torch.cat([cost, cost.square(), torch.ones_like(cost[:, :1])], dim=1)
+        # In float64: costs that are much alike differ in the last digits of their squares.
+        self._sums += masks.weigh_hidden(weights.T)
 
     def close_round(self) -> None:
         """Nothing to do: the sums of all rounds are one."""
 
     def estimate(self) -> Effect:
         """The map so far: 0, with infinite error, where nothing has been hidden yet."""
-        hidden = self._sums[-1] > 0
-        mean = torch.where(hidden, self._sums[:-1] / self._sums[-1], 0.0)
-
-        groups = self._groups.sums()[: self._count]
-        deviations, settled = mean_without_groups(groups, self._lattice.size)
+        count = self._sums[-1]  # n
+        total, squares = self._sums[:-1].chunk(2)
+        hidden = count > 0
+        mean = torch.where(hidden, total / count, 0.0)
+        deviations, settled = deviate(self._error(count, mean, squares))
         return Effect(
             saliency=mean.float(),
             sampled=hidden,
@@ -132,3 +157,14 @@ class Occlusion:
             settled=settled,
             signed=True,
         )
+
+    def _error(self, count: Tensor, mean: Tensor, squares: Tensor) -> Tensor:
+        """Standard error (T, H, W), infinite where it is not known."""
+        about_mean = squares - count * mean.square()
+        about_mean = torch.where(about_mean > 1e-12 * squares, about_mean, 0.0)  # less is rounding
+        rows, columns = self._together
+        expected = rows @ ((count - 1).clamp(min=0) * self._spread) @ columns
+        differ = (rows @ about_mean @ columns) / expected  # k
+        variance = (1 - count / self._number) * differ * self._spread / count
+        error = torch.where((count > 0) & (expected > 0), variance.sqrt(), torch.inf)
+        return torch.where(count == self._number, 0.0, error)
