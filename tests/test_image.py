@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from iassa.errors import InputError
-from iassa.image import as_image, example_image, load_image, resize
+from iassa.image import as_image, example_image, load_image, load_mask, resize
 
 PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 14  # H != W, all different
 
@@ -442,3 +442,72 @@ def test_resize_of_stacks():
     assert resized.shape == (2, 4, 3, 9)
     torch.testing.assert_close(resized[1, 2], resize(stack[1, 2], (3, 9)))
     assert resize(stack, (6, 7)) is stack
+
+
+# Masks.
+
+MARKED = np.array([[False, True, False], [True, True, False]])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "bmp"])
+def test_mask_of_grey_is_what_is_not_black(tmp_path, suffix):
+    values = MARKED * np.array([[9, 1, 9], [255, 128, 9]], np.uint8)
+    mask = load_mask(written(Image.fromarray(values), tmp_path / f"a.{suffix}"))
+    assert mask.dtype == np.bool_
+    np.testing.assert_array_equal(mask, MARKED)
+
+
+def test_mask_of_two_values_and_of_16_bits(tmp_path):
+    bilevel = Image.fromarray(MARKED)
+    assert bilevel.mode == "1"
+    np.testing.assert_array_equal(load_mask(written(bilevel, tmp_path / "1.png")), MARKED)
+    deep = Image.fromarray(MARKED * np.array([[9, 256, 9], [1, 65535, 9]], np.uint16))
+    np.testing.assert_array_equal(load_mask(written(deep, tmp_path / "16.png")), MARKED)
+
+
+def test_mask_of_a_palette_is_its_index_whatever_the_colour(tmp_path):
+    palette = Image.new("P", (3, 2))
+    palette.putpalette([255, 255, 255, 0, 0, 0, 9, 9, 9])  # index 1 is black
+    palette.putdata((MARKED * np.array([[1, 1, 1], [2, 1, 1]])).reshape(-1).tolist())
+    np.testing.assert_array_equal(load_mask(written(palette, tmp_path / "p.png")), MARKED)
+    path = written(palette, tmp_path / "t.png", transparency=1)
+    np.testing.assert_array_equal(load_mask(path), MARKED)
+
+
+def test_mask_in_colour_is_what_is_not_black(tmp_path):
+    values = np.zeros((2, 3, 3), np.uint8)
+    values[0, 1, 2] = values[1, 0, 0] = values[1, 1, 1] = 1  # one channel is enough
+    np.testing.assert_array_equal(
+        load_mask(written(Image.fromarray(values), tmp_path / "c.png")), MARKED
+    )
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_mask_with_alpha_is_what_is_neither_black_nor_transparent(tmp_path, mode):
+    colour = np.array([[0, 7, 200], [1, 255, 0]], np.uint8)
+    alpha = np.array([[255, 1, 0], [255, 255, 0]], np.uint8)
+    channels = [colour] * (1 if mode == "LA" else 3) + [alpha]
+    picture = Image.merge(mode, [Image.fromarray(c) for c in channels])
+    np.testing.assert_array_equal(load_mask(written(picture, tmp_path / "a.png")), MARKED)
+
+
+def test_mask_with_a_transparent_colour(tmp_path):
+    values = np.array([[0, 7, 200], [1, 255, 200]], np.uint8)
+    path = written(Image.fromarray(values), tmp_path / "key.png", transparency=200)
+    np.testing.assert_array_equal(load_mask(path), MARKED)
+
+
+def test_mask_is_turned_as_the_image_is(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    path = written(Image.fromarray(MARKED * np.uint8(255)), tmp_path / "t.png", exif=exif)
+    np.testing.assert_array_equal(load_mask(path), np.rot90(MARKED, -1))
+    assert load_image(path).shape[:2] == load_mask(path).shape
+
+
+def test_mask_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match="no such image"):
+        load_mask(tmp_path / "none.png")
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="no known image"):
+        load_mask(tmp_path / "a.png")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from iassa.efficientnet import class_names
 from iassa.errors import InputError
-from iassa.targets import Target, resolve_targets
+from iassa.targets import ClassLookup, Target, resolve_targets
 
 NAMES = ("ant, pismire", "bee", "Cow vs Bull", "crane", "crane", "tabby, tabby cat", "Straße")
 SCORES = np.array([0.1, 0.3, 0.05, 0.3, 0.05, 0.15, 0.05])
@@ -290,3 +290,10 @@ def test_top_k_are_the_highest(scores, count):
     chosen = [t.indices[0] for t in resolve_targets(f"top-{count}", array, None)]
     assert sorted(array[chosen], reverse=True) == sorted(scores, reverse=True)[:count]
     assert len(set(chosen)) == count
+
+
+def test_a_name_of_digits_is_found_by_name_alone():
+    lookup = ClassLookup(3, ["7", "bee", "2"])
+    assert (lookup.find("2"), lookup.named(" 2 ")) == ([2], [2])
+    assert (lookup.find("1"), lookup.named("1")) == ([1], [])
+    assert lookup.named("7") == [0]

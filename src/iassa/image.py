@@ -6,9 +6,11 @@ are held as planes (3, H, W), the memory order of nearly every network.
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +20,17 @@ from torch import Tensor
 
 from iassa.errors import InputError
 
-__all__ = ["ImageLike", "as_image", "load_image", "resize", "to_planes"]
+__all__ = [
+    "ImageLike",
+    "as_image",
+    "decode_image",
+    "load_image",
+    "load_mask",
+    "resize",
+    "to_planes",
+]
+
+Decoded = TypeVar("Decoded")
 
 ImageLike: TypeAlias = "str | Path | Image.Image | ArrayLike"
 
@@ -42,36 +54,80 @@ def load_image(path: str | Path) -> NDArray[np.float32]:
         InputError: the file is missing, empty, truncated, not an image, or larger than Pillow's
             limit against decompression bombs.
     """
-    path = Path(path)
+    return _read(Path(path), _decode)
+
+
+def decode_image(content: bytes, name: str) -> NDArray[np.float32]:
+    """The content of an image file as (H, W, 3) float32 RGB in [0, 1]; see `load_image`.
+
+    Args:
+        content: of the file.
+        name: of the file, for errors.
+
+    Raises:
+        InputError: it is empty, truncated, not an image, or larger than Pillow's limit against
+            decompression bombs.
+    """
+    return _open(content, name, _decode)
+
+
+def load_mask(path: str | Path) -> NDArray[np.bool_]:
+    """Read an image file that marks the pixels of an object.
+
+    Marked is what is not zero: in grey (of 1, 8 or 16 bits) any value but black, in colour any but
+    black, with a palette any index but 0, whatever its colour. Where there is an alpha channel or a
+    transparent colour, a pixel that is fully transparent is not marked either; of a palette, only
+    the index counts. The EXIF orientation is applied, as to the image.
+
+    Args:
+        path: PNG, or any other lossless format that Pillow reads.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        InputError: as `load_image`.
+    """
+    return _read(Path(path), _decode_mask)
+
+
+def _read(path: Path, decode: Callable[[Image.Image], Decoded]) -> Decoded:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata beside pixels that are whole
-            # Pillow only warns between once and twice its limit; for us the limit is the limit.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                picture.load()
-                return _decode(picture)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"no such image: {path}. Check the path.") from None
     except IsADirectoryError:
         raise InputError(f"expected an image file, got a folder: {path}. Name a file.") from None
     except PermissionError:
         raise InputError(f"cannot read {path}: permission denied. Check its rights.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {path}: {reason}. Check the path.") from error
+    return _open(content, str(path), decode)
+
+
+def _open(content: bytes, name: str, decode: Callable[[Image.Image], Decoded]) -> Decoded:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged metadata beside pixels that are whole
+            # Pillow only warns between once and twice its limit; for us the limit is the limit.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as picture:
+                picture.load()
+                return decode(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(
-            f"{path} has more pixels than Pillow's safety limit of {Image.MAX_IMAGE_PIXELS}. "
+            f"{name} has more pixels than Pillow's safety limit of {Image.MAX_IMAGE_PIXELS}. "
             "Scale it down first."
         ) from None
     except UnidentifiedImageError:
-        what = "an empty file" if path.stat().st_size == 0 else "a file that is no known image"
-        raise InputError(f"expected an image, got {what}: {path}. Use PNG or JPEG.") from None
+        what = "a file that is no known image" if content else "an empty file"
+        raise InputError(f"expected an image, got {what}: {name}. Use PNG or JPEG.") from None
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{name}: {error}") from None
     except Exception as error:  # Pillow's decoders report broken content as nearly anything
-        if isinstance(error, OSError) and error.errno:
-            raise InputError(f"cannot read {path}: {error.strerror}. Check the path.") from error
         raise InputError(
-            f"cannot decode {path}: {error}. It is damaged or of a rare kind: save it again as PNG."
+            f"cannot decode {name}: {error}. It is damaged or of a rare kind: save it again as PNG."
         ) from error
 
 
@@ -85,6 +141,15 @@ def _decode(picture: Image.Image) -> NDArray[np.float32]:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture.convert("RGBA"))
     return np.asarray(picture.convert("RGB"), dtype=np.float32) / np.float32(255)
+
+
+def _decode_mask(picture: Image.Image) -> NDArray[np.bool_]:
+    picture = ImageOps.exif_transpose(picture)
+    transparent = picture.mode != "P" and picture.has_transparency_data
+    values = np.asarray(picture.convert("RGBA") if transparent else picture) != 0
+    colours = values[..., :3] if transparent else values.reshape(*values.shape[:2], -1)
+    marked: NDArray[np.bool_] = colours.any(axis=2)
+    return marked & values[..., 3] if transparent else marked
 
 
 def _decode_deep_grey(picture: Image.Image) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from iassa.image import resize
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
-__all__ = ["figure_png", "overlay"]
+__all__ = ["draw_map", "figure_png", "overlay"]
+
+Fit: TypeAlias = Literal["equal", "auto"]
 
 LONGEST = 1200  # pixels of the longer side of what is drawn
 WIDTH = 5.0  # inches of one panel of a square image
@@ -56,7 +60,6 @@ def overlay(
     known = standard_error is not None and bool(np.isfinite(standard_error).any())
     if standard_error is not None and known:
         error = _shrink_known(standard_error)
-    image, saliency = _shrink(image), _shrink(saliency[:, :, None])[:, :, 0]
     aspect = float(np.clip(height / width, 0.25, 4.0))
     panel = (WIDTH / max(aspect**0.5, 0.6), WIDTH * max(aspect**0.5, 0.6))
     panels = 3 if known else 2
@@ -66,22 +69,10 @@ def overlay(
         dpi=110,
     )
     left, right, *third = figure.subplots(1, panels)
-    fit = "equal" if aspect == height / width else "auto"
-    left.imshow(image, aspect=fit)
-    grey = image @ np.array(LUMINANCE, np.float32)
-    saliency = saliency.astype(np.float64)  # a bar from -3e38 to 3e38 is longer than float32
-    if measures == "effect":
-        peak = float(np.abs(saliency).max())
-        low, high, colours, unit = -peak, peak, "berlin", "effect on the score"
-        opacity = np.clip(np.abs(saliency) / (0.5 * peak or 1.0), 0.15, 0.85)
-    else:
-        low, high, colours = float(saliency.min()), float(saliency.max()), "inferno"
-        unit = "mean score where kept"
-        opacity = np.full(saliency.shape, 0.65)
-    if low == high:  # a flat map: a bar of no height cannot be drawn
-        low, high = low - 0.5, high + 0.5
-    right.imshow(0.15 + 0.5 * grey, cmap="gray", vmin=0, vmax=1, aspect=fit)
-    shown = right.imshow(saliency, cmap=colours, vmin=low, vmax=high, alpha=opacity, aspect=fit)
+    fit: Fit = "equal" if aspect == height / width else "auto"
+    left.imshow(_shrink(image), aspect=fit)
+    shown = draw_map(right, image, saliency, measures=measures, fit=fit)
+    unit = "effect on the score" if measures == "effect" else "mean score where kept"
     figure.colorbar(shown, ax=right, label=unit, shrink=0.9)
     for axes in third:
         most = float(np.nanmax(error.astype(np.float64)))
@@ -97,9 +88,47 @@ def overlay(
     return figure
 
 
-def _shrink(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+def draw_map(
+    axes: Axes,
+    image: NDArray[np.float32],
+    saliency: NDArray[np.float32],
+    *,
+    measures: str,
+    fit: Fit = "equal",
+    longest: int = LONGEST,
+) -> AxesImage:
+    """Draw a map over its dimmed grey image, as `overlay` does.
+
+    Args:
+        axes: to draw on.
+        image: (H, W, 3) in [0, 1].
+        saliency: (H, W).
+        measures: 'effect' or 'mean score', see `Explainer.measures`.
+        fit: 'equal' for square pixels, 'auto' to fill the axes.
+        longest: pixels of the longer side of what is drawn.
+
+    Returns:
+        What a colour bar is made of.
+    """
+    image, saliency = _shrink(image, longest), _shrink(saliency[:, :, None], longest)[:, :, 0]
+    grey = image @ np.array(LUMINANCE, np.float32)
+    saliency = saliency.astype(np.float64)  # a bar from -3e38 to 3e38 is longer than float32
+    if measures == "effect":
+        peak = float(np.abs(saliency).max())
+        low, high, colours = -peak, peak, "berlin"
+        opacity = np.clip(np.abs(saliency) / (0.5 * peak or 1.0), 0.15, 0.85)
+    else:
+        low, high, colours = float(saliency.min()), float(saliency.max()), "inferno"
+        opacity = np.full(saliency.shape, 0.65)
+    if low == high:  # a flat map: a bar of no height cannot be drawn
+        low, high = low - 0.5, high + 0.5
+    axes.imshow(0.15 + 0.5 * grey, cmap="gray", vmin=0, vmax=1, aspect=fit)
+    return axes.imshow(saliency, cmap=colours, vmin=low, vmax=high, alpha=opacity, aspect=fit)
+
+
+def _shrink(planes: NDArray[np.float32], longest: int = LONGEST) -> NDArray[np.float32]:
     """(H, W, C) with no side longer than a panel has use for."""
-    factor = max(1.0, max(planes.shape[:2]) / LONGEST)
+    factor = max(1.0, max(planes.shape[:2]) / longest)
     size = (max(1, round(planes.shape[0] / factor)), max(1, round(planes.shape[1] / factor)))
     channels_first = torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1)))
     shrunk = resize(channels_first, size)

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from iassa.errors import InputError
 from iassa.python_object import import_attribute
 
-__all__ = ["Target", "TargetFunction", "TargetLike", "resolve_targets"]
+__all__ = ["ClassLookup", "Target", "TargetFunction", "TargetLike", "resolve_targets"]
 
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:attribute
 
@@ -82,7 +82,7 @@ def resolve_targets(
     items: list[Any] = [*wanted] if several else [wanted]  # type: ignore[misc]
     if not items:
         raise InputError("expected at least one target, got none. Ask for 'top-1' or a class.")
-    lookup = _ClassLookup(len(scores), class_names)
+    lookup = ClassLookup(len(scores), class_names)
     found: list[Target] = []
     for item in items:
         if isinstance(item, Target):
@@ -110,7 +110,7 @@ def resolve_targets(
     return tuple(found)
 
 
-def _check(target: Target, lookup: _ClassLookup) -> Target:
+def _check(target: Target, lookup: ClassLookup) -> Target:
     if not target.is_function:
         _check_weights(target)
         lookup.check(target.indices)
@@ -158,7 +158,7 @@ def _number(digits: str) -> int:
     return int(digits) if len(digits) < 1000 else 10**18
 
 
-def _parse(text: str, lookup: _ClassLookup) -> Target:
+def _parse(text: str, lookup: ClassLookup) -> Target:
     # The whole text first: a name may hold a comma, as 'tabby, tabby cat' does.
     whole = lookup.find(text)
     if len(whole) == 1:
@@ -177,7 +177,7 @@ def _parse(text: str, lookup: _ClassLookup) -> Target:
     return Target(name, tuple(indices), tuple(weights))
 
 
-class _ClassLookup:
+class ClassLookup:
     """Finds classes by index and by name; collects what it does not know, to name all at once."""
 
     def __init__(self, num_classes: int, class_names: Sequence[str] | None) -> None:
@@ -196,6 +196,7 @@ class _ClassLookup:
                 self._by_name.setdefault(synonym, []).append(index)
 
     def name(self, index: int) -> str:
+        """The first name of a class."""
         return f"class {index}" if self._names is None else self._names[index].split(",")[0].strip()
 
     def find(self, text: str) -> list[int]:
@@ -205,43 +206,62 @@ class _ClassLookup:
             index = _number(text)
             self.check([index])
             return [index]
-        return self._by_name.get(text.casefold(), [])
+        return self.named(text)
+
+    def named(self, text: str) -> list[int]:
+        """Indices of all classes with this name, which is no index even if it is all digits."""
+        return self._by_name.get(text.strip().casefold(), [])
 
     def group(self, text: str) -> list[int]:
         """Indices of the classes of a comma-separated group, each once."""
         indices: list[int] = []
         for part in text.split(","):
-            found = self.find(part)
-            if len(found) > 1:
-                choices = " or ".join(map(str, found))
-                raise InputError(
-                    f"expected the name of one class, got {part.strip()!r}, which is the name of "
-                    f"several. Say {choices}."
-                )
-            if not found:
-                self._unknown.append(part.strip())
+            found = self.only(part)
             indices += [index for index in found if index not in indices]
         return indices
 
+    def only(self, text: str) -> list[int]:
+        """Index of the one class that a text means; none, and taken down, if it is not known.
+
+        Raises:
+            InputError: the text is the name of several classes.
+        """
+        found = self.find(text)
+        if len(found) > 1:
+            choices = " or ".join(map(str, found))
+            raise InputError(
+                f"expected the name of one class, got {text.strip()!r}, which is the name of "
+                f"several. Say {choices}."
+            )
+        if not found:
+            self._unknown.append(text.strip())
+        return found
+
     def check(self, indices: Sequence[int]) -> None:
+        """Raise for an index that is out of range."""
         for index in indices:
             if not 0 <= index < self._num_classes:
                 raise InputError(
                     f"expected a class index from 0 to {self._num_classes - 1}, got {index}."
                 )
 
-    def raise_unknown(self) -> None:
+    def raise_unknown(self, *, top: bool = True) -> None:
+        """Raise if a text was not known, with all that were not and the names near to them.
+
+        Args:
+            top: whether 'top-1' could have been said.
+        """
         if not self._unknown:
             return
+        choices = ["an index", "'top-1'"] if top else ["an index"]
         if self._names is None:
             raise InputError(
                 f"expected a class index, got {', '.join(map(repr, self._unknown))}: this black "
-                "box has no class names. Use an index or 'top-1'."
+                f"box has no class names. Use {' or '.join(choices)}."
             )
         hints = []
         for text in self._unknown:
             near = difflib.get_close_matches(text.casefold(), self._by_name, n=3, cutoff=0.6)
             hints.append(f"{text!r}" + (f" (nearest: {', '.join(near)})" if near else ""))
-        raise InputError(
-            f"unknown class {'; '.join(hints)}. Use a class name, an index or 'top-1'."
-        )
+        *first, last = ["a class name", *choices]
+        raise InputError(f"unknown class {'; '.join(hints)}. Use {', '.join(first)} or {last}.")
