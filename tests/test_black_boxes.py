@@ -19,6 +19,7 @@ from iassa.black_box import FunctionAdapter, TorchAdapter, ask
 from iassa.black_boxes import efficientnet_lite0, open_black_box, open_device
 from iassa.errors import BlackBoxError, IassaError, InputError
 from iassa.image import example_image, resize
+from iassa.metrics import deletion, insertion
 
 CPU = torch.device("cpu")
 PLANES = torch.rand(4, 3, 5, 7, generator=torch.Generator().manual_seed(0))
@@ -274,7 +275,7 @@ def test_objects_in_packages(tmp_path):
         ("..x:function", "cannot open ..x:function"),
         ("no such model", "unknown model 'no such model'. Use efficientnet-lite0"),
         ("", "unknown model ''"),
-        ("http://localhost/model", "unknown model"),
+        ("ftp://localhost/model", "unknown model"),
         (None, "got NoneType"),
         (3, "got int"),
     ],
@@ -469,3 +470,35 @@ def test_images_that_a_black_box_is_called_with_stay():
     images = IMAGES.copy()
     open_black_box(overwriting)(images)
     np.testing.assert_array_equal(images, IMAGES)
+    planar = PLANES.clone().permute(0, 2, 3, 1).numpy()
+    open_black_box(overwriting)(planar)
+    np.testing.assert_array_equal(planar, IMAGES)
+
+
+@pytest.mark.parametrize("black_box", [overwriting, Overwriting()])
+@pytest.mark.parametrize("input_size", [None, (10, 14)])
+def test_images_to_consume_are_scored_alike(black_box, input_size):
+    adapter = type(open_black_box(black_box))(black_box, input_size=input_size)
+    for images in (IMAGES, PLANES.clone().permute(0, 2, 3, 1).numpy()):
+        np.testing.assert_allclose(adapter.consume(images.copy()), adapter(images), rtol=1e-6)
+    with pytest.raises(InputError, match="expected images"):
+        adapter.consume(IMAGES[0])
+
+
+def test_planes_to_consume_are_not_copied():
+    planes = PLANES.clone()
+    seen = []
+    adapter = TorchAdapter(nn.Identity())
+    adapter.score = lambda given: seen.append(given.data_ptr()) or given.mean((2, 3))
+    adapter.consume(planes.permute(0, 2, 3, 1).numpy())
+    assert seen == [planes.data_ptr()]
+
+
+def test_a_curve_may_consume_its_images():
+    image = np.random.default_rng(0).random((12, 16, 3), np.float32)
+    adapter = open_black_box(Overwriting())
+    arguments = {"weights": [1.0, 0.0, 2.0], "pixels_per_step": 10, "batch_size": 4}
+    for curve in (deletion, insertion):
+        asked = curve(image[..., 0], image, adapter, **arguments)
+        consumed = curve(image[..., 0], image, adapter.consume, **arguments)
+        np.testing.assert_array_equal(consumed.scores, asked.scores)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from iassa.errors import BlackBoxError, InputError
-from iassa.metrics import Curve, causal_curve, deletion, insertion
+from iassa.metrics import Curve, Normalisation, causal_curve, deletion, insertion
 from iassa.metrics.causal import gaussian_blur
 
 Array = NDArray[np.float32]
@@ -157,6 +157,45 @@ def test_a_black_box_of_one_pixel_steps_where_its_pixel_goes() -> None:
     assert second.scores.tolist() == [1.0, 1.0] + [0.0] * 34
     assert first.area == pytest.approx(0.5 / 35)
     assert second.area == pytest.approx(1.5 / 35)
+
+
+@pytest.mark.parametrize("pixels_per_step", [1, 3, 4, 12])
+def test_a_black_box_of_a_patch_falls_in_a_line_and_stays_down(pixels_per_step: int) -> None:
+    """Mean brightness of 12 of 60 pixels, which the map names: the curve is known everywhere."""
+    image = np.ones((6, 10, 3), dtype=np.float32)
+    saliency = random_image(6, 10)[..., 0]
+    saliency[1:4, 5:9] += 1
+    curve = deletion(
+        saliency,
+        image,
+        lambda images: images[:, 1:4, 5:9].mean(axis=(1, 2, 3), dtype=np.float64)[:, None],
+        [1.0],
+        pixels_per_step=pixels_per_step,
+        baseline=0.0,
+    )
+    np.testing.assert_allclose(curve.scores, np.maximum(0, 1 - curve.fractions * 60 / 12))
+    assert curve.area == pytest.approx(12 / 60 / 2)  # a triangle
+
+
+@pytest.mark.parametrize("place", [0, 5, 76])
+def test_insertion_of_a_bright_pixel_is_known_from_the_kernel(place: int) -> None:
+    """One bright pixel, which is what the black box sees, comes back at the step of its rank."""
+    image = np.zeros((7, 11, 3), dtype=np.float32)
+    image[3, 5] = 1
+    ranks = np.delete(np.arange(77), place)
+    saliency = -np.insert(np.random.default_rng(0).permutation(ranks), 3 * 11 + 5, place)
+    curve = insertion(
+        saliency.reshape(7, 11).astype(np.float32),
+        image,
+        lambda images: images[:, 3, 5, :1],
+        [1.0],
+        blur_size=5,
+        blur_sigma=2.0,
+        pixels_per_step=1,
+    )
+    centre = 1 / sum(math.exp(-(tap**2) / 8) for tap in range(-2, 3))
+    expected = np.where(np.arange(78) > place, 1.0, centre**2)
+    np.testing.assert_allclose(curve.scores, expected, rtol=1e-6)
 
 
 def test_equal_pixels_go_in_row_order() -> None:
@@ -314,6 +353,90 @@ def test_blur_stays_in_range(value: float) -> None:
     image = np.full((5, 30, 3), value, dtype=np.float32)
     np.testing.assert_allclose(gaussian_blur(image), image, atol=1e-6)
     assert gaussian_blur(image).max() <= 1
+
+
+def test_normalised_deletion_is_worked_by_hand() -> None:
+    """From 0.75 to 0.25 in a straight line, whatever the map."""
+    image = np.full((6, 9, 3), 0.75, dtype=np.float32)
+
+    def curve(normalise: Normalisation) -> Curve:
+        return deletion(
+            random_image(6, 9)[..., 0],
+            image,
+            brightness,
+            [2.0],
+            baseline=0.25,
+            pixels_per_step=9,
+            normalise=normalise,
+        )
+
+    np.testing.assert_allclose(curve("none").scores, np.linspace(1.5, 0.5, 7), atol=1e-6)
+    np.testing.assert_allclose(curve("score").scores, np.linspace(1, 1 / 3, 7), atol=1e-6)
+    np.testing.assert_allclose(curve("range").scores, np.linspace(1, 0, 7), atol=1e-6)
+    assert curve("score").area == pytest.approx(2 / 3)
+    assert curve("range").area == pytest.approx(1 / 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_normalised_curves_are_the_curve_by_its_own_ends(seed: int) -> None:
+    image, saliency = random_image(7, 12, seed), random_image(7, 12, seed + 100)[..., 0]
+    effect = linear_black_box(7, 12, 1, seed)
+
+    def black_box(images: Array) -> NDArray[np.float64]:
+        return np.asarray(np.exp(effect(images) / 20))
+
+    # Which end is the image, and whether it scores more than the other, is turned by the weight.
+    for measure, image_end in ((deletion, 0), (insertion, -1)):
+        scores = measure(saliency, image, black_box, [1.0], pixels_per_step=5).scores
+        sign = 1.0 if scores[image_end] > scores[-1 - image_end] else -1.0
+        ranged = measure(
+            saliency, image, black_box, [sign], pixels_per_step=5, normalise="range"
+        ).scores
+        by_hand = [
+            (score - scores[-1 - image_end]) / (scores[image_end] - scores[-1 - image_end])
+            for score in scores
+        ]
+        np.testing.assert_allclose(ranged, by_hand, rtol=1e-9)
+        assert ranged[image_end] == 1
+        assert ranged[-1 - image_end] == 0
+        shared = measure(
+            saliency, image, black_box, [3.0], pixels_per_step=5, normalise="score"
+        ).scores
+        np.testing.assert_allclose(shared, scores / scores[image_end], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("value", "baseline", "normalise", "message"),
+    [
+        (0.0, 0.0, "score", r"scores above 0 \(0\) to normalise by 'score', got 0\."),
+        (0.25, 0.75, "range", r"scores above what hides it \(0\.75\).*'range', got 0\.25"),
+        (0.5, 0.5, "range", r"scores above what hides it \(0\.5\)"),
+        (0.5, 0.0, "image", "normalise among 'none', 'score', 'range', got 'image'"),
+    ],
+)
+def test_scores_that_cannot_be_normalised_by_are_named(
+    value: float, baseline: float, normalise: Normalisation, message: str
+) -> None:
+    image = np.full((5, 7, 3), value, dtype=np.float32)
+    with pytest.raises(InputError, match=message):
+        deletion(
+            random_image(5, 7)[..., 0],
+            image,
+            brightness,
+            [1.0],
+            baseline=baseline,
+            normalise=normalise,
+        )
+
+
+def test_an_unknown_normalisation_is_refused_before_the_black_box_is_asked() -> None:
+    def never(images: Array) -> NDArray[np.float64]:
+        raise AssertionError
+
+    image = random_image(5, 7)
+    for measure in (deletion, insertion):
+        with pytest.raises(InputError, match="normalise among"):
+            measure(image[..., 0], image, never, [1.0], normalise="max")
 
 
 def test_area_is_the_trapezoid_rule() -> None:

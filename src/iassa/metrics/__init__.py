@@ -1,34 +1,68 @@
-"""How good a map is: by what the black box says, or by what a person has outlined.
+"""How good a map is: by what the black box says, by what a person has outlined, or by itself.
 
-- `causal`: insertion and deletion curves (Petsiuk et al., 2018), which need the black box alone;
-- `overlap`: IoU, precision, recall and F1 of the region against an annotation;
-- `pointing_game`: whether the maximum of the map lies on the annotation (Zhang et al., 2016).
+| function | what it says of a map | range | better | source |
+|---|---|---|---|---|
+| `deletion(...).area` | the score goes with its pixels | score | lower | Petsiuk et al., 2018 |
+| `insertion(...).area` | the score comes with them | score | higher | Petsiuk et al., 2018 |
+| `overlap_at` | IoU, precision, recall, F1 at T | [0, 1] | higher | Vasu and Long, 2020 |
+| `best_f1`, `best_iou` | the same at the best threshold | [0, 1] | higher | - |
+| `pointing_game` | its maximum is on the object | hit or miss | hit | Zhang et al., 2016 |
+| `pixel_level` | any of these, by activated pixel | metric's | metric's | Vasu and Long, 2020 |
+| `gini_index` | it speaks of few pixels | [0, 1) | higher | Chalasani et al., 2020 |
+| `stability` | other seeds make it again | [-1, 1], [0, 1] | higher | see there |
+| `model_randomisation` | it goes with what was learnt | [-1, 1] | near 0 | Adebayo et al., 2018 |
+| `rank_correlation` | it has the order of another | [-1, 1] | - | Spearman, 1904 |
+| `top_overlap` | it has the top pixels of another | [0, 1] | - | Ghorbani et al., 2019 |
+| `structural_similarity` | it looks like another | [-1, 1] | - | Wang et al., 2004 |
 
-Each is a pure function of one map. Values are for one image; means are taken elsewhere.
+Each is a pure function of one map, or of maps of one image. Values are for one image; means are
+taken elsewhere.
 """
 
-from iassa.metrics.causal import Curve, causal_curve, deletion, insertion
+from iassa.metrics.activated import count_activated, pixel_level
+from iassa.metrics.causal import Curve, Normalisation, causal_curve, deletion, insertion
 from iassa.metrics.overlap import (
     BestF1,
+    BestIou,
     Overlap,
     best_f1,
+    best_iou,
     measure_overlap,
     overlap_at,
     threshold_region,
 )
 from iassa.metrics.pointing_game import Pointing, pointing_game
+from iassa.metrics.randomisation import Randomisation, Stage, model_randomisation, randomised
+from iassa.metrics.similarity import rank_correlation, structural_similarity, top_overlap
+from iassa.metrics.sparsity import gini_index
+from iassa.metrics.stability import Stability, stability
 
 __all__ = [
     "BestF1",
+    "BestIou",
     "Curve",
+    "Normalisation",
     "Overlap",
     "Pointing",
+    "Randomisation",
+    "Stability",
+    "Stage",
     "best_f1",
+    "best_iou",
     "causal_curve",
+    "count_activated",
     "deletion",
+    "gini_index",
     "insertion",
     "measure_overlap",
+    "model_randomisation",
     "overlap_at",
+    "pixel_level",
     "pointing_game",
+    "randomised",
+    "rank_correlation",
+    "stability",
+    "structural_similarity",
     "threshold_region",
+    "top_overlap",
 ]

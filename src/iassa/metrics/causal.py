@@ -8,6 +8,23 @@ number at each step; the black box scores the start and the image after every st
   under the curve is good;
 - insertion: from the blurred image to the image; a large area is good.
 
+Image and map have one size, best that at which the black box sees the image: a step is then a fixed
+number of pixels of what it sees. Resize both first (`iassa.image.to_planes`, `iassa.image.resize`);
+the overlap with an annotation belongs to the size of the annotation.
+
+A black box of ours is best passed as `black_box.consume`: the images are a view of planes that are
+filled anew for each batch, so it needs no copy of them.
+
+The curve is in score units, so a mean over images is ruled by those of which the model is sure.
+`normalise` takes that out of deletion and insertion, each curve by its own scores:
+
+- 'none': s, as Petsiuk et al. do;
+- 'score': s / s(image), the share of the score that is left, as in the average drop of
+  Chattopadhay et al.: Grad-CAM++, WACV 2018;
+- 'range': (s - s(other)) / (s(image) - s(other)), other being the end that is not the image: 1 for
+  the image and 0 for what hides it, as Schulz et al.: Restricting the Flow, ICLR 2020, normalise
+  their degradation curves (by means over the dataset, where this is for one image).
+
 Two points differ from the authors' code, both on purpose. Their blur pads with black, which frames
 the start image with a dark border of its own; here the border is mirrored. Their kernel is scipy's
 Gaussian folded at the edges of its 11 x 11 window, nearly a box; here it is the Gaussian itself.
@@ -17,7 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,9 +43,10 @@ from iassa.errors import BlackBoxError, InputError
 from iassa.image import as_image
 from iassa.metrics.overlap import as_map
 
-__all__ = ["Curve", "causal_curve", "deletion", "gaussian_blur", "insertion"]
+__all__ = ["Curve", "Normalisation", "causal_curve", "deletion", "gaussian_blur", "insertion"]
 
 Images: TypeAlias = NDArray[np.float32]
+Normalisation: TypeAlias = Literal["none", "score", "range"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +54,8 @@ class Curve:
     """Scores along the way from the start image to the end image.
 
     Attributes:
-        scores: (S + 1,) float64, the score of the start image and after each of the S steps.
+        scores: (S + 1,) float64, the score of the start image and after each of the S steps, as
+            the black box gives them or normalised.
         fractions: (S + 1,) float64 in [0, 1], the share of pixels changed by then. Evenly spaced
             but for the last step, which takes the pixels that are left.
     """
@@ -46,7 +65,7 @@ class Curve:
 
     @property
     def area(self) -> float:
-        """Area by the trapezoid rule over the fraction of pixels, in score units."""
+        """Area by the trapezoid rule over the fraction of pixels, in the units of the scores."""
         heights = (self.scores[1:] + self.scores[:-1]) / 2
         return float(heights @ np.diff(self.fractions))
 
@@ -60,6 +79,7 @@ def deletion(
     baseline: ArrayLike = 0.5,
     pixels_per_step: int = 224,
     batch_size: int = 16,
+    normalise: Normalisation = "none",
 ) -> Curve:
     """Deletion curve: pixels give way to a baseline, most salient first. Lower is better.
 
@@ -69,14 +89,17 @@ def deletion(
         black_box: images (N, H, W, 3) float32 in [0, 1] -> scores (N, K).
         weights: (K,) of the target.
         baseline: what takes the place of a deleted pixel, in [0, 1]: a number, (3,) or (H, W, 3).
+            Mid-grey is, nearly, the zero that Petsiuk et al. put into the normalised image.
         pixels_per_step: pixels changed between two scores.
         batch_size: images that the black box gets at once, at most.
+        normalise: what the scores are divided by, see above.
 
     Returns:
         The curve over S = ceil(H W / pixels_per_step) steps.
 
     Raises:
-        InputError: an argument has another shape, dtype or range.
+        InputError: an argument has another shape, dtype or range, or the score to normalise by is
+            not above 0.
         BlackBoxError: the scores are not (N, K) or not finite.
 
     Example:
@@ -89,6 +112,7 @@ def deletion(
         ([0.5, 0.375, 0.25, 0.125, 0.0], 0.25)
     """
     image = as_image(image)
+    _check_normalisation(normalise)
     scores = causal_curve(
         saliency,
         image,
@@ -99,6 +123,7 @@ def deletion(
         pixels_per_step=pixels_per_step,
         batch_size=batch_size,
     )
+    scores = _normalise(scores, normalise, image_score=scores[0], other_score=scores[-1])
     return Curve(scores, _fractions(image.shape[0] * image.shape[1], pixels_per_step))
 
 
@@ -112,6 +137,7 @@ def insertion(
     blur_sigma: float = 5.0,
     pixels_per_step: int = 224,
     batch_size: int = 16,
+    normalise: Normalisation = "none",
 ) -> Curve:
     """Insertion curve: a blurred image is made sharp, most salient first. Higher is better.
 
@@ -124,12 +150,14 @@ def insertion(
         blur_sigma: its standard deviation in pixels.
         pixels_per_step: pixels changed between two scores.
         batch_size: images that the black box gets at once, at most.
+        normalise: what the scores are divided by, see above.
 
     Returns:
         The curve over S = ceil(H W / pixels_per_step) steps.
 
     Raises:
-        InputError: an argument has another shape, dtype or range.
+        InputError: an argument has another shape, dtype or range, or the score to normalise by is
+            not above 0.
         BlackBoxError: the scores are not (N, K) or not finite.
 
     Example:
@@ -139,6 +167,7 @@ def insertion(
         1.0
     """
     image = as_image(image)
+    _check_normalisation(normalise)
     scores = causal_curve(
         saliency,
         image,
@@ -149,6 +178,7 @@ def insertion(
         pixels_per_step=pixels_per_step,
         batch_size=batch_size,
     )
+    scores = _normalise(scores, normalise, image_score=scores[-1], other_score=scores[0])
     return Curve(scores, _fractions(image.shape[0] * image.shape[1], pixels_per_step))
 
 
@@ -256,6 +286,32 @@ def gaussian_blur(image: ArrayLike, *, size: int = 11, sigma: float = 5.0) -> ND
             blurred += weight * shifted
         image = blurred
     return image.clip(0, 1)  # the taps' sum is 1 but for rounding
+
+
+def _normalise(
+    scores: NDArray[np.float64],
+    normalise: Normalisation,
+    *,
+    image_score: float,
+    other_score: float,
+) -> NDArray[np.float64]:
+    if normalise == "none":
+        return scores
+    zero = other_score if normalise == "range" else 0.0
+    unit = image_score - zero
+    if not unit > 0:  # less than 0 would turn the curve upside down, and better into worse
+        what = "above what hides it" if normalise == "range" else "above 0"
+        raise InputError(
+            f"expected an image that scores {what} ({zero:g}) to normalise by {normalise!r}, got "
+            f"{image_score:g}. Use normalise='none', or leave this image out."
+        )
+    return (scores - zero) / unit
+
+
+def _check_normalisation(normalise: str) -> None:
+    if normalise not in get_args(Normalisation):
+        known = ", ".join(map(repr, get_args(Normalisation)))
+        raise InputError(f"expected normalise among {known}, got {normalise!r}.")
 
 
 def _fractions(num_pixels: int, pixels_per_step: int) -> NDArray[np.float64]:

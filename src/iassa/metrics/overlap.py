@@ -1,4 +1,4 @@
-"""Overlap of a map with an annotation: the region above a threshold, its IoU, F1 and best F1.
+"""Overlap of a map with an annotation: IoU and F1 of the region above a threshold, or the best one.
 
 The region is S > minimum + T (peak - minimum), T = 0.3 (Vasu and Long, WACV 2020, Eq. 7-8). What
 counts as the minimum depends on the map:
@@ -21,10 +21,12 @@ from iassa.errors import InputError
 
 __all__ = [
     "BestF1",
+    "BestIou",
     "Overlap",
     "as_annotation",
     "as_map",
     "best_f1",
+    "best_iou",
     "measure_overlap",
     "overlap_at",
     "threshold_region",
@@ -59,6 +61,19 @@ class BestF1:
     """
 
     f1: float
+    fraction: float
+
+
+@dataclass(frozen=True)
+class BestIou:
+    """The best IoU that any threshold gives.
+
+    Attributes:
+        iou: in [0, 1].
+        fraction: a threshold that gives it, as in `BestF1`.
+    """
+
+    iou: float
     fraction: float
 
 
@@ -186,6 +201,31 @@ def best_f1(saliency: ArrayLike, annotation: ArrayLike) -> BestF1:
     return BestF1(
         f1=float(f1[best]), fraction=float(((lowest - minimum) + (below - minimum)) / 2 / span)
     )
+
+
+def best_iou(saliency: ArrayLike, annotation: ArrayLike) -> BestIou:
+    """The best IoU over all thresholds, exactly.
+
+    IoU = F1 / (2 - F1) grows with F1, so the threshold is that of `best_f1`.
+
+    Args:
+        saliency: (H, W) finite, float32 (values that differ by less may fall on one threshold).
+        annotation: (H, W) bool, with one pixel set at least.
+
+    Returns:
+        The IoU and a threshold that gives it; IoU 0 for a flat map.
+
+    Raises:
+        InputError: an argument has another shape or dtype, or the annotation is empty.
+
+    Example:
+        >>> saliency = np.array([[0.9, 0.6, 0.1], [0.5, 0.0, 0.0]], dtype=np.float32)
+        >>> annotation = np.array([[True, False, False], [True, False, False]])
+        >>> round(best_iou(saliency, annotation).iou, 3)
+        0.667
+    """
+    best = best_f1(saliency, annotation)
+    return BestIou(iou=best.f1 / (2 - best.f1), fraction=best.fraction)
 
 
 def as_map(saliency: ArrayLike) -> NDArray[np.float64]:

@@ -1,0 +1,198 @@
+"""Model randomisation: does the map change when what the model has learnt is destroyed?
+
+Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim: Sanity Checks for Saliency Maps, NeurIPS 2018.
+Layers of the model are randomised, the image is explained again, and the new map compared with that
+of the trained model:
+
+- cascading: from the output down, each stage with one more layer, to a network without knowledge;
+- independent: each layer alone, the others as trained.
+
+A map that speaks of the model falls to a similarity near 0; one that stays alike (an edge detector
+stays the same) shows the image, whatever the model does. Smooth maps have few independent places,
+so a single pair may well be at 0.3 or -0.3 by chance: take the mean over images and seeds. The sign
+of the rank correlation can be luck too, which is why that of the absolute values is there.
+
+A layer is randomised by shuffling the values in each of its tensors. Their distribution stays, and
+with it the scale of the activations at any depth, and what must hold of single values, such as that
+a variance is positive. Channels are shuffled alike in all vectors of a layer, so that the weight
+and bias of a batch norm stay with its running mean and variance. A fresh start would be further
+from the trained network, but in eval mode, with no batch to normalise by, it leaves nothing to
+explain: after `reset_parameters` the logits of EfficientNet-Lite0 move by 1e-9 over masks of an
+image, less than they are rounded by; after the shuffle by 0.2, before it by 0.6. A tensor of equal
+values, as in a fresh batch norm, has nothing to lose and stays as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from iassa.errors import InputError
+from iassa.metrics.overlap import as_map
+from iassa.metrics.similarity import rank_correlation, structural_similarity
+
+__all__ = ["Randomisation", "Stage", "model_randomisation", "randomised"]
+
+Randomisation: TypeAlias = Literal["cascading", "independent"]
+
+STATISTICS = ("running_mean", "running_var")  # learnt too, but no parameters
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How alike the map of a randomised model is to that of the trained one. Lower is better.
+
+    Attributes:
+        layer: the layer randomised at this stage; cascading, those of the stages before too.
+        rank_correlation: Spearman's, of the maps as they are, in [-1, 1].
+        absolute_rank_correlation: of their absolute values, in [-1, 1].
+        structural_similarity: of the maps as pictures, in [-1, 1].
+    """
+
+    layer: str
+    rank_correlation: float
+    absolute_rank_correlation: float
+    structural_similarity: float
+
+
+def model_randomisation(
+    explain: Callable[[nn.Module], ArrayLike],
+    module: nn.Module,
+    *,
+    seed: int = 0,
+    order: Randomisation = "cascading",
+    layers: Sequence[str] | None = None,
+) -> tuple[Stage, ...]:
+    """Explain a model once as it is and once for each stage of its randomisation.
+
+    Args:
+        explain: (module) -> map (H, W), the same image, target and seed each time: a new seed for
+            each map would lower the similarity as well. It gets copies of the module.
+        module: the trained network, left as it is.
+        seed: of the randomisation, not negative.
+        order: 'cascading' or 'independent'.
+        layers: names of submodules from the output down, each with all inside it; None for all that
+            have parameters, in the reverse order of definition. A stage costs an explanation: for a
+            deep network name its blocks.
+
+    Returns:
+        One stage for each layer, in their order.
+
+    Raises:
+        InputError: the module has no such layer or cannot be copied, a seed or an order that is
+            none, or maps that cannot be compared.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+        >>> image = np.random.default_rng(0).random((12, 16))
+        >>> stages = model_randomisation(lambda module: np.diff(image), network)
+        >>> [(stage.layer, round(stage.rank_correlation, 6)) for stage in stages]
+        [('2', 1.0), ('0', 1.0)]
+    """
+    if order not in get_args(Randomisation):
+        known = ", ".join(map(repr, get_args(Randomisation)))
+        raise InputError(f"expected an order among {known}, got {order!r}.")
+    names = _top_down(module) if layers is None else list(layers)
+    _choose(module, names)
+    trained = as_map(explain(randomised(module, seed, ())))
+    stages = []
+    for last, name in enumerate(names):
+        chosen = names[: last + 1] if order == "cascading" else [name]
+        saliency = as_map(explain(randomised(module, seed, chosen)))
+        stages.append(
+            Stage(
+                layer=name,
+                rank_correlation=rank_correlation(trained, saliency),
+                absolute_rank_correlation=rank_correlation(abs(trained), abs(saliency)),
+                structural_similarity=structural_similarity(trained, saliency),
+            )
+        )
+    return tuple(stages)
+
+
+def randomised(module: nn.Module, seed: int, layers: Sequence[str] | None = None) -> nn.Module:
+    """A copy of a network with the values in the tensors of some layers shuffled.
+
+    What a layer becomes depends on the seed and on its place in the network, not on which others
+    are randomised, nor on torch's global generator.
+
+    Args:
+        module: the network, left as it is.
+        seed: not negative.
+        layers: names of submodules as `named_modules` gives them, each with all inside it ('' is
+            the whole network); None for all.
+
+    Returns:
+        The copy, on the same device and in the same mode.
+
+    Raises:
+        InputError: the module has no such layer or no parameters or cannot be copied, or a seed
+            that is none.
+    """
+    if seed < 0:
+        raise InputError(f"expected a seed of 0 or more, got {seed}. Use 0, say.")
+    chosen = _choose(module, [""] if layers is None else layers)
+    try:
+        copied = copy.deepcopy(module)
+    except Exception as error:  # modules of others may hold anything
+        raise InputError(
+            f"cannot copy the module: {type(error).__name__}: {error}. Build it anew, with its "
+            "weights loaded and no forward pass done."
+        ) from error
+    with torch.no_grad():
+        for place, (name, layer) in enumerate(_layers(copied)):
+            if name in chosen:
+                _shuffle(layer, np.random.SeedSequence((seed, place)))
+    return copied
+
+
+def _shuffle(layer: nn.Module, seed: np.random.SeedSequence) -> None:
+    generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0]))
+    of_channels: dict[int, Tensor] = {}
+    for tensor in _tensors(layer):
+        order = torch.randperm(tensor.numel(), generator=generator)
+        if tensor.ndim == 1:
+            order = of_channels.setdefault(len(tensor), order)
+        tensor.copy_(tensor.flatten()[order.to(tensor.device)].reshape(tensor.shape))
+
+
+def _choose(module: nn.Module, names: Sequence[str]) -> set[str]:
+    """The layers that are named, or inside one that is."""
+    known = [name for name, _ in _layers(module)]
+    if not known:
+        raise InputError("expected a module with parameters, got one without. Pass the network.")
+    chosen = set()
+    for name in names:
+        inside = {each for each in known if not name or f"{each}.".startswith(f"{name}.")}
+        if not inside:
+            raise InputError(
+                f"expected the name of a submodule with parameters, got {name!r}. "
+                f"There are {', '.join(map(repr, known))}."
+            )
+        chosen |= inside
+    return chosen
+
+
+def _top_down(module: nn.Module) -> list[str]:
+    return [name for name, _ in _layers(module)][::-1]
+
+
+def _layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Submodules with tensors of their own, in order of definition."""
+    for name, layer in module.named_modules():
+        if any(True for _ in _tensors(layer)):
+            yield name, layer
+
+
+def _tensors(layer: nn.Module) -> Iterator[Tensor]:
+    yield from layer.parameters(recurse=False)
+    for name, tensor in layer.named_buffers(recurse=False):
+        if name in STATISTICS:
+            yield tensor

@@ -1,0 +1,51 @@
+"""Sparsity: does the map speak of a few pixels, or of all alike? The Gini index of |S|.
+
+Chalasani, Chen, Chowdhury, Wu, Jha: Concise Explanations of Neural Networks using Adversarial
+Training, ICML 2020, after Hurley and Rickard: Comparing Measures of Sparsity, IEEE Trans.
+Information Theory, 2009, who find that of sixteen measures only this one and one other have all six
+properties that sparsity should have: among them, to depend neither on the scale nor on the number
+of pixels, and to fall where all values are raised alike.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from iassa.metrics.overlap import as_map
+
+__all__ = ["gini_index"]
+
+
+def gini_index(saliency: ArrayLike) -> float:
+    """Gini index of the map's absolute values. Higher is sparser.
+
+    With |S| sorted to v_1 <= ... <= v_N, of sum V, it is
+    1 - 2 sum_k (v_k / V) (N - k + 1/2) / N.
+
+    An offset counts as saliency: where the map has an arbitrary one, as RISE's has, subtract the
+    minimum first, or compare with maps of the same kind alone.
+
+    Args:
+        saliency: (H, W) finite.
+
+    Returns:
+        In [0, 1 - 1/N]: 0 where all absolute values are equal (0 among them), 1 - 1/N where all but
+        one are 0.
+
+    Raises:
+        InputError: another shape or dtype, or values that are not finite.
+
+    Example:
+        >>> gini_index(np.array([[0.0, 0.0], [0.0, -2.0]]))
+        0.75
+    """
+    values = np.sort(np.abs(as_map(saliency)), axis=None)
+    if values[0] == values[-1]:
+        return 0.0
+    values /= values[-1]  # so that the sum of the largest floats stays finite
+    num_pixels = values.size
+    # 1 - 2 (N - k + 1/2) / N for k = 1..N: the 1 goes into the sum, so that a map that is nearly
+    # even is not a small difference of large numbers.
+    lead = (2 * np.arange(num_pixels) + 1 - num_pixels) / num_pixels
+    return max(0.0, float((lead * values).sum() / values.sum()))
