@@ -18,7 +18,7 @@ import json
 import math
 import sys
 import time
-from importlib import resources
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from rich.table import Table
 
 import iassa
 from iassa.files import write_whole
+from pairs import Pair, score_pairs
 
 TOLERANCES = (0.10, 0.07, 0.05)
 CAP = 4000
@@ -37,7 +38,7 @@ messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def read_errors(
-    image: Any, black_box: Any, classes: list[int], seed: int, cap: int
+    image: Any, black_box: Any, classes: Sequence[int], seed: int, cap: int
 ) -> list[tuple[int, float]]:
     """Calls and relative error after every round, until the smallest tolerance is met."""
     run = iassa.Iassa().iterate(
@@ -56,25 +57,10 @@ def calls_to(steps: list[tuple[int, float]], tolerance: float) -> int | None:
     return next((calls for calls, error in steps if error <= tolerance), None)
 
 
-def choose(options: argparse.Namespace, black_box: Any) -> list[tuple[Any, list[int], float]]:
-    """The pairs to run, their classes and scores."""
-    from coco import read_pairs  # here, so that --help and a skip need no pycocotools
-
-    groups = json.loads(
-        resources.files("iassa").joinpath("data/coco_imagenet_groups.json").read_text("utf-8")
-    )
-    found = []
-    seen = -1
-    for pair in read_pairs(options.images, options.annotations):
-        classes = groups.get(pair.category, {}).get("classes", [])
-        if not classes:
-            continue
-        if pair.image_index != seen:  # the pairs of an image follow each other
-            seen = pair.image_index
-            scores = np.asarray(black_box(pair.load_image()[None]), dtype=np.float64)[0]
-        score = float(scores[classes].sum())
-        if score >= options.min_score:
-            found.append((pair, classes, score))
+def choose(options: argparse.Namespace, black_box: Any) -> list[Pair]:
+    """The pairs to run."""
+    pairs = score_pairs(options.images, options.annotations, black_box)
+    found = [pair for pair in pairs if pair.score >= options.min_score]
     if options.limit and options.limit < len(found):
         places = np.linspace(0, len(found) - 1, options.limit).round().astype(int)
         found = [found[place] for place in places]
@@ -118,15 +104,16 @@ def main() -> None:
         messages.print("no pair reached the minimum score. Lower --min-score.")
         return
     rows: list[dict[str, Any]] = []
-    for pair, classes, score in pairs:
+    for pair in pairs:
         start = time.perf_counter()
-        steps = read_errors(pair.load_image(), black_box, classes, pair.index, options.cap)
+        seed = pair.annotated.index
+        steps = read_errors(pair.load_image(), black_box, pair.classes, seed, options.cap)
         seconds = time.perf_counter() - start
         reached = {str(tolerance): calls_to(steps, tolerance) for tolerance in TOLERANCES}
         rows.append(
             {
                 "pair": pair.key,
-                "score": score,
+                "score": pair.score,
                 "calls": reached,
                 # Infinite before there are two groups of masks; JSON has no such number.
                 "steps": [(n, error if math.isfinite(error) else None) for n, error in steps],
@@ -134,7 +121,7 @@ def main() -> None:
             }
         )
         messages.print(
-            f"{len(rows):4d}  {pair.key} ({score:.2f}): {list(reached.values())}, "
+            f"{len(rows):4d}  {pair.key} ({pair.score:.2f}): {list(reached.values())}, "
             f"{steps[-1][1]:.3f} after {steps[-1][0]}, {seconds:.0f} s"
         )
 
