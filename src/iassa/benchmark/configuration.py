@@ -1,0 +1,78 @@
+"""What a run was asked for, as JSON: the same again, or how two of them differ.
+
+Methods may join a run later, and those that are not asked for this time stay in it; all else has to
+agree, since items are comparable only where they were made alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from iassa.errors import InputError
+
+__all__ = ["as_json", "differences", "join_methods"]
+
+METHODS = "methods"  # label -> definition
+
+
+def as_json(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as it is after it was written and read: tuples are lists, keys texts.
+
+    Raises:
+        InputError: a value that JSON has not, as NaN.
+    """
+    try:
+        content: dict[str, Any] = json.loads(json.dumps(dict(configuration), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"expected a configuration of finite numbers, texts, lists and mappings, got another: "
+            f"{error}. Change it."
+        ) from error
+    return content
+
+
+def join_methods(stored: dict[str, Any], asked: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """One configuration of the run's and what is asked for now.
+
+    Args:
+        stored: the run's, as `as_json` gives it.
+        asked: likewise.
+
+    Returns:
+        The run's with the methods that are new in it, and what differs, one line each; with no line
+        the two can be one run.
+    """
+    ours, theirs = stored.get(METHODS, {}), asked.get(METHODS, {})
+    if not isinstance(ours, dict) or not isinstance(theirs, dict):
+        return stored, list(differences(stored, asked))
+    both = {label: (ours[label], theirs[label]) for label in ours if label in theirs}
+    left = {**stored, METHODS: {label: pair[0] for label, pair in both.items()}}
+    right = {**asked, METHODS: {label: pair[1] for label, pair in both.items()}}
+    return {**stored, METHODS: {**theirs, **ours}} if theirs else stored, list(
+        differences(left, right)
+    )
+
+
+def differences(stored: Any, asked: Any, path: str = "") -> Iterator[str]:
+    """Where two configurations differ: 'metrics.step: 896 in the run, 224 asked for'."""
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        for key in dict.fromkeys([*stored, *asked]):
+            below = f"{path}.{key}" if path else key
+            if key not in asked:
+                yield f"{below}: {_show(stored[key])} in the run, nothing asked for"
+            elif key not in stored:
+                yield f"{below}: nothing in the run, {_show(asked[key])} asked for"
+            else:
+                yield from differences(stored[key], asked[key], below)
+    elif isinstance(stored, list) and isinstance(asked, list) and len(stored) == len(asked):
+        for place, (ours, theirs) in enumerate(zip(stored, asked, strict=True)):
+            yield from differences(ours, theirs, f"{path}[{place}]")
+    elif stored != asked or isinstance(stored, bool) != isinstance(asked, bool):
+        yield f"{path or 'all'}: {_show(stored)} in the run, {_show(asked)} asked for"
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,324 @@
+"""Damaged runs: told, never read wrong, and saved as far as they can be read."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+import struct
+
+import pytest
+
+from iassa.benchmark.item_rows import PARTS, ItemRows
+from iassa.benchmark.records import Failure
+from iassa.benchmark.rows import select
+from iassa.benchmark.salvage import Salvage, salvage
+from iassa.benchmark.store import Store
+from iassa.errors import InputError
+from made_runs import CONFIGURATION, assert_stored, make_entries, make_item, make_key
+
+ITEMS, IMAGES, SIZE = 24, 12, (40, 61)
+PAGE = 4096
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that is whole."""
+    folder = tmp_path_factory.mktemp("whole")
+    with Store.open(folder, CONFIGURATION) as store:
+        for image in range(IMAGES):
+            store.add_image(make_entries(image)[0].image, make_entries(image), f"{image:064x}")
+        for number in range(ITEMS):
+            store.add(make_item(number, size=SIZE))
+        store.add_failure(Failure(make_key(99), "killed"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(whole):
+    return rows_of(whole)
+
+
+def rows_of(folder):
+    """All rows of all items by key."""
+    connection = sqlite3.connect(folder / "run.sqlite")
+    numbers = connection.execute("SELECT id FROM item").fetchall()
+    found = []
+    for (number,) in numbers:
+        parts = {
+            table: tuple(row[1:] for row in select(connection, table, "item = ?", [number]))
+            for table in PARTS
+        }
+        item = select(connection, "item", "id = ?", [number])[0][1:]
+        found.append(ItemRows(item, parts))
+    connection.close()
+    return {one.key: one for one in found}
+
+
+@pytest.fixture
+def damaged(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "damaged")
+
+
+def change(folder, how):
+    path = folder / "run.sqlite"
+    content = bytearray(path.read_bytes())
+    path.write_bytes(how(content) or content)
+
+
+def page_of(folder, table):
+    connection = sqlite3.connect(folder / "run.sqlite")
+    page = connection.execute(
+        "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)
+    ).fetchone()[0]
+    connection.close()
+    return page - 1
+
+
+def read_all(folder):
+    """Everything that a run gives."""
+    with Store.read(folder) as store:
+        images, entries = store.images(), store.entries()
+        keys = store.finished()
+        items = list(store.items(with_curves=True))
+        maps = [store.saliency(i.key, k) for i in items for k in range(len(i.snapshots))]
+        evidence = [store.evidence(item.key) for item in items]
+        store.failures()
+    return images, entries, keys, items, maps, evidence
+
+
+def check_saved(saved, into, rows):
+    """That what was saved is what was stored, to the bit."""
+    assert rows_of(into) == {key: rows[key] for key in saved.saved}
+    assert set(saved.lost) <= set(rows) - set(saved.saved)
+    with Store.open(into, CONFIGURATION) as store:
+        assert store.finished() == set(saved.saved)
+        assert len(store.images()) == saved.images
+        expected = [e for k in range(IMAGES) for e in make_entries(k) if e.image in store.images()]
+        assert {e.key: e for e in store.entries()} == {e.key: e for e in expected}
+        for name, digest in store.images().items():
+            assert digest == f"{int(name[7:10]):064x}"
+        for number in range(ITEMS):  # the same command goes on
+            if make_key(number) not in store.finished():
+                store.add(make_item(number, size=SIZE))
+        assert len(store.finished()) == ITEMS
+
+
+def test_a_run_that_is_whole_is_saved_whole(whole, rows, tmp_path):
+    content = (whole / "run.sqlite").read_bytes()
+    saved = salvage(whole, tmp_path / "new")
+    keys = tuple(make_key(number) for number in range(ITEMS))
+    assert saved == Salvage(keys, (), 0, IMAGES, 0)
+    assert (whole / "run.sqlite").read_bytes() == content
+    assert salvage(whole, tmp_path / "new") == saved  # again, and nothing is there twice
+    check_saved(saved, tmp_path / "new", rows)
+
+
+def garble(content, rng):
+    """Damage as disks and copies do it."""
+    kind = rng.choice(["bit", "bytes", "page", "zeros", "end", "swap"])
+    pages = len(content) // PAGE
+    place = rng.randrange(PAGE, len(content))
+    page = rng.randrange(1, pages)
+    if kind == "bit":
+        content[place] ^= 1 << rng.randrange(8)
+    elif kind == "bytes":
+        content[place : place + 100] = rng.randbytes(len(content[place : place + 100]))
+    elif kind == "page":
+        content[page * PAGE : (page + 1) * PAGE] = rng.randbytes(PAGE)
+    elif kind == "zeros":
+        content[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
+    elif kind == "end":
+        del content[place:]
+    else:
+        other = rng.randrange(1, pages)
+        one = content[page * PAGE : (page + 1) * PAGE]
+        content[page * PAGE : (page + 1) * PAGE] = content[other * PAGE : (other + 1) * PAGE]
+        content[other * PAGE : (other + 1) * PAGE] = one
+    return kind
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_the_damage_nothing_is_read_wrong_and_the_rest_is_saved(
+    damaged, whole, rows, tmp_path, seed
+):
+    rng = random.Random(seed)
+    kinds = []
+    change(damaged, lambda content: kinds.append(garble(content, rng)))
+    expected = read_all(whole)
+    told = ""
+    try:
+        found = read_all(damaged)
+    except InputError as error:
+        told = str(error)
+    else:  # it hit nothing that is read
+        assert found[:3] == expected[:3]
+        assert found[5] == expected[5]
+        for number in range(ITEMS):
+            with Store.read(damaged) as store:
+                assert_stored(store, make_item(number, size=SIZE))
+    assert not told or f"the run in {damaged} is damaged: " in told
+    saved = salvage(damaged, tmp_path / "new")
+    check_saved(saved, tmp_path / "new", rows)
+    # A page of metrics holds those of a dozen items; the end may be all but one page.
+    assert len(saved.saved) >= (0 if kinds == ["end"] else ITEMS // 3), kinds
+
+
+def test_a_map_that_is_garbage_costs_its_item_alone(damaged, rows, tmp_path):
+    saliency = rows[make_key(7)].parts["map"][1][-1]
+    middle = saliency[len(saliency) // 2 :][:50]
+
+    def hit(content):
+        place = content.index(middle)
+        content[place : place + 5] = b"xxxxx"
+
+    change(damaged, hit)
+    with Store.open(damaged, CONFIGURATION) as store:  # it opens, and all else is read
+        assert len(list(store.items(with_curves=True))) == ITEMS
+        assert_stored(store, make_item(6, size=SIZE))
+        with pytest.raises(InputError) as told:
+            store.saliency(make_key(7), 1)
+    message = str(told.value)
+    assert f"the run in {damaged} is damaged: a checksum in table map does not hold" in message
+    assert "23 of its 24 items (lost: images/003.jpg dog by b, seed 7)" in message
+    assert f"12 of its 12 images can be saved, with `iassa benchmark salvage {damaged} NEW`" in (
+        message
+    )
+    saved = salvage(damaged, tmp_path / "new")
+    assert saved.lost == (make_key(7),)
+    assert len(saved.saved) == ITEMS - 1
+    check_saved(saved, tmp_path / "new", rows)
+
+
+def test_a_score_that_was_changed_behind_its_back_is_told(damaged):
+    connection = sqlite3.connect(damaged / "run.sqlite")
+    connection.execute("UPDATE metric SET value = 1 WHERE item = 3 AND snapshot = 1")
+    connection.execute("DELETE FROM metric WHERE item = 5 AND name = 'f1'")
+    connection.execute("DELETE FROM curve WHERE item = 6 AND snapshot = 2")
+    connection.execute("UPDATE entry SET score = 1 WHERE category = 'dog' AND image LIKE '%004%'")
+    connection.commit()
+    connection.close()
+    with Store.read(damaged) as store:
+        with pytest.raises(InputError, match="checksum in table metric does not hold"):
+            list(store.items())
+        with pytest.raises(InputError, match="checksum in table entry does not hold"):
+            store.entries()
+        assert len(store.finished()) == ITEMS
+    saved = salvage(damaged, damaged / "new")
+    assert set(saved.lost) == {make_key(number) for number in (2, 4, 5)}
+    assert (saved.images, saved.lost_images) == (IMAGES - 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("table", "read"),
+    [("item", Store.finished), ("entry", Store.entries), ("image", Store.images)],
+)
+def test_rows_that_vanish_from_a_page_are_missed(damaged, table, read):
+    """A page that says it holds fewer than it does is a page like any other to SQLite."""
+    page = page_of(damaged, table)
+
+    def hit(content):
+        if content[page * PAGE] == 0x05:  # it points to others: the first of these
+            (place,) = struct.unpack_from(">H", content, page * PAGE + 12)
+            (child,) = struct.unpack_from(">I", content, page * PAGE + place)
+        else:
+            child = page + 1
+        start = (child - 1) * PAGE
+        assert content[start] == 0x0D
+        (count,) = struct.unpack_from(">H", content, start + 3)
+        struct.pack_into(">H", content, start + 3, count - 1)
+
+    change(damaged, hit)
+    with Store.read(damaged) as store, pytest.raises(InputError, match=r"1 rows of table .* are"):
+        read(store)
+
+
+def test_the_file_for_people_stands_in_for_a_configuration_that_is_lost(damaged, rows, tmp_path):
+    page = page_of(damaged, "meta")
+
+    def hit(content):
+        content[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
+
+    change(damaged, hit)
+    for use in (lambda: Store.open(damaged, CONFIGURATION), lambda: Store.read(damaged)):
+        with pytest.raises(InputError, match=r"24 of its 24 items and 12 of its 12 images can be"):
+            use()
+    saved = salvage(damaged, tmp_path / "new")
+    assert len(saved.saved) == ITEMS
+    check_saved(saved, tmp_path / "new", rows)
+    (damaged / "configuration.json").write_text("[]")
+    with pytest.raises(InputError, match="its configuration cannot be read"):
+        salvage(damaged, tmp_path / "newer")
+    assert not (tmp_path / "newer").exists()
+    with pytest.raises(InputError, match="None of its items can be saved"):
+        Store.read(damaged)
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 999, bytes(9999), b"SQLite"])
+def test_what_is_no_database_is_told(damaged, tmp_path, content):
+    (damaged / "run.sqlite").write_bytes(content)
+    for use in (lambda: Store.open(damaged, CONFIGURATION), lambda: Store.read(damaged)):
+        with pytest.raises(InputError, match=r"None of its items can be saved\. Restore it from"):
+            use()
+    assert (damaged / "run.sqlite").read_bytes() == content
+    assert salvage(damaged, tmp_path / "new").saved == ()
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.99, 0.9), (0.67, 0.5), (0.3, 0.1)])
+def test_a_file_cut_short_gives_back_its_front(tmp_path, share, least):
+    damaged, number = tmp_path / "damaged", 150
+    with Store.open(damaged, CONFIGURATION) as store:
+        for k in range(number):
+            store.add(make_item(k, size=SIZE))
+    change(damaged, lambda content: content[: int(len(content) * share)])
+    with pytest.raises(InputError, match=r" items \(lost: .*can be saved, with `iassa"):
+        Store.open(damaged, CONFIGURATION)
+    saved = salvage(damaged, tmp_path / "new")
+    print(share, len(saved.saved), len(saved.lost), saved.unknown)
+    assert number * least <= len(saved.saved) < number
+    assert saved.saved[: number // 20] == tuple(make_key(k) for k in range(number // 20))
+    with Store.read(tmp_path / "new") as store:
+        for key in (*saved.saved[:9], saved.saved[-1]):
+            assert_stored(store, make_item(key.seed, size=SIZE))
+
+
+@pytest.mark.parametrize("table", ["map", "metric", "curve", "entry", None])
+def test_a_root_that_is_gone_costs_no_rows_but_its_own(damaged, rows, tmp_path, table):
+    """Nor does the schema with the header of the file, of which SQLite can make nothing."""
+    page = 0 if table is None else page_of(damaged, table)
+
+    def hit(content):
+        content[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
+
+    change(damaged, hit)
+    with pytest.raises(InputError, match="is damaged"):
+        read_all(damaged)
+    saved = salvage(damaged, tmp_path / "new")
+    assert len(saved.saved) >= ITEMS // 3
+    check_saved(saved, tmp_path / "new", rows)
+
+
+def test_what_is_only_in_the_log_is_saved(whole, rows, tmp_path):
+    with Store.open(tmp_path / "open", CONFIGURATION) as store:
+        for number in range(ITEMS):
+            store.add(make_item(number, size=SIZE))
+        damaged = shutil.copytree(tmp_path / "open", tmp_path / "damaged")
+    assert (damaged / "run.sqlite-wal").stat().st_size > 100 * PAGE
+    (damaged / "run.sqlite").write_bytes(b"garbage" * 999)
+    saved = salvage(damaged, tmp_path / "new")
+    assert len(saved.saved) == ITEMS
+    got = rows_of(tmp_path / "new")
+    assert {key: one.parts for key, one in got.items()} == {
+        key: one.parts for key, one in rows.items()
+    }
+
+
+def test_what_salvage_refuses(whole, tmp_path):
+    with pytest.raises(InputError, match=r"expected a run in .*, got no run\.sqlite"):
+        salvage(tmp_path, tmp_path / "new")
+    with pytest.raises(InputError, match="into, got itself"):
+        salvage(whole, whole / ".." / whole.name)
+    with Store.open(tmp_path / "other", CONFIGURATION | {"dataset": "other"}) as store:
+        store.add(make_item(0, size=SIZE))  # with nothing in it, it could still be another
+    with pytest.raises(InputError, match='dataset: "other" in the run, "made" asked for'):
+        salvage(whole, tmp_path / "other")
