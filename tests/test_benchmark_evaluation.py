@@ -1,0 +1,209 @@
+"""One item of a benchmark, against maps and metrics made step by step."""
+
+from __future__ import annotations
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import iassa
+import working
+from iassa.benchmark.contestant import Contestant
+from iassa.benchmark.evaluation import Protocol, evaluate, method_seed
+from iassa.benchmark.records import Item, ItemKey
+from iassa.errors import InputError
+from iassa.evidence import Evidence
+from iassa.image import resize
+from iassa.metrics import best_f1, deletion, insertion, overlap_at, pointing_game
+from iassa.targets import Target
+
+SIZE = (36, 50)
+KEY = ItemKey("photo.png dog", "label", 3)
+TARGET = Target("dog", (1, 3), (1.0, -2.0))
+PROTOCOL = Protocol(size=(18, 25), pixels_per_step=30, fill=0.2, threshold=0.4, tolerance=6.0)
+
+
+def png(seed: int = 0, size: tuple[int, int] = SIZE) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def annotation() -> np.ndarray:
+    marked = np.zeros(SIZE, bool)
+    marked[5:20, 10:31] = True
+    return marked
+
+
+def make(contestant: Contestant, annotated: bool = True, protocol: Protocol = PROTOCOL) -> Item:
+    black_box = iassa.open_black_box(working.brightness)
+    marked = annotation() if annotated else None
+    return evaluate(KEY, png(), TARGET, marked, contestant, protocol, black_box)
+
+
+def explain(method: iassa.Explainer, calls: int) -> iassa.Explanation:
+    photo = np.asarray(Image.open(io.BytesIO(png())), np.float32) / np.float32(255)
+    return method.explain(
+        photo, working.brightness, target=TARGET, calls=calls, seed=method_seed(KEY), keep=0
+    )
+
+
+METHODS = [
+    iassa.Iassa(round_calls=64, features="colour-position"),
+    iassa.Rise(round_calls=64),
+    iassa.SlidingWindow(),
+    iassa.Lime(segmentation="slic"),
+    iassa.ShapPartition(),
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_each_snapshot_is_the_map_of_a_run_with_its_budget(method: iassa.Explainer) -> None:
+    item = make(Contestant("label", method, (60, 100, 150)))
+    assert [snapshot.budget for snapshot in item.snapshots] == [60, 100, 150]
+    for snapshot in item.snapshots:
+        assert snapshot.budget is not None
+        alone = explain(method, snapshot.budget)
+        np.testing.assert_array_equal(snapshot.saliency, alone.saliency[0])
+        assert (snapshot.calls, snapshot.rounds) == (alone.calls, len(alone.rounds))
+        assert snapshot.relative_error == alone.relative_error
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_calls_are_counted_once(method: iassa.Explainer) -> None:
+    images = 0
+
+    def counting(batch: np.ndarray) -> np.ndarray:
+        nonlocal images
+        images += len(batch)
+        return working.brightness(batch)
+
+    counting.__qualname__ = "counting"
+    contestant = Contestant("label", method, (60, 100))
+    black_box = iassa.FunctionAdapter(counting, name="counting")
+    item = evaluate(KEY, png(), TARGET, None, contestant, PROTOCOL, black_box)
+    curves = 2 * len(item.snapshots[0].curves["deletion"].scores) + 1  # and one for K
+    assert images == item.calls + curves * len(item.snapshots)
+    first, last = (snapshot.calls for snapshot in item.snapshots)
+    # SHAP keeps no evidence to go on from: it is run again.
+    again = isinstance(method, iassa.ShapPartition)
+    assert item.calls == (first + last if again else last)
+
+
+def test_after_every_round() -> None:
+    method = iassa.Rise(round_calls=50)
+    item = make(Contestant("label", method, (170,), every_round=True))
+    assert [(s.budget, s.rounds, s.calls) for s in item.snapshots] == [
+        (None, 1, 51),
+        (None, 2, 101),
+        (None, 3, 151),
+        (None, 4, 170),
+    ]
+    np.testing.assert_array_equal(item.snapshots[1].saliency, explain(method, 101).saliency[0])
+    assert item.calls == 170
+
+
+def test_metrics_are_those_of_the_map() -> None:
+    item = make(Contestant("label", iassa.Rise(), (80,)))
+    (snapshot,) = item.snapshots
+    marked = annotation()
+    overlap = overlap_at(snapshot.saliency, marked, fraction=0.4)
+    pointing = pointing_game(snapshot.saliency, marked)
+    expected = {
+        "f1": overlap.f1,
+        "iou": overlap.iou,
+        "precision": overlap.precision,
+        "recall": overlap.recall,
+        "best_f1": best_f1(snapshot.saliency, marked).f1,
+        "pointing": float(pointing.hit),
+        "pointing_tolerant": float(pointing.distance <= 6),
+    }
+    assert expected.items() <= snapshot.metrics.items()
+
+    import torch
+
+    photo = np.asarray(Image.open(io.BytesIO(png())), np.float32) / np.float32(255)
+    small = resize(torch.from_numpy(photo).permute(2, 0, 1), (18, 25)).permute(1, 2, 0)
+    image = small.clamp(0, 1).numpy()
+    saliency = resize(torch.from_numpy(snapshot.saliency), (18, 25)).numpy()
+    weights = [0.0, 1.0, 0.0, -2.0]
+
+    def in_float32(images: np.ndarray) -> np.ndarray:
+        return working.brightness(images).astype(np.float32)
+
+    for name, curve in (
+        (
+            "deletion",
+            deletion(saliency, image, in_float32, weights, baseline=0.2, pixels_per_step=30),
+        ),
+        ("insertion", insertion(saliency, image, in_float32, weights, pixels_per_step=30)),
+    ):
+        np.testing.assert_allclose(snapshot.curves[name].scores, curve.scores, rtol=1e-6)
+        assert snapshot.metrics[name] == pytest.approx(curve.area, rel=1e-6)
+    gap = snapshot.metrics["insertion"] - snapshot.metrics["deletion"]
+    assert snapshot.metrics["insertion_minus_deletion"] == pytest.approx(gap)
+
+
+def test_without_annotation_there_are_no_metrics_of_it() -> None:
+    item = make(Contestant("label", iassa.Rise(), (80,)), annotated=False)
+    metrics = item.snapshots[0].metrics
+    assert {"deletion", "insertion", "insertion_minus_deletion"} <= metrics.keys()
+    assert not {"f1", "iou", "best_f1", "pointing", "pointing_tolerant"} & metrics.keys()
+
+
+def test_the_curves_are_taken_at_what_the_black_box_looks_at() -> None:
+    black_box = iassa.FunctionAdapter(working.brightness, input_size=(12, 20))
+    contestant = Contestant("label", iassa.Rise(), (80,))
+    protocol = Protocol(pixels_per_step=24)
+    item = evaluate(KEY, png(), TARGET, None, contestant, protocol, black_box)
+    assert len(item.snapshots[0].curves["deletion"].scores) == 12 * 20 / 24 + 1
+    item = make(contestant, protocol=Protocol(pixels_per_step=100))
+    assert len(item.snapshots[0].curves["deletion"].scores) == 36 * 50 / 100 + 1
+
+
+def test_evidence_holds_what_was_spent() -> None:
+    item = make(Contestant("label", iassa.Rise(), (60, 100)))
+    assert item.evidence is not None
+    kept = Evidence.unpack(item.evidence)
+    masks = [one.plan for scored in kept.rounds for one in scored.families.values()]
+    assert sum(map(len, masks)) == 99
+    assert make(Contestant("label", iassa.ShapPartition(), (60,))).evidence is None
+
+
+def test_seeds_differ_by_entry_and_seed_and_not_by_method() -> None:
+    seeds = {method_seed(ItemKey(f"{k}.png", "a", seed)) for k in range(50) for seed in range(3)}
+    assert len(seeds) == 150
+    assert method_seed(KEY) == method_seed(ItemKey(KEY.entry, "another", KEY.seed))
+
+
+def test_an_item_can_be_sent() -> None:
+    item = make(Contestant("label", iassa.Rise(), (60,)))
+    sent = pickle.loads(pickle.dumps(item))
+    np.testing.assert_array_equal(sent.snapshots[0].saliency, item.snapshots[0].saliency)
+    assert sent.key == item.key
+    assert sent.peak_memory == item.peak_memory
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"size": (0, 5)},
+        {"pixels_per_step": 0},
+        {"fill": 1.5},
+        {"fill": float("nan")},
+        {"blur_size": 4},
+        {"blur_sigma": 0.0},
+        {"normalise": "most"},
+        {"threshold": 1.0},
+        {"tolerance": -1.0},
+        {"tolerance": float("nan")},
+    ],
+)
+def test_a_protocol_that_measures_nothing_is_refused(fields: dict) -> None:
+    (name,) = fields
+    with pytest.raises(InputError, match=f"expected {name} to be"):
+        Protocol(**fields)

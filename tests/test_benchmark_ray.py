@@ -1,0 +1,139 @@
+"""Tasks on a real Ray cluster of this machine, whose workers are killed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+import iassa
+from iassa.benchmark import Contestant, Protocol, Tally, run
+from iassa.benchmark.ray_workers import RayWorkers
+from iassa.benchmark.tasks import Failed, Model, Task
+from iassa.datasets import ImageFolder
+from iassa.errors import InputError
+from made_runs import contents
+from working import Die, Echo, Raise, Span, Threads
+
+ray = pytest.importorskip("ray")
+
+MODEL = Model("working:brightness")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a cluster of two CPUs, which runs outlive."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    yield cluster.address
+    cluster.shutdown()
+
+
+def do(tasks: Iterable[Task], model: Model, address: str) -> Iterator[tuple[Task, Any]]:
+    with RayWorkers(model, address) as workers:
+        yield from workers.run(tasks)
+
+
+def test_tasks_are_done_elsewhere_as_cpus_become_free(cluster: str) -> None:
+    taken = []
+
+    def tasks() -> Iterator[Task]:
+        for task in (*map(Echo, range(7)), Raise(ValueError("odd")), Threads()):
+            taken.append(task)
+            yield task
+
+    found = {}
+    for number, (task, result) in enumerate(do(tasks(), MODEL, cluster)):
+        assert len(taken) <= number + 2  # one on each CPU
+        found[taken.index(task)] = result
+    assert [found[k][0] for k in range(7)] == list(range(7))
+    assert {found[k][2] for k in range(7)} == {"brightness"}
+    assert os.getpid() not in {found[k][1] for k in range(7)}
+    assert found[7] == Failed("ValueError: odd")
+    assert found[8][:2] == (1, "1")  # of torch, of the others
+
+
+def test_a_worker_that_is_killed_costs_its_task_alone(cluster: str, tmp_path: Path) -> None:
+    twice, always = Die(tmp_path / "twice", 2), Die(tmp_path / "always", 99)
+    tasks = [Echo(0), twice, Echo(1), always, Echo(2), Echo(3)]
+    results = list(do(tasks, MODEL, cluster))
+    assert len(results) == len(tasks)
+    assert [task for task, result in results if isinstance(result, Failed)] == [always]
+
+
+def test_a_run_gives_the_bits_of_local_workers_though_one_is_killed(
+    cluster: str, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, size in enumerate([(40, 56), (36, 44)]):
+        pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{number}.png")
+    contestants = [
+        Contestant("rise", iassa.Rise(), (40, 90)),
+        Contestant("windows", iassa.SlidingWindow(), (60,)),
+    ]
+    killed: list[int] = []
+
+    def kill_one(tally: Tally) -> None:
+        if tally.last is not None and not killed:
+            ours = psutil.Process().children(recursive=True)
+            workers = [each for each in ours if each.name() == "ray::_perform"]
+            workers[0].kill()
+            killed.append(workers[0].pid)
+
+    runs = []
+    for name, options in (("ray", {"ray": cluster, "progress": kill_one}), ("local", {})):
+        outcome = run(
+            ImageFolder(photos),
+            tmp_path / name,
+            contestants,
+            model="working:slow",
+            protocol=Protocol(pixels_per_step=400),
+            **options,
+        )
+        assert (outcome.made, outcome.failures) == (4, ())
+        runs.append(contents(tmp_path / name))
+    assert len(killed) == 1
+    assert runs[0] == runs[1]
+
+
+def test_a_node_that_dies_costs_the_tasks_in_flight_there_alone(tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        node = cluster.add_node(num_cpus=1)
+        tasks = [Span(0.5 + k / 100) for k in range(12)]
+        nodes = set()
+        results = []
+        for task, result in do(tasks, MODEL, cluster.address):
+            results.append((task, result))
+            nodes.add(result[0])
+            if node is not None and len(nodes) == 2:
+                cluster.remove_node(node, allow_graceful=False)
+                node = None
+        assert node is None
+        assert sorted(task.seconds for task, _ in results) == [task.seconds for task in tasks]
+        assert not any(isinstance(result, Failed) for _, result in results)
+    finally:
+        cluster.shutdown()
+
+
+def test_no_cluster_there() -> None:
+    with pytest.raises(InputError, match=r"cannot reach a Ray cluster at '127\.0\.0\.1:1'"):
+        list(do([Echo(0)], MODEL, "127.0.0.1:1"))
+
+
+def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"pip install 'iassa\[ray\]'"):
+        list(do([Echo(0)], MODEL, "local"))

@@ -1,0 +1,402 @@
+"""Whole runs: real images, real worker processes, real stores; killed, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import iassa
+from iassa.benchmark import Contestant, ItemKey, Outcome, Protocol, Store, Tally, run
+from iassa.datasets import Coco, ImageFolder, MaskFolder
+from iassa.errors import BlackBoxError, InputError
+from made_runs import contents
+
+SIZES = [(40, 56), (48, 40), (36, 80), (52, 52)]
+PROTOCOL = Protocol(pixels_per_step=400)
+RISE = Contestant("rise", iassa.Rise(), (40, 90))
+WINDOWS = Contestant("windows", iassa.SlidingWindow(), (60,))
+MODEL = "working:brightness"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, size in enumerate(SIZES):
+        pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def go(photos: Path, folder: Path, *contestants: Contestant, **options) -> Outcome:
+    dataset = options.pop("dataset", None) or ImageFolder(photos)
+    settings = {"model": MODEL, "protocol": PROTOCOL} | options
+    return run(dataset, folder, contestants or (RISE,), **settings)
+
+
+def test_any_number_of_workers_gives_the_same_bits(photos: Path, tmp_path: Path) -> None:
+    runs = []
+    for workers in (1, 2, 4):
+        folder = tmp_path / f"run-{workers}"
+        outcome = go(photos, folder, RISE, WINDOWS, workers=workers)
+        assert (outcome.items, outcome.wanted, outcome.made) == (8, 8, 8)
+        assert not outcome.failures
+        assert not outcome.cancelled
+        runs.append(contents(folder))
+    assert len(runs[0]) == 8
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_the_default_model_and_method_give_the_same_bits(photos: Path, tmp_path: Path) -> None:
+    contestants = [
+        Contestant("iassa", iassa.Iassa(), (40, 60)),
+        Contestant("slic", iassa.Lime(segmentation="slic"), (40,)),
+    ]
+    settings = {"model": "efficientnet-lite0", "protocol": Protocol(pixels_per_step=12544)}
+    for workers in (1, 2):
+        go(photos, tmp_path / f"run-{workers}", *contestants, workers=workers, limit=2, **settings)
+    assert contents(tmp_path / "run-1") == contents(tmp_path / "run-2")
+
+
+def test_a_run_with_nothing_in_it_can_be_another(photos: Path, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "run", {"methods": {}, "target": "mistaken"}):
+        pass
+    assert go(photos, tmp_path / "run").made == 4
+
+
+def test_a_run_among_the_images_is_refused(photos: Path) -> None:
+    with pytest.raises(InputError, match="a run apart from the images"):
+        go(photos, photos / "run")
+
+
+def test_an_image_that_cannot_be_scored_is_told_and_tried_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mood = tmp_path / "mood"
+    monkeypatch.setenv("MOOD", str(mood))
+    mood.touch()
+    outcome = go(photos, tmp_path / "run", model="working:choosy")
+    assert (outcome.made, outcome.items) == (3, 3)
+    assert [failure.key.entry for failure in outcome.failures] == ["2.png"]
+    mood.unlink()
+    outcome = go(photos, tmp_path / "run", model="working:choosy")
+    assert (outcome.made, outcome.items, outcome.failures) == (1, 4, ())
+
+
+def test_odd_names_are_names(photos: Path, tmp_path: Path) -> None:
+    for old, new in (("0.png", " 1.png"), ("2.png", "a:cat:b ü.png"), ("3.png", "x 1.png")):
+        (photos / old).rename(photos / new)
+    assert go(photos, tmp_path / "run").made == 4
+    with Store.read(tmp_path / "run") as store:
+        keys = {entry.key for entry in store.entries()}
+    assert keys == {"1.png", " 1.png", "a:cat:b ü.png", "x 1.png"}
+
+
+def test_an_item_is_what_explain_gives(photos: Path, tmp_path: Path) -> None:
+    from iassa.benchmark.evaluation import method_seed
+
+    go(photos, tmp_path / "run", target="2", seeds=(5,))
+    key = ItemKey("2.png", "rise", 5)
+    explanation = iassa.explain(
+        photos / "2.png", MODEL, method="rise", target=2, calls=90, seed=method_seed(key)
+    )
+    with Store.read(tmp_path / "run") as store:
+        saliency = store.saliency(key, 1)
+        (item,) = [item for item in store.items() if item.key == key]
+        entries = {entry.key: entry for entry in store.entries()}
+    error = np.abs(saliency - explanation.saliency[0]).max()
+    assert error <= item.snapshots[1].saliency_error < 1e-3 * np.abs(saliency).max()
+    assert entries["2.png"].score == pytest.approx(explanation.scores[0], rel=1e-6)
+    assert entries["2.png"].size == SIZES[2]
+
+
+def test_the_same_call_goes_on(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert go(photos, folder, limit=1).made == 1
+    assert go(photos, folder, limit=3).made == 2
+    assert go(photos, folder).made == 1
+    again = go(photos, folder)
+    assert (again.made, again.items, again.wanted) == (0, 4, 4)
+    before = contents(folder)
+    added = go(photos, folder, RISE, WINDOWS)  # another method, the old one is not made again
+    assert (added.made, added.items) == (4, 8)
+    alone = go(photos, folder, WINDOWS)
+    assert (alone.made, alone.items) == (0, 4)
+    after = contents(folder)
+    assert len(after) == 8
+    assert all(after[key] == value for key, value in before.items())
+
+
+def test_the_highest_scores_come_first(photos: Path, tmp_path: Path) -> None:
+    made = []
+
+    def follow(tally: Tally) -> None:
+        if tally.last is not None:
+            made.append(tally.last.key.entry)
+        assert 0 <= tally.done <= tally.total == 4
+
+    go(photos, tmp_path / "run", progress=follow)
+    with Store.read(tmp_path / "run") as store:
+        scores = {entry.key: entry.score for entry in store.entries()}
+    assert made == sorted(scores, key=lambda key: -scores[key])
+
+
+@pytest.mark.parametrize(
+    ("half", "names"), [("even", {"0.png", "2.png"}), ("odd", {"1.png", "3.png"})]
+)
+def test_half_of_the_images(photos: Path, tmp_path: Path, half: str, names: set[str]) -> None:
+    assert go(photos, tmp_path / "run", half=half).made == 2
+    with Store.read(tmp_path / "run") as store:
+        assert {entry.image for entry in store.entries()} == names == set(store.images())
+
+
+def test_seeds_are_items_of_their_own(photos: Path, tmp_path: Path) -> None:
+    assert go(photos, tmp_path / "run", seeds=(0, 1), limit=1).made == 2
+    found = contents(tmp_path / "run")
+    first, second = found.values()
+    assert {key.seed for key in found} == {0, 1}
+    assert first[2] != second[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"protocol": Protocol(pixels_per_step=401)},
+            "metrics.pixels_per_step: 400 in the run, 401",
+        ),
+        ({"seeds": (1,)}, "seeds"),
+        ({"min_score": -5.0}, "min_score"),
+        ({"target": "3"}, "targets.wanted"),
+        ({"half": "even"}, "half"),
+    ],
+)
+def test_another_configuration_is_refused(
+    photos: Path, tmp_path: Path, options: dict, message: str
+) -> None:
+    folder = tmp_path / "run"
+    go(photos, folder, limit=1)
+    before = contents(folder)
+    with pytest.raises(InputError, match=message):
+        go(photos, folder, **options)
+    assert contents(folder) == before
+
+
+def test_a_label_with_other_settings_is_refused(photos: Path, tmp_path: Path) -> None:
+    go(photos, tmp_path / "run", limit=1)
+    other = Contestant("rise", iassa.Rise(grid_size=5), (40, 90))
+    with pytest.raises(InputError, match=r"methods.rise.fields.grid_size: 7 in the run, 5"):
+        go(photos, tmp_path / "run", other)
+
+
+def test_images_that_changed_are_refused(photos: Path, tmp_path: Path) -> None:
+    go(photos, tmp_path / "run", limit=1)
+    for path in photos.iterdir():
+        pixels = np.asarray(Image.open(path)).copy()
+        pixels[0, 0] ^= 255
+        Image.fromarray(pixels).save(path)
+    with pytest.raises(InputError, match="changed since the run began"):
+        go(photos, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"half": "third"}, "half"),
+        ({"workers": 0}, "one worker"),
+        ({"seeds": (0, -1)}, "each 0 or more"),
+        ({"limit": 0}, "a limit of one entry"),
+        ({"seeds": ()}, "a seed at least"),
+        ({"min_score": float("nan")}, "minimum score"),
+        ({"min_score": 1e9}, r"score below the minimum of 1e\+09"),
+        ({"target": "top-2"}, "expected one target"),
+        ({"target": "99"}, "99"),
+        ({"model": "working:nothing"}, "cannot open"),
+    ],
+)
+def test_bad_arguments(photos: Path, tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        go(photos, tmp_path / "run", **options)
+
+
+def test_cancel_ends_after_the_items_in_flight(photos: Path, tmp_path: Path) -> None:
+    made = []
+
+    def follow(tally: Tally) -> None:
+        if tally.last is not None:
+            made.append(tally.last)
+
+    outcome = go(photos, tmp_path / "run", progress=follow, cancel=lambda: len(made) >= 2)
+    assert outcome.cancelled
+    assert 2 <= outcome.made < 4
+    assert len(contents(tmp_path / "run")) == outcome.made
+    assert go(photos, tmp_path / "run").items == 4
+
+
+def test_what_fails_is_told_and_tried_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mood = tmp_path / "mood"
+    monkeypatch.setenv("MOOD", str(mood))
+    mood.touch()
+    outcome = go(photos, tmp_path / "run", RISE, WINDOWS, model="working:moody", workers=2)
+    assert (outcome.made, outcome.items, outcome.wanted) == (6, 6, 8)
+    assert {failure.key.entry for failure in outcome.failures} == {"2.png"}
+    assert all("not today" in failure.error for failure in outcome.failures)
+    with Store.read(tmp_path / "run") as store:
+        assert sorted(store.failures(), key=str) == sorted(outcome.failures, key=str)
+    mood.unlink()
+    assert go(photos, tmp_path / "run", RISE, WINDOWS, model="working:moody").made == 2
+    with Store.read(tmp_path / "run") as store:
+        assert store.failures() == []
+
+
+def test_a_black_box_that_fails_on_whole_images_ends_the_run(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(BlackBoxError, match="gone"):
+        go(photos, tmp_path / "run", model="working:broken")
+
+
+def coco_file(path: Path, annotated: bool = True) -> Path:
+    """Two categories, one of them nowhere in the model; an image missing, one of another size."""
+    images = [
+        {"id": k, "file_name": f"{k}.png", "height": size[0], "width": size[1]}
+        for k, size in enumerate(SIZES)
+    ]
+    images[3]["height"] += 1
+    images.append({"id": 9, "file_name": "lost.png", "height": 10, "width": 20})
+    square = [5, 5, 25, 5, 25, 30, 5, 30]
+    annotations = [
+        {
+            "id": 10 * k + c,
+            "image_id": image["id"],
+            "category_id": c,
+            "segmentation": [square],
+            "area": 1,
+            "bbox": [0, 0, 1, 1],
+            "iscrowd": 0,
+        }
+        for k, image in enumerate(images)
+        for c in (1, 2)
+        if k != 1 or annotated
+    ]
+    categories = [{"id": 1, "name": "left"}, {"id": 2, "name": "right"}]
+    path.write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+    return path
+
+
+def test_coco_with_classes_of_a_file(photos: Path, tmp_path: Path) -> None:
+    dataset = Coco(photos, coco_file(tmp_path / "instances.json"))
+    table = tmp_path / "classes.json"
+    table.write_text(json.dumps({"left": [0, 2]}))
+    outcome = go(photos, tmp_path / "run", dataset=dataset, classes=str(table))
+    assert outcome.made == 3
+    assert outcome.missing == ("lost.png",)
+    reasons = " ".join(outcome.excluded)
+    assert "right" in reasons
+    assert str((53, 52)) in reasons.replace("53 x 52", str((53, 52)))
+    with Store.read(tmp_path / "run") as store:
+        entries = {entry.key: entry for entry in store.entries() if not entry.excluded}
+        items = list(store.items())
+    assert set(entries) == {"0.png left", "1.png left", "2.png left"}
+    scores = iassa.open_black_box(MODEL)(iassa.load_image(photos / "1.png")[None])[0]
+    assert entries["1.png left"].score == pytest.approx(float(scores[0] + scores[2]), rel=1e-5)
+    assert entries["1.png left"].annotated == pytest.approx(20 * 25 / (48 * 40), rel=0.1)
+    assert all({"f1", "pointing", "best_iou"} <= item.snapshots[0].metrics.keys() for item in items)
+
+
+@pytest.mark.parametrize("target", [None, "1"])
+def test_an_image_of_coco_without_annotations_is_left_out(
+    photos: Path, tmp_path: Path, target: str | None
+) -> None:
+    dataset = Coco(photos, coco_file(tmp_path / "instances.json", annotated=False))
+    table = tmp_path / "classes.json"
+    table.write_text(json.dumps({"left": [0, 2]}))
+    outcome = go(photos, tmp_path / "run", dataset=dataset, classes=str(table), target=target)
+    assert outcome.made == (2 if target is None else 4)
+    assert outcome.excluded["nothing is annotated in it"] == 1
+
+
+def test_masks_beside_the_images(photos: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for number, size in enumerate(SIZES[:3]):
+        marked = np.zeros(size, np.uint8)
+        if number:
+            marked[10:20, 5:30] = 255
+        Image.fromarray(marked).save(masks / f"{number}.png")
+    outcome = go(photos, tmp_path / "run", dataset=MaskFolder(photos, masks), target="1")
+    assert outcome.made == 2
+    assert sum(outcome.excluded.values()) == 2
+
+
+def command(photos: Path, folder: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "iassa", "benchmark", "images", "--images", str(photos)),
+        *("--run", str(folder), "--model", "working:slow", "--calls", "40,90"),
+        *("--methods", "rise,sliding-window"),
+        *("--pixels-per-step", "400", *more),
+    ]
+
+
+def environment() -> dict[str, str]:
+    paths = [str(Path(__file__).parent), *filter(None, sys.path)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def test_a_killed_run_goes_on(photos: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = subprocess.run(
+        command(photos, whole), env=environment(), capture_output=True, text=True, check=True
+    )
+    assert "8 of 8 items, 8 of them new" in done.stderr
+    for round_ in range(2):
+        with subprocess.Popen(
+            command(photos, killed, "--workers", "2"),
+            env=environment(),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        ) as driver:
+            assert driver.stderr is not None
+            told = driver.stderr.readline()  # of an item that is in the store
+            driver.send_signal(signal.SIGKILL)
+        assert "/8 " in told
+        with Store.read(killed) as store:
+            before = len(store.finished())
+        assert round_ < before < 8
+    done = subprocess.run(
+        command(photos, killed), env=environment(), capture_output=True, text=True, check=True
+    )
+    assert f"8 of 8 items, {8 - before} of them new" in done.stderr
+    assert contents(killed) == contents(whole)
+
+
+def test_one_process_at_a_time_and_ctrl_c_keeps_what_was_done(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with subprocess.Popen(
+        command(photos, folder),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as driver:
+        assert driver.stderr is not None
+        driver.stderr.readline()
+        with pytest.raises(InputError, match="another process"):
+            go(photos, folder)
+        driver.send_signal(signal.SIGINT)
+        rest = driver.stderr.read()
+        assert driver.wait() == 130
+    assert "all that was done is kept" in rest
+    with Store.read(folder) as store:
+        assert 1 <= len(store.finished()) <= 3

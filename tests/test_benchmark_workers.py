@@ -1,0 +1,175 @@
+"""Tasks in real worker processes, which are killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from iassa.benchmark.tasks import Failed, Model, Task, perform
+from iassa.benchmark.workers import LocalWorkers
+from iassa.errors import BlackBoxError, InputError
+from working import Die, Echo, Raise, Span, Threads, Which
+
+MODEL = Model("working:brightness")
+
+
+def do(tasks: Iterable[Task], model: Model, number: int) -> Iterator[tuple[Task, Any]]:
+    with LocalWorkers(model, number) as workers:
+        yield from workers.run(tasks)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_task_is_done_once_in_another_process(workers: int) -> None:
+    tasks = [Echo(value) for value in range(7)]
+    found = dict(do(tasks, MODEL, workers))
+    assert sorted(value for value, *_ in found.values()) == list(range(7))
+    assert all(task.value == result[0] for task, result in found.items())
+    processes = {process for _, process, _ in found.values()}
+    assert os.getpid() not in processes
+    assert len(processes) <= workers
+    assert {name for *_, name in found.values()} == {"brightness"}
+
+
+def test_two_workers_work_at_the_same_time() -> None:
+    results = [result for _, result in do([Span(1.0)] * 4, MODEL, 2)]
+    overlaps = [
+        (first[0], second[0])
+        for first in results
+        for second in results
+        if first[0] != second[0] and first[1] < second[2] and second[1] < first[2]
+    ]
+    assert overlaps
+
+
+def test_no_task_needs_no_worker() -> None:
+    assert list(do([], MODEL, 2)) == []
+
+
+def test_tasks_are_taken_as_workers_become_free() -> None:
+    taken = []
+
+    def tasks():
+        for value in range(6):
+            taken.append(value)
+            yield Echo(value)
+
+    for number, _ in enumerate(do(tasks(), MODEL, 2)):
+        assert len(taken) <= number + 2
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (InputError("a bad\nimage"), Failed("a bad image", "input")),
+        (BlackBoxError("no answer"), Failed("no answer", "run")),
+        (ValueError("odd"), Failed("ValueError: odd", "run")),
+        (MemoryError(), Failed("MemoryError: ", "run")),
+    ],
+)
+def test_an_error_is_the_task_s_alone(error: Exception, expected: Failed) -> None:
+    results = dict(do([Echo(1), Raise(error), Echo(2)], MODEL, 1))
+    failed = [result for task, result in results.items() if isinstance(task, Raise)]
+    assert failed == [expected]
+    assert sum(not isinstance(result, Failed) for result in results.values()) == 2
+
+
+def test_a_model_that_cannot_be_opened_is_to_blame() -> None:
+    failed = perform(Echo(0), "token", lambda: Model("working:nothing_of_that_name"))
+    assert isinstance(failed, Failed)
+    assert failed.blame == "model"
+
+
+def test_a_model_that_cannot_be_sent_is_refused() -> None:
+    with pytest.raises(InputError, match=r"cannot be pickled.*package\.module:attribute"):
+        list(do([Echo(0)], Model(lambda images: images), 1))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_killed_once_costs_no_task(tmp_path: Path, workers: int) -> None:
+    tasks = [Echo(0), Echo(1, 0.5), Die(tmp_path / "trace", 1), Echo(2, 0.5), Echo(3), Echo(4)]
+    results = list(do(tasks, MODEL, workers))
+    assert sorted(map(str, (task for task, _ in results))) == sorted(map(str, tasks))
+    assert not any(isinstance(result, Failed) for _, result in results)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_task_that_always_kills_is_found_out(tmp_path: Path, workers: int) -> None:
+    tasks = [Echo(0), Die(tmp_path / "trace", 99), Echo(1, 0.5), Echo(2), Echo(3)]
+    results = list(do(tasks, MODEL, workers))
+    assert len(results) == 5
+    failed = [task for task, result in results if isinstance(result, Failed)]
+    assert failed == [tasks[1]]
+
+
+def test_a_worker_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    ((_, found),) = do([Threads()], MODEL, 1)
+    assert found[:2] == (1, "1")
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_a_model_is_opened_once_in_each_worker() -> None:
+    module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    found = [result for _, result in do([Which()] * 6, Model(module), 2)]
+    assert len({process for process, _ in found}) == len(set(found)) <= 2
+
+
+def fail_at_the_first() -> None:
+    with LocalWorkers(MODEL, 2) as workers:
+        for _ in workers.run([Echo(1), Echo(2, 60.0)]):
+            raise ZeroDivisionError
+
+
+def test_an_error_leaves_other_processes_alone() -> None:
+    bystander = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    bystander.start()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            fail_at_the_first()
+        assert bystander.is_alive()
+        assert multiprocessing.active_children() == [bystander]
+    finally:
+        bystander.kill()
+        bystander.join()
+
+
+DRIVER = """
+    from iassa.benchmark.tasks import Model
+    from iassa.benchmark.workers import LocalWorkers
+    from working import Echo
+
+    if __name__ == "__main__":
+        with LocalWorkers(Model("working:brightness"), 2) as workers:
+            for _, (_, process, _) in workers.run([Echo(1), Echo(2, 60.0)]):
+                print(process, flush=True)
+"""
+
+
+def test_workers_end_with_a_driver_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(textwrap.dedent(DRIVER))
+    paths = [str(Path(__file__).parent), *filter(None, sys.path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as driver:
+        assert driver.stdout is not None
+        assert int(driver.stdout.readline()) > 0
+        workers = psutil.Process(driver.pid).children(recursive=True)
+        assert len(workers) >= 2
+        driver.kill()
+    deadline = time.monotonic() + 20
+    while any(map(psutil.pid_exists, (worker.pid for worker in workers))):
+        assert time.monotonic() < deadline, "a worker outlived its driver"
+        time.sleep(0.1)

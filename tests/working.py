@@ -1,0 +1,121 @@
+"""Black boxes and tasks that worker processes of the tests import by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from iassa.benchmark.tasks import Task
+
+WEIGHTS = np.random.default_rng(5).normal(size=(6, 8, 4))
+
+
+def brightness(images):
+    """Four outputs, each a weighted sum of 6 x 8 places in the image: any size will do."""
+    rows = np.linspace(0, images.shape[1] - 1, 6).astype(int)
+    columns = np.linspace(0, images.shape[2] - 1, 8).astype(int)
+    grey = images.mean(axis=3)[:, rows][:, :, columns]
+    return np.tensordot(grey, WEIGHTS, 2)
+
+
+def moody(images):
+    """As `brightness`, but for masked images of wide photographs while a file is there."""
+    sulks = Path(os.environ["MOOD"]).exists()
+    if sulks and images.shape[2] > 70 and len(images) > 1:
+        raise RuntimeError("not today")
+    return brightness(images)
+
+
+def broken(images):
+    """Fails, but for the one image that it is asked about to count its outputs."""
+    if np.ptp(images) > 0:
+        raise OSError("gone")
+    return brightness(images)
+
+
+def choosy(images):
+    """As `brightness`, but fails on whole images that are wide while a file is there."""
+    wide = images.shape[2] > 70 and np.ptp(images) > 0
+    if Path(os.environ["MOOD"]).exists() and len(images) == 1 and wide:
+        raise RuntimeError("not today")
+    return brightness(images)
+
+
+def slow(images):
+    """As `brightness`, but a batch takes long enough to be interrupted."""
+    time.sleep(0.1)
+    return brightness(images)
+
+
+@dataclass(frozen=True)
+class Echo(Task):
+    """Gives back a value, with the process that it ran in."""
+
+    value: int
+    seconds: float = 0.0
+
+    def run(self, black_box):
+        time.sleep(self.seconds)
+        return self.value, os.getpid(), black_box.name
+
+
+@dataclass(frozen=True)
+class Raise(Task):
+    """Raises an error."""
+
+    error: Exception
+
+    def run(self, black_box):
+        raise self.error
+
+
+@dataclass(frozen=True)
+class Die(Task):
+    """Kills its process, the first `times` times that it is tried."""
+
+    trace: Path
+    times: int
+
+    def run(self, black_box):
+        with self.trace.open("a") as file:
+            file.write("x")
+        tries = len(self.trace.read_text())
+        if tries <= self.times:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return tries
+
+
+@dataclass(frozen=True)
+class Span(Task):
+    """Takes a while, and says in which process, from when to when."""
+
+    seconds: float
+
+    def run(self, black_box):
+        start = time.time()
+        time.sleep(self.seconds)
+        return os.getpid(), start, time.time()
+
+
+@dataclass(frozen=True)
+class Which(Task):
+    """Which adapter it was given, in which process."""
+
+    def run(self, black_box):
+        return os.getpid(), id(black_box)
+
+
+@dataclass(frozen=True)
+class Threads(Task):
+    """How many threads a worker computes with."""
+
+    def run(self, black_box):
+        import torch
+
+        return torch.get_num_threads(), os.environ["OMP_NUM_THREADS"], threading.active_count()
