@@ -1,4 +1,4 @@
-"""Features from an ONNX file: intermediate tensors by name. The only user of the package `onnx`.
+"""Features from an ONNX file: intermediate tensors by name.
 
 The names are made outputs of a copy of the graph in memory; the file stays as it is.
 """
@@ -11,35 +11,26 @@ import math
 import re
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import DTypeLike, NDArray
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from numpy.typing import NDArray
 from torch import Tensor
 
+from iassa.conventions import LAYOUTS, PLAIN, Layout
 from iassa.errors import InputError
 from iassa.hyperparameters import fits
 from iassa.image import resize
+from iassa.onnx_graph import image_input, print_shape, read_graph, shape_of
 from iassa.onnx_session import open_session
 
 __all__ = ["OnnxLayers", "onnx_feature_names"]
 
-Layout: TypeAlias = Literal["NCHW", "NHWC"]
-LAYOUTS = ("NCHW", "NHWC")
-
-TYPES: dict[int, DTypeLike] = {
-    onnx.TensorProto.FLOAT: np.float32,
-    onnx.TensorProto.FLOAT16: np.float16,
-    onnx.TensorProto.DOUBLE: np.float64,
-    onnx.TensorProto.UINT8: np.uint8,
-}
 PROBE = (224, 224)  # where a graph takes any size, its strides are told at this one
 SPEC = re.compile(r"(?P<path>.+?\.onnx)(?::(?P<tensors>[^?]*))?(?:\?(?P<options>.*))?", re.DOTALL)
-PLAIN = "/:;+=@()[]<>| "  # stays as it is in a name; ',', '?', '&' and '%' are encoded
 
 
 @dataclass(frozen=True)
@@ -119,7 +110,7 @@ class OnnxLayers:
         """Features of one image; see `FeatureExtractor`."""
         entry, session = self._opened
         planes = resize(image.cpu().float(), entry.size)
-        if entry.dtype is np.uint8:
+        if entry.dtype == np.uint8:
             planes = (planes * 255).round()
         else:
             mean, std = torch.tensor(self.mean), torch.tensor(self.std)
@@ -166,10 +157,10 @@ class OnnxLayers:
     @functools.cached_property
     def _opened(self) -> tuple[_Input, Any]:
         """What the graph wants to be given, and the session."""
-        model = _read(self.path)
+        model = read_graph(self.path)
         entry = _input(model, self.path, self.input_size, self.layout)
         plain = (*self.mean, *self.std) == (0, 0, 0, 1, 1, 1)
-        if entry.dtype is np.uint8 and not plain:
+        if entry.dtype == np.uint8 and not plain:
             raise InputError(
                 f"expected no mean and std, since {self.path} takes 8-bit images, got "
                 f"{self.mean} and {self.std}. Leave them out: such a graph normalises by itself."
@@ -251,7 +242,7 @@ def _names(
     path: str, input_size: tuple[int, int] | None, layout: Layout | None
 ) -> tuple[dict[int, tuple[str, ...]], tuple[int, int]]:
     """Names by stride, and the (height, width) of the input that they are for."""
-    model = _read(path)
+    model = read_graph(path)
     entry = _input(model, path, input_size, layout, probe=PROBE)
     sides = (3, *entry.size) if entry.layout == "NCHW" else (*entry.size, 3)
     value = next(v for v in model.graph.input if v.name == entry.name)
@@ -269,7 +260,7 @@ def _names(
             f"{' '.join(str(error).split())}. Name its tensors without this list, as a viewer of "
             "ONNX files shows them."
         ) from error
-    shapes = {v.name: _shape(v) for v in (*known.value_info, *known.output)}
+    shapes = {v.name: shape_of(v) for v in (*known.value_info, *known.output)}
     found: dict[int, list[str]] = {}
     for name in (name for node in model.graph.node for name in node.output):
         shape = shapes.get(name)
@@ -327,7 +318,7 @@ class _Input:
     """What a graph wants to be given."""
 
     name: str
-    dtype: DTypeLike
+    dtype: np.dtype[Any]
     batch: int
     layout: Layout
     size: tuple[int, int]
@@ -341,66 +332,26 @@ def _input(
     probe: tuple[int, int] | None = None,
 ) -> _Input:
     """The one input of a graph, with what was given for what it leaves open."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1:
+    found = image_input(model, path, layout)
+    if found.layout is None:
         raise InputError(
-            f"expected {path} to take one input, the image, got "
-            f"{', '.join(value.name for value in inputs) or 'none'}. Export the part of the model "
-            "that takes the image alone."
+            f"expected layout='NCHW' or 'NHWC', since the input of {path} does not tell, "
+            f"{print_shape(found.shape)}, got none."
         )
-    (value,) = inputs
-    kind = value.type.tensor_type.elem_type
-    if kind not in TYPES:
-        named = onnx.TensorProto.DataType.Name(kind).lower()
-        raise InputError(
-            f"expected {path} to take float32, float16, float64 or uint8 images, got {named}. "
-            "Export it with one of these."
-        )
-    shape = _shape(value) or (None,) * 4
-    if len(shape) != 4:
-        raise InputError(
-            f"expected {path} to take an image (1, 3, H, W) or (1, H, W, 3), got shape "
-            f"{_print(shape)}."
-        )
-    layout = layout or _input_layout(shape, path)
-    channels, *static = (shape[1], *shape[2:]) if layout == "NCHW" else (shape[3], *shape[1:3])
-    if channels not in (None, 3):
-        raise InputError(
-            f"expected {path} to take three channels, got {channels} in its input "
-            f"{_print(shape)} read as {layout}. A grey or multi-band model has no features of RGB."
-        )
-    wanted = input_size or (probe if None in static else None) or (None, None)
-    size = [have or want for have, want in zip(static, wanted, strict=True)]
+    wanted = input_size or (probe if None in found.size else None) or (None, None)
+    size = [have or want for have, want in zip(found.size, wanted, strict=True)]
     if None in size:
         raise InputError(
             f"expected input_size=(height, width), since {path} leaves it open, "
-            f"{_print(shape)}, got none. Give the size that it was trained on."
+            f"{print_shape(found.shape)}, got none. Give the size that it was trained on."
         )
     if input_size is not None and tuple(size) != tuple(input_size):
         raise InputError(
-            f"expected input_size to be that of {path}, {_print(tuple(size))}, got {input_size}. "
-            "Leave it out."
+            f"expected input_size to be that of {path}, {print_shape(tuple(size))}, got "
+            f"{input_size}. Leave it out."
         )
     height, width = (int(side or 0) for side in size)
-    return _Input(value.name, TYPES[kind], shape[0] or 1, layout, (height, width))
-
-
-def _input_layout(shape: tuple[int | None, ...], path: str) -> Layout:
-    first, last = shape[1], shape[3]
-    if first == 3 != last:
-        return "NCHW"
-    if last == 3 != first:
-        return "NHWC"
-    if None not in (first, last) and 3 not in (first, last):
-        raise InputError(
-            f"expected {path} to take three channels, (1, 3, H, W) or (1, H, W, 3), got shape "
-            f"{_print(shape)}. A grey or multi-band model has no features of RGB."
-        )
-    raise InputError(
-        f"expected layout='NCHW' or 'NHWC', since the input of {path} does not tell, "
-        f"{_print(shape)}, got none."
-    )
+    return _Input(found.name, found.dtype, found.batch or 1, found.layout, (height, width))
 
 
 def _feature_layout(shape: tuple[int, ...], size: tuple[int, int]) -> Layout | None:
@@ -415,48 +366,3 @@ def _feature_layout(shape: tuple[int, ...], size: tuple[int, int]) -> Layout | N
     if min(first, last) > math.log(2) or abs(first - last) < 0.1:
         return None
     return "NCHW" if first < last else "NHWC"
-
-
-def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...] | None:
-    """Sides of a tensor, None where open; None if nothing is known of them."""
-    if not value.type.tensor_type.HasField("shape"):
-        return None
-    sides = value.type.tensor_type.shape.dim
-    return tuple(side.dim_value if side.dim_value > 0 else None for side in sides)
-
-
-def _print(shape: tuple[int | None, ...]) -> str:
-    return f"({', '.join('?' if side is None else str(side) for side in shape)})"
-
-
-def _read(path: str) -> onnx.ModelProto:
-    """The graph of a file without its external data, which has to be there."""
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"no such ONNX file: {path}. Check the path.") from None
-    except IsADirectoryError:
-        raise InputError(f"expected an ONNX file, got a folder: {path}. Name a file.") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}. Check it.") from None
-    try:
-        model = onnx.load_model_from_string(content)
-    except Exception as error:  # noqa: BLE001 - protobuf's kind, which onnx does not name
-        raise InputError(
-            f"expected an ONNX file, got something else or a damaged one: {path} ({error}). "
-            "Export or copy it again."
-        ) from None
-    if not model.graph.node:
-        raise InputError(
-            f"expected an ONNX file, got one without a graph: {path}. Export it again."
-        )
-    folder = Path(path).parent
-    for tensor in model.graph.initializer:
-        if uses_external_data(tensor):
-            beside = folder / ExternalDataInfo(tensor).location
-            if not beside.is_file():
-                raise InputError(
-                    f"expected the weights of {path} in {beside}, got no such file. "
-                    "Put it beside the model."
-                )
-    return model

@@ -12,20 +12,27 @@ from iassa.errors import InputError
 
 __all__ = ["open_session"]
 
+CPU = torch.device("cpu")
 
-def open_session(model: Path | bytes, folder: Path | None = None) -> Any:
-    """Open a graph on the CPU.
+
+def open_session(
+    model: Path | bytes, folder: Path | None = None, device: torch.device = CPU
+) -> Any:
+    """Open a graph on one device; nothing falls back to another.
 
     Args:
         model: an ONNX file, or what such a file holds.
         folder: where external data lies, for a model that is given by its bytes.
+        device: a CPU, or a GPU of CUDA, which takes the package onnxruntime-gpu.
 
     Returns:
         An `onnxruntime.InferenceSession`.
 
     Raises:
-        InputError: ONNX Runtime refuses the graph; the message is its reason, on one line.
+        InputError: ONNX Runtime refuses the graph; the message is its reason, on one line. Or it
+            has no such device.
     """
+    providers = _providers(device)
     options = onnxruntime.SessionOptions()
     # As many as torch: its own default leaves out the second thread of a core.
     options.intra_op_num_threads = torch.get_num_threads()
@@ -37,8 +44,28 @@ def open_session(model: Path | bytes, folder: Path | None = None) -> Any:
         options.add_session_config_entry(key, str(folder))
     try:
         # Its fallback tries again with other providers, and says so on stdout, which is the user's.
-        return onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        session = onnxruntime.InferenceSession(
+            model, options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # it has its own kinds, which share no base
         raise InputError(" ".join(str(error).split())) from error
+    first = next(iter(dict(providers)))
+    if first not in session.get_providers():  # it goes on without one whose libraries are missing
+        raise InputError(f"ONNX Runtime could not start {first} on {device}. Use device cpu.")
+    return session
+
+
+def _providers(device: torch.device) -> list[tuple[str, dict[str, Any]]]:
+    """What a session runs on: one, and nothing else to fall back to."""
+    if device.type == "cpu":
+        return [("CPUExecutionProvider", {})]
+    there = onnxruntime.get_available_providers()
+    if device.type != "cuda" or "CUDAExecutionProvider" not in there:
+        raise InputError(
+            f"expected a device that ONNX Runtime has here, got {device}; it has "
+            f"{', '.join(there)}. Use device cpu, or install onnxruntime-gpu for cuda in the place "
+            "of onnxruntime."
+        )
+    # The CPU beside it is for the few operators, as those of shapes, that CUDA does not have.
+    cuda = ("CUDAExecutionProvider", {"device_id": device.index or 0})
+    return [cuda, ("CPUExecutionProvider", {})]

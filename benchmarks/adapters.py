@@ -1,0 +1,144 @@
+"""What an adapter costs beside the model: its scores against the bare call, image for image.
+
+    python benchmarks/adapters.py [--only onnx]
+
+The two run in turn on the same batch, so that a machine whose speed drifts does so for both; the
+ratio of the CPU time of each pair is taken, and the median quoted. Another kind of adapter is
+another function in `KINDS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import iassa
+from iassa import efficientnet
+from iassa.black_boxes.efficientnet_lite0 import exported_graph
+from iassa.files import write_whole
+from iassa.onnx_session import open_session
+
+BATCH = 16
+PASSES = 4  # of a batch, in each half of a pair
+GOAL = 1.03
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A model by itself and through its adapter.
+
+    Attributes:
+        name: what is measured.
+        bare: one batch, as the model takes it, to its raw outputs.
+        adapted: the same batch, from planes in [0, 1] to scores.
+    """
+
+    name: str
+    bare: Callable[[], object]
+    adapted: Callable[[], object]
+
+
+def onnx_pairs(folder: Path) -> list[Pair]:
+    """EfficientNet-Lite0: a graph that takes [0, 1], and one that is normalised outside."""
+    planes = torch.rand(
+        (BATCH, 3, *efficientnet.INPUT_SIZE), generator=torch.Generator().manual_seed(0)
+    )
+    plain = folder / "plain.onnx"
+    torch.onnx.export(
+        efficientnet.load_network(),
+        (planes[:2],),
+        plain,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        external_data=False,
+        dynamo=True,
+        verbose=False,
+    )
+    shown = efficientnet.normalise(planes).numpy()
+    return [
+        _onnx_pair(
+            "onnx, all in the graph",
+            iassa.OnnxAdapter(exported_graph(), range=(0, 1)),
+            exported_graph(),
+            planes.numpy(),
+            planes,
+        ),
+        _onnx_pair(
+            "onnx, mean, std and softmax",
+            iassa.OnnxAdapter(plain, range=(0, 255), mean=(127,) * 3, std=(128,) * 3, softmax=True),
+            plain,
+            shown,
+            planes,
+        ),
+    ]
+
+
+def _onnx_pair(
+    name: str, adapter: iassa.Adapter, path: Path, shown: object, planes: torch.Tensor
+) -> Pair:
+    session = open_session(path)
+    feed = {session.get_inputs()[0].name: shown}
+    return Pair(name, lambda: session.run(None, feed), lambda: adapter.score(planes))
+
+
+KINDS: dict[str, Callable[[Path], list[Pair]]] = {"onnx": onnx_pairs}
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """CPU time of all threads of this process for some passes."""
+    start = time.process_time()
+    for _ in range(PASSES):
+        work()
+    return time.process_time() - start
+
+
+def ratios(pair: Pair, repeats: int) -> list[float]:
+    """CPU time through the adapter over that of bare calls before and after."""
+    pair.bare()
+    pair.adapted()
+    found = []
+    for _ in range(repeats):
+        before = cpu_seconds(pair.bare)
+        middle = cpu_seconds(pair.adapted)
+        found.append(middle / ((before + cpu_seconds(pair.bare)) / 2))
+    return found
+
+
+def main() -> None:
+    """Measure, print a table, write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--only", choices=[*KINDS], default=None)
+    parser.add_argument(
+        "--results", type=Path, default=Path(__file__).parent / "results" / "adapters.json"
+    )
+    options = parser.parse_args()
+    record: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in [options.only] if options.only else KINDS:
+            for pair in KINDS[kind](Path(folder)):
+                record[pair.name] = ratios(pair, options.repeats)
+    table = Table(
+        "adapter", "median", "quartiles", "at most", title=f"adapted / bare, {BATCH} images"
+    )
+    for name, found in record.items():
+        low, middle, high = statistics.quantiles(found, n=4)
+        table.add_row(name, f"{middle:.3f}", f"{low:.3f} to {high:.3f}", f"{GOAL:.2f}")
+    Console(width=100).print(table)
+    content = {"ratios": record, "goal": GOAL, "batch": BATCH, "torch": torch.__version__}
+    write_whole(
+        options.results.parent, {options.results.name: json.dumps(content, indent=1).encode()}
+    )
+
+
+if __name__ == "__main__":
+    main()
