@@ -1,0 +1,810 @@
+"""Models behind URLs, against a real server on loopback that fails in every way it can."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import pickle
+import random
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import iassa
+from iassa.black_box import FunctionAdapter, ask
+from iassa.black_boxes import open_black_box
+from iassa.black_boxes.endpoint import add_settings, open_endpoint
+from iassa.cli import main
+from iassa.endpoint.authorisation import hide
+from iassa.endpoint.pace import backoff, read_retry_after
+from iassa.endpoint.score_cache import FILE, ScoreCache
+from iassa.errors import BlackBoxError, InputError
+from iassa.methods import Rise
+from scoring_server import Server, model, serving
+
+SIZE = (20, 28)
+PLANES = torch.rand(10, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+IMAGES = PLANES.permute(0, 2, 3, 1).contiguous().numpy()
+AS_PNG = np.rint(IMAGES * 255).astype(np.uint8)
+QUICK = {"first_wait": 0.001, "timeout": 20.0}
+SECRET = "s3cr3t/Tok+en=="
+
+
+@pytest.fixture(autouse=True)
+def direct(monkeypatch):
+    """No proxy of this machine's between client and loopback."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("all_proxy", raising=False)
+
+
+@pytest.fixture
+def server():
+    with serving() as running:
+        yield running
+
+
+def endpoint(server, **settings):
+    return iassa.EndpointAdapter(server.url, **{**QUICK, **settings})
+
+
+def failure(server, fault, images=IMAGES[:2], **settings) -> str:
+    """What is said of a fault that does not pass."""
+    server.fault = lambda number: fault
+    with (
+        endpoint(server, **{"retries": 1, "in_flight": 1, **settings}) as box,
+        pytest.raises(BlackBoxError) as error,
+    ):
+        box(images)
+    assert "http://127.0.0.1" in str(error.value)
+    return str(error.value)
+
+
+# Request forms.
+
+
+@pytest.mark.parametrize("form", ["json", "multipart"])
+@pytest.mark.parametrize(
+    ("settings", "requests"),
+    [
+        ({}, [3, 3, 3, 1]),
+        ({"images_per_request": 4}, [2, 4, 4]),
+        ({"in_flight": 1}, [10]),
+        ({"in_flight": 1, "images_per_request": 1}, [1] * 10),
+        ({"in_flight": 32}, [1] * 10),
+    ],
+)
+def test_pngs_are_sent_and_the_order_is_kept(server, form, settings, requests):
+    with endpoint(server, form=form, **settings) as box:
+        scores = ask(box, PLANES).numpy()
+    np.testing.assert_array_equal(scores, model(AS_PNG))
+    assert sorted(len(one.images) for one in server.posts) == sorted(requests)
+    for one in server.posts:  # in one request they are as in the batch
+        places = [np.nonzero((image == AS_PNG).all((1, 2, 3)))[0].item() for image in one.images]
+        assert places == list(range(places[0], places[0] + len(places)))
+
+
+def test_values_that_no_png_has_are_rounded(server):
+    values = np.array([0, 1, 0.5, 0.4999 / 255, 0.5001 / 255, 1 + 1e-6, -1e-6], np.float32)
+    images = np.broadcast_to(values[:, None, None, None], (7, *SIZE, 3)).copy()
+    with endpoint(server, in_flight=1) as box:
+        box(images)
+    assert server.posts[0].images[:, 0, 0, 0].tolist() == [0, 255, 128, 0, 1, 255, 0]
+
+
+def v2_server(server, shape, datatype="FP32", binary=False, more=()):
+    tensor = {"name": "pixels", "datatype": datatype, "shape": shape}
+    output = {"name": "probabilities", "datatype": "FP64", "shape": [-1, 3]}
+    server.metadata = {
+        "/v2/models/m": {"name": "m", "inputs": [tensor, *more], "outputs": [output]},
+        "/v2": {"name": "s", "extensions": ["binary_tensor_data"] if binary else []},
+    }
+    server.url = server.url.replace("/model", "/v2/models/m")
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("datatype", ["FP32", "FP64", "UINT8"])
+@pytest.mark.parametrize(
+    ("shape", "axes", "size"),
+    [
+        ([-1, 3, *SIZE], (0, 2, 3, 1), SIZE),
+        ([-1, *SIZE, 3], (0, 1, 2, 3), SIZE),
+        ([-1, 3, -1, -1], (0, 2, 3, 1), None),
+        ([1, *SIZE, 3], (0, 1, 2, 3), SIZE),
+    ],
+)
+def test_v2_sends_tensors(server, binary, datatype, shape, axes, size):
+    v2_server(server, shape, datatype, binary)
+    server.score = lambda images: model(images.transpose(axes))
+    with endpoint(server, auth_env="") as box:
+        scores = ask(box, PLANES).numpy()
+        assert box.form == "v2"
+        assert box.input_size == size
+    expected = AS_PNG if datatype == "UINT8" else IMAGES
+    np.testing.assert_array_equal(scores, model(expected))
+    assert {one.path for one in server.posts} == {"/v2/models/m/infer"}
+    assert {one.images.dtype.name for one in server.posts} == {
+        {"FP32": "float32", "FP64": "float64", "UINT8": "uint8"}[datatype]
+    }
+    if shape[0] == 1:
+        assert [len(one.images) for one in server.posts] == [1] * 10
+
+
+def test_v2_without_an_axis_for_images(server):
+    v2_server(server, [3, *SIZE])
+    server.score = lambda images: model(images.transpose(1, 2, 0)[None])
+    with endpoint(server) as box:
+        np.testing.assert_array_equal(ask(box, PLANES).numpy(), model(IMAGES))
+
+
+def test_v2_normalises_as_it_is_told(server):
+    v2_server(server, [-1, 3, *SIZE])
+    server.score = lambda images: np.ones((len(images), 3))
+    mean, std = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)
+    with endpoint(server, scale=255.0, mean=mean, std=std, in_flight=1) as box:
+        box(IMAGES)
+    expected = (IMAGES * 255.0 - mean) / std
+    np.testing.assert_allclose(
+        server.posts[0].images, expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "datatype", "settings", "message"),
+    [
+        ([-1, 3, 20, 28], "FP16", {}, "expected an input of datatype FP32, FP64, UINT8, got"),
+        ([-1, 3, 20, 28], "UINT8", {"scale": 2.0}, "no scale, mean or std for 8-bit images"),
+        ([-1, 1, 20, 28], "FP32", {}, "3 channels whose place is plain"),
+        ([-1, -1, -1, -1], "FP32", {}, "Give layout NCHW or NHWC"),
+        ([-1, 3, 20, 3], "FP32", {}, "Give layout"),
+        ([-1, 3, 20, 28], "FP32", {"layout": "NHWC"}, "Give layout"),
+        ([4, 3, 20, 28], "FP32", {}, "for any number of images or for one"),
+        ([-1, 3], "FP32", {}, r"expected an input \[N, 3, H, W\] or \[N, H, W, 3\]"),
+        ("large", "FP32", {}, r"expected an input \[N, 3"),
+        ([-1, 3, 20, 28], "FP32", {"input_size": (20, 20)}, r"of the size \(20, 20\) that was"),
+        ([-1, 3, 20, -1], "FP32", {}, "Give input_size"),
+        ([-1, 3, 20, 28], "FP32", {"input_name": "x"}, "inputs pixels, got x. .* with input_name"),
+        ([-1, 3, 20, 28], "FP32", {"output_name": "x"}, "outputs probabilities, got x"),
+    ],
+)
+def test_v2_models_that_take_something_else(server, shape, datatype, settings, message):
+    v2_server(server, shape, datatype)
+    with pytest.raises(InputError, match=message):
+        endpoint(server, **settings)
+    assert server.posts == []
+
+
+def test_v2_inputs_are_chosen_by_name_and_free_layouts_by_word(server):
+    other = {"name": "other", "datatype": "FP32", "shape": [-1, -1, -1, -1]}
+    v2_server(server, [-1, 3, *SIZE], more=[other])
+    with pytest.raises(InputError, match="inputs pixels, other, got no choice"):
+        endpoint(server)
+    with endpoint(server, input_name="other", layout="NHWC", input_size=(10, 14)) as box:
+        assert box(IMAGES).shape == (10, 3)
+    assert server.posts[0].images.shape[1:] == (10, 14, 3)
+
+
+def test_v2_servers_that_do_not_say_what_they_can(server):
+    v2_server(server, [-1, *SIZE, 3], binary=True)
+    del server.metadata["/v2"]
+    with endpoint(server) as box:
+        np.testing.assert_array_equal(ask(box, PLANES).numpy(), model(IMAGES))
+    server.metadata = {}
+    with pytest.raises(BlackBoxError, match=r"got 404 Not Found and '\{\"error"):
+        endpoint(server)
+
+
+# Failures that pass.
+
+PASSING = ["status 500", "status 503", "status 429 0", "status 408", "hang-up", "truncated", "cut"]
+
+
+def photo():
+    return np.random.default_rng(1).random((*SIZE, 3)).astype(np.float32)
+
+
+def test_a_thousand_calls_of_which_a_fifth_fail_give_the_map_of_a_faultless_server(server):
+    method = Rise(grid_size=4)
+    options = {"target": [0, "1 vs 2"], "calls": 1000, "seed": 3, "batch_size": 32}
+    with endpoint(server) as box:
+        expected = method.explain(photo(), box, **options)
+    assert server.answered == 1000
+    rng = random.Random(5)
+    faults = [rng.choice(PASSING) if rng.random() < 0.2 else "" for _ in range(4000)]
+    faults[20] = faults[300] = "slow"
+    unreliable = Server(fault=faults.__getitem__)
+    settings = {"images_per_request": 2, "retries": 50, "timeout": 3.0, "in_flight": 3}
+    with serving(unreliable), endpoint(unreliable, **settings) as box:
+        found = method.explain(photo(), box, **options)
+    assert len(unreliable.posts) > 600  # 500 would do
+    assert {*PASSING, "slow"} <= set(faults[: len(unreliable.posts)])
+    assert found.calls == unreliable.answered == 1000  # none lost, none twice
+    np.testing.assert_array_equal(found.saliency, expected.saliency)
+    np.testing.assert_array_equal(found.standard_error, expected.standard_error)
+    # And that of the same model called as a function, on what a PNG holds.
+    called = FunctionAdapter(lambda images: model(np.rint(images * 255).astype(np.uint8)))
+    plain = method.explain(photo(), called, **options)
+    np.testing.assert_array_equal(found.saliency, plain.saliency)
+
+
+@pytest.mark.parametrize("fault", [*PASSING, "status 502", "status 429", "status 599"])
+def test_what_may_pass_is_asked_again(server, fault):
+    server.fault = lambda number: fault if number < 3 else ""
+    with endpoint(server, in_flight=1, retries=3) as box:
+        np.testing.assert_array_equal(ask(box, PLANES).numpy(), model(AS_PNG))
+    assert len(server.posts) == 4
+
+
+def test_a_server_that_hangs_is_not_waited_for(server):
+    server.fault = lambda number: ("slow", "drip")[number] if number < 2 else ""
+    with endpoint(server, in_flight=1, timeout=0.3) as box:
+        np.testing.assert_array_equal(ask(box, PLANES).numpy(), model(AS_PNG))
+    assert len(server.posts) == 3
+    server.open.set()
+    text = failure(server, "status 503 ", retries=0)
+    assert "asked once" in text
+
+
+def test_a_server_that_asks_to_wait_is_left_alone_by_all_requests(server):
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
+    server.fault = lambda number: f"status 429 {until}" if number == 0 else ""
+    with endpoint(server, in_flight=1, images_per_request=1) as box:
+        box(IMAGES[:3])
+    first, *later = [one.arrived for one in server.posts]
+    assert len(later) == 3
+    assert min(later) - first > 1  # an HTTP date is whole seconds, of which one may be gone
+
+
+def test_a_server_that_asks_to_wait_for_long_ends_the_run(server):
+    text = failure(server, "status 429 3600")
+    assert "429 Too Many Requests" in text
+    assert "asks to wait 3600 s, which is longer than 120 s" in text
+    assert len(server.posts) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "date", "expected"),
+    [
+        (None, None, None),
+        ("0", None, 0),
+        (" 17 ", None, 17),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:27:10 GMT", 50),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", None, 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", "yesterday", 0),
+        ("soon", None, None),
+        ("-3", None, None),
+        ("", None, None),
+        ("\u0663", None, None),
+    ],
+)
+def test_retry_after(value, date, expected):
+    assert read_retry_after(value, date) == expected
+
+
+@given(st.text(max_size=40))
+def test_retry_after_may_be_anything(text):
+    wait = read_retry_after(text, text)
+    assert wait is None or wait >= 0
+
+
+@given(st.integers(0, 2000), st.floats(0, 100), st.floats(0.01, 1000))
+def test_backoff_doubles_up_to_a_limit(attempt, first, longest):
+    whole = min(longest, first * 2.0 ** min(attempt, 60))
+    assert whole / 2 <= backoff(attempt, first, longest) <= whole
+
+
+# Failures that do not.
+
+FAULTS = {
+    "body <html><body>Please log in</body></html>": "expected JSON, got '<html><body>Please log in",
+    "body ": "expected JSON, got nothing, asked 2 times",
+    'body {"scores": [[1, 2], [3': "expected JSON, got '{\"scores\": [[1, 2], [3', asked 2 times",
+    "body " + 100_000 * "[": "expected JSON",
+    "cut": "expected JSON",
+    'body {"scores": [[1, 2]]}': 'expected scores of 2 images (got 1), got \'{"scores"',
+    'body {"scores": [[1, 2], [3, 4], [5, 6]]}': "expected scores of 2 images (got 3)",
+    'body {"scores": [[1, 2], [3]]}': "as many scores for each image",
+    'body {"scores": [1, 2]}': "2 rows of numbers",
+    'body {"scores": [[], []]}': "2 rows of numbers",
+    'body {"scores": [["1"], ["2"]]}': "2 rows of numbers",
+    'body {"scores": [[null], [2]]}': "2 rows of numbers",
+    'body {"scores": [[1e999], [2]]}': "finite scores (got NaN or infinity)",
+    'body {"scores": [[NaN], [2]]}': "finite scores (got NaN or infinity)",
+    'body {"scores": 3}': 'expected {"scores": [[...], ...]}',
+    "body []": "expected {\"scores\": [[...], ...]}, got '[]'",
+    "body null": 'expected {"scores"',
+    "status 404": "expected status 200, got 404 Not Found and '<h1>sorry</h1>'. Check the URL",
+    "status 401": "got 401 Unauthorized and '<h1>sorry</h1>'. Name the environment variable",
+    "status 413": "images_per_request",
+    "status 499": "got 499 and",
+    "status 503": "503 Service Unavailable and '<h1>sorry</h1>', asked 2 times",
+    "hang-up": "Server disconnected without sending a response",
+    "truncated": "peer closed connection",
+    "slow": "expected an answer within 0.5 s, got none, asked 2 times",
+    "drip": "expected an answer within 0.5 s, got none, asked 2 times",
+    "gzip": "expected an answer that is not packed",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault[:40])
+def test_servers_at_fault(server, fault):
+    text = failure(server, fault, timeout=0.5 if fault in ("slow", "drip") else 20.0)
+    assert FAULTS[fault] in text
+    assert "\n" not in text
+    assert len(text) < 400
+    again = "asked 2 times" in text
+    assert len(server.posts) == 1 + again
+
+
+def test_an_answer_that_is_too_large_is_not_read(server):
+    text = failure(server, "body " + " " * 5000, response_limit=4000)
+    assert "expected an answer of at most 4000 bytes, got more" in text
+
+
+def test_an_error_quotes_eighty_characters_on_one_line(server):
+    text = failure(server, "body <p>\x1b[31m\n\t" + "word " * 100)
+    quoted = re.search(r"got '(.*)'\.\.\.", text)[1]
+    assert len(quoted) == 80
+    assert quoted.startswith("<p> [31m word word")
+
+
+def test_nobody_listens():
+    with serving() as gone:
+        pass
+    text = failure(gone, "")
+    assert "refused" in text
+    assert "asked 2 times" in text
+
+
+def test_a_number_of_classes_that_changes(server, tmp_path):
+    server.score = lambda images: np.ones((len(images), 3 if len(server.posts) <= 2 else 5))
+    with endpoint(server, in_flight=1, cache=tmp_path) as box:
+        box(IMAGES[:4])
+        box(IMAGES[4:6])
+        with pytest.raises(BlackBoxError, match="expected 3 scores for each image, as before, go"):
+            box(IMAGES[6:])
+    # What was wrong is not in the cache, and what was right is.
+    server.score = lambda images: np.ones((len(images), 3))
+    with endpoint(server, in_flight=1, cache=tmp_path) as box:
+        assert box(IMAGES).shape == (10, 3)
+    assert [len(one.images) for one in server.posts] == [4, 2, 4, 4]
+    server.score = lambda images: np.ones((len(images), 5))
+    with endpoint(server, cache=tmp_path) as box, pytest.raises(BlackBoxError, match="as before"):
+        box(1 - IMAGES)
+    with endpoint(server, cache=tmp_path, version="2") as box:
+        assert box(IMAGES).shape == (10, 5)
+
+
+def test_redirects_are_refused(server):
+    with serving() as elsewhere:
+        for host in ("localhost", "127.0.0.1"):
+            place = f"http://u:p@{host}:{elsewhere.port}/model?key=abcdefghij"
+            text = failure(server, f"redirect {place}")
+            assert f"a redirect to 'http://{host}:{elsewhere.port}/model': refused" in text
+        assert elsewhere.seen == []
+    text = failure(server, "redirect /elsewhere")
+    assert f"redirect to '{server.url.replace('/model', '/elsewhere')}'" in text
+    assert {one.path for one in server.posts} == {"/model"}
+
+
+def test_one_failure_ends_the_batch_and_what_is_under_way_is_kept(server, tmp_path):
+    server.fault = lambda number: "status 400" if number == 2 else ""
+    together = threading.Barrier(3)
+    server.inside = lambda: together.wait(20)
+    with (
+        endpoint(server, in_flight=3, images_per_request=2, cache=tmp_path) as box,
+        pytest.raises(BlackBoxError, match="400 Bad Request"),
+    ):
+        box(IMAGES[:6])
+    server.inside = lambda: None
+    asked = len(server.posts)
+    with endpoint(server, in_flight=1, cache=tmp_path) as box:
+        np.testing.assert_array_equal(ask(box, PLANES[:6]).numpy(), model(AS_PNG[:6]))
+    assert asked == 3
+    assert [len(one.images) for one in server.posts[asked:]] == [2]
+
+
+def test_a_run_that_fails_keeps_its_map_and_goes_on(server):
+    server.fault = lambda number: "" if number < 20 else "status 500"
+    method = Rise(grid_size=4)
+    options = {"target": 0, "seed": 1, "batch_size": 8}
+    with endpoint(server, retries=2) as box:
+        with pytest.raises(BlackBoxError, match="asked 3 times") as error:
+            method.explain(photo(), box, calls=200, **options)
+        part = error.value.explanation
+        assert 0 < part.calls < 200
+        assert not part.complete
+        server.fault = lambda number: ""
+        missing = 199 - sum(sum(one.masks.values()) for one in part.rounds)
+        assert missing == 200 - part.calls + 8  # the batch that failed was counted, as it was sent
+        whole = part.extend(box, calls=missing, batch_size=8)
+    with serving() as good, endpoint(good) as box:
+        expected = method.explain(photo(), box, calls=200, **options)
+    np.testing.assert_array_equal(whole.saliency, expected.saliency)
+
+
+# Limits.
+
+
+def test_requests_in_flight(server):
+    together = threading.Barrier(3)  # passes only if three are there at once
+    server.inside = lambda: together.wait(20)
+    with endpoint(server, in_flight=3, images_per_request=1) as box:
+        box(IMAGES[:9])
+    assert server.busiest == 3
+    assert len(server.posts) == 9
+
+
+def test_requests_per_second(server):
+    with endpoint(server, rate=50.0, images_per_request=1, in_flight=4) as box:
+        box(IMAGES)
+        box(IMAGES)
+    times = sorted(one.arrived for one in server.posts)
+    assert len(times) == 20
+    assert times[-1] - times[0] > 0.5 * 19 / 50
+
+
+# The authorisation header.
+
+
+def test_the_header_comes_from_the_environment(server, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", f"  Bearer {SECRET}\n")
+    with endpoint(server, auth_env="MY_TOKEN", in_flight=1) as box:
+        box(IMAGES)
+        monkeypatch.setenv("MY_TOKEN", "Basic renewed")
+        box(IMAGES)
+    with endpoint(server, in_flight=1) as box:
+        box(IMAGES)
+    sent = [one.headers.get("Authorization") for one in server.posts]
+    assert sent == [f"Bearer {SECRET}", "Basic renewed", None]
+
+
+@pytest.mark.parametrize("value", [None, "", " ", "Bearer a\nX: b", "Bearer \u00e9", "a\x00b"])
+def test_headers_that_cannot_be(monkeypatch, value):
+    monkeypatch.delenv("MY_TOKEN", raising=False)
+    if value is not None and "\x00" not in value:
+        monkeypatch.setenv("MY_TOKEN", value)
+    with pytest.raises(InputError, match="MY_TOKEN") as error:
+        iassa.EndpointAdapter("http://localhost/", auth_env="MY_TOKEN")
+    assert "Bearer a" not in str(error.value)
+
+
+@pytest.mark.parametrize("status", [200, 401, 500])
+def test_the_header_is_written_nowhere(server, monkeypatch, tmp_path, caplog, status):
+    """Not even if the server sends it back."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("MY_TOKEN", f"Bearer {SECRET}")
+    server.fault = lambda number: "" if number < 12 else f"echo {status}"
+    server.url += "?model=cat&key=0123456789abcdef"
+    settings = {"auth_env": "MY_TOKEN", "cache": tmp_path / "cache", "retries": 1}
+    with endpoint(server, **settings) as box:
+        with pytest.raises(BlackBoxError) as error:
+            Rise(grid_size=4).explain(photo(), box, target=0, calls=100, batch_size=8)
+        said = ["".join(traceback.format_exception(error.value)), str(error.value), repr(box)]
+        said += [str(box), box.name, box.identity(), str(pickle.dumps(box)), str(hash(box))]
+    assert "***" in said[1]
+    error.value.explanation.save(tmp_path / "saved")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"explanation.json", "evidence.npz", FILE}
+    written = b"".join(path.read_bytes() for path in files)
+    assert SECRET not in "".join([*said, caplog.text])
+    assert SECRET.encode() not in written
+    ours = [one.getMessage() for one in caplog.records if one.name.startswith("iassa")]
+    assert b"0123456789abcdef" not in written
+    assert not any("0123456789abcdef" in text for text in ours)
+    assert "0123456789abcdef" not in said[1] + repr(box) + box.name + box.identity()
+
+
+@pytest.mark.parametrize("header", ["Bearer abc/def", "abcdef", "Key a1 b2", ""])
+def test_texts_are_freed_of_secrets(monkeypatch, header):
+    monkeypatch.setenv("MY_TOKEN", header)
+    url = "https://h/p?model=cat&key=12345678%2F9"
+    text = f"<{header}> {header.split(' ')[-1]} abc\\/def 12345678%2F9 12345678/9 cat"
+    free = hide(text, "MY_TOKEN", url)
+    for secret in (*header.split()[1:], "12345678", header):
+        assert not secret or secret not in free
+    assert free.endswith("*** *** cat")
+
+
+def test_a_header_over_http_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setenv("MY_TOKEN", "Bearer abc")
+    for url in ("http://localhost/", "http://127.0.0.1:8/", "https://example.org/"):
+        iassa.EndpointAdapter(url, auth_env="MY_TOKEN")
+    assert caplog.text == ""
+    iassa.EndpointAdapter("http://example.org/", auth_env="MY_TOKEN")
+    assert "sent unencrypted" in caplog.text
+
+
+# The cache.
+
+
+@pytest.mark.parametrize("form", ["json", "v2"])
+def test_a_second_run_asks_nothing(server, tmp_path, caplog, form):
+    caplog.set_level(logging.INFO, "iassa")
+    if form == "v2":
+        v2_server(server, [-1, *SIZE, 3])
+    method = Rise(grid_size=4)
+    options = {"target": 0, "calls": 100, "seed": 2}
+    with endpoint(server, cache=tmp_path) as box:
+        first = method.explain(photo(), box, **options)
+        other = method.explain(photo(), box, **{**options, "calls": 150})
+    assert server.answered == 150
+    with endpoint(server, cache=tmp_path, in_flight=2) as box:
+        second = method.explain(photo(), box, **{**options, "calls": 150})
+    assert server.answered == 150
+    assert second.calls == other.calls == 150  # counted as made, whoever answered
+    np.testing.assert_array_equal(second.saliency, other.saliency)
+    assert first.calls == 100
+    assert "scores in the cache are not asked for again" in caplog.text
+    assert "150 images, 150 of them from the cache; " in caplog.text
+
+
+def test_another_model_is_asked_anew(server, tmp_path):
+    v2_server(server, [-1, *SIZE, 3])
+    path = server.url.removesuffix("/v2/models/m")
+    settings = {**QUICK, "cache": tmp_path, "in_flight": 1}
+    others = [
+        {"url": f"{path}/model"},
+        {"url": f"{path}/model?a=1"},
+        {"url": f"{path}/model", "version": "2"},
+        {"url": f"{path}/model", "form": "multipart"},
+        {"url": f"{path}/other"},
+        {"url": server.url},
+        {"url": server.url, "scale": 2.0},
+    ]
+    identities = set()
+    for k, one in enumerate(others):
+        for _ in range(2):
+            with iassa.EndpointAdapter(**one, **settings) as box:
+                box(IMAGES[:1])
+                identities.add(box.identity())
+        assert len(server.posts) == k + 1
+    assert len(identities) == len(others)
+
+
+def test_the_cache_serves_threads_and_many_adapters_at_once(server, tmp_path):
+    def work():
+        with endpoint(server, cache=tmp_path, images_per_request=1) as box:
+            np.testing.assert_array_equal(ask(box, PLANES).numpy(), model(AS_PNG))
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    asked = len(server.posts)
+    work()
+    assert len(server.posts) == asked
+
+
+def test_caches_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / FILE).write_bytes(b"no database, but long enough to be looked at" * 9)
+    (tmp_path / "other").mkdir()
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('create table t (a)')",
+            tmp_path / "other" / FILE,
+        ],
+        check=True,
+    )
+    for folder, message in [
+        ("file", "cannot use the cache"),
+        ("junk", "file is not a database. Delete it"),
+        ("other", "got a file of another program"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            iassa.EndpointAdapter("http://localhost/", cache=tmp_path / folder)
+
+
+def test_a_damaged_row_is_asked_again(server, tmp_path, caplog):
+    with endpoint(server, cache=tmp_path) as box:
+        box(IMAGES)
+    cache = ScoreCache(tmp_path, "x")
+    cache._database.execute("UPDATE score SET scores = zeroblob(24) WHERE rowid = 4")
+    cache.close()
+    with endpoint(server, cache=tmp_path) as box:
+        np.testing.assert_array_equal(ask(box, PLANES).numpy(), model(AS_PNG))
+    assert server.answered == 11
+    assert "a damaged row" in caplog.text
+
+
+# Settings.
+
+
+def test_settings_behind_the_url(server):
+    text = (
+        "form=multipart&in-flight=3&images_per_request=2&input-size=10x14&version=v 1&softmax=true"
+    )
+    with open_black_box(f"{server.url}?a=1#{text}", "cpu") as box:
+        assert (box.form, box.in_flight, box.images_per_request) == ("multipart", 3, 2)
+        assert (box.input_size, box.version, box.softmax) == ((10, 14), "v 1", True)
+        scores = box(IMAGES[:3])
+    np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-6)
+    assert {one.path for one in server.posts} == {"/model?a=1"}
+    shapes = sorted(one.images.shape for one in server.posts)
+    assert shapes == [(1, 10, 14, 3), (2, 10, 14, 3)]
+    with pytest.raises(InputError, match=r"runs on cpu, got device cuda|a device that is here"):
+        open_black_box(server.url, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "message"),
+    [
+        ("http://h/#speed=3", {}, "behind the # of the URL among form, auth_env, .*, got speed"),
+        ("http://h/#rate=fast", {}, "cannot read the setting rate=fast"),
+        ("http://h/#softmax=1", {}, "cannot read the setting softmax=1"),
+        ("http://h/#mean=1,x,2&form=v2", {}, "cannot read the setting mean"),
+        ("http://h/#rate=3", {"rate": 4.0}, "the setting rate once, got it twice"),
+        ("http://h/#rate=3&rate=3", {}, "once, got it twice"),
+        ("http://h/#rate=0", {}, "expected rate to be above 0, got 0.0"),
+        ("http://h/#rate=nan", {}, "expected rate to be above 0, got nan"),
+        ("http://h/#in_flight=0", {}, "expected in_flight to be 1 or more, got 0"),
+        ("http://h/#timeout=inf", {}, "expected timeout to be above 0, got inf"),
+        ("http://h/#retries=-1", {}, "expected retries to be 0 to 1000"),
+        ("http://h/#form=xml", {}, "expected form to be json, multipart, v2, got 'xml'"),
+        ("http://h/#form=v2", {}, "expected a URL .*/v2/models/NAME for form v2"),
+        ("http://h/#scale=2", {}, "with form v2 only"),
+        ("http://h/#auth-env=Bearer abc", {}, "expected auth_env to be the name of a variable"),
+        ("http://h/#input-size=large", {}, "expected a size as 224 or HEIGHT,WIDTH"),
+        ("http://h/#input-size=0", {}, r"expected input_size to be \(height, width\)"),
+        ("http://", {}, "expected a URL as https://HOST/PATH"),
+        ("http://h:99999/", {}, "expected a URL as https://HOST/PATH"),
+        ("http://[h/", {}, "expected a URL as https://HOST/PATH"),
+        ("http://h/a b", {}, "expected a URL as https://HOST/PATH"),
+    ],
+)
+def test_settings_that_cannot_be(url, settings, message):
+    with pytest.raises(InputError, match=message):
+        open_endpoint(url, settings)
+
+
+def test_passwords_in_urls_are_refused_and_not_repeated():
+    for url in (f"https://u:{SECRET}@h/", f"https://u:{SECRET}@h:x/"):
+        with pytest.raises(InputError, match="expected a URL") as error:
+            open_black_box(url)
+        assert "s3cr3t" not in str(error.value)
+    with pytest.raises(InputError, match="without #"):
+        iassa.EndpointAdapter("https://h/#a=b")
+
+
+@pytest.mark.parametrize("text", ["20x28", "20,28"])
+def test_settings_are_added_to_a_url(server, text):
+    said = {"input_size": text, "softmax": "yes"}
+    url = add_settings(f"{server.url}?q=1#rate=7", said)
+    with open_endpoint(url) as box:
+        assert (box.input_size, box.softmax, box.rate) == (SIZE, True, 7)
+        assert box.url == f"{server.url}?q=1"
+    with open_endpoint(add_settings(server.url, {"input_size": "224"})) as box:
+        assert box.input_size == (224, 224)
+    with pytest.raises(InputError, match="got --range, --class-names"):
+        add_settings(server.url, {"range": "0-1", "class_names": "a.txt"})
+
+
+@pytest.mark.parametrize("form", ["json", "v2"])
+def test_it_goes_to_another_process_without_connections(server, form, tmp_path):
+    if form == "v2":
+        v2_server(server, [-1, *SIZE, 3])
+    with endpoint(server, cache=tmp_path, class_names=["a", "b", "c"]) as box:
+        scores = box(IMAGES)
+        asked = len(server.seen)
+        again = pickle.loads(pickle.dumps(box))
+    assert again == box
+    assert hash(again) == hash(box)
+    assert again.identity() == box.identity()
+    with again:
+        np.testing.assert_array_equal(again(IMAGES), scores)
+    assert len(server.seen) == asked  # of the metadata, too
+    with again:  # and opens again
+        again(1 - IMAGES)
+
+
+def test_what_is_forgotten_is_closed(server):
+    before = threading.active_count()
+    box = endpoint(server)
+    box(IMAGES)
+    del box
+    gc.collect()  # an open socket would be a warning, and so a failure
+    for _ in range(500):
+        if threading.active_count() <= before + 8:  # the server's own are daemons
+            break
+        time.sleep(0.01)
+
+
+# TLS.
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    key, path = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", key, "-out", path], check=True, capture_output=True)
+    return path, key
+
+
+def test_certificates_are_verified(certificate, monkeypatch):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with serving(context=context) as server:
+        assert server.url.startswith("https://")
+        with (
+            endpoint(server) as box,
+            pytest.raises(BlackBoxError, match=r"CERTIFICATE_VERIFY_FAILED.*set SSL_CERT_FILE"),
+        ):
+            box(IMAGES)
+        assert server.posts == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        with endpoint(server) as box:
+            np.testing.assert_array_equal(ask(box, PLANES).numpy(), model(AS_PNG))
+
+
+# The command line.
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    level = logging.getLogger("iassa").level
+
+    def run_command(*arguments):
+        with pytest.raises(SystemExit) as exit_:
+            main([str(one) for one in arguments])
+        captured = capsys.readouterr()
+        return exit_.value.code, captured.out, captured.err
+
+    yield run_command
+    logging.getLogger("iassa").setLevel(level)
+
+
+def test_the_command_line_asks_endpoints(run, server, monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("MY_TOKEN", f"Bearer {SECRET}")
+    quick = f"{server.url}?key=0123456789abcdef#first-wait=0.001"
+    options = ["--model", quick, "--auth-env", "MY_TOKEN", "--timeout", 20, "--retries", 2]
+    options += ["--rate", 1000, "--in-flight", 2, "--form", "multipart", "--cache", "paid"]
+    options += ["--input-size", "20x28"]
+    explain = ["explain", "--example", "cat", "--method", "rise", "--out", "out"]
+    server.fault = lambda number: "" if number < 15 else "status 500"
+    status, out, err = run(*explain, "--calls", 300, *options)
+    assert (status, out.count("overlay")) == (2, 1)
+    assert "500 Internal Server Error and '<h1>sorry</h1>', asked 3 times" in err
+    assert "The map of the" in err
+    server.fault = lambda number: ""
+    server.answered, before = 0, server.answered
+    status, _, err = run(*explain, "--calls", 300, *options)
+    assert status == 0, err
+    assert server.answered + before == 300
+    assert f"{before} of them from the cache" in caplog.text + err
+    status, _, err = run("extend", "out", "--calls", 50, *options)
+    assert status == 0, err
+    assert server.answered + before == 350
+    assert {one.headers["Authorization"] for one in server.posts} == {f"Bearer {SECRET}"}
+    assert {one.images.shape[1:] for one in server.posts} == {(*SIZE, 3)}
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert SECRET.encode() not in path.read_bytes()
+            assert b"0123456789abcdef" not in path.read_bytes()
+    status, _, err = run("extend", "out", "--calls", 50)
+    assert status == 2
+    assert "expected --model" in err
+    status, _, err = run(*explain, "--rate", 3, "--in-flight", 2)
+    assert status == 2
+    assert "expected --rate, --in-flight with a URL as --model" in err
