@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
     from iassa.black_boxes import open_black_box
+    from iassa.black_boxes.endpoint import EndpointAdapter
+    from iassa.black_boxes.onnx_file import OnnxAdapter
     from iassa.budget import Progress
     from iassa.errors import (
         BlackBoxError,
@@ -46,6 +48,7 @@ _HOMES = {
     "BlackBoxError": "errors",
     "CancelledError": "errors",
     "ColourPosition": "features",
+    "EndpointAdapter": "black_boxes.endpoint",
     "Explainer": "explainer",
     "Explanation": "explanation",
     "FunctionAdapter": "black_box",
@@ -56,6 +59,7 @@ _HOMES = {
     "KernelShap": "methods",
     "Lime": "methods",
     "Method": "loop",
+    "OnnxAdapter": "black_boxes.onnx_file",
     "OnnxLayers": "onnx_features",
     "Progress": "budget",
     "Rise": "methods",
@@ -78,6 +82,7 @@ __all__ = [
     "BlackBoxError",
     "CancelledError",
     "ColourPosition",
+    "EndpointAdapter",
     "Explainer",
     "Explanation",
     "FunctionAdapter",
@@ -88,6 +93,7 @@ __all__ = [
     "KernelShap",
     "Lime",
     "Method",
+    "OnnxAdapter",
     "OnnxLayers",
     "Progress",
     "Rise",

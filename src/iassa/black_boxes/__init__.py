@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias, cast
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -12,12 +15,18 @@ from torch import nn
 
 from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
 from iassa.black_boxes import efficientnet_lite0
+from iassa.black_boxes.endpoint import add_settings, is_url, open_endpoint
+from iassa.conventions import PLAIN, Conventions
 from iassa.errors import InputError
 from iassa.python_object import import_attribute
 
-__all__ = ["BlackBoxLike", "open_black_box", "open_device"]
+__all__ = ["BlackBoxLike", "add_conventions", "open_black_box", "open_device"]
 
-BlackBoxLike: TypeAlias = "str | Adapter | nn.Module | Callable[[NDArray[np.float32]], ArrayLike]"
+ONNX = re.compile(r".+\.onnx(\?.*)?", re.DOTALL)
+
+BlackBoxLike: TypeAlias = (
+    "str | Path | Adapter | nn.Module | Callable[[NDArray[np.float32]], ArrayLike]"
+)
 
 
 def open_device(device: str | torch.device | None) -> torch.device:
@@ -53,28 +62,25 @@ def open_black_box(
     """Whatever a user has, as a black box.
 
     Args:
-        model: 'efficientnet-lite0', 'package.module:attribute' (a callable, a torch module, or a
-            factory of one without arguments; naming it runs its code), any callable, images
-            (N, H, W, 3) -> scores (N, K), a torch module that takes planes (N, 3, H, W) in [0, 1],
-            or an `Adapter`.
+        model: 'efficientnet-lite0', 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes' (see
+            `iassa.OnnxAdapter`), a URL (settings may follow a `#`, see `open_endpoint`),
+            'package.module:attribute' (a callable, a torch module, or a factory of one without
+            arguments; naming it runs its code), any callable, images (N, H, W, 3) -> scores
+            (N, K), a torch module that takes planes (N, 3, H, W) in [0, 1], or an `Adapter`.
         device: where the default model runs, and where a torch module is moved to, see
-            `open_device`; without one a module stays where it is. A function runs where it likes,
-            and is handed NumPy arrays.
+            `open_device`; without one a module stays where it is, and an ONNX file runs on the
+            CPU: ONNX Runtime has CUDA in a package of its own. A function runs where it likes, and
+            is handed NumPy arrays.
 
     Returns:
         The adapter.
 
     Raises:
         InputError: nothing of that name, or not something that can be called.
+        BlackBoxError: a model server that does not say what it takes.
     """
-    if isinstance(model, str):
-        if model == efficientnet_lite0.NAME:
-            return efficientnet_lite0.open_default(open_device(device))
-        if ":" in model and "/" not in model:
-            return open_black_box(cast("Any", import_attribute(model)), device)
-        raise InputError(
-            f"unknown model {model!r}. Use {efficientnet_lite0.NAME} or package.module:attribute."
-        )
+    if isinstance(model, str | Path):
+        return _open_by_name(str(model), device)
     if isinstance(model, nn.Module):
         return TorchAdapter(model, device=None if device is None else open_device(device))
     adapter = model
@@ -91,3 +97,52 @@ def open_black_box(
         f"expected a black box, got {type(model).__name__}. Pass a callable, images (N, H, W, 3) "
         "-> scores (N, K), a torch module, or the name of a model."
     )
+
+
+def _open_by_name(model: str, device: str | torch.device | None) -> Adapter:
+    if model == efficientnet_lite0.NAME:
+        return efficientnet_lite0.open_default(open_device(device))
+    if is_url(model):
+        return open_black_box(open_endpoint(model), device)
+    if ONNX.fullmatch(model):
+        # Here, since it imports the package onnx, which takes its time.
+        from iassa.black_boxes.onnx_file import OnnxAdapter
+
+        return OnnxAdapter.parse(model, "cpu" if device is None else open_device(device))
+    if ":" in model and "/" not in model:
+        return open_black_box(cast("Any", import_attribute(model)), device)
+    raise InputError(
+        f"unknown model {model!r}. Use {efficientnet_lite0.NAME}, FILE.onnx, a URL or "
+        "package.module:attribute."
+    )
+
+
+def add_conventions(model: str, said: Mapping[str, str]) -> str:
+    """The name of a model with what options say of it: a text that opens anywhere.
+
+    Args:
+        model: as `open_black_box` takes it.
+        said: values by name of the fields of `Conventions`, as text; names and paths as they are.
+
+    Raises:
+        InputError: a model that says all of itself, a field that the name has already, or a value
+            that cannot be read.
+
+    Example:
+        >>> add_conventions("net.onnx?softmax=yes", {"range": "0-255"})
+        'net.onnx?range=0..255&softmax=yes'
+    """
+    if not said:
+        return model
+    if is_url(model):
+        return add_settings(model, said)
+    if not ONNX.fullmatch(model):
+        names = ", ".join("--" + name.replace("_", "-") for name in said)
+        raise InputError(
+            f"expected {names} for an ONNX file or a URL, got model {model}, which takes images "
+            "in [0, 1] and says the rest of itself. Leave them out, or do it in your own function."
+        )
+    path, _, options = model.partition(".onnx?")
+    texts = [options] if options else []
+    texts += [f"{name}={quote(value, safe=PLAIN + ',')}" for name, value in said.items()]
+    return f"{path.removesuffix('.onnx')}.onnx?{Conventions.parse('&'.join(texts))}"

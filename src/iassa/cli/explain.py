@@ -1,29 +1,20 @@
-"""The command line: arguments in, calls of the library, files and messages out. No science here.
-
-Messages go to stderr, results to stdout. Exit status: 0; 2 for bad usage or input, with one line
-`error: ...`; 130 after Ctrl-C, the map so far saved.
-"""
+"""`iassa explain` and `iassa extend`."""
 
 from __future__ import annotations
 
-import ast
-import dataclasses
 import json
 import logging
 import math
 import os
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -35,77 +26,19 @@ from rich.progress import (
 import iassa
 from iassa.baselines import FILLS
 from iassa.black_boxes import efficientnet_lite0
-from iassa.errors import BlackBoxError, CancelledError, IassaError, InputError
+from iassa.black_boxes.endpoint import FORMS, is_url, open_endpoint
+from iassa.cli.model_options import describes_model
+from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages
+from iassa.errors import BlackBoxError, CancelledError, InputError
 from iassa.explainer import RunOptions
 from iassa.explanation import Explanation
 from iassa.files import check_writable
 from iassa.image import EXAMPLES
-from iassa.methods import METHODS, open_method
+from iassa.methods import METHODS, open_method, read_fields
 
-__all__ = ["main"]
-
-BAD = 2
-INTERRUPTED = 130
-STOPPING = b"stopping after the batch in flight; Ctrl-C again to stop at once\n"
+__all__ = ["explain", "extend"]
 
 Show = Callable[[iassa.Progress], object]
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="What an image model looks at, found by asking the model alone.",
-)
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit.
-
-    Args:
-        arguments: those after the program's name; of the process if None.
-    """
-    command = typer.main.get_command(app)
-    try:
-        status = command.main(
-            list(arguments) if arguments is not None else None,
-            prog_name="iassa",
-            standalone_mode=False,
-        )
-    except IassaError as error:
-        _complain(str(error))
-        status = BAD
-    except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted; nothing of this run was saved.")
-        status = INTERRUPTED
-    except Exception as error:
-        # Typer's usage errors are Click's, which it carries under a private name.
-        if not hasattr(error, "format_message"):
-            raise
-        _complain(error.format_message() or "expected a command, as in: iassa explain photo.jpg")
-        status = BAD
-    sys.exit(status or 0)
-
-
-def _complain(text: str) -> None:
-    messages.print(f"[bold red]error:[/] {escape(' '.join(text.split()))}")
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"iassa {iassa.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _iassa(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
-    ] = False,
-) -> None:
-    """What an image model looks at, found by asking the model alone."""
-
 
 Seconds = Annotated[float | None, typer.Option(help="Time budget for an image.")]
 Tolerance = Annotated[
@@ -123,13 +56,42 @@ Device = Annotated[
     str | None,
     typer.Option(help="cpu, cuda, cuda:1, ...; a GPU if there is one, if not given."),
 ]
+Form = Annotated[
+    str | None,
+    typer.Option(
+        help=f"How a model at a URL is asked: {', '.join(FORMS)}; v2 at .../v2/models/NAME and "
+        "json elsewhere, if not given."
+    ),
+]
+AuthEnv = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Environment variable that holds the authorisation header for a URL: 'Bearer ...'.",
+    ),
+]
+Timeout = Annotated[
+    float | None, typer.Option(help="Seconds to wait for an answer of a URL; 60 if not given.")
+]
+Retries = Annotated[
+    int | None,
+    typer.Option(help="How often a request to a URL is repeated; 5 times if not given."),
+]
+Rate = Annotated[float | None, typer.Option(help="The most requests a second to a URL.")]
+InFlight = Annotated[
+    int | None, typer.Option(help="The most requests at a time to a URL; 4 if not given.")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Folder to keep the scores of a URL in: what it holds is not asked again."),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print explanation.json on stdout, a line an image.")
 ]
 Quiet = Annotated[bool, typer.Option(help="No progress and no messages but errors.")]
 
 
-@app.command()
+@describes_model
 def explain(
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="IMAGE...", help="Image files.")
@@ -140,7 +102,10 @@ def explain(
     ] = None,
     model: Annotated[
         str,
-        typer.Option(help="efficientnet-lite0, or package.module:attribute, whose code is run."),
+        typer.Option(
+            help="efficientnet-lite0, FILE.onnx, a URL, or package.module:attribute, whose code is "
+            "run."
+        ),
     ] = "efficientnet-lite0",
     target: Annotated[
         list[str] | None,
@@ -173,6 +138,13 @@ def explain(
         ),
     ] = "10",
     device: Device = None,
+    form: Form = None,
+    auth_env: AuthEnv = None,
+    timeout: Timeout = None,
+    retries: Retries = None,
+    rate: Rate = None,
+    in_flight: InFlight = None,
+    cache: Cache = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the results [default: explanations/<image name>]."),
@@ -190,8 +162,8 @@ def explain(
     photos = _photos(images or [], example, out)
     fill = [] if baseline is None else [f"baseline={baseline}"]
     with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
-        chosen = open_method(method, **_fields(method, fill + (set_ or [])))
-    black_box = _open_black_box(model, device, quiet)
+        chosen = open_method(method, **read_fields(method, fill + (set_ or [])))
+    settings = _endpoint_settings(form, auth_env, timeout, retries, rate, in_flight, cache)
     options: RunOptions = {
         "target": target or "top-1",
         "calls": calls,
@@ -203,14 +175,16 @@ def explain(
         "device": device,
     }
 
-    def make(photo: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
-        watched: RunOptions = {**options, "progress": progress, "cancel": cancel}
-        return chosen.explain(photo, black_box, **watched)
+    with _opened(model, device, quiet, settings) as black_box:
 
-    _make_all(photos, make, calls, as_json, quiet)
+        def make(photo: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
+            watched: RunOptions = {**options, "progress": progress, "cancel": cancel}
+            return chosen.explain(photo, black_box, **watched)
+
+        _make_all(photos, make, calls, as_json, quiet)
 
 
-@app.command()
+@describes_model
 def extend(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where it was saved.")],
     model: Annotated[
@@ -234,6 +208,13 @@ def extend(
     tolerance: Tolerance = None,
     batch_size: BatchSize = None,
     device: Device = None,
+    form: Form = None,
+    auth_env: AuthEnv = None,
+    timeout: Timeout = None,
+    retries: Retries = None,
+    rate: Rate = None,
+    in_flight: InFlight = None,
+    cache: Cache = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results [default: DIR itself].")
     ] = None,
@@ -243,8 +224,10 @@ def extend(
     """Go on from a saved explanation, as if all calls had been asked for at once."""
     saved = Explanation.load(directory)
     folders = {str(directory): out or directory}
+    settings = _endpoint_settings(form, auth_env, timeout, retries, rate, in_flight, cache)
     if target is not None:
-        if any(one is not None for one in (model, calls, seconds, tolerance, batch_size, device)):
+        of_run = (model, calls, seconds, tolerance, batch_size, device, settings or None)
+        if any(one is not None for one in of_run):
             raise InputError(
                 "expected --target without the options of a run, as another target takes no calls. "
                 "Explain it first, then extend the result."
@@ -255,23 +238,23 @@ def extend(
     if model is None and saved.model != efficientnet_lite0.NAME:
         raise InputError(
             f"expected --model: how to open {saved.model}, which was asked before, is not saved. "
-            "Name it as package.module:attribute, as before."
+            "Name it as before: package.module:attribute, or FILE.onnx or the URL with its options."
         )
-    black_box = _open_black_box(model or saved.model, device, quiet)
     more = 1000 if calls is None else calls
+    with _opened(model or saved.model, device, quiet, settings) as black_box:
 
-    def make(_folder: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
-        return saved.extend(
-            black_box,
-            calls=more,
-            seconds=seconds,
-            tolerance=tolerance,
-            batch_size=batch_size,
-            progress=progress,
-            cancel=cancel,
-        )
+        def make(_folder: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
+            return saved.extend(
+                black_box,
+                calls=more,
+                seconds=seconds,
+                tolerance=tolerance,
+                batch_size=batch_size,
+                progress=progress,
+                cancel=cancel,
+            )
 
-    _make_all(folders, make, saved.calls + more, as_json, quiet)
+        _make_all(folders, make, saved.calls + more, as_json, quiet)
 
 
 def _whole_number(text: str) -> int:
@@ -281,12 +264,45 @@ def _whole_number(text: str) -> int:
         raise InputError(f"expected --keep to be a whole number or all, got {text!r}.") from None
 
 
-def _open_black_box(model: str, device: str | None, quiet: bool) -> iassa.Adapter:
+def _endpoint_settings(
+    form: str | None,
+    auth_env: str | None,
+    timeout: float | None,
+    retries: int | None,
+    rate: float | None,
+    in_flight: int | None,
+    cache: Path | None,
+) -> dict[str, object]:
+    """Fields of `EndpointAdapter` that were given."""
+    given = {
+        "form": form,
+        "auth_env": auth_env,
+        "timeout": timeout,
+        "retries": retries,
+        "rate": rate,
+        "in_flight": in_flight,
+        "cache": cache,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@contextmanager
+def _opened(
+    model: str, device: str | None, quiet: bool, settings: dict[str, object]
+) -> Iterator[iassa.Adapter]:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if not quiet:
         logging.getLogger("iassa").setLevel(logging.INFO)
+    if is_url(model):
+        with open_endpoint(model, settings) as endpoint:
+            yield iassa.open_black_box(endpoint, device)
+        return
+    if settings:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
+        raise InputError(f"expected {options} with a URL as --model, got {model!r}.")
     with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
-        return iassa.open_black_box(model, device)
+        black_box = iassa.open_black_box(model, device)
+    yield black_box
 
 
 def _make_all(
@@ -298,7 +314,7 @@ def _make_all(
 ) -> None:
     """Make and save an explanation for each folder, and exit with what became of them."""
     bad = 0
-    with _graceful_interrupt(quiet) as interrupts:
+    with graceful_interrupt(quiet) as interrupts:
         for name, folder in folders.items():
             try:
                 with _writable(folder), _bar(Path(name).name, calls, quiet) as show:
@@ -311,14 +327,14 @@ def _make_all(
                     saved = (
                         f" The map of the {error.explanation.calls} calls so far is in {folder}."
                     )
-                _complain(f"{name}: {error}{saved}" if len(folders) > 1 else f"{error}{saved}")
+                complain(f"{name}: {error}{saved}" if len(folders) > 1 else f"{error}{saved}")
                 bad = BAD
             except CancelledError as error:
-                _complain(str(error))
+                complain(str(error))
             except KeyboardInterrupt:  # the second one; Typer would swallow it
-                _complain("interrupted; nothing of this image was saved.")
+                complain("interrupted; nothing of this image was saved.")
             except InputError as error:
-                _complain(str(error))  # the other images are not to blame
+                complain(str(error))  # the other images are not to blame
                 bad = BAD
             if interrupts:
                 raise typer.Exit(INTERRUPTED)
@@ -338,29 +354,6 @@ def _photos(images: list[Path], example: str | None, out: Path | None) -> dict[s
     if out is not None and len(names) == 1:
         return dict.fromkeys(names, out)
     return {photo: (out or Path("explanations")) / name for photo, name in names.items()}
-
-
-def _fields(method: str, settings: list[str]) -> dict[str, Any]:
-    """Hyperparameters from FIELD=VALUE."""
-    if method not in METHODS:
-        return {}
-    known = [field.name for field in dataclasses.fields(METHODS[method])]
-    values: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        name = name.replace("-", "_")
-        if not equals or name not in known:
-            raise InputError(
-                f"expected --set FIELD=VALUE with a field of {method}, got {setting!r}. "
-                f"Its fields: {', '.join(known)}."
-            )
-        if name in values:
-            raise InputError(f"expected one value for {name}, got another: {text!r}. Give it once.")
-        try:
-            values[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            values[name] = text  # a word, as in features=none
-    return values
 
 
 @contextmanager
@@ -404,25 +397,6 @@ def _writable(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 path.rmdir()
         raise
-
-
-@contextmanager
-def _graceful_interrupt(quiet: bool) -> Iterator[list[int]]:
-    """A list that Ctrl-C fills: the run ends after its batch; a second Ctrl-C ends it at once."""
-    interrupts: list[int] = []
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        if interrupts:
-            raise KeyboardInterrupt
-        interrupts.append(number)
-        if not quiet:  # written at once: a second signal may come while this one is handled
-            os.write(sys.stderr.fileno(), STOPPING)
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _precision(explanation: Explanation) -> str:

@@ -1,0 +1,46 @@
+"""What all commands share: messages, exit statuses, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+from rich.markup import escape
+
+__all__ = ["BAD", "INTERRUPTED", "complain", "graceful_interrupt", "messages"]
+
+BAD = 2
+INTERRUPTED = 130
+
+# A name between colons is a name, no emoji.
+messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def complain(text: str) -> None:
+    """Say what went wrong, on one line."""
+    messages.print(f"[bold red]error:[/] {escape(' '.join(text.split()))}")
+
+
+@contextmanager
+def graceful_interrupt(quiet: bool, what: str = "batch") -> Iterator[list[int]]:
+    """A list that Ctrl-C fills: the run ends after its batch; a second Ctrl-C ends it at once."""
+    interrupts: list[int] = []
+    stopping = f"stopping after the {what} in flight; Ctrl-C again to stop at once\n".encode()
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        if interrupts:
+            raise KeyboardInterrupt
+        interrupts.append(number)
+        if not quiet:  # written at once: a second signal may come while this one is handled
+            os.write(sys.stderr.fileno(), stopping)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)

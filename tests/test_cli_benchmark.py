@@ -1,0 +1,137 @@
+"""`iassa benchmark`, `iassa report` and `iassa salvage` as they are typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from iassa.benchmark import Store
+from iassa.cli import main
+from made_runs import contents
+
+SIZES = [(40, 56), (36, 80)]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with photographs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for number, size in enumerate(SIZES):
+        pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+    return tmp_path
+
+
+RUN = [
+    *("benchmark", "images", "--images", "photos", "--run", "run", "--calls", "40,90"),
+    *("--model", "working:brightness", "--pixels-per-step", "400"),
+]
+
+
+def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert isinstance(exit_.value.code, int)
+    return exit_.value.code, captured.out, captured.err
+
+
+def test_run_report_and_salvage(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--method", "fine=rise@60:grid_size=9", "--methods", "rise"]
+    status, out, err = call([*RUN, *more], capsys)
+    assert (status, out) == (0, "run\n")
+    assert "4 of 4 items, 4 of them new" in err
+    assert len(err.splitlines()) == 5  # a line an item, where there is no terminal for a bar
+    with Store.read(Path("run")) as store:
+        assert store.configuration["methods"]["fine"]["fields"]["grid_size"] == 9
+        assert store.configuration["methods"]["fine"]["calls"] == [60]
+        assert store.configuration["methods"]["rise"]["calls"] == [40, 90]
+    status, out, err = call([*RUN, *more, "--quiet"], capsys)
+    assert (status, out, err) == (0, "run\n", "")
+
+    compare = ["--compare", "fine@60 vs rise@90", "--images", "photos", "--pictures", "1.png"]
+    status, out, err = call(["report", "run", *compare], capsys)
+    assert (status, out) == (0, "run/report/report.md\nrun/report/report.html\n")
+    assert "4 of 4 items, 2 entries compared" in err
+    text = Path("run/report/report.md").read_text("utf-8")
+    assert "fine at 60 against rise at 90" in text
+    assert "data:image/" in Path("run/report/report.html").read_text("utf-8")
+    assert not list(Path("run/report").glob("*.jp*g"))
+
+    whole = contents(Path("run"))
+    database = Path("run/run.sqlite")
+    database.write_bytes(database.read_bytes()[:-4096])  # its last page
+    status, out, err = call([*RUN, *more], capsys)
+    assert status == 2
+    assert "salvage" in err
+    status, out, err = call(["salvage", "run", "saved"], capsys)
+    assert (status, out) == (0, "saved\n")
+    assert "saved" in err
+    assert "lost" in err
+    again = [word if word != "run" else "saved" for word in RUN]
+    status, out, err = call([*again, *more], capsys)
+    assert status == 0
+    assert "4 of 4 items" in err
+    assert contents(Path("saved")) == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["benchmark", "movies", *RUN[2:]], "expected one of coco, masks, images, got 'movies'"),
+        (["benchmark", "coco", *RUN[2:]], "with --annotations"),
+        (["benchmark", "masks", *RUN[2:]], "with --masks"),
+        ([*RUN, "--masks", "photos"], "without --masks"),
+        ([*RUN, "--annotations", "a.json"], "without --annotations"),
+        ([*RUN, "--calls", "many"], "expected --calls as in 500 or 250,500,1000, got 'many'"),
+        ([*RUN, "--methods", "rize"], "Did you mean rise"),
+        ([*RUN, "--methods", "rise,rise"], "a label of its own"),
+        ([*RUN, "--method", "rise"], "LABEL=METHOD"),
+        ([*RUN, "--normalise", "size"], "none, score, range"),
+        ([*RUN, "--half", "third"], "both, even, odd"),
+        ([*RUN, "--workers", "0"], "one worker"),
+        ([*RUN, "--images", "nowhere"], "nowhere"),
+        ([*RUN, "--model", "nothing"], "unknown model"),
+        ([*RUN, "--ray", "127.0.0.1:1"], "cannot reach a Ray cluster"),
+        ([*RUN, "--pixels-per-step", "0"], "pixels_per_step"),
+        ([*RUN, "--methods", ""], "unknown method"),
+        ([*RUN, "--seed", "-1"], "each 0 or more"),
+        ([*RUN, "--calls", "1"], "17 calls or more"),
+        (["report", "nowhere"], "expected a run in nowhere"),
+        (["report", "run", "--masks", "photos"], "expected --images"),
+        (["report", "run", "--compare", "a vs b"], "iassa@500 vs rise@1000"),
+        (["salvage", "nowhere", "new"], "expected a run in nowhere"),
+    ],
+)
+def test_bad_usage(
+    arguments: list[str], message: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = call(arguments, capsys)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert not (place / "run" / "run.sqlite").exists()
+
+
+def test_failed_items_are_told(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOOD", str(place / "mood"))
+    (place / "mood").touch()
+    moody = [*RUN, "--model", "working:moody", "--methods", "rise"]
+    status, out, err = call(moody, capsys)
+    assert (status, out) == (2, "")
+    assert "rise, 1.png" in err
+    assert "not today" in err
+    assert "1 failed. The same command tries them again." in err
+    status, out, err = call(["report", "run"], capsys)
+    assert status == 0
+    assert "not today" in Path("run/report/report.md").read_text("utf-8")
+    (place / "mood").unlink()
+    status, out, err = call(moody, capsys)
+    assert (status, out) == (0, "run\n")
