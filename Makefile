@@ -36,13 +36,18 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# About 50 minutes on two quiet cores: quality 15, calibration 10, peers 10, tolerance 6, the others
+# About 53 minutes on two quiet cores: quality 15, calibration 10, peers 10, tolerance 6, the others
 # the rest. 4096 calls, which calibration.py has by default, would take half an hour more.
 bench: setup bench-peers
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/endpoint.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/attention.py
+	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/calibration.py --calls 256 1024
 	$(BIN)/python benchmarks/tolerance.py $(COCO)
 	$(BIN)/python benchmarks/quality.py $(COCO) --min-score 0.4

@@ -2,8 +2,12 @@
 
 import dataclasses
 import itertools
+import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,16 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.round(example_image("cat") * 255).astype(np.uint8)).save("PHOTO.jpg")
     (tmp_path / "FILE.onnx").write_bytes(exported_graph().read_bytes())
+    (tmp_path / "IMAGES").mkdir()
+    shutil.copy("PHOTO.jpg", "IMAGES")
+    outline = {"id": 1, "image_id": 1, "category_id": 17, "iscrowd": 0}
+    outline["segmentation"] = [[120, 20, 330, 20, 330, 280, 120, 280]]
+    annotations = {
+        "images": [{"id": 1, "file_name": "PHOTO.jpg", "height": 300, "width": 451}],
+        "categories": [{"id": 17, "name": "cat"}],
+        "annotations": [outline],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(annotations))
     return tmp_path
 
 
@@ -60,6 +74,18 @@ def test_python_of_the_readme_runs(workplace: Path) -> None:
     assert eval(function)(np.eye(3)).tolist() == [1, 1, 1]
 
 
+def test_python_of_the_benchmark_s_page_runs(workplace: Path) -> None:
+    page = (ROOT / "docs/benchmark.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    script = workplace / "script.py"
+    script.write_text(code.replace("(250, 500)", "(40, 60)"))
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=True, cwd=workplace
+    )
+    assert "report.html" in done.stdout
+    assert (workplace / "runs/mine/report/report.md").exists()
+
+
 def test_the_torch_module_of_the_readme_is_wrapped() -> None:
     (expression,) = re.findall(r"`(iassa\.TorchAdapter\(.*?\))`", README, flags=re.DOTALL)
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
@@ -77,18 +103,21 @@ def commands() -> list[list[str]]:
     return [line[1:] for line in words if line[0] != "make"]
 
 
-@pytest.mark.usefixtures("workplace")
-def test_commands_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert [line[0] for line in commands()] == ["explain", "extend", "explain"]
+def test_commands_of_the_readme_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert [line[0] for line in commands()] == [
+        *("explain", "extend", "explain", "benchmark", "report"),
+    ]
     maps = iassa.onnx_feature_names("FILE.onnx")
     tensors = f"{maps[16][-1]},{maps[32][-1]}"
     for line in commands():
         made = [word.replace("relu_1,relu_4", tensors) for word in line]
         with pytest.raises(SystemExit) as exit_:
-            main([*made, "--calls", "40"])  # the last --calls counts
+            # The last --calls counts.
+            main(made if line[0] == "report" else [*made, "--calls", "40"])
         assert exit_.value.code == 0, capsys.readouterr().err
     explanation = iassa.Explanation.load("explanations/PHOTO")
     assert explanation.method["fields"]["features"].startswith("FILE.onnx:")
+    assert "| iassa | 40 |" in (workplace / "runs/coco/report/report.md").read_text("utf-8")
 
 
 def test_options_fields_and_methods_of_the_readme_are_there(
@@ -118,9 +147,9 @@ def test_links_of_the_readme_lead_somewhere() -> None:
         for line in re.findall(r"^## (.*)$", README, re.MULTILINE)
     }
     assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
-    engine = (ROOT / "docs/engine.md").read_text("utf-8")
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", engine)
-    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+    for page in (ROOT / "docs").rglob("*.md"):
+        links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text("utf-8"))
+        assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_every_mandatory_dependency_has_its_line() -> None:

@@ -70,7 +70,8 @@ class Explanation:
         standard_error: (T, H, W) float32, in score units; infinite where no mask varied, and
             everywhere if the method has none.
         relative_errors: (T) standard error as a share of the map's peak, root mean square over the
-            pixels above 0.3 of that peak; infinite while one of them is not known.
+            pixels above 0.3 of that peak; infinite while one of them is not known, or no mask has
+            varied at some pixel, which may be as high.
         image: (H, W, 3) float32 in [0, 1].
         targets: T of them.
         scores: (T) scores of the whole image.
