@@ -36,7 +36,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# About 53 minutes on two quiet cores: quality 15, calibration 10, peers 10, tolerance 6, the others
+# About an hour on two quiet cores: quality 15, calibration 10, peers 10, tolerance 6, the others
 # the rest. 4096 calls, which calibration.py has by default, would take half an hour more.
 bench: setup bench-peers
 	$(BIN)/python benchmarks/overhead.py
