@@ -725,6 +725,10 @@ def test_what_is_forgotten_is_closed(server):
         if threading.active_count() <= before + 8:  # the server's own are daemons
             break
         time.sleep(0.01)
+    ours = [one for one in threading.enumerate() if one.name.startswith("iassa-endpoint")]
+    for thread in ours:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in ours)
 
 
 # TLS.

@@ -32,7 +32,6 @@ from iassa.metrics import (
     Curve,
     Normalisation,
     best_f1,
-    best_iou,
     count_activated,
     deletion,
     gini_index,
@@ -124,6 +123,7 @@ def evaluate(
         BlackBoxError: the black box failed.
     """
     photo = decode_image(content, key.entry)
+    seen = _resize(photo, protocol.size or black_box.input_size or photo.shape[:2])
     snapshots: list[Snapshot] = []
     seconds = metric_seconds = 0.0
     calls = 0
@@ -142,7 +142,7 @@ def evaluate(
         budget, explanation, made = moment
         calls += made
         snapshots.append(
-            _measure(budget, explanation, photo, target, annotation, protocol, black_box)
+            _measure(budget, explanation, seen, target, annotation, protocol, black_box)
         )
         metric_seconds += time.perf_counter() - explained
     if explanation is None:
@@ -178,11 +178,11 @@ def _explain(
 ) -> Iterator[tuple[int | None, Explanation, int]]:
     """The explanation at each moment with its budget, and the calls made for it since the last."""
     method = contestant.method
+    options: dict[str, Any] = {"target": target, "seed": seed, "keep": 0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", WeakEvidenceWarning)  # they are in the item
         if contestant.every_round:
             made = 0
-            options: dict[str, Any] = {"target": target, "seed": seed, "keep": 0}
             for one in method.iterate(photo, black_box, calls=contestant.calls[-1], **options):
                 yield None, one, one.calls - made
                 made = one.calls
@@ -191,32 +191,33 @@ def _explain(
         for budget in contestant.calls:
             made = 0
             if explanation is None or not isinstance(method, Method):
-                explanation = method.explain(
-                    photo, black_box, target=target, calls=budget, seed=seed, keep=0
-                )
-            elif explanation.stopped != "rounds":  # else there are no more masks to draw
-                made = explanation.calls
-                explanation = explanation.extend(black_box, calls=budget - made, method=method)
+                explanation = method.explain(photo, black_box, calls=budget, **options)
             else:
                 made = explanation.calls
+                if explanation.stopped != "rounds":  # else there are no more masks to draw
+                    explanation = explanation.extend(black_box, calls=budget - made, method=method)
             yield budget, explanation, explanation.calls - made
+
+
+def _resize(photo: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """The image (H, W, 3) at the size of the curves."""
+    planes = resize(torch.from_numpy(photo).permute(2, 0, 1), size)
+    seen: NDArray[np.float32] = planes.permute(1, 2, 0).clamp(0, 1).numpy()
+    return seen  # clamped, as the filter's rounding may leave the range
 
 
 def _measure(
     budget: int | None,
     explanation: Explanation,
-    photo: NDArray[np.float32],
+    seen: NDArray[np.float32],
     target: Target,
     annotation: NDArray[np.bool_] | None,
     protocol: Protocol,
     black_box: Adapter,
 ) -> Snapshot:
     saliency = explanation.saliency[0]
-    size = protocol.size or black_box.input_size or photo.shape[:2]
-    seen = resize(torch.from_numpy(photo).permute(2, 0, 1), size).permute(1, 2, 0)
-    image = seen.clamp(0, 1).numpy()  # the filter's rounding may leave the range
-    shrunk = resize(torch.from_numpy(saliency), size).numpy()
-    curves = _curves(shrunk, image, target, protocol, black_box)
+    shrunk = resize(torch.from_numpy(saliency), (seen.shape[0], seen.shape[1])).numpy()
+    curves = _curves(shrunk, seen, target, protocol, black_box)
     deleted, inserted = curves["deletion"].area, curves["insertion"].area
     metrics = {
         "deletion": deleted,
@@ -228,13 +229,14 @@ def _measure(
     if annotation is not None:
         overlap = overlap_at(saliency, annotation, fraction=protocol.threshold)
         pointing = pointing_game(saliency, annotation)
+        best = best_f1(saliency, annotation)
         metrics |= {
             "f1": overlap.f1,
             "iou": overlap.iou,
             "precision": overlap.precision,
             "recall": overlap.recall,
-            "best_f1": best_f1(saliency, annotation).f1,
-            "best_iou": best_iou(saliency, annotation).iou,
+            "best_f1": best.f1,
+            "best_iou": best.iou,  # at the same threshold
             "pointing": float(pointing.hit),
             "pointing_tolerant": float(pointing.distance <= protocol.tolerance),
         }

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Self
 
-from iassa.benchmark.tasks import Failed, Model, Task, perform
+from iassa.benchmark.tasks import Failed, Model, Task, one_line, perform
 from iassa.benchmark.workers import ONE_THREAD, check_sendable
 from iassa.errors import InputError
 
@@ -64,7 +64,7 @@ class RayWorkers:
                 configure_logging=False,
             )
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise InputError(f"cannot reach a Ray cluster at {address!r}: {reason}") from error
         self._ray: Any = ray
         try:
@@ -98,9 +98,9 @@ class RayWorkers:
                 try:
                     result = self._ray.get(reference)
                 except self._ray.exceptions.RayTaskError as error:
-                    result = Failed(_one_line(error.cause))
+                    result = Failed(one_line(error.cause))
                 except self._ray.exceptions.RayError as error:
-                    result = Failed(f"Ray gave it up after {RETRIES} retries: {_one_line(error)}")
+                    result = Failed(f"Ray gave it up after {RETRIES} retries: {one_line(error)}")
                 yield pending.pop(reference), result
 
 
@@ -112,10 +112,6 @@ def _perform(task: Task, token: str, held: Sequence[Any]) -> Any:
         return model
 
     return perform(task, token, fetch)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _check_reachable(address: str) -> None:

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from iassa.benchmark.database import DATABASE, open_reader
@@ -63,13 +62,8 @@ class Remains:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._pages.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._pages.close()
 
     def configuration(self) -> dict[str, Any] | None:
         """Of the run, from the database or else the file beside it; None where neither is left.

@@ -20,12 +20,19 @@ from iassa.errors import IassaError, InputError
 from iassa.image import decode_image
 from iassa.targets import Target
 
-__all__ = ["Failed", "MakeItem", "Model", "ScoreImage", "ScoredImage", "Task", "perform"]
+__all__ = [
+    "Failed",
+    "MakeItem",
+    "Model",
+    "ScoreImage",
+    "ScoredImage",
+    "Task",
+    "one_line",
+    "perform",
+]
 
-
-_OPENED: dict[
-    str, Adapter
-] = {}  # of this process, which serves one run or, on Ray, one after another
+# In this process, which on Ray may serve one run after another.
+_OPENED: dict[str, Adapter] = {}
 
 
 @dataclass(frozen=True)
@@ -141,18 +148,19 @@ def perform(task: Task, token: str, fetch: Callable[[], Model]) -> Any:
             _OPENED[token] = fetch().open()
         black_box = _OPENED[token]
     except IassaError as error:
-        return Failed(_one_line(error), "model")
+        return Failed(one_line(error), "model")
     except Exception as error:  # noqa: BLE001 - a user's model may do anything while it is opened
-        return Failed(f"{type(error).__name__}: {_one_line(error)}", "model")
+        return Failed(f"{type(error).__name__}: {one_line(error)}", "model")
     try:
         return task.run(black_box)
     except InputError as error:
-        return Failed(_one_line(error), "input")
+        return Failed(one_line(error), "input")
     except IassaError as error:
-        return Failed(_one_line(error))
+        return Failed(one_line(error))
     except Exception as error:  # noqa: BLE001 - whatever it was, it is this task's alone
-        return Failed(f"{type(error).__name__}: {_one_line(error)}")
+        return Failed(f"{type(error).__name__}: {one_line(error)}")
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Its message without line breaks."""
     return " ".join(str(error).split())

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, cast, get_args
 
 import numpy as np
 import typer
@@ -187,11 +187,12 @@ def benchmark(
         tolerance=tolerance,
     )
     with (
+        _telling_of_interrupts(),
         graceful_interrupt(quiet, "items") as interrupts,
         _bar(quiet) as show,
         redirect_stdout(sys.stderr),  # a module of the user's may print while it is imported
     ):
-        outcome = _run(
+        outcome = run(
             dataset,
             run_folder,
             contestants,
@@ -213,9 +214,10 @@ def benchmark(
     _finish(outcome, run_folder, quiet)
 
 
-def _run(*arguments: Any, **options: Any) -> Outcome:
+@contextmanager
+def _telling_of_interrupts() -> Iterator[None]:
     try:
-        return run(*arguments, **options)
+        yield
     except KeyboardInterrupt:  # the second one; Typer would swallow it
         complain("interrupted; every finished item is kept. The same command goes on from here.")
         raise typer.Exit(INTERRUPTED) from None
@@ -392,8 +394,7 @@ def _outline(
         return None
     if images is None or (annotations is not None and masks is not None):
         raise InputError("expected --images with one of --annotations and --masks. See --help.")
-    dataset: Dataset
-    dataset = MaskFolder(images, masks) if annotations is None else Coco(images, annotations)  # type: ignore[arg-type]
+    dataset = _dataset("masks" if annotations is None else "coco", images, annotations, masks)
     samples = {sample.name: sample for sample in dataset.samples()}
 
     def find(entry: Entry) -> NDArray[np.bool_] | None:

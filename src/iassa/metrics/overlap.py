@@ -63,6 +63,11 @@ class BestF1:
     f1: float
     fraction: float
 
+    @property
+    def iou(self) -> float:
+        """The best IoU, at the same threshold: F1 / (2 - F1), which grows with F1."""
+        return self.f1 / (2 - self.f1)
+
 
 @dataclass(frozen=True)
 class BestIou:
@@ -225,7 +230,7 @@ def best_iou(saliency: ArrayLike, annotation: ArrayLike) -> BestIou:
         0.667
     """
     best = best_f1(saliency, annotation)
-    return BestIou(iou=best.f1 / (2 - best.f1), fraction=best.fraction)
+    return BestIou(iou=best.iou, fraction=best.fraction)
 
 
 def as_map(saliency: ArrayLike) -> NDArray[np.float64]:
