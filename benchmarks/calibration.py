@@ -6,9 +6,9 @@ Black boxes are functions of the mask alone, on a small image, so that thousands
 minutes. For each method, black box and number of calls, maps of many seeds are set against the
 truth of each, and z = (map - truth) / error is taken at every pixel; an interval covers if |z| is
 at most 1.96. The truth is what the standard error claims to be about: the same method, in the same
-regions round by round, with many times the masks, drawn from other seeds. It has an error of its
-own, which is counted in the interval. Where no round has a region one long run is the truth of all
-seeds.
+regions and about the same levels round by round, with many times the masks, drawn from other seeds.
+It has an error of its own, which is counted in the interval. Where no round is drawn by a map one
+long run is the truth of all seeds.
 
 Windows are drawn without replacement from a lattice, so their truth is no long run but all windows
 of the same lattices, round by round in the same regions, each round weighing what it weighs in the
@@ -55,6 +55,7 @@ from torch import Tensor
 
 import iassa
 from iassa.attention import Attention
+from iassa.evidence import Feedback
 from iassa.files import write_whole
 from iassa.image import resize
 from iassa.jackknife import deviate
@@ -188,9 +189,9 @@ def _prepare(name: str, calls: int) -> tuple[Segmentations | None, Attention | N
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """The rounds of a run: the region of each, and how many masks of each family."""
+    """The rounds of a run: what each was drawn by, and how many masks of each family."""
 
-    regions: tuple[NDArray[np.bool_] | None, ...]
+    feedback: tuple[Feedback, ...]
     counts: tuple[Mapping[str, int], ...]
 
 
@@ -201,32 +202,33 @@ def explain(name: str, box: str, calls: int, seed: int) -> tuple[Effect, Drawn]:
     score = BLACK_BOXES[box]
     reference = score(torch.ones(1, *SIZE))
     estimator = method.estimator(reference, SIZE, attention, segmentations)
-    setting = Setting(SIZE, SIZE, segmentations, seed)
     canvas = Canvas(SIZE, BATCH, segmentations)
-    regions: list[NDArray[np.bool_] | None] = []
+    drawn_by: list[Feedback] = []
     counts: list[Mapping[str, int]] = []
-    region: NDArray[np.bool_] | None = None
+    feedback = Feedback()
     left = calls - 1  # one is spent on the whole image
     while left > 0:
-        plans = method.plan(len(regions), region, setting)
+        setting = Setting(SIZE, SIZE, segmentations, seed, ranks=feedback.ranks)
+        plans = method.plan(len(drawn_by), feedback.region, setting)
         total = sum(map(len, plans.values()))
         if total == 0:
             break
         number = {family: len(plan) * min(left, total) // total for family, plan in plans.items()}
         number[next(iter(number))] += min(left, total) - sum(number.values())
-        regions.append(region)
+        drawn_by.append(feedback)
         counts.append(number)
         for family, plan in plans.items():
             _add(estimator, canvas, plan[: number[family]], family, score)
         estimator.close_round()
         left -= min(left, total)
         effect = method.adjust(estimator.estimate(), attention)
-        region = method.region(effect.saliency)
-    return effect, Drawn(tuple(regions), tuple(counts))
+        ranks = method.rank(effect.saliency, SIZE)
+        feedback = Feedback(method.region(effect.saliency), ranks=ranks)
+    return effect, Drawn(tuple(drawn_by), tuple(counts))
 
 
 def know(name: str, box: str, calls: int, seed: int, drawn: Drawn, scale: int) -> Effect:
-    """The truth: `scale` times the masks in the same regions, drawn from seeds of their own."""
+    """The truth: `scale` times the masks, drawn by the same maps from seeds of their own."""
     contestant = CONTESTANTS[name]
     method = contestant.truth(calls, scale) if contestant.truth else contestant.method(calls)
     if isinstance(method, iassa.IassaPaper | iassa.SlidingWindow):
@@ -236,13 +238,14 @@ def know(name: str, box: str, calls: int, seed: int, drawn: Drawn, scale: int) -
     reference = score(torch.ones(1, *SIZE))
     estimator = method.estimator(reference, SIZE, attention, segmentations)
     canvas = Canvas(SIZE, BATCH, segmentations)
-    for k, (region, number) in enumerate(zip(drawn.regions, drawn.counts, strict=True)):
+    for k, (feedback, number) in enumerate(zip(drawn.feedback, drawn.counts, strict=True)):
         left = {family: count * scale for family, count in number.items()}
         for repeat in range(10**6):
             if not any(left.values()):
                 break
             fresh = TRUTH_SEED + 1000 * seed + repeat
-            plans = method.plan(k, region, Setting(SIZE, SIZE, segmentations, fresh))
+            setting = Setting(SIZE, SIZE, segmentations, fresh, ranks=feedback.ranks)
+            plans = method.plan(k, feedback.region, setting)
             for family, plan in plans.items():
                 chosen = plan[: left[family]]
                 _add(estimator, canvas, chosen, family, score)
@@ -257,14 +260,14 @@ def know_lattices(
     """The truth of windows: all of those that each round was drawn from, its weight as it was."""
     _, attention = _prepare(name, calls)
     paper = isinstance(method, iassa.IassaPaper)
-    rounds = list(zip(drawn.regions, drawn.counts, strict=True))
+    rounds = list(zip(drawn.feedback, drawn.counts, strict=True))
     if isinstance(method, iassa.SlidingWindow):  # all of its rounds are of one lattice
         method = dataclasses.replace(method, round_calls=100_000)
         rounds = rounds[:1]
     whole = float(BLACK_BOXES[box](torch.ones(1, *SIZE)))
     total, weight = torch.zeros(2, *SIZE, dtype=torch.float64)
-    for k, (region, number) in enumerate(rounds):
-        plan = method.plan(k, region, Setting(SIZE, SIZE, None, TRUTH_SEED))["window"]
+    for k, (feedback, number) in enumerate(rounds):
+        plan = method.plan(k, feedback.region, Setting(SIZE, SIZE, None, TRUTH_SEED))["window"]
         assert isinstance(plan, WindowPlan)
         share = number["window"] / len(plan) if paper else 1.0
         for top, left, bottom, right in plan.windows.tolist():
@@ -303,9 +306,10 @@ _truths: dict[tuple[object, ...], Effect] = {}
 def _truth_of(name: str, box: str, calls: int, seed: int, drawn: Drawn) -> Effect:
     """The truth that a seed's map is about; made once where others have the same."""
     windows = isinstance(CONTESTANTS[name].method(calls), iassa.IassaPaper | iassa.SlidingWindow)
-    if not windows and any(region is not None for region in drawn.regions):
+    adapted = (one.region is not None or one.ranks is not None for one in drawn.feedback)
+    if not windows and any(adapted):
         return know(name, box, calls, seed, drawn, TRUTH.get(calls, 8))
-    regions = (b"" if region is None else region.tobytes() for region in drawn.regions)
+    regions = (b"" if one.region is None else one.region.tobytes() for one in drawn.feedback)
     key = (name, box, calls, *regions, *map(str, drawn.counts))
     if key not in _truths:
         scale = max(8, SHARED_TRUTH // calls)
@@ -350,7 +354,7 @@ def measure(task: tuple[str, str, int, Sequence[int]]) -> Measured:
         z = torch.where(difference.abs() <= ROUNDING, 0.0, difference / error)
         scores.append(torch.where(error.isfinite(), z, torch.nan))
         exact.append(effect.standard_error[0] == 0)
-        last = drawn.regions[-1]
+        last = drawn.feedback[-1].region
         everywhere = torch.ones(SIZE, dtype=torch.bool)
         regions.append(everywhere if last is None else torch.from_numpy(last))
         shares.append(_relative_error(effect))

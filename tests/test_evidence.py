@@ -65,16 +65,21 @@ def evidences(draw):
         region = draw(st.none() | arrays.arrays(np.bool_, size))
         keep = draw(st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)))
         families = {}
-        kinds = draw(st.lists(st.sampled_from(["grid", "segment", "window"]), unique=True))
+        ranks = draw(
+            st.none() | arrays.arrays(np.float32, (2, *size), elements=st.floats(0, 1, width=32))
+        )
+        kinds = draw(st.lists(st.sampled_from(["grid", "segment", "window", "level"]), unique=True))
         for kind in kinds:
             count = draw(st.integers(1, 40))
             width = draw(st.sampled_from([np.float32, np.float64]))
             elements = st.floats(-(2.0**99), 2.0**99, width=32) if width is np.float32 else FINITE
             shape = (count, columns)
             readings = draw(arrays.arrays(width, shape, elements=elements)).astype(np.float64)
-            plan = draw(plans(kind, count, size, region))
+            # Level sets are grids that stay out of the region of their round.
+            free = kind == "level"
+            plan = draw(plans("grid" if free else kind, count, size, None if free else region))
             families[draw(st.sampled_from([kind, f"{kind}-2"]))] = Scored(plan, readings)
-        rounds.append(ScoredRound(Feedback(region, keep), families, draw(st.floats(0, 1e9))))
+        rounds.append(ScoredRound(Feedback(region, keep, ranks), families, draw(st.floats(0, 1e9))))
     return Evidence(
         size=size,
         num_outputs=21,
@@ -95,6 +100,7 @@ def assert_equal(one, other):
     assert len(one.rounds) == len(other.rounds)
     for mine, its in zip(one.rounds, other.rounds, strict=True):
         np.testing.assert_array_equal(mine.feedback.region, its.feedback.region)
+        np.testing.assert_array_equal(mine.feedback.ranks, its.feedback.ranks)
         assert mine.feedback.keep_probability == its.feedback.keep_probability
         assert mine.seconds == its.seconds
         assert list(mine.families) == list(its.families)

@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("datasets",),
     ("segmentation", "attention", "baselines", "features", "jackknife", "plot"),
     ("rendering", "explanation"),
-    ("saliency", "black_box"),
+    ("saliency", "black_box", "level_sets"),
     (
         "kernel_regression",
         "black_boxes.efficientnet_lite0",

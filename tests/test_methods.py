@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -25,6 +26,7 @@ from iassa.explainer import Explainer
 from iassa.explanation import Explanation
 from iassa.features import TorchLayers
 from iassa.loop import Method
+from iassa.masks import GridPlan
 from iassa.methods import (
     METHODS,
     Iassa,
@@ -367,7 +369,7 @@ def test_later_rounds_hide_only_the_region_of_the_map_before() -> None:
     recorder = Recorder()
     image = patch_image()
     seen_before, regions = [1], [np.ones(SIZE, np.bool_)]
-    method = cheap_iassa(round_calls=128, threshold=0.4, features="none")
+    method = cheap_iassa(round_calls=128, threshold=0.4, features="none", level_share=0.0)
     for explanation in method.iterate(image, recorder, calls=513):
         seen_before.append(len(recorder.images))
         adjusted = torch.from_numpy(explanation.saliency)
@@ -382,8 +384,56 @@ def test_later_rounds_hide_only_the_region_of_the_map_before() -> None:
     assert regions[-1][PATCH].all()
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_level_sets_show_what_the_map_before_has_highest(seed: int) -> None:
+    method = cheap_iassa(level_share=0.75, level_shuffle=0.0, level_cells=5, features="none")
+    found = list(method.iterate(patch_image(), patch_brightness, calls=97, seed=seed))
+    assert len(found) == 3
+    for before, after in itertools.pairwise(found):
+        assert after.evidence is not None
+        families = after.evidence.rounds[-1].families
+        assert {name: len(one.plan) for name, one in families.items()} == {
+            "grid": 4,
+            "segment": 4,
+            "level": 24,
+        }
+        plan = families["level"].plan
+        assert isinstance(plan, GridPlan)
+        rows, columns = plan.cells.shape[1] - 2, plan.cells.shape[2] - 2
+        # Each row of a band of pixels belongs to the cells that it overlaps.
+        heights = [
+            [block.mean() for block in _parts(band, columns, axis=1)]
+            for band in _parts(before.saliency[0].astype(np.float64), rows, axis=0)
+        ]
+        for kept in plan.cells[:, 1:-1, 1:-1]:
+            assert np.array(heights)[kept].min() >= np.array(heights)[~kept].max()
+
+
+def _parts(values: Array, count: int, axis: int) -> list[Array]:
+    """The parts that pixels k n / count to (k + 1) n / count belong to, cut pixels in both."""
+    n = values.shape[axis]
+    edges = [(k * n // count, -(-(k + 1) * n // count)) for k in range(count)]
+    return [values.take(range(start, stop), axis) for start, stop in edges]
+
+
+def test_one_kind_of_later_masks_may_be_all() -> None:
+    for share, families in ((0.0, {"grid", "segment"}), (1.0, {"level"})):
+        method = cheap_iassa(level_share=share)
+        evidence = method.explain(patch_image(), patch_brightness, calls=97).evidence
+        assert evidence is not None
+        assert [set(one.families) for one in evidence.rounds] == [
+            {"grid", "segment"},
+            families,
+            families,
+        ]
+        assert [one.feedback.ranks is None for one in evidence.rounds] == [
+            True,
+            *[share == 0] * 2,
+        ]
+
+
 def test_the_share_of_the_image_that_a_round_may_hide_is_told() -> None:
-    method = cheap_iassa()
+    method = cheap_iassa(level_share=0.0)
     found = list(method.iterate(patch_image(), patch_brightness, calls=97))
     region = method.region(torch.from_numpy(found[0].saliency))
     assert region is not None
@@ -805,6 +855,11 @@ def test_torch_gets_its_threads_back(method: Method) -> None:
         ("iassa", {"segment_counts": (1, 64, 128)}),
         ("iassa", {"fine_segment_counts": (65,)}),
         ("iassa", {"fine_segment_counts": ()}),
+        ("iassa", {"level_share": 1.5}),
+        ("iassa", {"level_cells": 1}),
+        ("iassa", {"level_shown": (0.5, 0.2)}),
+        ("iassa", {"level_shown": (0.0, 0.5)}),
+        ("iassa", {"level_shuffle": -0.1}),
         ("iassa", {"compactness": (0.0,)}),
         ("iassa", {"compactness": ()}),
         ("iassa", {"keep_probability": (0.0, 0.9)}),

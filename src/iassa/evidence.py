@@ -133,10 +133,13 @@ class Feedback:
     Attributes:
         region: (H, W), where they are confined to; None for everywhere.
         keep_probability: smallest and largest, chosen from the scores; None for the method's own.
+        ranks: (T, rows, columns) float32 of the cells of the maps, see `level_sets`; None where the
+            method does not look at them.
     """
 
     region: NDArray[np.bool_] | None = None
     keep_probability: tuple[float, float] | None = None
+    ranks: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,6 +256,8 @@ class Evidence:
             where = one.feedback.region
             if where is not None:
                 arrays[f"{k}/region"] = np.packbits(where)
+            if one.feedback.ranks is not None:
+                arrays[f"{k}/ranks"] = one.feedback.ranks
             for name, scored in one.families.items():
                 shapes = {}
                 for part, array in _parts(scored.plan).items():
@@ -260,7 +265,9 @@ class Evidence:
                     bits = array.dtype == np.bool_
                     arrays[f"{k}/{name}/{part}"] = np.packbits(array) if bits else array
                 arrays[f"{k}/{name}/readings"] = _narrow(scored.readings)
-                families[name] = {"plan": type(scored.plan).__name__, "shapes": shapes}
+                confined = getattr(scored.plan, "region", None) is not None
+                kind = type(scored.plan).__name__
+                families[name] = {"plan": kind, "shapes": shapes, "confined": confined}
             region = None if where is None else list(where.shape)
             keep = one.feedback.keep_probability
             drawn = {"region": region, "keep_probability": keep}
@@ -325,11 +332,13 @@ def _unpack_round(k: int, layout: dict[str, Any], arrays: Mapping[str, Any]) -> 
             is_bits = "bool" in str(get_type_hints(kind)[part])
             parts[part] = _bits(array, shape) if is_bits else array
         if "region" in {f.name for f in dataclasses.fields(kind)}:
-            parts["region"] = region
+            # Runs of before there were others had all masks of a round in its region.
+            parts["region"] = region if family.get("confined", True) else None
         readings = arrays[f"{k}/{name}/readings"].astype(np.float64)
         families[name] = Scored(kind(**parts), readings)
     keep = layout["keep_probability"]
-    feedback = Feedback(region, None if keep is None else (keep[0], keep[1]))
+    ranks = arrays.get(f"{k}/ranks")
+    feedback = Feedback(region, None if keep is None else (keep[0], keep[1]), ranks)
     return ScoredRound(feedback, families, layout["seconds"])
 
 

@@ -45,6 +45,8 @@ class Setting:
         seed: of all randomness.
         keep_probability: smallest and largest that the scores of the first round speak for; None
             for the method's own.
+        ranks: (T, rows, columns) of the last map's cells, see `level_sets`, for a method that asked
+            for them; None in the first round.
     """
 
     size: tuple[int, int]
@@ -52,6 +54,7 @@ class Setting:
     segmentations: Segmentations | None
     seed: int
     keep_probability: tuple[float, float] | None = None
+    ranks: NDArray[np.float32] | None = None
 
     def rng(self, *stream: int) -> np.random.Generator:
         """A generator for one family of one round; no two share one, so none depends on another."""
@@ -106,6 +109,11 @@ class Method(Explainer):
     def region(self, adjusted: Tensor) -> NDArray[np.bool_] | None:
         """HAR(S') of Eq. 8, (H, W), of the maps (T, H, W); None for everywhere."""
         del adjusted
+        return None
+
+    def rank(self, adjusted: Tensor, photo_size: tuple[int, int]) -> NDArray[np.float32] | None:
+        """Ranks of the cells of the maps (T, H, W), if the plans need them; see `level_sets`."""
+        del adjusted, photo_size
         return None
 
     def choose_keep_probability(
@@ -166,7 +174,8 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
             effect = estimator.estimate()  # S, Eq. 5
             adjusted = method.adjust(effect, attention)  # S', Eq. 6
             region = method.region(adjusted.saliency)  # HAR(S'), Eq. 8
-            feedback = Feedback(region, _choose_keep_probability(method, case, rounds))
+            ranks = method.rank(adjusted.saliency, setting.photo_size)
+            feedback = Feedback(region, _choose_keep_probability(method, case, rounds), ranks)
             if k < len(case.rounds):  # there is more that an earlier run has scored, and yielded
                 feedback, plans = _plan(method, k, feedback, case, setting)
                 continue
@@ -209,7 +218,9 @@ def _plan(
     if k < len(case.rounds):
         # Not what was found here: another machine may round another way at a region's edge.
         feedback, known = case.rounds[k].feedback, case.rounds[k].families
-    setting = dataclasses.replace(setting, keep_probability=feedback.keep_probability)
+    setting = dataclasses.replace(
+        setting, keep_probability=feedback.keep_probability, ranks=feedback.ranks
+    )
     plans = method.plan(k, feedback.region, setting)
     for family, scored in known.items():
         if family not in plans or plans[family][: len(scored.plan)] != scored.plan:

@@ -17,6 +17,7 @@ from torch import Tensor
 from iassa.attention import Attention, spatial_attention
 from iassa.features import SOURCES, FeatureExtractor, is_source, open_features
 from iassa.kernel_regression import EffectWithKernelRegression
+from iassa.level_sets import draw_level_sets, rank_cells
 from iassa.loop import Method, Setting
 from iassa.masks import MaskPlan, draw_grids, draw_segments, fit_grid
 from iassa.saliency import DebiasedEffect, Effect, Estimator, adjust, highest_activated_region
@@ -28,10 +29,12 @@ __all__ = ["Iassa"]
 
 @dataclass(frozen=True, kw_only=True)
 class Iassa(Method):
-    """Rounds of masks, each but the first only where the last map is high, with finer masks.
+    """Rounds of masks, each but the first drawn by the last map, with finer masks.
 
     A round has a fixed number of masks, whatever the budget, so that a longer run begins as a
-    shorter one does.
+    shorter one does. Some masks of all rounds but the first hide places where the last map is high,
+    others are level sets of that map (`level_sets`): one kind finds outlines, the other tells how
+    much the score owes to what the map has in order.
 
     Attributes:
         round_calls: masks in a round.
@@ -46,6 +49,13 @@ class Iassa(Method):
         adapt_keep_probability: whether all rounds but the first use only the part of that range in
             which the scores of the first moved; for models that are saturated, sure of the whole
             image whatever little is hidden, or lost as soon as a little is.
+        level_share: share of the masks of all rounds but the first that show the level sets of the
+            last map; the others hide places within its region. More of it inserts better and
+            localises less.
+        level_cells: cells per side of a square image that a level set consists of.
+        level_shown: smallest and largest share of the image that a level set is.
+        level_shuffle: standard deviation of the smooth noise on the map's ranks, which are 0 to 1,
+            before it is cut.
         beta: weight of the map against its attended self, Eq. 6; 1 is no attention.
         threshold: share of the range of the map's positive part above which the region lies, Eq. 8.
         features: source of the features of Eq. 9: a name in `FEATURES`, 'none', an extractor, or a
@@ -68,6 +78,10 @@ class Iassa(Method):
     compactness: tuple[float, ...] = (5.0, 10.0, 20.0)
     keep_probability: tuple[float, float] = (0.1, 0.9)
     adapt_keep_probability: bool = False
+    level_share: float = 0.5
+    level_cells: int = 28
+    level_shown: tuple[float, float] = (0.05, 0.85)
+    level_shuffle: float = 0.25
     beta: float = 0.5
     threshold: float = 0.2
     features: str | FeatureExtractor = "efficientnet-lite0"
@@ -95,6 +109,11 @@ class Iassa(Method):
         self._require("compactness", number <= 255, "few enough for 255 segmentations in all")
         self._require("features", is_source(self.features), SOURCES)
         self._require("keep_probability", 0 < low <= high < 1, "0 < low <= high < 1")
+        self._require("level_share", 0 <= self.level_share <= 1, "in [0, 1]")
+        self._require("level_cells", 2 <= self.level_cells <= 112, "from 2 to 112")
+        least, most = self.level_shown
+        self._require("level_shown", 0 < least <= most < 1, "0 < low <= high < 1")
+        self._require("level_shuffle", 0 <= self.level_shuffle <= 100, "from 0 to 100")
         self._require("beta", 0 <= self.beta <= 1, "in [0, 1]")
         self._require("threshold", 0 <= self.threshold < 1, "in [0, 1)")
         self._require("positions", 1 <= self.positions <= 224, "from 1 to 224")
@@ -104,11 +123,13 @@ class Iassa(Method):
     def plan(
         self, k: int, region: NDArray[np.bool_] | None, setting: Setting
     ) -> dict[str, MaskPlan]:
-        """Grids and superpixels of round k; see `Method.plan`."""
+        """Grids, superpixels and level sets of round k; see `Method.plan`."""
         if self.max_rounds is not None and k >= self.max_rounds:
             return {}
-        num_segment_masks = round(self.segment_share * self.round_calls)
-        num_grid_masks = self.round_calls - num_segment_masks
+        ranks = setting.ranks  # none in the first round
+        num_level_sets = 0 if ranks is None else round(self.level_share * self.round_calls)
+        num_segment_masks = round(self.segment_share * (self.round_calls - num_level_sets))
+        num_grid_masks = self.round_calls - num_level_sets - num_segment_masks
         keep_probability = setting.keep_probability or self.keep_probability
         plans: dict[str, MaskPlan] = {}
         if num_grid_masks:
@@ -129,6 +150,10 @@ class Iassa(Method):
                 keep_probability,
                 setting.rng(k, 1),
                 region,
+            )
+        if num_level_sets and ranks is not None:
+            plans["level"] = draw_level_sets(
+                num_level_sets, ranks, self.level_shown, self.level_shuffle, setting.rng(k, 2)
             )
         return plans
 
@@ -173,6 +198,12 @@ class Iassa(Method):
         if attention is None or self.beta == 1:
             return effect
         return adjust(effect, attention, self.beta)
+
+    def rank(self, adjusted: Tensor, photo_size: tuple[int, int]) -> NDArray[np.float32] | None:
+        """Ranks of the cells of the maps, signed as they are, for the level sets."""
+        if self.level_share == 0:
+            return None
+        return rank_cells(adjusted, fit_grid(self.level_cells, photo_size))
 
     def region(self, adjusted: Tensor) -> NDArray[np.bool_] | None:
         """HAR(S') of Eq. 8, of the positive part, as 0 is no effect; everywhere if it is flat."""
