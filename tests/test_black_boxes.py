@@ -378,7 +378,11 @@ FAULTS = {
     "one dimension": (lambda images: images.mean((1, 2, 3)), r"got \(4,\)"),
     "one number": (lambda images: 0.5, r"got \(\)"),
     "nothing": (lambda images: None, "raised TypeError"),
-    "three dimensions": (lambda images: images[:, 0], r"got \(4, 7, 3\)"),
+    "three dimensions": (lambda images: images[:, 0], r"got \(4, 7, 3\).*see docs/targets.md"),
+    "maps": (
+        lambda images: images.transpose(0, 3, 1, 2),
+        r"got \(4, 3, 5, 7\).*of maps \(N, C, h, w\) return scores.reshape.*see docs/targets.md",
+    ),
     "too few rows": (lambda images: MEANS[:3], r"got \(3, 3\)"),
     "too many rows": (lambda images: np.zeros((9, 3)), r"got \(9, 3\)"),
     "no columns": (lambda images: np.zeros((4, 0)), "at least 1 scores"),
