@@ -656,8 +656,9 @@ def test_the_benchmark_hands_them_to_its_workers(run: Any) -> None:
     ("options", "word"),
     [
         (("--model", "net.onnx"), "expected what net.onnx does not say of itself: range=0-1"),
+        (("--range", "0-1"), "expected --model with --range. Name the model."),
         (
-            ("--range", "0-1"),
+            ("--model", "efficientnet-lite0", "--range", "0-1"),
             "expected --range for an ONNX file or a URL, got model efficientnet-lite0",
         ),
         (("--model", "net.onnx", "--range", "2"), "expected range=0-1, range=0-255 or range=-1..1"),

@@ -95,12 +95,17 @@ def test_the_page_on_targets_runs(
     workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", [str(workplace), *sys.path])
-    module, agreeing, several = blocks("docs/targets.md", "python")
+    for name, part in {"A": (0, 0), "B": (30, 60), "C": (0, 200)}.items():
+        pixels = example_image("cat")[part[0] :, part[1] :]
+        Image.fromarray(np.round(pixels * 255).astype(np.uint8)).save(f"{name}.jpg")
+    module, agreeing, several, alike = blocks("docs/targets.md", "python")
     Path("mine.py").write_text(module)
     lines = [shlex.split(line) for line in "".join(blocks("docs/targets.md", "bash")).splitlines()]
+    assert [line[:2] for line in lines] == [["iassa", "explain"]] * 3 + [["iassa", "extend"]] * 2
     for line in lines:
+        calls = [] if "--target" in line and "extend" in line else ["--calls", "40"]
         with pytest.raises(SystemExit) as exit_:
-            main([*line[1:], "--calls", "40"])
+            main([*line[1:], *calls])
         assert exit_.value.code == 0, capsys.readouterr().err
     names: dict[str, Any] = {"iassa": iassa, "torch": torch}
     exec(compile(agreeing, "targets.md", "exec"), names)
@@ -108,6 +113,8 @@ def test_the_page_on_targets_runs(
     _check_segmentation(names)
     exec(compile(several, "targets.md", "exec"), names)
     _check_labels(names)
+    exec(compile(alike, "targets.md", "exec"), names)
+    assert [target.indices for target in names["explanation"].targets] == [(0,), (0, 1)]
 
 
 def _check_segmentation(names: dict[str, Any]) -> None:
