@@ -67,7 +67,7 @@ def onnx_pairs(folder: Path) -> list[Pair]:
     return [
         _onnx_pair(
             "onnx, all in the graph",
-            iassa.OnnxAdapter(exported_graph(), range=(0, 1)),
+            iassa.OnnxAdapter(exported_graph(), range=(0, 1), output_name="probabilities"),
             exported_graph(),
             planes.numpy(),
             planes,

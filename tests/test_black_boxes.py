@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -18,7 +19,7 @@ from iassa import efficientnet
 from iassa.black_box import FunctionAdapter, TorchAdapter, ask
 from iassa.black_boxes import efficientnet_lite0, open_black_box, open_device
 from iassa.errors import BlackBoxError, IassaError, InputError
-from iassa.image import example_image, resize
+from iassa.image import example_image, resize, to_planes
 from iassa.metrics import deletion, insertion
 
 CPU = torch.device("cpu")
@@ -73,6 +74,42 @@ def test_onnx_is_torch(default):
     assert float((mine - its).abs().max()) < 1e-4
     one_by_one = torch.cat([ask(default, planes[k : k + 1]) for k in range(len(planes))])
     torch.testing.assert_close(one_by_one, mine, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_features_are_what_the_classifier_is_given(default, count):
+    """In torch, caught on their way into the last layer of the network as it is."""
+    features = open_black_box("efficientnet-lite0-features", "cpu")
+    assert (features.input_size, features.class_names) == ((224, 224), None)
+    photos = [example_image("cat"), example_image("coffee"), np.zeros((5, 9, 3), np.float32)]
+    planes = torch.stack([to_planes(photo, (224, 224)) for photo in photos])
+    planes = torch.cat([planes, planes.flip(3)])[:count]
+    network, caught = efficientnet.load_network(), []
+    handle = network._fc.register_forward_pre_hook(lambda _layer, given: caught.append(given[0]))
+    with torch.inference_mode():
+        logits = network(efficientnet.normalise(planes))
+    handle.remove()
+    (expected,) = caught
+    assert expected.shape == (count, 1280)
+    found = ask(features, planes)
+    torch.testing.assert_close(found.float(), expected, atol=1e-4, rtol=1e-4)
+    assert float(found.amin(0).max()) > 0.1  # they say something
+    torch.testing.assert_close(
+        ask(default, planes).float(), logits.softmax(1), atol=1e-4, rtol=1e-3
+    )
+    on_a_gpu = efficientnet_lite0._TorchNetwork(
+        efficientnet_lite0._Features(network), normalise=efficientnet.normalise, name=features.name
+    )
+    torch.testing.assert_close(ask(on_a_gpu, planes).float(), expected)
+    assert on_a_gpu.identity() == features.identity() != default.identity()
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite0-features"])
+def test_the_default_model_can_be_sent_to_another_process(name):
+    box = open_black_box(name, "cpu")
+    again = pickle.loads(pickle.dumps(box))
+    assert (again.name, again.identity()) == (name, box.identity())
+    np.testing.assert_array_equal(again(IMAGES), box(IMAGES))
 
 
 def test_the_default_model_resizes_what_it_is_asked(default):
@@ -139,6 +176,7 @@ def test_an_export_that_differs_is_refused(tmp_path, monkeypatch):
                 (torch.zeros(2, 3, 224, 224),),
                 draft,
                 input_names=["planes"],
+                output_names=["probabilities"],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 external_data=False,
                 dynamo=True,
@@ -340,7 +378,11 @@ FAULTS = {
     "one dimension": (lambda images: images.mean((1, 2, 3)), r"got \(4,\)"),
     "one number": (lambda images: 0.5, r"got \(\)"),
     "nothing": (lambda images: None, "raised TypeError"),
-    "three dimensions": (lambda images: images[:, 0], r"got \(4, 7, 3\)"),
+    "three dimensions": (lambda images: images[:, 0], r"got \(4, 7, 3\).*see docs/targets.md"),
+    "maps": (
+        lambda images: images.transpose(0, 3, 1, 2),
+        r"got \(4, 3, 5, 7\).*of maps \(N, C, h, w\) return scores.reshape.*see docs/targets.md",
+    ),
     "too few rows": (lambda images: MEANS[:3], r"got \(3, 3\)"),
     "too many rows": (lambda images: np.zeros((9, 3)), r"got \(9, 3\)"),
     "no columns": (lambda images: np.zeros((4, 0)), "at least 1 scores"),

@@ -225,6 +225,6 @@ def test_it_is_computed_once_and_without_a_call():
 
 def test_the_default_model_is_one_on_all_devices():
     on_cpu = open_black_box("efficientnet-lite0", "cpu")
-    in_torch = efficientnet_lite0._TorchNetwork(network())
+    in_torch = efficientnet_lite0._TorchNetwork(network(), name="efficientnet-lite0")
     assert on_cpu.identity() == in_torch.identity()
     assert on_cpu.identity().startswith("efficientnet-lite0 0.")

@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "black_boxes.onnx_file",
     ),
     ("black_boxes", "case"),
-    ("weaknesses",),
+    ("similarity", "weaknesses"),
     ("conclusion",),
     ("explainer",),
     ("loop", "shapley"),

@@ -241,7 +241,9 @@ def test_the_same_as_the_torch_module_that_was_exported(
 
 def test_the_same_map_as_the_default_model_whose_file_it_is() -> None:
     default = open_black_box("efficientnet-lite0", "cpu")
-    file = open_black_box(f"{efficientnet_lite0.exported_graph()}?range=0-1", "cpu")
+    file = open_black_box(
+        f"{efficientnet_lite0.exported_graph()}?range=0-1&output_name=probabilities", "cpu"
+    )
     assert file.input_size == default.input_size
     image = iassa.example_image("cat")
     maps = [
@@ -654,8 +656,9 @@ def test_the_benchmark_hands_them_to_its_workers(run: Any) -> None:
     ("options", "word"),
     [
         (("--model", "net.onnx"), "expected what net.onnx does not say of itself: range=0-1"),
+        (("--range", "0-1"), "expected --model with --range. Name the model."),
         (
-            ("--range", "0-1"),
+            ("--model", "efficientnet-lite0", "--range", "0-1"),
             "expected --range for an ONNX file or a URL, got model efficientnet-lite0",
         ),
         (("--model", "net.onnx", "--range", "2"), "expected range=0-1, range=0-255 or range=-1..1"),

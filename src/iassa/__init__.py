@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         explain,
     )
     from iassa.onnx_features import OnnxLayers, onnx_feature_names
+    from iassa.similarity import Similarity
     from iassa.targets import Target
 
 __version__ = "0.1.0"
@@ -64,6 +65,7 @@ _HOMES = {
     "Progress": "budget",
     "Rise": "methods",
     "ShapPartition": "methods",
+    "Similarity": "similarity",
     "SlidingWindow": "methods",
     "Target": "targets",
     "TorchAdapter": "black_box",
@@ -98,6 +100,7 @@ __all__ = [
     "Progress",
     "Rise",
     "ShapPartition",
+    "Similarity",
     "SlidingWindow",
     "Target",
     "TorchAdapter",

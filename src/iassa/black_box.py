@@ -40,6 +40,10 @@ BATCH_BYTES = {"cpu": 32 * 2**20}
 ACCELERATOR_BATCH_BYTES = 512 * 2**20
 BATCH_SIZE = {"cpu": 16}
 ACCELERATOR_BATCH_SIZE = 128  # fewer leave a GPU idle
+FLATTEN = (
+    "; of maps (N, C, h, w) return scores.reshape(N, -1), and ask for a function of them as the "
+    "target: see docs/targets.md"
+)
 
 
 class Adapter(ABC):
@@ -248,9 +252,12 @@ def ask(
 def _check_scores(scores: object, name: str, count: int, num_classes: int | None) -> None:
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != count:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        maps = isinstance(scores, Tensor) and scores.ndim > 2 and scores.shape[0] == count
         raise BlackBoxError(
             f"expected scores (N, K) with N = {count} images, got {got} from the black box {name}. "
-            "Return one row for each image and one column for each class."
+            "Return one row for each image and one column for each class"
+            + (FLATTEN if maps else "")
+            + "."
         )
     if scores.shape[1] == 0 or (num_classes is not None and scores.shape[1] != num_classes):
         raise BlackBoxError(

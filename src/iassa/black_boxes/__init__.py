@@ -62,7 +62,8 @@ def open_black_box(
     """Whatever a user has, as a black box.
 
     Args:
-        model: 'efficientnet-lite0', 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes' (see
+        model: 'efficientnet-lite0', 'efficientnet-lite0-features' (its 1280 pooled features, for
+            `iassa.Similarity`), 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes' (see
             `iassa.OnnxAdapter`), a URL (settings may follow a `#`, see `open_endpoint`),
             'package.module:attribute' (a callable, a torch module, or a factory of one without
             arguments; naming it runs its code), any callable, images (N, H, W, 3) -> scores
@@ -100,8 +101,8 @@ def open_black_box(
 
 
 def _open_by_name(model: str, device: str | torch.device | None) -> Adapter:
-    if model == efficientnet_lite0.NAME:
-        return efficientnet_lite0.open_default(open_device(device))
+    if model in efficientnet_lite0.NAMES:
+        return efficientnet_lite0.open_default(open_device(device), model)
     if is_url(model):
         return open_black_box(open_endpoint(model), device)
     if ONNX.fullmatch(model):
@@ -112,7 +113,7 @@ def _open_by_name(model: str, device: str | torch.device | None) -> Adapter:
     if ":" in model and "/" not in model:
         return open_black_box(cast("Any", import_attribute(model)), device)
     raise InputError(
-        f"unknown model {model!r}. Use {efficientnet_lite0.NAME}, FILE.onnx, a URL or "
+        f"unknown model {model!r}. Use {', '.join(efficientnet_lite0.NAMES)}, FILE.onnx, a URL or "
         "package.module:attribute."
     )
 

@@ -230,7 +230,8 @@ class OnnxAdapter(Adapter):
     def _refuse_shape(self, output: Output, got: str) -> NoReturn:
         raise InputError(
             f"expected output {output.name!r} of {self._path} to be scores (N, K), got {got}. "
-            f"Name another with output_name, or write a function that makes scores of it. "
+            f"Name another with output_name, or write a function that makes scores of it, as in "
+            f"docs/targets.md. "
             f"{self._found}"
         )
 

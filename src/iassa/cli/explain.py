@@ -9,10 +9,10 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.markup import escape
@@ -25,7 +25,7 @@ from rich.progress import (
 
 import iassa
 from iassa.baselines import FILLS
-from iassa.black_boxes import efficientnet_lite0
+from iassa.black_boxes import BlackBoxLike, efficientnet_lite0
 from iassa.black_boxes.endpoint import FORMS, is_url, open_endpoint
 from iassa.cli.model_options import describes_model
 from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages
@@ -35,6 +35,7 @@ from iassa.explanation import Explanation
 from iassa.files import check_writable
 from iassa.image import EXAMPLES
 from iassa.methods import METHODS, open_method, read_fields
+from iassa.similarity import MEASURES, Measure
 
 __all__ = ["explain", "extend"]
 
@@ -55,6 +56,21 @@ BatchSize = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(help="cpu, cuda, cuda:1, ...; a GPU if there is one, if not given."),
+]
+SimilarTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="IMAGE",
+        help="Explain what makes an image similar to this one, in the place of a class; may be "
+        "repeated, a call each beside --calls. --model then gives feature vectors.",
+    ),
+]
+MeasureName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(MEASURES),
+        help=f"How --similar-to compares feature vectors; {MEASURES[0]} if not given.",
+    ),
 ]
 Form = Annotated[
     str | None,
@@ -101,20 +117,23 @@ def explain(
         typer.Option(help=f"A bundled photograph instead: {' or '.join(EXAMPLES)}."),
     ] = None,
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="efficientnet-lite0, FILE.onnx, a URL, or package.module:attribute, whose code is "
-            "run."
+            help="efficientnet-lite0 (default), efficientnet-lite0-features (default with "
+            "--similar-to), FILE.onnx, a URL, or package.module:attribute, whose code is run."
         ),
-    ] = "efficientnet-lite0",
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
             help="What to explain; may be repeated. top-1 (default), top-5, a class by name or "
             "index, a group '281,282,tabby', a contrast 'tabby vs Egyptian cat', or "
-            "package.module:function of the scores, (N, K) -> (N,), whose code is run."
+            "package.module:function of the scores, (N, K) -> (N,), whose code is run. With "
+            "--similar-to its images are the classes, by their file names; all by default."
         ),
     ] = None,
+    similar_to: SimilarTo = None,
+    measure: MeasureName = None,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "iassa",
     baseline: Annotated[
         str | None,
@@ -165,7 +184,7 @@ def explain(
         chosen = open_method(method, **read_fields(method, fill + (set_ or [])))
     settings = _endpoint_settings(form, auth_env, timeout, retries, rate, in_flight, cache)
     options: RunOptions = {
-        "target": target or "top-1",
+        "target": target or (range(len(similar_to)) if similar_to else "top-1"),
         "calls": calls,
         "seconds": seconds,
         "tolerance": tolerance,
@@ -175,7 +194,8 @@ def explain(
         "device": device,
     }
 
-    with _opened(model, device, quiet, settings) as black_box:
+    name = model or (efficientnet_lite0.FEATURES if similar_to else efficientnet_lite0.NAME)
+    with _opened(name, device, quiet, settings, similar_to, measure) as black_box:
 
         def make(photo: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
             watched: RunOptions = {**options, "progress": progress, "cancel": cancel}
@@ -191,9 +211,16 @@ def extend(
         str | None,
         typer.Option(
             help="The model that was asked before, as `explain` takes it; only efficientnet-lite0 "
-            "need not be named."
+            "and its features need not be named."
         ),
     ] = None,
+    similar_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IMAGE", help="What it was compared with, as `explain` took it; repeatable."
+        ),
+    ] = None,
+    measure: MeasureName = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -226,8 +253,9 @@ def extend(
     folders = {str(directory): out or directory}
     settings = _endpoint_settings(form, auth_env, timeout, retries, rate, in_flight, cache)
     if target is not None:
-        of_run = (model, calls, seconds, tolerance, batch_size, device, settings or None)
-        if any(one is not None for one in of_run):
+        of_run = (calls, seconds, tolerance, batch_size, settings or None)
+        of_model = (model, similar_to, measure, device)
+        if any(one is not None for one in of_run + of_model):
             raise InputError(
                 "expected --target without the options of a run, as another target takes no calls. "
                 "Explain it first, then extend the result."
@@ -235,13 +263,11 @@ def extend(
         _make_all(folders, lambda *_: saved.retarget(target), 0, as_json, quiet)
         return
     # A name from a file must not run code, as that of a module would.
-    if model is None and saved.model != efficientnet_lite0.NAME:
-        raise InputError(
-            f"expected --model: how to open {saved.model}, which was asked before, is not saved. "
-            "Name it as before: package.module:attribute, or FILE.onnx or the URL with its options."
-        )
+    known = efficientnet_lite0.FEATURES if similar_to else saved.model
+    if model is None and known not in efficientnet_lite0.NAMES:
+        raise InputError(_unknown(saved.model))
     more = 1000 if calls is None else calls
-    with _opened(model or saved.model, device, quiet, settings) as black_box:
+    with _opened(model or known, device, quiet, settings, similar_to, measure) as black_box:
 
         def make(_folder: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
             return saved.extend(
@@ -255,6 +281,18 @@ def extend(
             )
 
         _make_all(folders, make, saved.calls + more, as_json, quiet)
+
+
+def _unknown(model: str) -> str:
+    """What to name of a model that a saved file cannot open."""
+    option = "model"
+    wanted = "it as before: package.module:attribute, or FILE.onnx or the URL with its options"
+    if model.startswith(f"{efficientnet_lite0.FEATURES} "):
+        option, wanted = "similar-to", "each image as before, and --measure"
+    return (
+        f"expected --{option}: how to open {model}, which was asked before, is not saved. "
+        f"Name {wanted}."
+    )
 
 
 def _whole_number(text: str) -> int:
@@ -288,21 +326,33 @@ def _endpoint_settings(
 
 @contextmanager
 def _opened(
-    model: str, device: str | None, quiet: bool, settings: dict[str, object]
+    model: str,
+    device: str | None,
+    quiet: bool,
+    settings: dict[str, object],
+    similar_to: list[str] | None,
+    measure: str | None,
 ) -> Iterator[iassa.Adapter]:
+    """The model, or what it says of the similarity to some images."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if not quiet:
         logging.getLogger("iassa").setLevel(logging.INFO)
-    if is_url(model):
-        with open_endpoint(model, settings) as endpoint:
-            yield iassa.open_black_box(endpoint, device)
-        return
-    if settings:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
-        raise InputError(f"expected {options} with a URL as --model, got {model!r}.")
-    with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
-        black_box = iassa.open_black_box(model, device)
-    yield black_box
+    if measure is not None and not similar_to:
+        raise InputError(f"expected --measure {measure} with --similar-to IMAGE, got none.")
+    with ExitStack() as stack:
+        if is_url(model):
+            opened: BlackBoxLike = stack.enter_context(open_endpoint(model, settings))
+        elif settings:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
+            raise InputError(f"expected {options} with a URL as --model, got {model!r}.")
+        else:
+            opened = model
+        with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
+            black_box = iassa.open_black_box(opened, device)
+            if similar_to:
+                wanted = cast("Measure", measure or MEASURES[0])
+                black_box = iassa.Similarity(similar_to, black_box, measure=wanted)
+        yield black_box
 
 
 def _make_all(
