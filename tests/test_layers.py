@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("endpoint.connection", "endpoint.open_inference"),
     ("endpoint.line",),
-    ("onnx_features", "evidence"),
+    ("onnx_features", "onnx_model", "evidence"),
     ("datasets.categories", "datasets.coco_outline", "datasets.image_folder"),
     ("datasets.coco", "datasets.mask_folder"),
     ("datasets",),
