@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from iassa.black_boxes.endpoint import EndpointAdapter
     from iassa.black_boxes.onnx_file import OnnxAdapter
     from iassa.budget import Progress
+    from iassa.detections import Box, Detections, TargetBoxes
+    from iassa.detector import AimedDetector, Detector, FunctionDetector, TorchDetector
     from iassa.errors import (
         BlackBoxError,
         CancelledError,
@@ -45,13 +47,18 @@ __version__ = "0.1.0"
 _HOMES = {
     "METHODS": "methods",
     "Adapter": "black_box",
+    "AimedDetector": "detector",
     "BlackBoxError": "errors",
+    "Box": "detections",
     "CancelledError": "errors",
     "ColourPosition": "features",
+    "Detections": "detections",
+    "Detector": "detector",
     "EndpointAdapter": "black_boxes.endpoint",
     "Explainer": "explainer",
     "Explanation": "explanation",
     "FunctionAdapter": "black_box",
+    "FunctionDetector": "detector",
     "Iassa": "methods",
     "IassaError": "errors",
     "IassaPaper": "methods",
@@ -66,7 +73,9 @@ _HOMES = {
     "ShapPartition": "methods",
     "SlidingWindow": "methods",
     "Target": "targets",
+    "TargetBoxes": "detections",
     "TorchAdapter": "black_box",
+    "TorchDetector": "detector",
     "TorchLayers": "features",
     "WeakEvidenceWarning": "errors",
     "example_image": "image",
@@ -79,13 +88,18 @@ _HOMES = {
 __all__ = [
     "METHODS",
     "Adapter",
+    "AimedDetector",
     "BlackBoxError",
+    "Box",
     "CancelledError",
     "ColourPosition",
+    "Detections",
+    "Detector",
     "EndpointAdapter",
     "Explainer",
     "Explanation",
     "FunctionAdapter",
+    "FunctionDetector",
     "Iassa",
     "IassaError",
     "IassaPaper",
@@ -100,7 +114,9 @@ __all__ = [
     "ShapPartition",
     "SlidingWindow",
     "Target",
+    "TargetBoxes",
     "TorchAdapter",
+    "TorchDetector",
     "TorchLayers",
     "WeakEvidenceWarning",
     "example_image",
