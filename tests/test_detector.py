@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -462,6 +463,7 @@ def test_the_command_line(workplace: Path, capsys: pytest.CaptureFixture[str]) -
         (["street.png", *model, "--box", "90,2,93,4"], "boxes in the image of 30 x 44"),
         (["street.png", "other.png", *model, *boxes], "one image with --box"),
         (["street.png", "--model", "test_detector:bright", *boxes], "--box with a detector"),
+        (["street.png", *model, "--detector", "yolov8"], "expected --detector for an ONNX file"),
     ):
         assert run(*arguments) == 2
         err = capsys.readouterr().err
@@ -471,3 +473,17 @@ def test_the_command_line(workplace: Path, capsys: pytest.CaptureFixture[str]) -
 
 def bright(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return images.mean((1, 2))
+
+
+def test_python_of_the_page_about_detectors_runs(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[1] / "docs/detectors.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code.replace("calls=1000", "calls=100"), "detectors.md", "exec"), names)
+    explanation = names["explanation"]
+    assert explanation.saliency.shape == (1, 400, 600)
+    assert explanation.boxes.names[0] == "cup"
+    assert capsys.readouterr().out.startswith("cup [")
+    assert names["mine"].targets[0].name == "box"

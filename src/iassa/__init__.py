@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
     from iassa.black_boxes import open_black_box
     from iassa.black_boxes.endpoint import EndpointAdapter
+    from iassa.black_boxes.onnx_detector import OnnxDetector
     from iassa.black_boxes.onnx_file import OnnxAdapter
     from iassa.budget import Progress
     from iassa.detections import Box, Detections, TargetBoxes
@@ -67,6 +68,7 @@ _HOMES = {
     "Lime": "methods",
     "Method": "loop",
     "OnnxAdapter": "black_boxes.onnx_file",
+    "OnnxDetector": "black_boxes.onnx_detector",
     "OnnxLayers": "onnx_features",
     "Progress": "budget",
     "Rise": "methods",
@@ -108,6 +110,7 @@ __all__ = [
     "Lime",
     "Method",
     "OnnxAdapter",
+    "OnnxDetector",
     "OnnxLayers",
     "Progress",
     "Rise",

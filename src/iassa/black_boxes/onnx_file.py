@@ -20,7 +20,7 @@ from iassa.black_box import Adapter, one_thread
 from iassa.conventions import Conventions, Layout
 from iassa.errors import InputError
 from iassa.onnx_graph import Output, print_shape
-from iassa.onnx_model import OnnxFile, OnnxRunner, probe, split_name
+from iassa.onnx_model import OnnxFile, OnnxRunner, probe
 
 __all__ = ["OnnxAdapter"]
 
@@ -89,22 +89,25 @@ class OnnxAdapter(Adapter):
             output_name=output_name,
             class_names=None if class_names is None else str(class_names),
         )
-        self._open(Path(path), said, listed, name, torch.device(device))
+        file = OnnxFile(Path(path), said.layout)
+        self._open(file, said, listed, name, torch.device(device))
 
     @classmethod
-    def parse(cls, text: str, device: torch.device | str = "cpu") -> OnnxAdapter:
-        """The adapter that a text names.
+    def of(
+        cls, file: OnnxFile, said: Conventions, device: torch.device | str = "cpu"
+    ) -> OnnxAdapter:
+        """The adapter of a file that was read.
 
         Args:
-            text: 'FILE.onnx?field=value&field=value'; see `Conventions.parse`.
+            file: the model.
+            said: of it.
             device: see the class.
 
         Raises:
             InputError: see the class.
         """
-        path, said = split_name(text)
         adapter = cls.__new__(cls)
-        adapter._open(path, said, None, None, torch.device(device))
+        adapter._open(file, said, None, None, torch.device(device))
         return adapter
 
     def __reduce__(self) -> tuple[Callable[..., OnnxAdapter], tuple[Any, ...]]:
@@ -113,16 +116,22 @@ class OnnxAdapter(Adapter):
 
     def _open(
         self,
-        path: Path,
+        file: OnnxFile,
         said: Conventions,
         class_names: tuple[str, ...] | None,
         name: str | None,
         device: torch.device,
     ) -> None:
+        path = file.path
         self._arguments = (path, said, class_names, name, device)
         self.name = name or path.name
         self.device = device
-        self._file = OnnxFile(path, said.layout)
+        self._file = file
+        if said.threshold is not None:
+            raise InputError(
+                f"expected a threshold for a detector, got {path}, which is not known to be one. "
+                f"Say detector=LAYOUT, or leave it out. {file.found}"
+            )
         self._output = self._choose(self._file.outputs, said.output_name)
         self._conventions = self._complete(said)
         size = self._conventions.input_size
@@ -174,7 +183,8 @@ class OnnxAdapter(Adapter):
     def _refuse_shape(self, output: Output, got: str) -> NoReturn:
         raise InputError(
             f"expected output {output.name!r} of {self._file.path} to be scores (N, K), got {got}. "
-            f"Name another with output_name, or write a function that makes scores of it. "
+            "Name another with output_name, write a function that makes scores of it, or, if it "
+            "detects objects, say detector=LAYOUT. "
             f"{self._file.found}"
         )
 
@@ -214,5 +224,5 @@ def _reopen(
     device: torch.device,
 ) -> OnnxAdapter:
     adapter = OnnxAdapter.__new__(OnnxAdapter)
-    adapter._open(path, said, class_names, name, device)
+    adapter._open(OnnxFile(path, said.layout), said, class_names, name, device)
     return adapter
