@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
     from iassa.black_boxes import open_black_box
     from iassa.black_boxes.endpoint import EndpointAdapter
+    from iassa.black_boxes.onnx_detector import OnnxDetector
     from iassa.black_boxes.onnx_file import OnnxAdapter
     from iassa.budget import Progress
+    from iassa.detections import Box, Detections, TargetBoxes
+    from iassa.detector import AimedDetector, Detector, FunctionDetector, TorchDetector
     from iassa.errors import (
         BlackBoxError,
         CancelledError,
@@ -46,13 +49,18 @@ __version__ = "0.1.0"
 _HOMES = {
     "METHODS": "methods",
     "Adapter": "black_box",
+    "AimedDetector": "detector",
     "BlackBoxError": "errors",
+    "Box": "detections",
     "CancelledError": "errors",
     "ColourPosition": "features",
+    "Detections": "detections",
+    "Detector": "detector",
     "EndpointAdapter": "black_boxes.endpoint",
     "Explainer": "explainer",
     "Explanation": "explanation",
     "FunctionAdapter": "black_box",
+    "FunctionDetector": "detector",
     "Iassa": "methods",
     "IassaError": "errors",
     "IassaPaper": "methods",
@@ -61,6 +69,7 @@ _HOMES = {
     "Lime": "methods",
     "Method": "loop",
     "OnnxAdapter": "black_boxes.onnx_file",
+    "OnnxDetector": "black_boxes.onnx_detector",
     "OnnxLayers": "onnx_features",
     "Progress": "budget",
     "Rise": "methods",
@@ -68,7 +77,9 @@ _HOMES = {
     "Similarity": "similarity",
     "SlidingWindow": "methods",
     "Target": "targets",
+    "TargetBoxes": "detections",
     "TorchAdapter": "black_box",
+    "TorchDetector": "detector",
     "TorchLayers": "features",
     "WeakEvidenceWarning": "errors",
     "example_image": "image",
@@ -81,13 +92,18 @@ _HOMES = {
 __all__ = [
     "METHODS",
     "Adapter",
+    "AimedDetector",
     "BlackBoxError",
+    "Box",
     "CancelledError",
     "ColourPosition",
+    "Detections",
+    "Detector",
     "EndpointAdapter",
     "Explainer",
     "Explanation",
     "FunctionAdapter",
+    "FunctionDetector",
     "Iassa",
     "IassaError",
     "IassaPaper",
@@ -96,6 +112,7 @@ __all__ = [
     "Lime",
     "Method",
     "OnnxAdapter",
+    "OnnxDetector",
     "OnnxLayers",
     "Progress",
     "Rise",
@@ -103,7 +120,9 @@ __all__ = [
     "Similarity",
     "SlidingWindow",
     "Target",
+    "TargetBoxes",
     "TorchAdapter",
+    "TorchDetector",
     "TorchLayers",
     "WeakEvidenceWarning",
     "example_image",

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from iassa.detections import Detections, TargetBoxes
 from iassa.errors import BlackBoxError, InputError
 from iassa.eval_mode import evaluating
 from iassa.evidence import Readout
@@ -30,6 +31,7 @@ __all__ = [
     "FunctionAdapter",
     "TorchAdapter",
     "ask",
+    "blamed",
     "cap_batch",
     "one_thread",
     "score_masks",
@@ -44,6 +46,7 @@ FLATTEN = (
     "; of maps (N, C, h, w) return scores.reshape(N, -1), and ask for a function of them as the "
     "target: see docs/targets.md"
 )
+DETECTOR = ". A detector is wrapped with iassa.FunctionDetector or iassa.TorchDetector."
 
 
 class Adapter(ABC):
@@ -54,11 +57,13 @@ class Adapter(ABC):
         class_names: names of the K outputs, synonyms after commas; None if it has none.
         input_size: (height, width) that it looks at; None if it takes images of any size.
         device: where it wants its planes.
+        boxes: what its K outputs stand for, if these are boxes in one image.
     """
 
     name: str
     class_names: Sequence[str] | None = None
     input_size: tuple[int, int] | None = None
+    boxes: TargetBoxes | None = None
     device: torch.device = torch.device("cpu")
 
     @abstractmethod
@@ -72,6 +77,26 @@ class Adapter(ABC):
         same in another process. By default it is the name.
         """
         return self.name
+
+    def begin(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[Adapter, Tensor]:
+        """The first call of a run, about the whole image.
+
+        What the outputs of a black box are may depend on the image: those of a detector are boxes
+        in it. So it is another one that is asked from then on.
+
+        Args:
+            image: (3, H, W) float32 in [0, 1], on the device of the black box; left as it is.
+            photo_size: (height, width) of the image as it was given.
+
+        Returns:
+            Whom to ask about its masked images, and the scores (1, K) of the whole, checked.
+
+        Raises:
+            InputError: there is nothing to ask about in this image.
+            BlackBoxError: see `ask`.
+        """
+        del photo_size
+        return self, ask(self, image[None].clone())
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores of images of any one size.
@@ -151,6 +176,8 @@ class FunctionAdapter(Adapter):
         scores = self._function(planes.permute(0, 2, 3, 1).numpy())
         if isinstance(scores, Tensor):
             return scores.detach().cpu()
+        if isinstance(scores, list | tuple) and any(isinstance(s, Detections) for s in scores):
+            raise InputError("expected scores, got detections. Use iassa.FunctionDetector.")
         return torch.from_numpy(np.array(scores))
 
 
@@ -232,21 +259,35 @@ def ask(
     try:
         if threads is not None:
             torch.set_num_threads(threads)
-        scores = black_box.score(planes)
-        _check_scores(scores, black_box.name, len(planes), num_classes)
-    except BlackBoxError as error:
-        error.images = len(planes)
-        raise
-    except Exception as error:  # whatever a user's code raises is one thing here: it failed
-        failure = BlackBoxError(
-            f"the black box {black_box.name} raised {type(error).__name__}: {error}"
-        )
-        failure.images = len(planes)
-        raise failure from error
+        with blamed(black_box.name, len(planes)):
+            scores = black_box.score(planes)
+            _check_scores(scores, black_box.name, len(planes), num_classes)
     finally:
         if threads is not None:
             torch.set_num_threads(before)
     return scores.to(planes.device, torch.float64)
+
+
+class blamed:  # noqa: N801 - `contextlib` lets a StopIteration through, which a user may raise
+    """Whatever is raised inside is a failure of the black box that was asked about some images."""
+
+    def __init__(self, name: str, images: int) -> None:
+        self._name = name
+        self._images = images
+
+    def __enter__(self) -> None:
+        """Nothing has failed yet."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Whatever a user's code raises is one thing here: it failed."""
+        if isinstance(error, BlackBoxError):
+            error.images = self._images
+        elif isinstance(error, Exception):
+            failure = BlackBoxError(
+                f"the black box {self._name} raised {type(error).__name__}: {error}"
+            )
+            failure.images = self._images
+            raise failure from error
 
 
 def _check_scores(scores: object, name: str, count: int, num_classes: int | None) -> None:
@@ -257,7 +298,7 @@ def _check_scores(scores: object, name: str, count: int, num_classes: int | None
             f"expected scores (N, K) with N = {count} images, got {got} from the black box {name}. "
             "Return one row for each image and one column for each class"
             + (FLATTEN if maps else "")
-            + "."
+            + ("." if isinstance(scores, Tensor) and scores.ndim < 2 else DETECTOR)
         )
     if scores.shape[1] == 0 or (num_classes is not None and scores.shape[1] != num_classes):
         raise BlackBoxError(

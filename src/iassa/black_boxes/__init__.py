@@ -64,10 +64,11 @@ def open_black_box(
     Args:
         model: 'efficientnet-lite0', 'efficientnet-lite0-features' (its 1280 pooled features, for
             `iassa.Similarity`), 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes' (see
-            `iassa.OnnxAdapter`), a URL (settings may follow a `#`, see `open_endpoint`),
-            'package.module:attribute' (a callable, a torch module, or a factory of one without
-            arguments; naming it runs its code), any callable, images (N, H, W, 3) -> scores
-            (N, K), a torch module that takes planes (N, 3, H, W) in [0, 1], or an `Adapter`.
+            `iassa.OnnxAdapter`, and `iassa.OnnxDetector` for what detects objects), a URL (settings
+            may follow a `#`, see `open_endpoint`), 'package.module:attribute' (a callable, a torch
+            module, or a factory of one without arguments; naming it runs its code), any callable,
+            images (N, H, W, 3) -> scores (N, K), a torch module that takes planes (N, 3, H, W) in
+            [0, 1], or an `Adapter`, as any `iassa.Detector` is.
         device: where the default model runs, and where a torch module is moved to, see
             `open_device`; without one a module stays where it is, and an ONNX file runs on the
             CPU: ONNX Runtime has CUDA in a package of its own. A function runs where it likes, and
@@ -107,9 +108,14 @@ def _open_by_name(model: str, device: str | torch.device | None) -> Adapter:
         return open_black_box(open_endpoint(model), device)
     if ONNX.fullmatch(model):
         # Here, since it imports the package onnx, which takes its time.
+        from iassa.black_boxes.onnx_detector import OnnxDetector, is_detector
         from iassa.black_boxes.onnx_file import OnnxAdapter
+        from iassa.onnx_model import OnnxFile, split_name
 
-        return OnnxAdapter.parse(model, "cpu" if device is None else open_device(device))
+        path, said = split_name(model)
+        file = OnnxFile(path, said.layout)
+        kind = OnnxDetector if is_detector(file, said) else OnnxAdapter
+        return kind.of(file, said, "cpu" if device is None else open_device(device))
     if ":" in model and "/" not in model:
         return open_black_box(cast("Any", import_attribute(model)), device)
     raise InputError(

@@ -129,7 +129,16 @@ def explain(
             help="What to explain; may be repeated. top-1 (default), top-5, a class by name or "
             "index, a group '281,282,tabby', a contrast 'tabby vs Egyptian cat', or "
             "package.module:function of the scores, (N, K) -> (N,), whose code is run. With "
-            "--similar-to its images are the classes, by their file names; all by default."
+            "--similar-to its images are the classes, by their file names; all by default. Of a "
+            "detector the boxes found are the classes: 'dog', or of several 'dog 2'."
+        ),
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TOP,LEFT,BOTTOM,RIGHT[:CLASS]",
+            help="A box for a detector to explain, in pixels of the image, in the place of those "
+            "that it finds; may be repeated.",
         ),
     ] = None,
     similar_to: SimilarTo = None,
@@ -179,12 +188,17 @@ def explain(
 ) -> None:
     """Explain what a model looks at in an image."""
     photos = _photos(images or [], example, out)
+    boxes = [iassa.Box.parse(text) for text in box or []]
+    if boxes and len(photos) > 1:
+        raise InputError(
+            f"expected one image with --box, got {len(photos)}. Explain each by itself."
+        )
     fill = [] if baseline is None else [f"baseline={baseline}"]
     with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
         chosen = open_method(method, **read_fields(method, fill + (set_ or [])))
     settings = _endpoint_settings(form, auth_env, timeout, retries, rate, in_flight, cache)
     options: RunOptions = {
-        "target": target or (range(len(similar_to)) if similar_to else "top-1"),
+        "target": target or (range(len(similar_to)) if similar_to else f"top-{len(boxes) or 1}"),
         "calls": calls,
         "seconds": seconds,
         "tolerance": tolerance,
@@ -199,7 +213,7 @@ def explain(
 
         def make(photo: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
             watched: RunOptions = {**options, "progress": progress, "cancel": cancel}
-            return chosen.explain(photo, black_box, **watched)
+            return chosen.explain(photo, _aimed(black_box, photo, boxes), **watched)
 
         _make_all(photos, make, calls, as_json, quiet)
 
@@ -293,6 +307,17 @@ def _unknown(model: str) -> str:
         f"expected --{option}: how to open {model}, which was asked before, is not saved. "
         f"Name {wanted}."
     )
+
+
+def _aimed(black_box: iassa.Adapter, photo: str, boxes: list[iassa.Box]) -> iassa.Adapter:
+    if not boxes:
+        return black_box
+    if not isinstance(black_box, iassa.Detector):
+        raise InputError(
+            f"expected --box with a detector, got {black_box.name}. Leave it out, or say the "
+            "layout of its outputs with --detector."
+        )
+    return black_box.aim(photo, boxes)
 
 
 def _whole_number(text: str) -> int:

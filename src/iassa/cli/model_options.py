@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from iassa.black_boxes import add_conventions
+from iassa.conventions import DETECTORS
 from iassa.errors import InputError
 
 __all__ = ["describes_model"]
@@ -81,12 +82,32 @@ def _conventions(
     ] = None,
     output_name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Which of several outputs.", rich_help_panel=PANEL),
+        typer.Option(
+            metavar="NAME",
+            help="Which of several outputs; of a detector with commas, in the order of its layout.",
+            rich_help_panel=PANEL,
+        ),
     ] = None,
     class_names: Annotated[
         str | None,
         typer.Option(
             metavar="FILE", help="Names of the classes: one a line, or JSON.", rich_help_panel=PANEL
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYOUT",
+            help="Of the outputs of a detector, where they do not tell: " + ", ".join(DETECTORS),
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="The least confidence of the boxes of a detector; 0.25 if not given.",
+            rich_help_panel=PANEL,
         ),
     ] = None,
 ) -> None:
