@@ -123,8 +123,8 @@ def benchmark(
     model: Annotated[
         str,
         typer.Option(
-            help="efficientnet-lite0, FILE.onnx, a URL (settings behind #, as "
-            "https://HOST/PATH#rate=5), or package.module:attribute, whose code is run."
+            help="efficientnet-lite0, FILE.onnx, a URL, or package.module:attribute, whose code is "
+            "run."
         ),
     ] = "efficientnet-lite0",
     device: Annotated[
@@ -224,7 +224,9 @@ def _telling_of_interrupts() -> Iterator[None]:
 
 
 def _command() -> str:
-    return shlex.join(["iassa", *sys.argv[1:]])
+    """What was typed, to be kept: the query of a URL may be a key."""
+    shown = [re.sub(r"(?i)(https?://[^?#]*)\?[^#]*", r"\1?...", one) for one in sys.argv[1:]]
+    return shlex.join(["iassa", *shown])
 
 
 def _dataset(kind: str, images: Path, annotations: Path | None, masks: Path | None) -> Dataset:

@@ -26,7 +26,7 @@ from rich.progress import (
 import iassa
 from iassa.baselines import FILLS
 from iassa.black_boxes import efficientnet_lite0
-from iassa.black_boxes.endpoint import FORMS, is_url, open_endpoint
+from iassa.black_boxes.endpoint import is_url, open_endpoint
 from iassa.cli.model_options import describes_model
 from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages
 from iassa.errors import BlackBoxError, CancelledError, InputError
@@ -55,35 +55,6 @@ BatchSize = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(help="cpu, cuda, cuda:1, ...; a GPU if there is one, if not given."),
-]
-Form = Annotated[
-    str | None,
-    typer.Option(
-        help=f"How a model at a URL is asked: {', '.join(FORMS)}; v2 at .../v2/models/NAME and "
-        "json elsewhere, if not given."
-    ),
-]
-AuthEnv = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Environment variable that holds the authorisation header for a URL: 'Bearer ...'.",
-    ),
-]
-Timeout = Annotated[
-    float | None, typer.Option(help="Seconds to wait for an answer of a URL; 60 if not given.")
-]
-Retries = Annotated[
-    int | None,
-    typer.Option(help="How often a request to a URL is repeated; 5 times if not given."),
-]
-Rate = Annotated[float | None, typer.Option(help="The most requests a second to a URL.")]
-InFlight = Annotated[
-    int | None, typer.Option(help="The most requests at a time to a URL; 4 if not given.")
-]
-Cache = Annotated[
-    Path | None,
-    typer.Option(help="Folder to keep the scores of a URL in: what it holds is not asked again."),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print explanation.json on stdout, a line an image.")
@@ -138,13 +109,6 @@ def explain(
         ),
     ] = "10",
     device: Device = None,
-    form: Form = None,
-    auth_env: AuthEnv = None,
-    timeout: Timeout = None,
-    retries: Retries = None,
-    rate: Rate = None,
-    in_flight: InFlight = None,
-    cache: Cache = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the results [default: explanations/<image name>]."),
@@ -163,7 +127,6 @@ def explain(
     fill = [] if baseline is None else [f"baseline={baseline}"]
     with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
         chosen = open_method(method, **read_fields(method, fill + (set_ or [])))
-    settings = _endpoint_settings(form, auth_env, timeout, retries, rate, in_flight, cache)
     options: RunOptions = {
         "target": target or "top-1",
         "calls": calls,
@@ -175,7 +138,7 @@ def explain(
         "device": device,
     }
 
-    with _opened(model, device, quiet, settings) as black_box:
+    with _opened(model, device, quiet) as black_box:
 
         def make(photo: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
             watched: RunOptions = {**options, "progress": progress, "cancel": cancel}
@@ -208,13 +171,6 @@ def extend(
     tolerance: Tolerance = None,
     batch_size: BatchSize = None,
     device: Device = None,
-    form: Form = None,
-    auth_env: AuthEnv = None,
-    timeout: Timeout = None,
-    retries: Retries = None,
-    rate: Rate = None,
-    in_flight: InFlight = None,
-    cache: Cache = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results [default: DIR itself].")
     ] = None,
@@ -224,9 +180,8 @@ def extend(
     """Go on from a saved explanation, as if all calls had been asked for at once."""
     saved = Explanation.load(directory)
     folders = {str(directory): out or directory}
-    settings = _endpoint_settings(form, auth_env, timeout, retries, rate, in_flight, cache)
     if target is not None:
-        of_run = (model, calls, seconds, tolerance, batch_size, device, settings or None)
+        of_run = (model, calls, seconds, tolerance, batch_size, device)
         if any(one is not None for one in of_run):
             raise InputError(
                 "expected --target without the options of a run, as another target takes no calls. "
@@ -241,7 +196,7 @@ def extend(
             "Name it as before: package.module:attribute, or FILE.onnx or the URL with its options."
         )
     more = 1000 if calls is None else calls
-    with _opened(model or saved.model, device, quiet, settings) as black_box:
+    with _opened(model or saved.model, device, quiet) as black_box:
 
         def make(_folder: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
             return saved.extend(
@@ -264,42 +219,15 @@ def _whole_number(text: str) -> int:
         raise InputError(f"expected --keep to be a whole number or all, got {text!r}.") from None
 
 
-def _endpoint_settings(
-    form: str | None,
-    auth_env: str | None,
-    timeout: float | None,
-    retries: int | None,
-    rate: float | None,
-    in_flight: int | None,
-    cache: Path | None,
-) -> dict[str, object]:
-    """Fields of `EndpointAdapter` that were given."""
-    given = {
-        "form": form,
-        "auth_env": auth_env,
-        "timeout": timeout,
-        "retries": retries,
-        "rate": rate,
-        "in_flight": in_flight,
-        "cache": cache,
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
 @contextmanager
-def _opened(
-    model: str, device: str | None, quiet: bool, settings: dict[str, object]
-) -> Iterator[iassa.Adapter]:
+def _opened(model: str, device: str | None, quiet: bool) -> Iterator[iassa.Adapter]:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if not quiet:
         logging.getLogger("iassa").setLevel(logging.INFO)
     if is_url(model):
-        with open_endpoint(model, settings) as endpoint:
+        with open_endpoint(model) as endpoint:
             yield iassa.open_black_box(endpoint, device)
         return
-    if settings:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
-        raise InputError(f"expected {options} with a URL as --model, got {model!r}.")
     with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
         black_box = iassa.open_black_box(model, device)
     yield black_box
