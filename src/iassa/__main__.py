@@ -10,6 +10,8 @@ def main() -> None:
     """Run the command line and exit."""
     try:
         from iassa import cli
+
+        cli.import_command(sys.argv[1:])
     except KeyboardInterrupt:
         print("error: interrupted; nothing was done yet.", file=sys.stderr)
         sys.exit(130)
