@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.markup import render
 
 from iassa.cli import COMMANDS, import_command
 
@@ -75,3 +76,17 @@ def test_the_help_of_all_commands_says_what_each_says_of_itself(name: str) -> No
     first, *_ = (inspect.getdoc(command) or "").split("\n\n")
     assert COMMANDS[name][1] == " ".join(first.split())
     assert import_command(["--help", name]) is None
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_is_shown_whole(name: str) -> None:
+    command = import_command([name])
+    assert command is not None
+    texts = [
+        option.help
+        for each in inspect.signature(command, eval_str=True).parameters.values()
+        for option in each.annotation.__metadata__
+    ]
+    assert texts
+    for text in texts:  # what stands in brackets may be taken for markup
+        assert render(text).plain == text

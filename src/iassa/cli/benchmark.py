@@ -95,15 +95,15 @@ def benchmark(
         str,
         typer.Option(
             help="Which outputs stand for a category: same (the model's classes are the "
-            "categories), imagenet (the shipped table), a JSON file {category: [classes]}; auto "
-            "looks at the model's class names."
+            "categories), imagenet (the shipped table), a JSON file of the classes of each "
+            "category; auto looks at the model's class names."
         ),
     ] = "auto",
     target: Annotated[
         str | None,
         typer.Option(
-            help="One target to explain in every image: a class, a group or a contrast, top-1 "
-            "[default: the classes of the category; top-1 in a dataset without]."
+            help="One target to explain in every image: a class, a group or a contrast, "
+            "top-1; the classes of the category if not given, top-1 in a dataset without."
         ),
     ] = None,
     model: Annotated[
@@ -135,8 +135,8 @@ def benchmark(
     curve_size: Annotated[
         int | None,
         typer.Option(
-            help="Edge in pixels at which insertion and deletion are measured [default: that which "
-            "the model looks at]."
+            help="Edge in pixels at which insertion and deletion are measured; that which the "
+            "model looks at, if not given."
         ),
     ] = None,
     fill: Annotated[float, typer.Option(help="Grey in [0, 1] that deleted pixels show.")] = 0.5,

@@ -111,7 +111,7 @@ def explain(
     device: Device = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the results [default: explanations/<image name>]."),
+        typer.Option(help="Folder for the results; explanations/IMAGE'S NAME if not given."),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -172,7 +172,7 @@ def extend(
     batch_size: BatchSize = None,
     device: Device = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the results [default: DIR itself].")
+        Path | None, typer.Option(help="Folder for the results; DIR if not given.")
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -29,7 +29,7 @@ __all__ = ["report", "salvage"]
 def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the report [default: report in RUN].")
+        Path | None, typer.Option(help="Folder for the report; report in RUN if not given.")
     ] = None,
     images: Annotated[
         Path | None,
