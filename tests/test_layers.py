@@ -77,8 +77,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report.sections",),
     ("report.writing",),
     ("report",),
-    ("cli.model_options", "cli.terminal"),
-    ("cli.benchmark", "cli.explain"),
+    ("cli.dataset_options", "cli.model_options", "cli.terminal"),
+    ("cli.benchmark", "cli.explain", "cli.report"),
     ("cli",),
     ("__main__",),
 )

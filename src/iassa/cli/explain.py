@@ -26,7 +26,7 @@ from rich.progress import (
 import iassa
 from iassa.baselines import FILLS
 from iassa.black_boxes import BlackBoxLike, efficientnet_lite0
-from iassa.black_boxes.endpoint import FORMS, is_url, open_endpoint
+from iassa.black_boxes.endpoint import is_url, open_endpoint
 from iassa.cli.model_options import describes_model
 from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages
 from iassa.errors import BlackBoxError, CancelledError, InputError
@@ -71,35 +71,6 @@ MeasureName = Annotated[
         metavar="|".join(MEASURES),
         help=f"How --similar-to compares feature vectors; {MEASURES[0]} if not given.",
     ),
-]
-Form = Annotated[
-    str | None,
-    typer.Option(
-        help=f"How a model at a URL is asked: {', '.join(FORMS)}; v2 at .../v2/models/NAME and "
-        "json elsewhere, if not given."
-    ),
-]
-AuthEnv = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Environment variable that holds the authorisation header for a URL: 'Bearer ...'.",
-    ),
-]
-Timeout = Annotated[
-    float | None, typer.Option(help="Seconds to wait for an answer of a URL; 60 if not given.")
-]
-Retries = Annotated[
-    int | None,
-    typer.Option(help="How often a request to a URL is repeated; 5 times if not given."),
-]
-Rate = Annotated[float | None, typer.Option(help="The most requests a second to a URL.")]
-InFlight = Annotated[
-    int | None, typer.Option(help="The most requests at a time to a URL; 4 if not given.")
-]
-Cache = Annotated[
-    Path | None,
-    typer.Option(help="Folder to keep the scores of a URL in: what it holds is not asked again."),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print explanation.json on stdout, a line an image.")
@@ -166,16 +137,9 @@ def explain(
         ),
     ] = "10",
     device: Device = None,
-    form: Form = None,
-    auth_env: AuthEnv = None,
-    timeout: Timeout = None,
-    retries: Retries = None,
-    rate: Rate = None,
-    in_flight: InFlight = None,
-    cache: Cache = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the results [default: explanations/<image name>]."),
+        typer.Option(help="Folder for the results; explanations/IMAGE'S NAME if not given."),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -196,7 +160,6 @@ def explain(
     fill = [] if baseline is None else [f"baseline={baseline}"]
     with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
         chosen = open_method(method, **read_fields(method, fill + (set_ or [])))
-    settings = _endpoint_settings(form, auth_env, timeout, retries, rate, in_flight, cache)
     options: RunOptions = {
         "target": target or (range(len(similar_to)) if similar_to else f"top-{len(boxes) or 1}"),
         "calls": calls,
@@ -209,7 +172,7 @@ def explain(
     }
 
     name = model or (efficientnet_lite0.FEATURES if similar_to else efficientnet_lite0.NAME)
-    with _opened(name, device, quiet, settings, similar_to, measure) as black_box:
+    with _opened(name, device, quiet, similar_to, measure) as black_box:
 
         def make(photo: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
             watched: RunOptions = {**options, "progress": progress, "cancel": cancel}
@@ -249,15 +212,8 @@ def extend(
     tolerance: Tolerance = None,
     batch_size: BatchSize = None,
     device: Device = None,
-    form: Form = None,
-    auth_env: AuthEnv = None,
-    timeout: Timeout = None,
-    retries: Retries = None,
-    rate: Rate = None,
-    in_flight: InFlight = None,
-    cache: Cache = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the results [default: DIR itself].")
+        Path | None, typer.Option(help="Folder for the results; DIR if not given.")
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -265,11 +221,9 @@ def extend(
     """Go on from a saved explanation, as if all calls had been asked for at once."""
     saved = Explanation.load(directory)
     folders = {str(directory): out or directory}
-    settings = _endpoint_settings(form, auth_env, timeout, retries, rate, in_flight, cache)
     if target is not None:
-        of_run = (calls, seconds, tolerance, batch_size, settings or None)
-        of_model = (model, similar_to, measure, device)
-        if any(one is not None for one in of_run + of_model):
+        of_run = (model, similar_to, measure, device, calls, seconds, tolerance, batch_size)
+        if any(one is not None for one in of_run):
             raise InputError(
                 "expected --target without the options of a run, as another target takes no calls. "
                 "Explain it first, then extend the result."
@@ -281,7 +235,7 @@ def extend(
     if model is None and known not in efficientnet_lite0.NAMES:
         raise InputError(_unknown(saved.model))
     more = 1000 if calls is None else calls
-    with _opened(model or known, device, quiet, settings, similar_to, measure) as black_box:
+    with _opened(model or known, device, quiet, similar_to, measure) as black_box:
 
         def make(_folder: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
             return saved.extend(
@@ -327,34 +281,11 @@ def _whole_number(text: str) -> int:
         raise InputError(f"expected --keep to be a whole number or all, got {text!r}.") from None
 
 
-def _endpoint_settings(
-    form: str | None,
-    auth_env: str | None,
-    timeout: float | None,
-    retries: int | None,
-    rate: float | None,
-    in_flight: int | None,
-    cache: Path | None,
-) -> dict[str, object]:
-    """Fields of `EndpointAdapter` that were given."""
-    given = {
-        "form": form,
-        "auth_env": auth_env,
-        "timeout": timeout,
-        "retries": retries,
-        "rate": rate,
-        "in_flight": in_flight,
-        "cache": cache,
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
 @contextmanager
 def _opened(
     model: str,
     device: str | None,
     quiet: bool,
-    settings: dict[str, object],
     similar_to: list[str] | None,
     measure: str | None,
 ) -> Iterator[iassa.Adapter]:
@@ -365,13 +296,9 @@ def _opened(
     if measure is not None and not similar_to:
         raise InputError(f"expected --measure {measure} with --similar-to IMAGE, got none.")
     with ExitStack() as stack:
+        opened: BlackBoxLike = model
         if is_url(model):
-            opened: BlackBoxLike = stack.enter_context(open_endpoint(model, settings))
-        elif settings:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
-            raise InputError(f"expected {options} with a URL as --model, got {model!r}.")
-        else:
-            opened = model
+            opened = stack.enter_context(open_endpoint(model))
         with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
             black_box = iassa.open_black_box(opened, device)
             if similar_to:
