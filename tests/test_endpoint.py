@@ -818,13 +818,13 @@ def test_the_command_line_asks_endpoints(run, server, monkeypatch, tmp_path, cap
     assert "expected --model" in err
     status, _, err = run(*explain, "--rate", 3, "--in-flight", 2)
     assert status == 2
-    assert "expected --rate, --in-flight with a URL as --model, got efficientnet-lite0" in err
+    assert "expected --rate, --in-flight with a URL as --model, got none" in err
     status, _, err = run(*explain, "--model", f"{server.url}#rate=3", "--rate", 3)
     assert status == 2
     assert "expected the setting rate once, got it twice" in err
     status, _, err = run("extend", "out", "--rate", 3)
     assert status == 2
-    assert "expected --model with --rate. Name the model." in err
+    assert "expected --rate with a URL as --model, got none. Name the model." in err
 
 
 def test_the_benchmark_asks_endpoints(server, tmp_path, monkeypatch):

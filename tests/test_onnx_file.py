@@ -640,7 +640,8 @@ def test_explain_and_extend_take_the_options_and_the_name(run: Any) -> None:
     assert status == 2
     assert "expected the black box that was asked before, onnx " in err
     status, _, err = run("extend", "a", "--calls", 20, *other)
-    assert (status, err) == (2, "error: expected --model with --range. Name the model.\n")
+    assert status == 2
+    assert err == "error: expected --range, --softmax with --model, got none. Name the model.\n"
 
 
 def test_the_benchmark_hands_them_to_its_workers(run: Any) -> None:
@@ -656,7 +657,7 @@ def test_the_benchmark_hands_them_to_its_workers(run: Any) -> None:
     ("options", "word"),
     [
         (("--model", "net.onnx"), "expected what net.onnx does not say of itself: range=0-1"),
-        (("--range", "0-1"), "expected --model with --range. Name the model."),
+        (("--range", "0-1"), "expected --range with --model, got none. Name the model."),
         (
             ("--model", "efficientnet-lite0", "--range", "0-1"),
             "expected --range for an ONNX file or a URL, got model efficientnet-lite0",

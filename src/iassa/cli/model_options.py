@@ -186,7 +186,10 @@ def describes_model(command: Callable[..., None]) -> Callable[..., None]:
         said = {**conventions, **settings}
         if said:
             if given["model"] is None:
-                raise InputError(f"expected --model with {_options(said)[0]}. Name the model.")
+                kind = "a URL as --model" if settings else "--model"
+                raise InputError(
+                    f"expected {', '.join(_options(said))} with {kind}, got none. Name the model."
+                )
             given["model"] = _add_settings(add_conventions(given["model"], conventions), settings)
         command(**given)
 
