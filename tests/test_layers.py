@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("segmentation", "attention", "baselines", "features", "jackknife", "plot"),
     ("rendering", "explanation"),
     ("saliency", "black_box"),
+    ("torch_module",),
     (
         "kernel_regression",
         "black_boxes.efficientnet_lite0",

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
+    from iassa.black_box import Adapter, FunctionAdapter
     from iassa.black_boxes import open_black_box
     from iassa.black_boxes.endpoint import EndpointAdapter
     from iassa.black_boxes.onnx_file import OnnxAdapter
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         CancelledError,
         IassaError,
         InputError,
+        TrainingModeWarning,
         WeakEvidenceWarning,
     )
     from iassa.explainer import Explainer
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     )
     from iassa.onnx_features import OnnxLayers, onnx_feature_names
     from iassa.targets import Target
+    from iassa.torch_module import TorchAdapter
 
 __version__ = "0.1.0"
 
@@ -66,8 +68,9 @@ _HOMES = {
     "ShapPartition": "methods",
     "SlidingWindow": "methods",
     "Target": "targets",
-    "TorchAdapter": "black_box",
+    "TorchAdapter": "torch_module",
     "TorchLayers": "features",
+    "TrainingModeWarning": "errors",
     "WeakEvidenceWarning": "errors",
     "example_image": "image",
     "explain": "methods",
@@ -102,6 +105,7 @@ __all__ = [
     "Target",
     "TorchAdapter",
     "TorchLayers",
+    "TrainingModeWarning",
     "WeakEvidenceWarning",
     "example_image",
     "explain",

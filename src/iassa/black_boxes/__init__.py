@@ -13,16 +13,19 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
+from iassa.black_box import Adapter, FunctionAdapter
 from iassa.black_boxes import efficientnet_lite0
 from iassa.black_boxes.endpoint import add_settings, is_url, open_endpoint
 from iassa.conventions import PLAIN, Conventions
 from iassa.errors import InputError
 from iassa.python_object import import_attribute
+from iassa.torch_module import TorchAdapter
 
 __all__ = ["BlackBoxLike", "add_conventions", "open_black_box", "open_device"]
 
 ONNX = re.compile(r".+\.onnx(\?.*)?", re.DOTALL)
+# Weights without a network, or pickled code; `torch.export.load`, too, says that it unpickles.
+TORCH_FILES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors")
 
 BlackBoxLike: TypeAlias = (
     "str | Path | Adapter | nn.Module | Callable[[NDArray[np.float32]], ArrayLike]"
@@ -109,6 +112,13 @@ def _open_by_name(model: str, device: str | torch.device | None) -> Adapter:
         from iassa.black_boxes.onnx_file import OnnxAdapter
 
         return OnnxAdapter.parse(model, "cpu" if device is None else open_device(device))
+    if model.partition("?")[0].lower().endswith(TORCH_FILES):
+        raise InputError(
+            f"expected a network, got {model}: such files hold weights without one, or code that "
+            "loading would run. Write a function that builds the network and loads the file "
+            "(torch.load(..., weights_only=True), torch.jit.load(...)), and name it as "
+            "package.module:function; or export it to ONNX."
+        )
     if ":" in model and "/" not in model:
         return open_black_box(cast("Any", import_attribute(model)), device)
     raise InputError(

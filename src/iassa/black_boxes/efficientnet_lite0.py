@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from iassa import efficientnet
-from iassa.black_box import Adapter, TorchAdapter
+from iassa.black_box import Adapter
 from iassa.errors import IassaError, InputError
 from iassa.onnx_session import open_session
+from iassa.torch_module import TorchAdapter
 
 __all__ = ["NAME", "OnnxSession", "open_default"]
 
