@@ -24,6 +24,7 @@ from iassa.torch_module import TorchAdapter
 __all__ = ["BlackBoxLike", "add_conventions", "open_black_box", "open_device"]
 
 ONNX = re.compile(r".+\.onnx(\?.*)?", re.DOTALL)
+HUGGING_FACE = "hf:"
 # Weights without a network, or pickled code; `torch.export.load`, too, says that it unpickles.
 TORCH_FILES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors")
 
@@ -66,11 +67,14 @@ def open_black_box(
 
     Args:
         model: 'efficientnet-lite0', 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes' (see
-            `iassa.OnnxAdapter`), a URL (settings may follow a `#`, see `open_endpoint`),
+            `iassa.OnnxAdapter`), 'hf:NAME', 'hf:NAME@REVISION' or 'hf:FOLDER' (a classifier of
+            transformers; what may follow a '?' is in `HuggingFaceAdapter`), a URL (settings may
+            follow a `#`, see `open_endpoint`),
             'package.module:attribute' (a callable, a torch module, or a factory of one without
             arguments; naming it runs its code), any callable, images (N, H, W, 3) -> scores
             (N, K), a torch module that takes planes (N, 3, H, W) in [0, 1], or an `Adapter`.
-        device: where the default model runs, and where a torch module is moved to, see
+        device: where the default model and those of Hugging Face run, and where a torch module is
+            moved to, see
             `open_device`; without one a module stays where it is, and an ONNX file runs on the
             CPU: ONNX Runtime has CUDA in a package of its own. A function runs where it likes, and
             is handed NumPy arrays.
@@ -112,17 +116,22 @@ def _open_by_name(model: str, device: str | torch.device | None) -> Adapter:
         from iassa.black_boxes.onnx_file import OnnxAdapter
 
         return OnnxAdapter.parse(model, "cpu" if device is None else open_device(device))
+    if model.startswith(HUGGING_FACE):
+        from iassa.black_boxes.hugging_face import HuggingFaceAdapter  # likewise
+
+        return HuggingFaceAdapter.parse(model, open_device(device))
     if model.partition("?")[0].lower().endswith(TORCH_FILES):
         raise InputError(
             f"expected a network, got {model}: such files hold weights without one, or code that "
             "loading would run. Write a function that builds the network and loads the file "
             "(torch.load(..., weights_only=True), torch.jit.load(...)), and name it as "
-            "package.module:function; or export it to ONNX."
+            "package.module:function; or export it to ONNX. A folder of save_pretrained is "
+            "hf:FOLDER."
         )
     if ":" in model and "/" not in model:
         return open_black_box(cast("Any", import_attribute(model)), device)
     raise InputError(
-        f"unknown model {model!r}. Use {efficientnet_lite0.NAME}, FILE.onnx, a URL or "
+        f"unknown model {model!r}. Use {efficientnet_lite0.NAME}, FILE.onnx, hf:NAME, a URL or "
         "package.module:attribute."
     )
 
@@ -146,13 +155,14 @@ def add_conventions(model: str, said: Mapping[str, str]) -> str:
         return model
     if is_url(model):
         return add_settings(model, said)
-    if not ONNX.fullmatch(model):
+    kept, mark, options = model.partition("?" if model.startswith(HUGGING_FACE) else ".onnx?")
+    if not model.startswith(HUGGING_FACE) and not ONNX.fullmatch(model):
         names = ", ".join("--" + name.replace("_", "-") for name in said)
         raise InputError(
-            f"expected {names} for an ONNX file or a URL, got model {model}, which takes images "
-            "in [0, 1] and says the rest of itself. Leave them out, or do it in your own function."
+            f"expected {names} for an ONNX file, hf:NAME or a URL, got model {model}, which takes "
+            "images in [0, 1] and says the rest of itself. Leave them out, or do it in your own "
+            "function."
         )
-    path, _, options = model.partition(".onnx?")
     texts = [options] if options else []
     texts += [f"{name}={quote(value, safe=PLAIN + ',')}" for name, value in said.items()]
-    return f"{path.removesuffix('.onnx')}.onnx?{Conventions.parse('&'.join(texts))}"
+    return f"{kept}{mark or '?'}{Conventions.parse('&'.join(texts))}"

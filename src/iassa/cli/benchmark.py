@@ -123,8 +123,9 @@ def benchmark(
     model: Annotated[
         str,
         typer.Option(
-            help="efficientnet-lite0, FILE.onnx, a URL (settings behind #, as "
-            "https://HOST/PATH#rate=5), or package.module:attribute, whose code is run."
+            help="efficientnet-lite0, FILE.onnx, hf:NAME or hf:FOLDER (Hugging Face), a URL "
+            "(settings behind #, as https://HOST/PATH#rate=5), or package.module:attribute, whose "
+            "code is run."
         ),
     ] = "efficientnet-lite0",
     device: Annotated[

@@ -103,8 +103,8 @@ def explain(
     model: Annotated[
         str,
         typer.Option(
-            help="efficientnet-lite0, FILE.onnx, a URL, or package.module:attribute, whose code is "
-            "run."
+            help="efficientnet-lite0, FILE.onnx, hf:NAME or hf:FOLDER (Hugging Face), a URL, or "
+            "package.module:attribute, whose code is run."
         ),
     ] = "efficientnet-lite0",
     target: Annotated[
@@ -238,7 +238,8 @@ def extend(
     if model is None and saved.model != efficientnet_lite0.NAME:
         raise InputError(
             f"expected --model: how to open {saved.model}, which was asked before, is not saved. "
-            "Name it as before: package.module:attribute, or FILE.onnx or the URL with its options."
+            "Name it as before: package.module:attribute, or FILE.onnx, hf:NAME or the URL with "
+            "its options."
         )
     more = 1000 if calls is None else calls
     with _opened(model or saved.model, device, quiet, settings) as black_box:
