@@ -585,7 +585,7 @@ def test_options_join_the_name(model: str, said: dict[str, str], whole: str) -> 
         (
             "a.b:c",
             {"mean": "1", "std": "1"},
-            "expected --mean, --std for an ONNX file or a URL, got model",
+            "expected --mean, --std for an ONNX file, hf:NAME or a URL, got model",
         ),
         ("net.onnx?bgr=yes", {"bgr": "yes"}, "each once"),
         ("net.onnx", {"range": "1-0"}, "expected range to be"),
@@ -660,7 +660,7 @@ def test_the_benchmark_hands_them_to_its_workers(run: Any) -> None:
         (("--range", "0-1"), "expected --range with --model, got none. Name the model."),
         (
             ("--model", "efficientnet-lite0", "--range", "0-1"),
-            "expected --range for an ONNX file or a URL, got model efficientnet-lite0",
+            "expected --range for an ONNX file, hf:NAME or a URL, got model efficientnet-lite0",
         ),
         (("--model", "net.onnx", "--range", "2"), "expected range=0-1, range=0-255 or range=-1..1"),
         (("--model", "net.onnx", "--softmax", "--sigmoid"), "got both"),

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
+    from iassa.black_box import Adapter, FunctionAdapter
     from iassa.black_boxes import open_black_box
     from iassa.black_boxes.endpoint import EndpointAdapter
     from iassa.black_boxes.onnx_detector import OnnxDetector
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         CancelledError,
         IassaError,
         InputError,
+        TrainingModeWarning,
         WeakEvidenceWarning,
     )
     from iassa.explainer import Explainer
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from iassa.onnx_features import OnnxLayers, onnx_feature_names
     from iassa.similarity import Similarity
     from iassa.targets import Target
+    from iassa.torch_module import TorchAdapter
 
 __version__ = "0.1.0"
 
@@ -78,9 +80,10 @@ _HOMES = {
     "SlidingWindow": "methods",
     "Target": "targets",
     "TargetBoxes": "detections",
-    "TorchAdapter": "black_box",
+    "TorchAdapter": "torch_module",
     "TorchDetector": "detector",
     "TorchLayers": "features",
+    "TrainingModeWarning": "errors",
     "WeakEvidenceWarning": "errors",
     "example_image": "image",
     "explain": "methods",
@@ -124,6 +127,7 @@ __all__ = [
     "TorchAdapter",
     "TorchDetector",
     "TorchLayers",
+    "TrainingModeWarning",
     "WeakEvidenceWarning",
     "example_image",
     "explain",

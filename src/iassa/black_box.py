@@ -10,18 +10,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from iassa.detections import Detections, TargetBoxes
 from iassa.errors import BlackBoxError, InputError
-from iassa.eval_mode import evaluating
 from iassa.evidence import Readout
-from iassa.identity import digest_code, digest_module
+from iassa.identity import digest_code
 from iassa.image import resize
 from iassa.masks import MaskPlan
 from iassa.rendering import Canvas, Masks
@@ -29,7 +27,6 @@ from iassa.rendering import Canvas, Masks
 __all__ = [
     "Adapter",
     "FunctionAdapter",
-    "TorchAdapter",
     "ask",
     "blamed",
     "cap_batch",
@@ -179,63 +176,6 @@ class FunctionAdapter(Adapter):
         if isinstance(scores, list | tuple) and any(isinstance(s, Detections) for s in scores):
             raise InputError("expected scores, got detections. Use iassa.FunctionDetector.")
         return torch.from_numpy(np.array(scores))
-
-
-class TorchAdapter(Adapter):
-    """A torch module, planes (N, 3, H, W) -> logits or probabilities (N, K)."""
-
-    def __init__(
-        self,
-        module: nn.Module,
-        *,
-        normalise: Callable[[Tensor], Tensor] | None = None,
-        softmax: bool = False,
-        name: str | None = None,
-        class_names: Sequence[str] | None = None,
-        input_size: tuple[int, int] | None = None,
-        device: torch.device | str | None = None,
-    ) -> None:
-        """Wrap a module.
-
-        Args:
-            module: the network; it runs in eval mode, and is left in the mode it was in.
-            normalise: from planes in [0, 1] to what it was trained on; None leaves them.
-            softmax: whether to turn its logits into probabilities.
-            name: what to call it; its class if not given.
-            class_names: names of the K outputs.
-            input_size: (height, width) that images are resized to before they are masked.
-            device: where it is moved to, in place; None leaves it where it is.
-        """
-        if device is not None:
-            module = module.to(device)
-        held = next(chain(module.parameters(), module.buffers()), torch.empty(0))
-        self.device = held.device
-        self._module = module
-        self._normalise = normalise
-        self._softmax = softmax
-        self._identity = ""
-        self.name = name or type(module).__name__
-        self.class_names = class_names
-        self.input_size = input_size
-
-    def identity(self) -> str:
-        """Name, weights, softmax and the code of `normalise`; see `identity.digest_module`.
-
-        They are looked at once, when it is first asked for: weights that are changed afterwards
-        need an adapter of their own.
-        """
-        if not self._identity:
-            weights, code = digest_module(self._module), digest_code(self._normalise)
-            parts = [self.name, weights, "softmax" if self._softmax else "", code]
-            self._identity = " ".join(filter(None, parts))
-        return self._identity
-
-    def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `Adapter.score`."""
-        with evaluating(self._module), torch.inference_mode():
-            seen = planes if self._normalise is None else self._normalise(planes)
-            logits: Tensor = self._module(seen)
-            return logits.softmax(1) if self._softmax else logits
 
 
 def ask(

@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from iassa import efficientnet
-from iassa.black_box import Adapter, TorchAdapter
+from iassa.black_box import Adapter
 from iassa.errors import IassaError, InputError
 from iassa.onnx_session import open_session
+from iassa.torch_module import TorchAdapter
 
 __all__ = ["FEATURES", "NAME", "NAMES", "OnnxSession", "open_default"]
 
@@ -134,7 +135,7 @@ def open_default(device: torch.device, name: str = NAME) -> Adapter:
             return OnnxSession(exported_graph(), name)
     network = copy.deepcopy(efficientnet.load_network())
     return _TorchNetwork(
-        network if name == NAME else _Features(network),
+        network if name == NAME else _Features(network).eval(),
         normalise=efficientnet.normalise,
         softmax=name == NAME,
         name=name,

@@ -109,8 +109,8 @@ def benchmark(
     model: Annotated[
         str,
         typer.Option(
-            help="efficientnet-lite0, FILE.onnx, a URL, or package.module:attribute, whose code is "
-            "run."
+            help="efficientnet-lite0, FILE.onnx, hf:NAME or hf:FOLDER (Hugging Face), a URL, or "
+            "package.module:attribute, whose code is run."
         ),
     ] = "efficientnet-lite0",
     device: Annotated[

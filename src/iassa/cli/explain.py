@@ -91,7 +91,8 @@ def explain(
         str | None,
         typer.Option(
             help="efficientnet-lite0 (default), efficientnet-lite0-features (default with "
-            "--similar-to), FILE.onnx, a URL, or package.module:attribute, whose code is run."
+            "--similar-to), FILE.onnx, hf:NAME or hf:FOLDER (Hugging Face), a URL, or "
+            "package.module:attribute, whose code is run."
         ),
     ] = None,
     target: Annotated[
@@ -254,7 +255,9 @@ def extend(
 def _unknown(model: str) -> str:
     """What to name of a model that a saved file cannot open."""
     option = "model"
-    wanted = "it as before: package.module:attribute, or FILE.onnx or the URL with its options"
+    wanted = (
+        "it as before: FILE.onnx, hf:NAME or the URL with its options, or package.module:attribute"
+    )
     if model.startswith(f"{efficientnet_lite0.FEATURES} "):
         option, wanted = "similar-to", "each image as before, and --measure"
     return (
