@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +417,17 @@ def test_a_module_that_was_not_wrapped_is_told_of_the_wrapper() -> None:
 
     with pytest.raises(BlackBoxError, match=r"FunctionDetector or iassa\.TorchDetector"):
         explain(Lists())
+    with pytest.raises(BlackBoxError, match=r"FunctionDetector or iassa\.TorchDetector"):
+        explain(lambda images: np.zeros((len(images), 5, 6)))
+
+
+def test_training_mode_of_a_detector_is_warned_of() -> None:
+    with pytest.warns(iassa.TrainingModeWarning, match="Network is in training mode") as told:
+        iassa.TorchDetector(Network())
+    assert told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        iassa.TorchDetector(Network().eval())
 
 
 # --- the command line, and the page -----------------------------------------------------------
@@ -464,6 +476,7 @@ def test_the_command_line(workplace: Path, capsys: pytest.CaptureFixture[str]) -
         (["street.png", "other.png", *model, *boxes], "one image with --box"),
         (["street.png", "--model", "test_detector:bright", *boxes], "--box with a detector"),
         (["street.png", *model, "--detector", "yolov8"], "expected --detector for an ONNX file"),
+        (["street.png", *model, "--similar-to", "street.png"], "feature vectors, got the detector"),
     ):
         assert run(*arguments) == 2
         err = capsys.readouterr().err

@@ -11,8 +11,8 @@ import iassa
 
 # A module may import those of lower layers only. `__init__` files stand for their package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "efficientnet", "eval_mode", "hyperparameters", "saturation"),
-    ("budget", "conventions", "identity", "onnx_session", "python_object"),
+    ("errors", "efficientnet", "hyperparameters", "saturation"),
+    ("budget", "conventions", "eval_mode", "identity", "onnx_session", "python_object"),
     ("image", "files", "onnx_graph", "targets", "masks", "datasets.sample"),
     (
         "endpoint",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from iassa.black_box import Adapter, blamed
 from iassa.detections import Box, Detections, TargetBoxes, select
 from iassa.errors import BlackBoxError, InputError
-from iassa.eval_mode import evaluating
+from iassa.eval_mode import evaluating, warn_of_training
 from iassa.identity import digest_code, digest_module
 from iassa.image import ImageLike, as_image, to_planes
 
@@ -283,6 +283,9 @@ class TorchDetector(Detector):
 
         Raises:
             InputError: a threshold that is none.
+
+        Warns:
+            TrainingModeWarning: the module, or a part of it, is in training mode.
         """
         if device is not None:
             module = module.to(device)
@@ -295,6 +298,7 @@ class TorchDetector(Detector):
         self.name = name or type(module).__name__
         self.class_names = class_names
         self.input_size = input_size
+        warn_of_training(module, self.name)
 
     def identity(self) -> str:
         """Name, weights and the code of `normalise`; see `identity.digest_module`."""

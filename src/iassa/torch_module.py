@@ -6,7 +6,6 @@ classifier is shown masked images in [0, 1] and answers with scores (N, K).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import chain
@@ -16,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from iassa.black_box import Adapter
-from iassa.errors import BlackBoxError, InputError, TrainingModeWarning
-from iassa.eval_mode import evaluating
+from iassa.errors import BlackBoxError, InputError
+from iassa.eval_mode import evaluating, warn_of_training
 from iassa.identity import digest_code, digest_module
 
 __all__ = ["TorchAdapter"]
@@ -83,14 +82,7 @@ class TorchAdapter(Adapter):
         self._dtype = _float_type(module)
         self._identity = ""
         self._check_types()
-        if any(part.training for part in module.modules()):
-            warnings.warn(
-                f"{self.name} is in training mode: it is run in eval mode, where dropout is off "
-                "and batch norm uses what it has learnt, and left in training mode. Call "
-                "module.eval() first, once its weights are loaded.",
-                TrainingModeWarning,
-                stacklevel=2,
-            )
+        warn_of_training(module, self.name)
 
     def _check_types(self) -> None:
         if self._autocast not in (None, *HALVES):
@@ -185,7 +177,7 @@ def _describe(output: object) -> str:
 
 
 def _advise(output: object) -> str:
-    """What to write: the first part that looks like scores, if there is one."""
+    """What to write: the first part that looks like scores, if there is one, or a detector's."""
     parts: Mapping[Any, Any] = {}
     if isinstance(output, Mapping):
         parts = output
@@ -197,4 +189,6 @@ def _advise(output: object) -> str:
                 "Say which are the scores: iassa.TorchAdapter(module, "
                 f"pick=lambda outputs: outputs[{key!r}])."
             )
+    if any(isinstance(value, Mapping) for value in parts.values()):
+        return "A detector is wrapped with iassa.FunctionDetector or iassa.TorchDetector."
     return "Say how scores are made of it, with iassa.TorchAdapter(module, pick=...)."
