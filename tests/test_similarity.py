@@ -36,6 +36,12 @@ def embed(images):
     return np.concatenate(halves, axis=1) @ PROJECTION
 
 
+finder = iassa.FunctionDetector(
+    lambda images: [iassa.Detections([(2, 3, 9, 12)], class_scores=[[0.9]])] * len(images), name="f"
+)
+aimed = finder.aim(pictures(1)[0], [(2, 3, 9, 12)])
+
+
 def files(folder, *names, size=SIZE):
     for seed, name in enumerate(names):
         path = Path(folder) / name
@@ -385,6 +391,12 @@ def test_embedders_at_fault(embedder, message):
         (pictures(1)[0], {"measure": "angle"}, "expected measure cosine or euclidean, got 'angle'"),
         (pictures(1)[0], {"embedder": "resnet"}, "unknown model 'resnet'"),
         (pictures(1)[0], {"embedder": 3}, "expected a black box, got int"),
+        (
+            pictures(1)[0],
+            {"embedder": finder},
+            "a black box of feature vectors, got the detector f",
+        ),
+        (pictures(1)[0], {"embedder": aimed}, "a black box of feature vectors, got the detector f"),
         (pictures(1)[0], {"device": "banana"}, "expected a device that is here"),
     ],
     ids=lambda value: str(value)[:30],

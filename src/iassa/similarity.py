@@ -20,6 +20,7 @@ from torch import Tensor
 
 from iassa.black_box import Adapter, ask
 from iassa.black_boxes import BlackBoxLike, open_black_box
+from iassa.detector import AimedDetector, Detector
 from iassa.errors import BlackBoxError, InputError
 from iassa.identity import digest_arrays
 from iassa.image import ImageLike, as_image, to_planes
@@ -58,8 +59,8 @@ class Similarity(Adapter):
             device: where the embedder is to run; see `open_black_box`.
 
         Raises:
-            InputError: no query, one that is no image or is given twice, another measure, or, for
-                cosine, a query whose features are all zero.
+            InputError: no query, one that is no image or is given twice, another measure, a
+                detector, or, for cosine, a query whose features are all zero.
             BlackBoxError: the embedder failed, or its vectors differ in length.
 
         Example:
@@ -76,6 +77,11 @@ class Similarity(Adapter):
         photos = {name: as_image(image) for name, image in images.items()}
         self._measure = measure
         self._embedder = open_black_box(embedder, device)
+        if isinstance(self._embedder, Detector | AimedDetector):
+            raise InputError(
+                f"expected a black box of feature vectors, got the detector {self._embedder.name}, "
+                "whose outputs are boxes of one image. Name one that gives features of any image."
+            )
         self._digest = digest_arrays(photos.values())
         self._queries = self._embed(photos)
         given = isinstance(queries, Mapping)
