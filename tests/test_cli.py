@@ -53,6 +53,7 @@ def odds(scores): return scores[:, 0] - 2 * scores[:, 1]
 def two_dimensions(scores): return scores
 def unlucky(scores): raise ValueError("no luck")
 number = 7
+network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
 """
 REFERENCE = "cli_boxes:named"
 
@@ -413,6 +414,10 @@ def test_tiny_images(explain, workplace, size, method):
         (["--example", "dog"], "expected an example among cat, coffee, got 'dog'"),
         (["--example", ""], "expected image files or --example cat"),
         (["photo.png", "--model", "resnet"], "unknown model 'resnet'"),
+        (
+            ["photo.png", "--model", "resnet"],
+            "efficientnet-lite0-features, FILE.onnx, hf:NAME, hf:FOLDER, a URL or package.module:",
+        ),
         (["photo.png", "--model", "cli_none:f"], "No module named 'cli_none'"),
         (["photo.png", "--model", "cli_boxes:none"], "no attribute 'none'"),
         (["photo.png", "--method", "lasso"], "unknown method 'lasso'. Use iassa, iassa-paper"),
@@ -453,6 +458,14 @@ def test_tiny_images(explain, workplace, size, method):
         (["photo.png"] + 2 * ["--similar-to", "photo.png"], "each once, got photo.png twice"),
         (["photo.png", "--similar-to", "photo.png", "--measure", "x"], "measure cosine or euclid"),
         (["photo.png", "--similar-to", "photo.png", "--target", "ant"], "unknown class 'ant'"),
+        (["photo.png", "--box", "1,2,9,9"], "expected --box with a detector, got named"),
+        (["photo.png", "--box", "1,2,9"], "expected a box as top,left,bottom,right"),
+        (
+            ["photo.png", "--box", "1,2,9,9", "--similar-to", "photo.png"],
+            "expected --box or --similar-to, got both",
+        ),
+        (["photo.png", "--detector", "yolov8"], "expected --detector for an ONNX file"),
+        (["photo.png", "--threshold", "0.5"], "expected --threshold for an ONNX file"),
         (["photo.png", "--seed", "-1"], "seed of 0 or more, got -1"),
         (["photo.png", "--batch-size", "0"], "batch size of 1 or more, got 0"),
         (["photo.png", "--nonsense"], "--nonsense"),
@@ -779,6 +792,18 @@ def test_a_function_of_the_scores_as_a_target(explain):
     odds, ant, bee = found.saliency
     np.testing.assert_allclose(odds, ant - 2 * bee, atol=1e-6)
     assert found.scores[0] == pytest.approx(found.scores[1] - 2 * found.scores[2])
+
+
+def test_training_mode_is_told_of_without_a_place_in_the_code(run):
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        options = ["photo.png", "--model", "cli_boxes:network", "--method", "rise", "--calls", 60]
+        _, out, err = run("explain", *options)
+        assert out == "explanations/photo/overlay-0.png\n"
+        assert err.startswith("warning: Sequential is in training mode: it is run in eval mode")
+        assert "black_boxes" not in err
+        status, _, err = run("explain", *options, "--quiet")
+    assert (status, err) == (0, "")
 
 
 # What makes it similar to another image.

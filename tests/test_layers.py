@@ -79,6 +79,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report.writing",),
     ("report",),
     ("cli.dataset_options", "cli.model_options", "cli.terminal"),
+    ("cli.asked_model",),
     ("cli.benchmark", "cli.explain", "cli.report"),
     ("cli",),
     ("__main__",),

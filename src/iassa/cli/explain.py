@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -25,8 +24,8 @@ from rich.progress import (
 
 import iassa
 from iassa.baselines import FILLS
-from iassa.black_boxes import BlackBoxLike, efficientnet_lite0
-from iassa.black_boxes.endpoint import is_url, open_endpoint
+from iassa.black_boxes import efficientnet_lite0
+from iassa.cli.asked_model import BoxTexts, MeasureName, SimilarTo, opened
 from iassa.cli.model_options import describes_model
 from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages
 from iassa.errors import BlackBoxError, CancelledError, InputError
@@ -35,7 +34,6 @@ from iassa.explanation import Explanation
 from iassa.files import check_writable
 from iassa.image import EXAMPLES
 from iassa.methods import METHODS, open_method, read_fields
-from iassa.similarity import MEASURES, Measure
 
 __all__ = ["explain", "extend"]
 
@@ -56,21 +54,6 @@ BatchSize = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(help="cpu, cuda, cuda:1, ...; a GPU if there is one, if not given."),
-]
-SimilarTo = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="IMAGE",
-        help="Explain what makes an image similar to this one, in the place of a class; may be "
-        "repeated, a call each beside --calls. --model then gives feature vectors.",
-    ),
-]
-MeasureName = Annotated[
-    str | None,
-    typer.Option(
-        metavar="|".join(MEASURES),
-        help=f"How --similar-to compares feature vectors; {MEASURES[0]} if not given.",
-    ),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print explanation.json on stdout, a line an image.")
@@ -105,14 +88,7 @@ def explain(
             "detector the boxes found are the classes: 'dog', or of several 'dog 2'."
         ),
     ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TOP,LEFT,BOTTOM,RIGHT[:CLASS]",
-            help="A box for a detector to explain, in pixels of the image, in the place of those "
-            "that it finds; may be repeated.",
-        ),
-    ] = None,
+    box: BoxTexts = None,
     similar_to: SimilarTo = None,
     measure: MeasureName = None,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "iassa",
@@ -153,16 +129,12 @@ def explain(
 ) -> None:
     """Explain what a model looks at in an image."""
     photos = _photos(images or [], example, out)
-    boxes = [iassa.Box.parse(text) for text in box or []]
-    if boxes and len(photos) > 1:
-        raise InputError(
-            f"expected one image with --box, got {len(photos)}. Explain each by itself."
-        )
     fill = [] if baseline is None else [f"baseline={baseline}"]
     with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
         chosen = open_method(method, **read_fields(method, fill + (set_ or [])))
+    by_default = range(len(similar_to)) if similar_to else f"top-{len(box) if box else 1}"
     options: RunOptions = {
-        "target": target or (range(len(similar_to)) if similar_to else f"top-{len(boxes) or 1}"),
+        "target": target or by_default,
         "calls": calls,
         "seconds": seconds,
         "tolerance": tolerance,
@@ -173,11 +145,14 @@ def explain(
     }
 
     name = model or (efficientnet_lite0.FEATURES if similar_to else efficientnet_lite0.NAME)
-    with _opened(name, device, quiet, similar_to, measure) as black_box:
+    asked = opened(
+        name, device, quiet, similar_to=similar_to, measure=measure, box=box, photos=photos
+    )
+    with asked as black_box:
 
         def make(photo: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
             watched: RunOptions = {**options, "progress": progress, "cancel": cancel}
-            return chosen.explain(photo, _aimed(black_box, photo, boxes), **watched)
+            return chosen.explain(photo, black_box, **watched)
 
         _make_all(photos, make, calls, as_json, quiet)
 
@@ -236,7 +211,8 @@ def extend(
     if model is None and known not in efficientnet_lite0.NAMES:
         raise InputError(_unknown(saved.model))
     more = 1000 if calls is None else calls
-    with _opened(model or known, device, quiet, similar_to, measure) as black_box:
+    asked = opened(model or known, device, quiet, similar_to=similar_to, measure=measure)
+    with asked as black_box:
 
         def make(_folder: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
             return saved.extend(
@@ -266,48 +242,11 @@ def _unknown(model: str) -> str:
     )
 
 
-def _aimed(black_box: iassa.Adapter, photo: str, boxes: list[iassa.Box]) -> iassa.Adapter:
-    if not boxes:
-        return black_box
-    if not isinstance(black_box, iassa.Detector):
-        raise InputError(
-            f"expected --box with a detector, got {black_box.name}. Leave it out, or say the "
-            "layout of its outputs with --detector."
-        )
-    return black_box.aim(photo, boxes)
-
-
 def _whole_number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise InputError(f"expected --keep to be a whole number or all, got {text!r}.") from None
-
-
-@contextmanager
-def _opened(
-    model: str,
-    device: str | None,
-    quiet: bool,
-    similar_to: list[str] | None,
-    measure: str | None,
-) -> Iterator[iassa.Adapter]:
-    """The model, or what it says of the similarity to some images."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if not quiet:
-        logging.getLogger("iassa").setLevel(logging.INFO)
-    if measure is not None and not similar_to:
-        raise InputError(f"expected --measure {measure} with --similar-to IMAGE, got none.")
-    with ExitStack() as stack:
-        opened: BlackBoxLike = model
-        if is_url(model):
-            opened = stack.enter_context(open_endpoint(model))
-        with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
-            black_box = iassa.open_black_box(opened, device)
-            if similar_to:
-                wanted = cast("Measure", measure or MEASURES[0])
-                black_box = iassa.Similarity(similar_to, black_box, measure=wanted)
-        yield black_box
 
 
 def _make_all(
