@@ -36,7 +36,7 @@ from iassa.onnx_graph import (
     read_graph,
     read_outputs,
 )
-from iassa.onnx_session import open_session
+from iassa.onnx_session import open_session, run_session
 
 __all__ = ["OnnxAdapter"]
 
@@ -198,7 +198,7 @@ class OnnxAdapter(Adapter):
         missing = (self._image.batch or len(images)) - len(images)
         if missing:
             images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-        (scores,) = self._session.run([self._output.name], {self._image.name: images})
+        (scores,) = run_session(self._session, [self._output.name], {self._image.name: images})
         self._check(scores, len(images))
         return scores
 
@@ -344,7 +344,8 @@ class OnnxAdapter(Adapter):
 
     def _start(self) -> Any:
         try:
-            return open_session(self._path.resolve(), device=self.device)
+            # Not resolved: a link, as in the cache of a hub, has its weights beside it as links.
+            return open_session(self._path.absolute(), device=self.device)
         except InputError as error:
             raise InputError(
                 f"expected an ONNX model that ONNX Runtime opens, got {self._path}: "
