@@ -171,7 +171,7 @@ def test_v2_normalises_as_it_is_told(server):
     [
         ([-1, 3, 20, 28], "FP16", {}, "expected an input of datatype FP32, FP64, UINT8, got"),
         ([-1, 3, 20, 28], "UINT8", {"scale": 2.0}, "no scale, mean or std for 8-bit images"),
-        ([-1, 1, 20, 28], "FP32", {}, "3 channels whose place is plain"),
+        ([-1, 1, 20, 28], "FP32", {}, "an input with 3 channels, got .* Iassa shows RGB images"),
         ([-1, -1, -1, -1], "FP32", {}, "Give layout NCHW or NHWC"),
         ([-1, 3, 20, 3], "FP32", {}, "Give layout"),
         ([-1, 3, 20, 28], "FP32", {"layout": "NHWC"}, "Give layout"),
@@ -194,7 +194,7 @@ def test_v2_models_that_take_something_else(server, shape, datatype, settings, m
 def test_v2_inputs_are_chosen_by_name_and_free_layouts_by_word(server):
     other = {"name": "other", "datatype": "FP32", "shape": [-1, -1, -1, -1]}
     v2_server(server, [-1, 3, *SIZE], more=[other])
-    with pytest.raises(InputError, match="inputs pixels, other, got no choice"):
+    with pytest.raises(InputError, match=r"inputs pixels, other, got no choice\. .*#input-name="):
         endpoint(server)
     with endpoint(server, input_name="other", layout="NHWC", input_size=(10, 14)) as box:
         assert box(IMAGES).shape == (10, 3)
@@ -332,7 +332,7 @@ FAULTS = {
     "body null": 'expected {"scores"',
     "status 404": "expected status 200, got 404 Not Found and '<h1>sorry</h1>'. Check the URL",
     "status 401": "got 401 Unauthorized and '<h1>sorry</h1>'. Name the environment variable",
-    "status 413": "images_per_request",
+    "status 413": "images_per_request, or #images-per-request=1 after the URL",
     "status 499": "got 499 and",
     "status 503": "503 Service Unavailable and '<h1>sorry</h1>', asked 2 times",
     "hang-up": "Server disconnected without sending a response",
@@ -438,6 +438,39 @@ def test_a_run_that_fails_keeps_its_map_and_goes_on(server):
     with serving() as good, endpoint(good) as box:
         expected = method.explain(photo(), box, calls=200, **options)
     np.testing.assert_array_equal(whole.saliency, expected.saliency)
+
+
+MIDWAY = {
+    "slow": "expected an answer within 0.5 s, got none, asked once",
+    "body <!DOCTYPE html><title>Sign in</title>": "expected JSON, got '<!DOCTYPE html>",
+    "truncated": "peer closed connection without sending complete message body",
+    'body {"scores": [[1, 2]]}': "expected 3 scores for each image, as before, got 2",
+    'body {"scores": [[1, 2, 3], [4, 5, 6]]}': "expected scores of 1 images (got 2)",
+    'body {"scores": []}': "expected scores of 1 images (got 0)",
+    "redirect https://elsewhere.example/": "redirect to 'https://elsewhere.example/': refused",
+    "status 403": "Check the authorisation header in MY_TOKEN.",
+    "status 429 3600": "asks to wait 3600 s, which is longer than 120 s",
+}
+
+
+@pytest.mark.parametrize("fault", MIDWAY, ids=lambda fault: fault[:40])
+def test_a_command_that_fails_midway_saves_the_map_so_far(run, server, monkeypatch, fault):
+    monkeypatch.setenv("MY_TOKEN", f"Bearer {SECRET}")
+    server.fault = lambda number: "" if number < 1 + 24 else fault
+    options = ["--method", "rise", "--set", "grid_size=3", "--calls", "50", "--batch-size", "4"]
+    options += ["--form", "json", "--retries", "0", "--timeout", "0.5" if fault == "slow" else "20"]
+    url = f"{server.url}#images-per-request=1&input-size=20x28"
+    options += ["--model", url, "--auth-env", "MY_TOKEN", "--in-flight", "1", "--out", "out"]
+    status, out, err = run("explain", "--example", "cat", *options)
+    assert (status, out) == (2, "out/overlay-0.png\n")
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert MIDWAY[fault] in line
+    assert line.endswith(" The map of the 29 calls so far is in out.")  # the last 4 are lost
+    assert SECRET not in err
+    saved = iassa.Explanation.load("out")
+    assert (saved.calls, saved.complete, saved.stopped) == (29, False, "failed")
+    assert sum(sum(one.masks.values()) for one in saved.rounds) == 24
+    assert np.isfinite(saved.saliency).all()
 
 
 # Limits.

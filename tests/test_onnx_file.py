@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -459,21 +460,45 @@ def test_an_operator_that_the_runtime_lacks(path: Path) -> None:
     model.graph.node[-1].op_type = "Frobnicate"
     onnx.save(model, path)
     text = refusal(path)
-    assert "that ONNX Runtime opens, got" in text
+    assert f"that ONNX Runtime opens, got {path}: This is an invalid model. In Node" in text
     assert "Frobnicate" in text
     model.graph.node[-1].op_type = "Identity"
     model.opset_import[0].version = 99
     onnx.save(model, path)
-    assert "that ONNX Runtime opens, got" in refusal(path)
+    text = refusal(path)
+    assert "that ONNX Runtime opens, got" in text
+    assert "Opset 99 is under development" in text
+    assert not re.search(r"ONNXRuntimeError|/onnxruntime|std::|Load model from", text)
 
 
 def test_external_data_that_is_missing_or_cut(path: Path) -> None:
     graph(path, external=True)
     data = path.with_name("net.onnx.data")
-    data.write_bytes(data.read_bytes()[:50])
-    assert "that ONNX Runtime opens, got" in refusal(path)
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-1])
+    text = f"expected {len(whole)} bytes or more of the weights of {path} in {data}, got "
+    assert f"{text}{len(whole) - 1}: it was cut short" in refusal(path)
     data.unlink()
     assert f"expected the weights of {path} in {data}, got no such file" in refusal(path)
+    model = onnx.load(path, load_external_data=False)
+    for place in ("../net.onnx.data", "/dev/zero"):
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                entry.value = place if entry.key == "location" else entry.value
+        onnx.save(model, path)
+        assert f"beside it, got {place}, which leads elsewhere" in refusal(path)
+
+
+def test_links_as_in_the_cache_of_a_hub(path: Path) -> None:
+    graph(path, external=True)
+    said = {"range": (0, 1), "softmax": False}
+    expected = scores(iassa.OnnxAdapter(path, **said), pixels())
+    (path.parent / "blobs").mkdir()
+    for number, name in enumerate(("net.onnx", "net.onnx.data")):
+        blob = path.parent / "blobs" / str(number)
+        path.with_name(name).rename(blob)
+        path.with_name(name).symlink_to(blob)
+    np.testing.assert_array_equal(scores(iassa.OnnxAdapter(path, **said), pixels()), expected)
 
 
 def test_a_size_that_the_graph_cannot_run_at(path: Path) -> None:
@@ -501,6 +526,26 @@ def test_scores_that_are_not_finite(path: Path) -> None:
     assert (logits_of(dark.transpose(0, 3, 1, 2)) < 0).any()
     with pytest.raises(BlackBoxError, match="expected finite scores, got NaN or infinity for 2"):
         adapter(dark)
+
+
+def test_a_graph_that_was_exported_for_one_image(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(graph(path))
+    last = model.graph.node[-1]
+    last.CopyFrom(helper.make_node("Reshape", [last.input[0], "shape"], ["scores"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 4]), "shape"))
+    onnx.save(model, path)
+    adapter = iassa.OnnxAdapter(path, range=(0, 1), softmax=False)
+    images = pixels(3).transpose(0, 2, 3, 1)
+    with pytest.raises(BlackBoxError) as error:
+        adapter(images)
+    text = str(error.value)
+    assert text.startswith("ONNX Runtime fails on 3 images: ")
+    assert "Input shape:{3,4}, requested shape:{1,4}. If it takes one image at a time" in text
+    assert not re.search(r"ONNXRuntimeError|/onnxruntime|\n", text)
+    assert capfd.readouterr() == ("", "")  # nor does its own log say it once more
+    np.testing.assert_allclose(adapter(images[:1]), logits_of(pixels(3)[:1]), atol=1e-5)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without")

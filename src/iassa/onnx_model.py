@@ -32,7 +32,7 @@ from iassa.onnx_graph import (
     read_graph,
     read_outputs,
 )
-from iassa.onnx_session import open_session
+from iassa.onnx_session import open_session, run_session
 
 __all__ = ["OnnxFile", "OnnxRunner", "probe", "split_name"]
 
@@ -235,7 +235,8 @@ class OnnxRunner:
         self._outputs = list(outputs)
         self._batch = file.image.batch or batch
         try:
-            self._session = open_session(file.path.resolve(), device=device)
+            # Not resolved: a link, as in the cache of a hub, has its weights beside it as links.
+            self._session = open_session(file.path.absolute(), device=device)
         except InputError as error:
             raise InputError(
                 f"expected an ONNX model that ONNX Runtime opens, got {file.path}: "
@@ -257,7 +258,8 @@ class OnnxRunner:
             count = len(batch)
             if self._batch is not None and count < step:
                 batch = np.concatenate([batch, np.repeat(batch[-1:], step - count, axis=0)])
-            yield count, len(batch), self._session.run(self._outputs, {self._image.name: batch})
+            found = run_session(self._session, self._outputs, {self._image.name: batch})
+            yield count, len(batch), found
 
     def _images(self, planes: Tensor) -> Any:
         """Planes as the graph takes images, an array."""
