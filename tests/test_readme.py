@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 import iassa
 from iassa.black_boxes.efficientnet_lite0 import exported_graph
@@ -117,6 +118,48 @@ def test_the_page_on_targets_runs(
     assert [target.indices for target in names["explanation"].targets] == [(0,), (0, 1)]
 
 
+def test_the_page_on_torch_runs(
+    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(workplace), *sys.path])
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=8,
+        id2label={0: "cat", 1: "cup", 2: "dog"},
+    )
+    ViTForImageClassification(config).save_pretrained("FOLDER")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained("FOLDER")
+    shapes = {"windows.weight": (8, 3, 5, 5), "windows.bias": (8,)}
+    shapes |= {"head.weight": (3, 8), "head.bias": (3,)}
+    random = torch.Generator().manual_seed(0)
+    weights = {name: torch.randn(*shape, generator=random) for name, shape in shapes.items()}
+    torch.save(weights, "weights.pt")
+    (module,) = blocks("docs/torch.md", "python")
+    Path("mine.py").write_text(module)
+    lines = [shlex.split(line) for line in "".join(blocks("docs/torch.md", "bash")).splitlines()]
+    for line, model in zip(lines, ("Network", "FOLDER", "FOLDER"), strict=True):
+        words = [word.replace("google/vit-base-patch16-224", "FOLDER") for word in line[1:]]
+        with pytest.raises(SystemExit) as exit_:
+            main([*words, "--calls", "40", "--method", "rise"])
+        said = capsys.readouterr().err
+        assert exit_.value.code == 0, said
+        assert "training mode" not in said
+        assert iassa.Explanation.load("explanations/PHOTO").model == model
+    # By hand: windows of 5 x 5 pixels every 4, and the mean of what is positive in them.
+    images = np.random.default_rng(0).random((2, 96, 128, 3)).astype(np.float32)
+    scores = sys.modules.pop("mine").model(images)
+    seen = (images.astype(np.float64) - 0.45) / 0.225
+    windows = np.lib.stride_tricks.sliding_window_view(seen, (5, 5), (1, 2))[:, ::4, ::4]
+    found = np.einsum("nyxcij,fcij->nyxf", windows, weights["windows.weight"].double().numpy())
+    means = np.maximum(found + weights["windows.bias"].numpy(), 0).mean((1, 2))
+    powers = np.exp(means @ weights["head.weight"].numpy().T + weights["head.bias"].numpy())
+    np.testing.assert_allclose(scores, powers / powers.sum(1, keepdims=True), rtol=1e-4, atol=1e-6)
+
+
 def _check_segmentation(names: dict[str, Any]) -> None:
     explanation, image = names["explanation"], names["image"]
     # By hand: each output is of its 4 x 4 pixels alone, so a map is of the region and no more.
@@ -211,6 +254,9 @@ def test_links_of_the_readme_lead_somewhere() -> None:
         for line in re.findall(r"^## (.*)$", README, re.MULTILINE)
     }
     assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
+    for path, heading in re.findall(r"\]\((docs/[^)#]+)#([^)]+)\)", README):
+        titles = re.findall(r"^## (.*)$", (ROOT / path).read_text("utf-8"), re.MULTILINE)
+        assert heading in [title.lower().replace(" ", "-") for title in titles]
     for page in (ROOT / "docs").rglob("*.md"):
         links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text("utf-8"))
         assert [link for link in links if not (page.parent / link).exists()] == []
