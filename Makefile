@@ -1,4 +1,5 @@
-# Each target does all the set-up that it needs. make setup | demo | test | lint | bench | bench-peers
+# Each target does all the set-up that it needs.
+# make setup | demo | test | test-tensorflow | lint | bench | bench-peers
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?= ../shared/data
@@ -7,7 +8,7 @@ COCO := --images $(DATA)/coco-tiny/images --annotations $(DATA)/coco-tiny/instan
 PEERS := captum lime xaitk-saliency
 INSTALL := pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup demo test lint bench bench-peers clean
+.PHONY: setup demo test test-tensorflow lint bench bench-peers clean
 
 setup: $(VENV)/.ready
 
@@ -30,6 +31,15 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest
+
+# Too large for the environment of all tests: TensorFlow, below the Keras of docs/models.md.
+$(VENV)-tensorflow/.ready: tests/tensorflow-requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-tensorflow
+	$(VENV)-tensorflow/bin/$(INSTALL) --editable . -r tests/tensorflow-requirements.txt
+	touch $@
+
+test-tensorflow: $(VENV)-tensorflow/.ready
+	KERAS_BACKEND=tensorflow $(VENV)-tensorflow/bin/pytest tests/test_models_page.py -k keras
 
 lint: setup
 	$(BIN)/ruff check .
@@ -56,4 +66,4 @@ bench-peers: $(VENV)-peers/.ready
 	$(VENV)-peers/bin/python benchmarks/peers.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-tensorflow .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """What an adapter costs beside the model: its scores against the bare call, image for image.
 
-    python benchmarks/adapters.py [--only onnx]
+    python benchmarks/adapters.py [--only torch]
 
 The two run in turn on the same batch, so that a machine whose speed drifts does so for both; the
 ratio of the CPU time of each pair is taken, and the median quoted. Another kind of adapter is
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -67,7 +68,7 @@ def onnx_pairs(folder: Path) -> list[Pair]:
     return [
         _onnx_pair(
             "onnx, all in the graph",
-            iassa.OnnxAdapter(exported_graph(), range=(0, 1)),
+            iassa.OnnxAdapter(exported_graph(), range=(0, 1), output_name="probabilities"),
             exported_graph(),
             planes.numpy(),
             planes,
@@ -90,7 +91,57 @@ def _onnx_pair(
     return Pair(name, lambda: session.run(None, feed), lambda: adapter.score(planes))
 
 
-KINDS: dict[str, Callable[[Path], list[Pair]]] = {"onnx": onnx_pairs}
+def torch_pairs(folder: Path) -> list[Pair]:
+    """EfficientNet-Lite0 in torch and a small ViT of transformers, planes normalised outside."""
+    planes = torch.rand(
+        (BATCH, 3, *efficientnet.INPUT_SIZE), generator=torch.Generator().manual_seed(0)
+    )
+    network = efficientnet.load_network()
+    made = iassa.TorchAdapter(network, normalise=efficientnet.normalise, softmax=True)
+    return [
+        _torch_pair("torch, mean, std and softmax", made, network, efficientnet.normalise(planes)),
+        _torch_pair(
+            "torch, autocast",
+            iassa.TorchAdapter(network, autocast=torch.bfloat16),
+            network,
+            planes,
+            torch.bfloat16,
+        ),
+        _hugging_face_pair(folder, planes),
+    ]
+
+
+def _torch_pair(
+    name: str,
+    adapter: iassa.Adapter,
+    module: torch.nn.Module,
+    shown: torch.Tensor,
+    autocast: torch.dtype | None = None,
+) -> Pair:
+    def bare() -> object:
+        with torch.inference_mode(), torch.autocast("cpu", autocast, enabled=autocast is not None):
+            return module(shown)
+
+    # What the adapter normalises is what the bare module is shown normalised.
+    planes = torch.rand(shown.shape, generator=torch.Generator().manual_seed(0))
+    return Pair(name, bare, lambda: adapter.score(planes))
+
+
+def _hugging_face_pair(folder: Path, planes: torch.Tensor) -> Pair:
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    config = ViTConfig(
+        hidden_size=192, num_hidden_layers=12, num_attention_heads=3, intermediate_size=768
+    )
+    module: Any = ViTForImageClassification(config)
+    module.eval()
+    module.save_pretrained(folder / "vit")
+    ViTImageProcessor().save_pretrained(folder / "vit")
+    adapter = iassa.open_black_box(f"hf:{folder / 'vit'}", "cpu")
+    return _torch_pair("hf, a tiny ViT", adapter, module, 2 * planes - 1)
+
+
+KINDS: dict[str, Callable[[Path], list[Pair]]] = {"onnx": onnx_pairs, "torch": torch_pairs}
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:

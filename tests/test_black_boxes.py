@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -15,11 +17,12 @@ from torch import nn
 
 import iassa
 from iassa import efficientnet
-from iassa.black_box import FunctionAdapter, TorchAdapter, ask
+from iassa.black_box import FunctionAdapter, ask
 from iassa.black_boxes import efficientnet_lite0, open_black_box, open_device
 from iassa.errors import BlackBoxError, IassaError, InputError
-from iassa.image import example_image, resize
+from iassa.image import example_image, resize, to_planes
 from iassa.metrics import deletion, insertion
+from iassa.torch_module import TorchAdapter
 
 CPU = torch.device("cpu")
 PLANES = torch.rand(4, 3, 5, 7, generator=torch.Generator().manual_seed(0))
@@ -73,6 +76,42 @@ def test_onnx_is_torch(default):
     assert float((mine - its).abs().max()) < 1e-4
     one_by_one = torch.cat([ask(default, planes[k : k + 1]) for k in range(len(planes))])
     torch.testing.assert_close(one_by_one, mine, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_features_are_what_the_classifier_is_given(default, count):
+    """In torch, caught on their way into the last layer of the network as it is."""
+    features = open_black_box("efficientnet-lite0-features", "cpu")
+    assert (features.input_size, features.class_names) == ((224, 224), None)
+    photos = [example_image("cat"), example_image("coffee"), np.zeros((5, 9, 3), np.float32)]
+    planes = torch.stack([to_planes(photo, (224, 224)) for photo in photos])
+    planes = torch.cat([planes, planes.flip(3)])[:count]
+    network, caught = efficientnet.load_network(), []
+    handle = network._fc.register_forward_pre_hook(lambda _layer, given: caught.append(given[0]))
+    with torch.inference_mode():
+        logits = network(efficientnet.normalise(planes))
+    handle.remove()
+    (expected,) = caught
+    assert expected.shape == (count, 1280)
+    found = ask(features, planes)
+    torch.testing.assert_close(found.float(), expected, atol=1e-4, rtol=1e-4)
+    assert float(found.amin(0).max()) > 0.1  # they say something
+    torch.testing.assert_close(
+        ask(default, planes).float(), logits.softmax(1), atol=1e-4, rtol=1e-3
+    )
+    on_a_gpu = efficientnet_lite0._TorchNetwork(
+        efficientnet_lite0._Features(network), normalise=efficientnet.normalise, name=features.name
+    )
+    torch.testing.assert_close(ask(on_a_gpu, planes).float(), expected)
+    assert on_a_gpu.identity() == features.identity() != default.identity()
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite0-features"])
+def test_the_default_model_can_be_sent_to_another_process(name):
+    box = open_black_box(name, "cpu")
+    again = pickle.loads(pickle.dumps(box))
+    assert (again.name, again.identity()) == (name, box.identity())
+    np.testing.assert_array_equal(again(IMAGES), box(IMAGES))
 
 
 def test_the_default_model_resizes_what_it_is_asked(default):
@@ -139,6 +178,7 @@ def test_an_export_that_differs_is_refused(tmp_path, monkeypatch):
                 (torch.zeros(2, 3, 224, 224),),
                 draft,
                 input_names=["planes"],
+                output_names=["probabilities"],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 external_data=False,
                 dynamo=True,
@@ -290,6 +330,37 @@ def test_names_of_nothing(tmp_path, reference, message):
     assert message in str(refusal.value)
 
 
+class Touch:
+    def __reduce__(self):
+        return Path.touch, (Path("touched"),)
+
+
+@pytest.mark.parametrize("file", ["net.pt", "mine/net.PTH", "net.pt2?softmax=yes", "a.safetensors"])
+def test_files_of_torch_are_refused_unread(tmp_path, file):
+    path = tmp_path / file.partition("?")[0]
+    path.parent.mkdir(exist_ok=True)
+    torch.save(Touch(), path)
+    with pytest.raises(InputError, match=f"got {re.escape(file)}: .*package.module:function") as no:
+        open_black_box(file)
+    assert not (tmp_path / "touched").exists()
+    assert "weights_only=True" in str(no.value)
+
+
+def test_what_the_refusal_of_weights_advises_works(tmp_path):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)).eval()
+    torch.save(network.state_dict(), "weights.pt")
+    (tmp_path / "mine_weights.py").write_text(
+        "import torch\nfrom torch import nn\n\n"
+        "def build():\n"
+        "    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))\n"
+        "    network.load_state_dict(torch.load('weights.pt', weights_only=True))\n"
+        "    return network.eval()\n"
+    )
+    made = open_black_box("mine_weights:build", "cpu")
+    np.testing.assert_array_equal(made(IMAGES), TorchAdapter(network)(IMAGES))
+
+
 def test_objects_pass_through(default):
     assert open_black_box(default) is default
     assert isinstance(open_black_box(nn.Identity(), "cpu"), TorchAdapter)
@@ -340,7 +411,11 @@ FAULTS = {
     "one dimension": (lambda images: images.mean((1, 2, 3)), r"got \(4,\)"),
     "one number": (lambda images: 0.5, r"got \(\)"),
     "nothing": (lambda images: None, "raised TypeError"),
-    "three dimensions": (lambda images: images[:, 0], r"got \(4, 7, 3\)"),
+    "three dimensions": (lambda images: images[:, 0], r"got \(4, 7, 3\).*see docs/targets.md"),
+    "maps": (
+        lambda images: images.transpose(0, 3, 1, 2),
+        r"got \(4, 3, 5, 7\).*of maps \(N, C, h, w\) return scores.reshape.*see docs/targets.md",
+    ),
     "too few rows": (lambda images: MEANS[:3], r"got \(3, 3\)"),
     "too many rows": (lambda images: np.zeros((9, 3)), r"got \(9, 3\)"),
     "no columns": (lambda images: np.zeros((4, 0)), "at least 1 scores"),
@@ -367,74 +442,6 @@ def test_functions_at_fault(fault):
 def test_a_black_box_that_changes_its_number_of_classes():
     with pytest.raises(BlackBoxError, match="expected 5 scores for each image, got 3"):
         ask(FunctionAdapter(lambda images: images.mean((1, 2))), PLANES, num_classes=5)
-
-
-# Torch modules.
-
-
-class Noisy(nn.Module):
-    """Dropout, batch norm and a linear layer: random and not per image, unless in eval mode."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.norm = nn.BatchNorm2d(3)
-        self.drop = nn.Dropout(0.5)
-        self.frozen = nn.BatchNorm1d(3).eval()
-        self.linear = nn.Linear(3, 4)
-        self.modes = []
-
-    def forward(self, planes):
-        self.modes.append((self.training, self.norm.training, torch.is_inference_mode_enabled()))
-        return self.linear(self.frozen(self.drop(self.norm(planes).mean((2, 3)))))
-
-
-def test_modules_run_in_eval_mode_and_are_left_as_they_were():
-    network = Noisy()
-    state = {name: value.clone() for name, value in network.state_dict().items()}
-    box = TorchAdapter(network)
-    first, second = box(IMAGES), box(IMAGES)
-    np.testing.assert_array_equal(first, second)
-    np.testing.assert_allclose(box(IMAGES[:1]), first[:1], rtol=1e-5)
-    assert set(network.modes) == {(False, False, True)}
-    assert network.training
-    assert network.norm.training
-    assert not network.frozen.training  # what was in eval mode stays in it
-    for name, value in network.state_dict().items():
-        torch.testing.assert_close(value, state[name], rtol=0, atol=0)
-
-
-def test_modules_are_left_as_they_were_after_a_failure():
-    network = nn.Sequential(nn.Linear(99, 3))
-    with pytest.raises(BlackBoxError, match="Sequential raised RuntimeError"):
-        TorchAdapter(network)(IMAGES)
-    assert network.training
-    assert network[0].training
-
-
-def test_softmax_and_normalisation_are_the_adapters():
-    class Means(nn.Module):
-        def forward(self, planes):
-            return planes.mean((2, 3))
-
-    box = TorchAdapter(Means(), normalise=lambda planes: 4 * planes - 2, softmax=True, name="m")
-    powers = np.exp(4 * MEANS - 2)
-    np.testing.assert_allclose(box(IMAGES), powers / powers.sum(1, keepdims=True), rtol=1e-5)
-    plain = TorchAdapter(Means())
-    np.testing.assert_allclose(plain(IMAGES), MEANS, rtol=1e-5)
-    assert (box.name, plain.name) == ("m", "Means")
-
-
-@pytest.mark.parametrize("softmax", [False, True])
-@pytest.mark.parametrize("output", [tuple, lambda scores: {"logits": scores}, lambda scores: None])
-def test_modules_that_return_no_tensor(softmax, output):
-    class Odd(nn.Module):
-        def forward(self, planes):
-            return output([planes.mean((2, 3))]) if output is tuple else output(planes)
-
-    with pytest.raises(BlackBoxError, match="Odd") as refusal:
-        TorchAdapter(Odd(), softmax=softmax)(IMAGES)
-    assert "\n" not in str(refusal.value)
 
 
 # What a black box does to its input is its own affair.

@@ -53,6 +53,7 @@ def odds(scores): return scores[:, 0] - 2 * scores[:, 1]
 def two_dimensions(scores): return scores
 def unlucky(scores): raise ValueError("no luck")
 number = 7
+network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
 """
 REFERENCE = "cli_boxes:named"
 
@@ -413,6 +414,10 @@ def test_tiny_images(explain, workplace, size, method):
         (["--example", "dog"], "expected an example among cat, coffee, got 'dog'"),
         (["--example", ""], "expected image files or --example cat"),
         (["photo.png", "--model", "resnet"], "unknown model 'resnet'"),
+        (
+            ["photo.png", "--model", "resnet"],
+            "efficientnet-lite0-features, FILE.onnx, hf:NAME, hf:FOLDER, a URL or package.module:",
+        ),
         (["photo.png", "--model", "cli_none:f"], "No module named 'cli_none'"),
         (["photo.png", "--model", "cli_boxes:none"], "no attribute 'none'"),
         (["photo.png", "--method", "lasso"], "unknown method 'lasso'. Use iassa, iassa-paper"),
@@ -447,6 +452,20 @@ def test_tiny_images(explain, workplace, size, method):
         (["photo.png", "--target", "cli_boxes:number"], "a function of scores (N, K)"),
         (["photo.png", "--target", "cli_boxes:two_dimensions"], "got shape (1, 3)"),
         (["photo.png", "--target", "cli_boxes:unlucky"], "ValueError: no luck"),
+        (["photo.png", "--measure", "cosine"], "expected --measure cosine with --similar-to IMAGE"),
+        (["photo.png", "--similar-to", "none.png"], "no such image: none.png"),
+        (["photo.png", "--similar-to", ""], "each once, got one without a name"),
+        (["photo.png"] + 2 * ["--similar-to", "photo.png"], "each once, got photo.png twice"),
+        (["photo.png", "--similar-to", "photo.png", "--measure", "x"], "measure cosine or euclid"),
+        (["photo.png", "--similar-to", "photo.png", "--target", "ant"], "unknown class 'ant'"),
+        (["photo.png", "--box", "1,2,9,9"], "expected --box with a detector, got named"),
+        (["photo.png", "--box", "1,2,9"], "expected a box as top,left,bottom,right"),
+        (
+            ["photo.png", "--box", "1,2,9,9", "--similar-to", "photo.png"],
+            "expected --box or --similar-to, got both",
+        ),
+        (["photo.png", "--detector", "yolov8"], "expected --detector for an ONNX file"),
+        (["photo.png", "--threshold", "0.5"], "expected --threshold for an ONNX file"),
         (["photo.png", "--seed", "-1"], "seed of 0 or more, got -1"),
         (["photo.png", "--batch-size", "0"], "batch size of 1 or more, got 0"),
         (["photo.png", "--nonsense"], "--nonsense"),
@@ -548,14 +567,14 @@ def test_help_lists_the_options_of_the_contract(run):
     for option in (
         *("--example", "--model", "--target", "--method", "--calls", "--seconds", "--seed"),
         *("--batch-size", "--device", "--out", "--json", "--quiet", "--set"),
-        *("--tolerance", "--keep", "--baseline"),
+        *("--tolerance", "--keep", "--baseline", "--similar-to", "--measure"),
     ):
         assert option in out
     status, out, err = run("extend", "--help")
     assert (status, err) == (0, "")
     for option in (
         *("DIR", "--model", "--target", "--calls", "--seconds", "--tolerance", "--batch-size"),
-        *("--device", "--out", "--json", "--quiet"),
+        *("--device", "--out", "--json", "--quiet", "--similar-to", "--measure"),
     ):
         assert option in out
     assert "explain" in run("--help")[1]
@@ -775,6 +794,94 @@ def test_a_function_of_the_scores_as_a_target(explain):
     assert found.scores[0] == pytest.approx(found.scores[1] - 2 * found.scores[2])
 
 
+def test_training_mode_is_told_of_without_a_place_in_the_code(run):
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        options = ["photo.png", "--model", "cli_boxes:network", "--method", "rise", "--calls", 60]
+        _, out, err = run("explain", *options)
+        assert out == "explanations/photo/overlay-0.png\n"
+        assert err.startswith("warning: Sequential is in training mode: it is run in eval mode")
+        assert "black_boxes" not in err
+        status, _, err = run("explain", *options, "--quiet")
+    assert (status, err) == (0, "")
+
+
+# What makes it similar to another image.
+
+
+@pytest.fixture
+def others(workplace):
+    """Images to compare with, of another size."""
+    for seed, name in enumerate(("one.png", "two.png")):
+        pixels = np.random.default_rng(seed + 5).integers(0, 256, (15, 11, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(name)
+    return ["--similar-to", "two.png", "--similar-to", "one.png"]
+
+
+@pytest.mark.parametrize("measure", ["cosine", "euclidean"])
+def test_similarity_to_all_that_are_named(explain, run, others, caplog, measure):
+    arguments = [*others, "--measure", measure]
+    status, out, err = explain("photo.png", *arguments, "--out", "o", "--json")
+    assert status == 0, err
+    record = json.loads(out)
+    assert [target["name"] for target in record["targets"]] == ["two.png", "one.png"]
+    assert record["model"] == f"named compared by {measure} with two.png, one.png"
+    assert record["identity"].startswith(f"{measure} to ")
+    assert "named: 2 calls for what is compared with" in caplog.text
+    like = iassa.Similarity(["two.png", "one.png"], REFERENCE, measure=measure)
+    same = iassa.explain("photo.png", like, target=[0, 1], method="rise", calls=60)
+    found = iassa.Explanation.load("o")
+    np.testing.assert_array_equal(found.saliency, same.saliency)
+    assert found.scores == same.scores
+    assert found.calls == 60
+    # Going on from it, and another target from the same masks.
+    assert "expected --model" in refused(run("extend", "o", "--calls", 20))
+    more = ["extend", "o", "--calls", 20, "--model", REFERENCE]
+    assert "the black box that was asked before" in refused(run(*more))
+    assert "the black box that was asked before" in refused(run(*more, *others[:2]))
+    status, _, err = run(*more, *arguments)
+    assert status == 0, err
+    assert iassa.Explanation.load("o").calls == 80
+    status, out, err = run("extend", "o", "--target", "one.png vs two.png", "--out", "p")
+    assert status == 0, err
+    mine, before = iassa.Explanation.load("p").saliency, iassa.Explanation.load("o").saliency
+    np.testing.assert_allclose(mine[0], before[1] - before[0], rtol=1e-4, atol=1e-6)
+
+
+def test_similarity_to_one_target_of_several_images(explain, others):
+    arguments = ["photo.png", "one.png", *others, "--target", "one.png", "--out", "o"]
+    status, out, err = explain(*arguments)
+    assert status == 0, err
+    assert out.splitlines() == ["o/photo/overlay-0.png", "o/one/overlay-0.png"]
+    assert iassa.Explanation.load("o/one").scores[0] == pytest.approx(1)
+
+
+def test_similarity_by_the_default_model_and_the_reverse(run):
+    example_image_of = {name: iassa.example_image(name) for name in ("cat", "coffee")}
+    for name, image in example_image_of.items():
+        Image.fromarray((255 * image).round().astype(np.uint8)).save(f"{name}.png")
+    options = ["--method", "rise", "--calls", 20, "--device", "cpu"]
+    scores = []
+    for one, other in (("cat", "coffee"), ("coffee", "cat")):
+        status, _, err = run("explain", f"{one}.png", "--similar-to", f"{other}.png", *options)
+        assert status == 0, err
+        found = iassa.Explanation.load(f"explanations/{one}")
+        assert found.targets[0].name == f"{other}.png"
+        assert found.identity.split(" by ")[1].startswith("efficientnet-lite0-features 0.")
+        scores += found.scores
+    assert scores[0] == pytest.approx(scores[1])
+    assert 0 < scores[0] < 0.9
+    folder = "explanations/coffee"
+    name = "efficientnet-lite0-features compared by cosine with cat.png"
+    said = refused(run("extend", folder, "--calls", 5))
+    assert f"expected --similar-to: how to open {name}, which was asked before, is not" in said
+    more = ["extend", folder, "--calls", 5, "--device", "cpu", "--similar-to", "cat.png"]
+    assert "got euclidean to" in refused(run(*more, "--measure", "euclidean", "--quiet"))
+    status, _, err = run(*more)
+    assert status == 0, err
+    assert f"25 calls of {name} on cpu" in err
+
+
 # Going on from what was saved.
 
 
@@ -931,6 +1038,10 @@ def test_the_default_model_need_not_be_named(run):
         (["none"], "expected a saved explanation in none"),
         (["photo.png"], "cannot read the explanation in photo.png"),
         (["."], "expected a saved explanation in"),
+        (["--measure", "cosine", "--model", REFERENCE], "--measure cosine with --similar-to"),
+        (["--target", "ant", "--similar-to", "photo.png"], "--target without the options of a run"),
+        (["--target", "ant", "--measure", "cosine"], "--target without the options of a run"),
+        (["--similar-to", "photo.png", "--model", REFERENCE], "the black box that was asked befo"),
         ([], "expected --model: how to open named, which was asked before, is not saved"),
         (["--model", "cli_boxes:constant"], "expected the black box that was asked before, named"),
         (["--model", "cli_boxes:bright"], "expected the black box that was asked before, named"),

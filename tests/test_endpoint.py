@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import pickle
 import random
 import re
@@ -16,14 +17,17 @@ import time
 import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import iassa
+from iassa.benchmark import Store
 from iassa.black_box import FunctionAdapter, ask
 from iassa.black_boxes import open_black_box
 from iassa.black_boxes.endpoint import add_settings, open_endpoint
@@ -167,7 +171,7 @@ def test_v2_normalises_as_it_is_told(server):
     [
         ([-1, 3, 20, 28], "FP16", {}, "expected an input of datatype FP32, FP64, UINT8, got"),
         ([-1, 3, 20, 28], "UINT8", {"scale": 2.0}, "no scale, mean or std for 8-bit images"),
-        ([-1, 1, 20, 28], "FP32", {}, "3 channels whose place is plain"),
+        ([-1, 1, 20, 28], "FP32", {}, "an input with 3 channels, got .* Iassa shows RGB images"),
         ([-1, -1, -1, -1], "FP32", {}, "Give layout NCHW or NHWC"),
         ([-1, 3, 20, 3], "FP32", {}, "Give layout"),
         ([-1, 3, 20, 28], "FP32", {"layout": "NHWC"}, "Give layout"),
@@ -190,7 +194,7 @@ def test_v2_models_that_take_something_else(server, shape, datatype, settings, m
 def test_v2_inputs_are_chosen_by_name_and_free_layouts_by_word(server):
     other = {"name": "other", "datatype": "FP32", "shape": [-1, -1, -1, -1]}
     v2_server(server, [-1, 3, *SIZE], more=[other])
-    with pytest.raises(InputError, match="inputs pixels, other, got no choice"):
+    with pytest.raises(InputError, match=r"inputs pixels, other, got no choice\. .*#input-name="):
         endpoint(server)
     with endpoint(server, input_name="other", layout="NHWC", input_size=(10, 14)) as box:
         assert box(IMAGES).shape == (10, 3)
@@ -328,7 +332,7 @@ FAULTS = {
     "body null": 'expected {"scores"',
     "status 404": "expected status 200, got 404 Not Found and '<h1>sorry</h1>'. Check the URL",
     "status 401": "got 401 Unauthorized and '<h1>sorry</h1>'. Name the environment variable",
-    "status 413": "images_per_request",
+    "status 413": "images_per_request, or #images-per-request=1 after the URL",
     "status 499": "got 499 and",
     "status 503": "503 Service Unavailable and '<h1>sorry</h1>', asked 2 times",
     "hang-up": "Server disconnected without sending a response",
@@ -434,6 +438,39 @@ def test_a_run_that_fails_keeps_its_map_and_goes_on(server):
     with serving() as good, endpoint(good) as box:
         expected = method.explain(photo(), box, calls=200, **options)
     np.testing.assert_array_equal(whole.saliency, expected.saliency)
+
+
+MIDWAY = {
+    "slow": "expected an answer within 0.5 s, got none, asked once",
+    "body <!DOCTYPE html><title>Sign in</title>": "expected JSON, got '<!DOCTYPE html>",
+    "truncated": "peer closed connection without sending complete message body",
+    'body {"scores": [[1, 2]]}': "expected 3 scores for each image, as before, got 2",
+    'body {"scores": [[1, 2, 3], [4, 5, 6]]}': "expected scores of 1 images (got 2)",
+    'body {"scores": []}': "expected scores of 1 images (got 0)",
+    "redirect https://elsewhere.example/": "redirect to 'https://elsewhere.example/': refused",
+    "status 403": "Check the authorisation header in MY_TOKEN.",
+    "status 429 3600": "asks to wait 3600 s, which is longer than 120 s",
+}
+
+
+@pytest.mark.parametrize("fault", MIDWAY, ids=lambda fault: fault[:40])
+def test_a_command_that_fails_midway_saves_the_map_so_far(run, server, monkeypatch, fault):
+    monkeypatch.setenv("MY_TOKEN", f"Bearer {SECRET}")
+    server.fault = lambda number: "" if number < 1 + 24 else fault
+    options = ["--method", "rise", "--set", "grid_size=3", "--calls", "50", "--batch-size", "4"]
+    options += ["--form", "json", "--retries", "0", "--timeout", "0.5" if fault == "slow" else "20"]
+    url = f"{server.url}#images-per-request=1&input-size=20x28"
+    options += ["--model", url, "--auth-env", "MY_TOKEN", "--in-flight", "1", "--out", "out"]
+    status, out, err = run("explain", "--example", "cat", *options)
+    assert (status, out) == (2, "out/overlay-0.png\n")
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert MIDWAY[fault] in line
+    assert line.endswith(" The map of the 29 calls so far is in out.")  # the last 4 are lost
+    assert SECRET not in err
+    saved = iassa.Explanation.load("out")
+    assert (saved.calls, saved.complete, saved.stopped) == (29, False, "failed")
+    assert sum(sum(one.masks.values()) for one in saved.rounds) == 24
+    assert np.isfinite(saved.saliency).all()
 
 
 # Limits.
@@ -645,34 +682,33 @@ def test_settings_behind_the_url(server):
 
 
 @pytest.mark.parametrize(
-    ("url", "settings", "message"),
+    ("url", "message"),
     [
-        ("http://h/#speed=3", {}, "behind the # of the URL among form, auth_env, .*, got speed"),
-        ("http://h/#rate=fast", {}, "cannot read the setting rate=fast"),
-        ("http://h/#softmax=1", {}, "cannot read the setting softmax=1"),
-        ("http://h/#mean=1,x,2&form=v2", {}, "cannot read the setting mean"),
-        ("http://h/#rate=3", {"rate": 4.0}, "the setting rate once, got it twice"),
-        ("http://h/#rate=3&rate=3", {}, "once, got it twice"),
-        ("http://h/#rate=0", {}, "expected rate to be above 0, got 0.0"),
-        ("http://h/#rate=nan", {}, "expected rate to be above 0, got nan"),
-        ("http://h/#in_flight=0", {}, "expected in_flight to be 1 or more, got 0"),
-        ("http://h/#timeout=inf", {}, "expected timeout to be above 0, got inf"),
-        ("http://h/#retries=-1", {}, "expected retries to be 0 to 1000"),
-        ("http://h/#form=xml", {}, "expected form to be json, multipart, v2, got 'xml'"),
-        ("http://h/#form=v2", {}, "expected a URL .*/v2/models/NAME for form v2"),
-        ("http://h/#scale=2", {}, "with form v2 only"),
-        ("http://h/#auth-env=Bearer abc", {}, "expected auth_env to be the name of a variable"),
-        ("http://h/#input-size=large", {}, "expected a size as 224 or HEIGHT,WIDTH"),
-        ("http://h/#input-size=0", {}, r"expected input_size to be \(height, width\)"),
-        ("http://", {}, "expected a URL as https://HOST/PATH"),
-        ("http://h:99999/", {}, "expected a URL as https://HOST/PATH"),
-        ("http://[h/", {}, "expected a URL as https://HOST/PATH"),
-        ("http://h/a b", {}, "expected a URL as https://HOST/PATH"),
+        ("http://h/#speed=3", "behind the # of the URL among form, auth_env, .*, got speed"),
+        ("http://h/#rate=fast", "cannot read the setting rate=fast"),
+        ("http://h/#softmax=1", "cannot read the setting softmax=1"),
+        ("http://h/#mean=1,x,2&form=v2", "cannot read the setting mean"),
+        ("http://h/#rate=3&rate=3", "once, got it twice"),
+        ("http://h/#rate=0", "expected rate to be above 0, got 0.0"),
+        ("http://h/#rate=nan", "expected rate to be above 0, got nan"),
+        ("http://h/#in_flight=0", "expected in_flight to be 1 or more, got 0"),
+        ("http://h/#timeout=inf", "expected timeout to be above 0, got inf"),
+        ("http://h/#retries=-1", "expected retries to be 0 to 1000"),
+        ("http://h/#form=xml", "expected form to be json, multipart, v2, got 'xml'"),
+        ("http://h/#form=v2", "expected a URL .*/v2/models/NAME for form v2"),
+        ("http://h/#scale=2", "with form v2 only"),
+        ("http://h/#auth-env=Bearer abc", "expected auth_env to be the name of a variable"),
+        ("http://h/#input-size=large", "expected a size as 224 or HEIGHT,WIDTH"),
+        ("http://h/#input-size=0", r"expected input_size to be \(height, width\)"),
+        ("http://", "expected a URL as https://HOST/PATH"),
+        ("http://h:99999/", "expected a URL as https://HOST/PATH"),
+        ("http://[h/", "expected a URL as https://HOST/PATH"),
+        ("http://h/a b", "expected a URL as https://HOST/PATH"),
     ],
 )
-def test_settings_that_cannot_be(url, settings, message):
+def test_settings_that_cannot_be(url, message):
     with pytest.raises(InputError, match=message):
-        open_endpoint(url, settings)
+        open_endpoint(url)
 
 
 def test_passwords_in_urls_are_refused_and_not_repeated():
@@ -685,7 +721,7 @@ def test_passwords_in_urls_are_refused_and_not_repeated():
 
 
 @pytest.mark.parametrize("text", ["20x28", "20,28"])
-def test_settings_are_added_to_a_url(server, text):
+def test_settings_are_added_to_a_url(server, text, tmp_path):
     said = {"input_size": text, "softmax": "yes"}
     url = add_settings(f"{server.url}?q=1#rate=7", said)
     with open_endpoint(url) as box:
@@ -693,6 +729,10 @@ def test_settings_are_added_to_a_url(server, text):
         assert box.url == f"{server.url}?q=1"
     with open_endpoint(add_settings(server.url, {"input_size": "224"})) as box:
         assert box.input_size == (224, 224)
+    odd = os.fsdecode(b"a&b #%\xff")  # what a folder may be called
+    with open_endpoint(add_settings(server.url, {"cache": f"{tmp_path}/{odd}"})) as box:
+        assert Path(box.cache) == tmp_path / odd
+        assert (tmp_path / odd).is_dir()
     with pytest.raises(InputError, match="got --range, --class-names"):
         add_settings(server.url, {"range": "0-1", "class_names": "a.txt"})
 
@@ -811,4 +851,52 @@ def test_the_command_line_asks_endpoints(run, server, monkeypatch, tmp_path, cap
     assert "expected --model" in err
     status, _, err = run(*explain, "--rate", 3, "--in-flight", 2)
     assert status == 2
-    assert "expected --rate, --in-flight with a URL as --model" in err
+    assert "expected --rate, --in-flight with a URL as --model, got none" in err
+    status, _, err = run(*explain, "--model", f"{server.url}#rate=3", "--rate", 3)
+    assert status == 2
+    assert "expected the setting rate once, got it twice" in err
+    status, _, err = run("extend", "out", "--rate", 3)
+    assert status == 2
+    assert "expected --rate with a URL as --model, got none. Name the model." in err
+
+
+def test_the_benchmark_asks_endpoints(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", f"Bearer {SECRET}")
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        Image.fromarray(AS_PNG[number]).save(tmp_path / "photos" / f"{number}.png")
+    command = [sys.executable, "-m", "iassa", "benchmark", "images", "--images", "photos"]
+    command += ["--model", f"{server.url}?key=0123456789abcdef", "--calls", "40", "--quiet"]
+    command += ["--methods", "rise", "--pixels-per-step", "100", "--workers", "2"]
+    options = ["--auth-env", "MY_TOKEN", "--form", "multipart", "--rate", "1000", "--in-flight"]
+    options += ["2", "--timeout", "20", "--retries", "3", "--cache", "paid folder"]
+    options += ["--input-size", "20,28"]
+
+    def go(folder, *options):
+        return subprocess.run(
+            [*command, "--run", folder, *options], cwd=tmp_path, capture_output=True, text=True
+        )
+
+    server.fault = lambda number: "status 503 0" if number % 7 == 3 else ""
+    done = go("run", *options)
+    assert (done.returncode, done.stdout) == (0, "run\n"), done.stderr
+    assert server.answered > 3 * 40
+    assert server.busiest <= 2 * 2
+    assert {one.headers["Authorization"] for one in server.posts} == {f"Bearer {SECRET}"}
+    assert {one.headers["Content-Type"].split(";")[0] for one in server.posts} == {
+        "multipart/form-data"
+    }
+    server.fault, asked = lambda number: "status 500", len(server.posts)
+    done = go("again", *options)  # all of it is in the cache, as the workers left it
+    assert done.returncode == 0, done.stderr
+    assert len(server.posts) == asked
+    with Store.read(tmp_path / "run") as one, Store.read(tmp_path / "again") as other:
+        assert one.configuration == other.configuration
+        assert f"--model '{server.url}?...' " in one.last["command"]
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert SECRET.encode() not in path.read_bytes()
+            assert b"0123456789abcdef" not in path.read_bytes()
+    done = go("other", "--rate", "0")
+    assert done.returncode == 2
+    assert done.stderr == "error: expected rate to be above 0, got 0.0.\n"

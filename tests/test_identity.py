@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
+from iassa.black_box import Adapter, FunctionAdapter
 from iassa.black_boxes import efficientnet_lite0, open_black_box
 from iassa.identity import ELEMENTS, digest_code, digest_module
+from iassa.torch_module import TorchAdapter
 
 SOURCE = """
     import numpy as np
@@ -60,8 +61,9 @@ def identities():
 def test_the_same_in_another_process():
     """Sets of texts are ordered anew in every process, and addresses differ."""
     script = textwrap.dedent(SOURCE) + textwrap.dedent("""
-        from iassa.black_box import FunctionAdapter, TorchAdapter
+        from iassa.black_box import FunctionAdapter
         from iassa.black_boxes import open_black_box
+        from iassa.torch_module import TorchAdapter
         print(FunctionAdapter(by_sets).identity())
         print(FunctionAdapter(by_sets, name="mine").identity())
         print(FunctionAdapter(changed_constant, name="mine").identity())
@@ -225,6 +227,6 @@ def test_it_is_computed_once_and_without_a_call():
 
 def test_the_default_model_is_one_on_all_devices():
     on_cpu = open_black_box("efficientnet-lite0", "cpu")
-    in_torch = efficientnet_lite0._TorchNetwork(network())
+    in_torch = efficientnet_lite0._TorchNetwork(network(), name="efficientnet-lite0")
     assert on_cpu.identity() == in_torch.identity()
     assert on_cpu.identity().startswith("efficientnet-lite0 0.")

@@ -347,7 +347,8 @@ def test_external_data_that_is_missing_or_cut(tmp_path: Path) -> None:
     data = tmp_path / "net.onnx.data"
     content = data.read_bytes()
     data.write_bytes(content[:100])
-    assert "that ONNX Runtime opens, got" in refusal(str(path), NAMES)
+    text = refusal(str(path), NAMES)
+    assert f"of the weights of {path} in {data}, got 100: it was cut short" in text
     data.unlink()
     text = refusal(str(path), NAMES)
     assert f"expected the weights of {path} in {data}, got no such file" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -241,7 +242,9 @@ def test_the_same_as_the_torch_module_that_was_exported(
 
 def test_the_same_map_as_the_default_model_whose_file_it_is() -> None:
     default = open_black_box("efficientnet-lite0", "cpu")
-    file = open_black_box(f"{efficientnet_lite0.exported_graph()}?range=0-1", "cpu")
+    file = open_black_box(
+        f"{efficientnet_lite0.exported_graph()}?range=0-1&output_name=probabilities", "cpu"
+    )
     assert file.input_size == default.input_size
     image = iassa.example_image("cat")
     maps = [
@@ -457,21 +460,45 @@ def test_an_operator_that_the_runtime_lacks(path: Path) -> None:
     model.graph.node[-1].op_type = "Frobnicate"
     onnx.save(model, path)
     text = refusal(path)
-    assert "that ONNX Runtime opens, got" in text
+    assert f"that ONNX Runtime opens, got {path}: This is an invalid model. In Node" in text
     assert "Frobnicate" in text
     model.graph.node[-1].op_type = "Identity"
     model.opset_import[0].version = 99
     onnx.save(model, path)
-    assert "that ONNX Runtime opens, got" in refusal(path)
+    text = refusal(path)
+    assert "that ONNX Runtime opens, got" in text
+    assert "Opset 99 is under development" in text
+    assert not re.search(r"ONNXRuntimeError|/onnxruntime|std::|Load model from", text)
 
 
 def test_external_data_that_is_missing_or_cut(path: Path) -> None:
     graph(path, external=True)
     data = path.with_name("net.onnx.data")
-    data.write_bytes(data.read_bytes()[:50])
-    assert "that ONNX Runtime opens, got" in refusal(path)
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-1])
+    text = f"expected {len(whole)} bytes or more of the weights of {path} in {data}, got "
+    assert f"{text}{len(whole) - 1}: it was cut short" in refusal(path)
     data.unlink()
     assert f"expected the weights of {path} in {data}, got no such file" in refusal(path)
+    model = onnx.load(path, load_external_data=False)
+    for place in ("../net.onnx.data", "/dev/zero"):
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                entry.value = place if entry.key == "location" else entry.value
+        onnx.save(model, path)
+        assert f"beside it, got {place}, which leads elsewhere" in refusal(path)
+
+
+def test_links_as_in_the_cache_of_a_hub(path: Path) -> None:
+    graph(path, external=True)
+    said = {"range": (0, 1), "softmax": False}
+    expected = scores(iassa.OnnxAdapter(path, **said), pixels())
+    (path.parent / "blobs").mkdir()
+    for number, name in enumerate(("net.onnx", "net.onnx.data")):
+        blob = path.parent / "blobs" / str(number)
+        path.with_name(name).rename(blob)
+        path.with_name(name).symlink_to(blob)
+    np.testing.assert_array_equal(scores(iassa.OnnxAdapter(path, **said), pixels()), expected)
 
 
 def test_a_size_that_the_graph_cannot_run_at(path: Path) -> None:
@@ -499,6 +526,26 @@ def test_scores_that_are_not_finite(path: Path) -> None:
     assert (logits_of(dark.transpose(0, 3, 1, 2)) < 0).any()
     with pytest.raises(BlackBoxError, match="expected finite scores, got NaN or infinity for 2"):
         adapter(dark)
+
+
+def test_a_graph_that_was_exported_for_one_image(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(graph(path))
+    last = model.graph.node[-1]
+    last.CopyFrom(helper.make_node("Reshape", [last.input[0], "shape"], ["scores"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 4]), "shape"))
+    onnx.save(model, path)
+    adapter = iassa.OnnxAdapter(path, range=(0, 1), softmax=False)
+    images = pixels(3).transpose(0, 2, 3, 1)
+    with pytest.raises(BlackBoxError) as error:
+        adapter(images)
+    text = str(error.value)
+    assert text.startswith("ONNX Runtime fails on 3 images: ")
+    assert "Input shape:{3,4}, requested shape:{1,4}. If it takes one image at a time" in text
+    assert not re.search(r"ONNXRuntimeError|/onnxruntime|\n", text)
+    assert capfd.readouterr() == ("", "")  # nor does its own log say it once more
+    np.testing.assert_allclose(adapter(images[:1]), logits_of(pixels(3)[:1]), atol=1e-5)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without")
@@ -583,7 +630,7 @@ def test_options_join_the_name(model: str, said: dict[str, str], whole: str) -> 
         (
             "a.b:c",
             {"mean": "1", "std": "1"},
-            "expected --mean, --std for an ONNX file or a URL, got model",
+            "expected --mean, --std for an ONNX file, hf:NAME or a URL, got model",
         ),
         ("net.onnx?bgr=yes", {"bgr": "yes"}, "each once"),
         ("net.onnx", {"range": "1-0"}, "expected range to be"),
@@ -638,7 +685,8 @@ def test_explain_and_extend_take_the_options_and_the_name(run: Any) -> None:
     assert status == 2
     assert "expected the black box that was asked before, onnx " in err
     status, _, err = run("extend", "a", "--calls", 20, *other)
-    assert (status, err) == (2, "error: expected --model with --range. Name the model.\n")
+    assert status == 2
+    assert err == "error: expected --range, --softmax with --model, got none. Name the model.\n"
 
 
 def test_the_benchmark_hands_them_to_its_workers(run: Any) -> None:
@@ -654,9 +702,10 @@ def test_the_benchmark_hands_them_to_its_workers(run: Any) -> None:
     ("options", "word"),
     [
         (("--model", "net.onnx"), "expected what net.onnx does not say of itself: range=0-1"),
+        (("--range", "0-1"), "expected --range with --model, got none. Name the model."),
         (
-            ("--range", "0-1"),
-            "expected --range for an ONNX file or a URL, got model efficientnet-lite0",
+            ("--model", "efficientnet-lite0", "--range", "0-1"),
+            "expected --range for an ONNX file, hf:NAME or a URL, got model efficientnet-lite0",
         ),
         (("--model", "net.onnx", "--range", "2"), "expected range=0-1, range=0-255 or range=-1..1"),
         (("--model", "net.onnx", "--softmax", "--sigmoid"), "got both"),

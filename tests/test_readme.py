@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 import iassa
 from iassa.black_boxes.efficientnet_lite0 import exported_graph
 from iassa.cli import main
-from iassa.image import example_image
+from iassa.image import example_image, resize
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -86,6 +87,112 @@ def test_python_of_the_benchmark_s_page_runs(workplace: Path) -> None:
     assert (workplace / "runs/mine/report/report.md").exists()
 
 
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text("utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_page_on_targets_runs(
+    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(workplace), *sys.path])
+    for name, part in {"A": (0, 0), "B": (30, 60), "C": (0, 200)}.items():
+        pixels = example_image("cat")[part[0] :, part[1] :]
+        Image.fromarray(np.round(pixels * 255).astype(np.uint8)).save(f"{name}.jpg")
+    module, agreeing, several, alike = blocks("docs/targets.md", "python")
+    Path("mine.py").write_text(module)
+    lines = [shlex.split(line) for line in "".join(blocks("docs/targets.md", "bash")).splitlines()]
+    assert [line[:2] for line in lines] == [["iassa", "explain"]] * 3 + [["iassa", "extend"]] * 2
+    for line in lines:
+        calls = [] if "--target" in line and "extend" in line else ["--calls", "40"]
+        with pytest.raises(SystemExit) as exit_:
+            main([*line[1:], *calls])
+        assert exit_.value.code == 0, capsys.readouterr().err
+    names: dict[str, Any] = {"iassa": iassa, "torch": torch}
+    exec(compile(agreeing, "targets.md", "exec"), names)
+    sys.modules.pop("mine")
+    _check_segmentation(names)
+    exec(compile(several, "targets.md", "exec"), names)
+    _check_labels(names)
+    exec(compile(alike, "targets.md", "exec"), names)
+    assert [target.indices for target in names["explanation"].targets] == [(0,), (0, 1)]
+
+
+def test_the_page_on_torch_runs(
+    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(workplace), *sys.path])
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=8,
+        id2label={0: "cat", 1: "cup", 2: "dog"},
+    )
+    ViTForImageClassification(config).save_pretrained("FOLDER")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained("FOLDER")
+    shapes = {"windows.weight": (8, 3, 5, 5), "windows.bias": (8,)}
+    shapes |= {"head.weight": (3, 8), "head.bias": (3,)}
+    random = torch.Generator().manual_seed(0)
+    weights = {name: torch.randn(*shape, generator=random) for name, shape in shapes.items()}
+    torch.save(weights, "weights.pt")
+    (module,) = blocks("docs/torch.md", "python")
+    Path("mine.py").write_text(module)
+    lines = [shlex.split(line) for line in "".join(blocks("docs/torch.md", "bash")).splitlines()]
+    for line, model in zip(lines, ("Network", "FOLDER", "FOLDER"), strict=True):
+        words = [word.replace("google/vit-base-patch16-224", "FOLDER") for word in line[1:]]
+        with pytest.raises(SystemExit) as exit_:
+            main([*words, "--calls", "40", "--method", "rise"])
+        said = capsys.readouterr().err
+        assert exit_.value.code == 0, said
+        assert "training mode" not in said
+        assert iassa.Explanation.load("explanations/PHOTO").model == model
+    # By hand: windows of 5 x 5 pixels every 4, and the mean of what is positive in them.
+    images = np.random.default_rng(0).random((2, 96, 128, 3)).astype(np.float32)
+    scores = sys.modules.pop("mine").model(images)
+    seen = (images.astype(np.float64) - 0.45) / 0.225
+    windows = np.lib.stride_tricks.sliding_window_view(seen, (5, 5), (1, 2))[:, ::4, ::4]
+    found = np.einsum("nyxcij,fcij->nyxf", windows, weights["windows.weight"].double().numpy())
+    means = np.maximum(found + weights["windows.bias"].numpy(), 0).mean((1, 2))
+    powers = np.exp(means @ weights["head.weight"].numpy().T + weights["head.bias"].numpy())
+    np.testing.assert_allclose(scores, powers / powers.sum(1, keepdims=True), rtol=1e-4, atol=1e-6)
+
+
+def _check_segmentation(names: dict[str, Any]) -> None:
+    explanation, image = names["explanation"], names["image"]
+    # By hand: each output is of its 4 x 4 pixels alone, so a map is of the region and no more.
+    seen = resize(torch.from_numpy(image).permute(2, 0, 1), (56, 84)).numpy()
+    logits = (8 * seen[0] - 8 * seen[2] - 4).reshape(14, 4, 21, 4).mean((1, 3))
+    assert explanation.scores[0] == pytest.approx(logits[1:9, 6:15].mean(), rel=1e-4)
+    assert explanation.scores[1] == 1
+    np.testing.assert_array_equal(names["whole"], logits > 0)
+    assert 0.2 < names["whole"].mean() < 0.8
+    cup, agreement = explanation.saliency
+    inside = np.zeros(cup.shape, bool)
+    inside[400 * 1 // 14 : 400 * 9 // 14, 600 * 6 // 21 : 600 * 15 // 21] = True
+    assert np.abs(cup[inside]).mean() > 4 * np.abs(cup[~inside]).mean()
+    assert agreement[~inside].max() > 0.3 * agreement.max()  # it is about the whole prediction
+
+
+def _check_labels(names: dict[str, Any]) -> None:
+    explanation, tags = names["several"], names["tags"]
+    (scores,) = tags(names["image"][None])
+    grid = names["image"].reshape(25, 16, 600, 3)[:, :, :592].reshape(25, 16, 37, 16, 3)
+    cells = grid.mean((1, 3)).reshape(-1, 3)
+    logits = cells @ np.array([[6.0, 0, -6], [-4, -4, -4], [-8, 12, -4]]).T + [-3, 3, -1]
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits.max(0))), rtol=1e-4)
+    warm, dark, green = scores.astype(float)
+    top = sorted({"warm": warm, "dark": dark, "green": green}.items(), key=lambda one: -one[1])[:2]
+    expected = [*top, ("warm + green", warm + green), ("warm vs dark", warm - dark)]
+    expected.append(("warm_or_green", warm + green - warm * green))
+    found = zip(explanation.targets, explanation.scores, strict=True)
+    for (target, score), (name, value) in zip(found, expected, strict=True):
+        assert (target.name, score) == (name, pytest.approx(value, rel=1e-4))
+    assert np.isfinite(explanation.saliency).all()
+
+
 def test_the_torch_module_of_the_readme_is_wrapped() -> None:
     (expression,) = re.findall(r"`(iassa\.TorchAdapter\(.*?\))`", README, flags=re.DOTALL)
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
@@ -147,6 +254,9 @@ def test_links_of_the_readme_lead_somewhere() -> None:
         for line in re.findall(r"^## (.*)$", README, re.MULTILINE)
     }
     assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
+    for path, heading in re.findall(r"\]\((docs/[^)#]+)#([^)]+)\)", README):
+        titles = re.findall(r"^## (.*)$", (ROOT / path).read_text("utf-8"), re.MULTILINE)
+        assert heading in [title.lower().replace(" ", "-") for title in titles]
     for page in (ROOT / "docs").rglob("*.md"):
         links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text("utf-8"))
         assert [link for link in links if not (page.parent / link).exists()] == []

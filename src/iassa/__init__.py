@@ -9,16 +9,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
+    from iassa.black_box import Adapter, FunctionAdapter
     from iassa.black_boxes import open_black_box
     from iassa.black_boxes.endpoint import EndpointAdapter
+    from iassa.black_boxes.onnx_detector import OnnxDetector
     from iassa.black_boxes.onnx_file import OnnxAdapter
     from iassa.budget import Progress
+    from iassa.detections import Box, Detections, TargetBoxes
+    from iassa.detector import AimedDetector, Detector, FunctionDetector, TorchDetector
     from iassa.errors import (
         BlackBoxError,
         CancelledError,
         IassaError,
         InputError,
+        TrainingModeWarning,
         WeakEvidenceWarning,
     )
     from iassa.explainer import Explainer
@@ -38,20 +42,27 @@ if TYPE_CHECKING:
         explain,
     )
     from iassa.onnx_features import OnnxLayers, onnx_feature_names
+    from iassa.similarity import Similarity
     from iassa.targets import Target
+    from iassa.torch_module import TorchAdapter
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "METHODS": "methods",
     "Adapter": "black_box",
+    "AimedDetector": "detector",
     "BlackBoxError": "errors",
+    "Box": "detections",
     "CancelledError": "errors",
     "ColourPosition": "features",
+    "Detections": "detections",
+    "Detector": "detector",
     "EndpointAdapter": "black_boxes.endpoint",
     "Explainer": "explainer",
     "Explanation": "explanation",
     "FunctionAdapter": "black_box",
+    "FunctionDetector": "detector",
     "Iassa": "methods",
     "IassaError": "errors",
     "IassaPaper": "methods",
@@ -60,14 +71,19 @@ _HOMES = {
     "Lime": "methods",
     "Method": "loop",
     "OnnxAdapter": "black_boxes.onnx_file",
+    "OnnxDetector": "black_boxes.onnx_detector",
     "OnnxLayers": "onnx_features",
     "Progress": "budget",
     "Rise": "methods",
     "ShapPartition": "methods",
+    "Similarity": "similarity",
     "SlidingWindow": "methods",
     "Target": "targets",
-    "TorchAdapter": "black_box",
+    "TargetBoxes": "detections",
+    "TorchAdapter": "torch_module",
+    "TorchDetector": "detector",
     "TorchLayers": "features",
+    "TrainingModeWarning": "errors",
     "WeakEvidenceWarning": "errors",
     "example_image": "image",
     "explain": "methods",
@@ -79,13 +95,18 @@ _HOMES = {
 __all__ = [
     "METHODS",
     "Adapter",
+    "AimedDetector",
     "BlackBoxError",
+    "Box",
     "CancelledError",
     "ColourPosition",
+    "Detections",
+    "Detector",
     "EndpointAdapter",
     "Explainer",
     "Explanation",
     "FunctionAdapter",
+    "FunctionDetector",
     "Iassa",
     "IassaError",
     "IassaPaper",
@@ -94,14 +115,19 @@ __all__ = [
     "Lime",
     "Method",
     "OnnxAdapter",
+    "OnnxDetector",
     "OnnxLayers",
     "Progress",
     "Rise",
     "ShapPartition",
+    "Similarity",
     "SlidingWindow",
     "Target",
+    "TargetBoxes",
     "TorchAdapter",
+    "TorchDetector",
     "TorchLayers",
+    "TrainingModeWarning",
     "WeakEvidenceWarning",
     "example_image",
     "explain",

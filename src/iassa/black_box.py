@@ -10,17 +10,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from iassa.detections import Detections, TargetBoxes
 from iassa.errors import BlackBoxError, InputError
-from iassa.eval_mode import evaluating
 from iassa.evidence import Readout
-from iassa.identity import digest_code, digest_module
+from iassa.identity import digest_code
 from iassa.image import resize
 from iassa.masks import MaskPlan
 from iassa.rendering import Canvas, Masks
@@ -28,8 +27,8 @@ from iassa.rendering import Canvas, Masks
 __all__ = [
     "Adapter",
     "FunctionAdapter",
-    "TorchAdapter",
     "ask",
+    "blamed",
     "cap_batch",
     "one_thread",
     "score_masks",
@@ -40,6 +39,11 @@ BATCH_BYTES = {"cpu": 32 * 2**20}
 ACCELERATOR_BATCH_BYTES = 512 * 2**20
 BATCH_SIZE = {"cpu": 16}
 ACCELERATOR_BATCH_SIZE = 128  # fewer leave a GPU idle
+FLATTEN = (
+    "; of maps (N, C, h, w) return scores.reshape(N, -1), and ask for a function of them as the "
+    "target: see docs/targets.md"
+)
+DETECTOR = ". A detector is wrapped with iassa.FunctionDetector or iassa.TorchDetector."
 
 
 class Adapter(ABC):
@@ -50,11 +54,13 @@ class Adapter(ABC):
         class_names: names of the K outputs, synonyms after commas; None if it has none.
         input_size: (height, width) that it looks at; None if it takes images of any size.
         device: where it wants its planes.
+        boxes: what its K outputs stand for, if these are boxes in one image.
     """
 
     name: str
     class_names: Sequence[str] | None = None
     input_size: tuple[int, int] | None = None
+    boxes: TargetBoxes | None = None
     device: torch.device = torch.device("cpu")
 
     @abstractmethod
@@ -68,6 +74,26 @@ class Adapter(ABC):
         same in another process. By default it is the name.
         """
         return self.name
+
+    def begin(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[Adapter, Tensor]:
+        """The first call of a run, about the whole image.
+
+        What the outputs of a black box are may depend on the image: those of a detector are boxes
+        in it. So it is another one that is asked from then on.
+
+        Args:
+            image: (3, H, W) float32 in [0, 1], on the device of the black box; left as it is.
+            photo_size: (height, width) of the image as it was given.
+
+        Returns:
+            Whom to ask about its masked images, and the scores (1, K) of the whole, checked.
+
+        Raises:
+            InputError: there is nothing to ask about in this image.
+            BlackBoxError: see `ask`.
+        """
+        del photo_size
+        return self, ask(self, image[None].clone())
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores of images of any one size.
@@ -147,64 +173,9 @@ class FunctionAdapter(Adapter):
         scores = self._function(planes.permute(0, 2, 3, 1).numpy())
         if isinstance(scores, Tensor):
             return scores.detach().cpu()
+        if isinstance(scores, list | tuple) and any(isinstance(s, Detections) for s in scores):
+            raise InputError("expected scores, got detections. Use iassa.FunctionDetector.")
         return torch.from_numpy(np.array(scores))
-
-
-class TorchAdapter(Adapter):
-    """A torch module, planes (N, 3, H, W) -> logits or probabilities (N, K)."""
-
-    def __init__(
-        self,
-        module: nn.Module,
-        *,
-        normalise: Callable[[Tensor], Tensor] | None = None,
-        softmax: bool = False,
-        name: str | None = None,
-        class_names: Sequence[str] | None = None,
-        input_size: tuple[int, int] | None = None,
-        device: torch.device | str | None = None,
-    ) -> None:
-        """Wrap a module.
-
-        Args:
-            module: the network; it runs in eval mode, and is left in the mode it was in.
-            normalise: from planes in [0, 1] to what it was trained on; None leaves them.
-            softmax: whether to turn its logits into probabilities.
-            name: what to call it; its class if not given.
-            class_names: names of the K outputs.
-            input_size: (height, width) that images are resized to before they are masked.
-            device: where it is moved to, in place; None leaves it where it is.
-        """
-        if device is not None:
-            module = module.to(device)
-        held = next(chain(module.parameters(), module.buffers()), torch.empty(0))
-        self.device = held.device
-        self._module = module
-        self._normalise = normalise
-        self._softmax = softmax
-        self._identity = ""
-        self.name = name or type(module).__name__
-        self.class_names = class_names
-        self.input_size = input_size
-
-    def identity(self) -> str:
-        """Name, weights, softmax and the code of `normalise`; see `identity.digest_module`.
-
-        They are looked at once, when it is first asked for: weights that are changed afterwards
-        need an adapter of their own.
-        """
-        if not self._identity:
-            weights, code = digest_module(self._module), digest_code(self._normalise)
-            parts = [self.name, weights, "softmax" if self._softmax else "", code]
-            self._identity = " ".join(filter(None, parts))
-        return self._identity
-
-    def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `Adapter.score`."""
-        with evaluating(self._module), torch.inference_mode():
-            seen = planes if self._normalise is None else self._normalise(planes)
-            logits: Tensor = self._module(seen)
-            return logits.softmax(1) if self._softmax else logits
 
 
 def ask(
@@ -228,29 +199,46 @@ def ask(
     try:
         if threads is not None:
             torch.set_num_threads(threads)
-        scores = black_box.score(planes)
-        _check_scores(scores, black_box.name, len(planes), num_classes)
-    except BlackBoxError as error:
-        error.images = len(planes)
-        raise
-    except Exception as error:  # whatever a user's code raises is one thing here: it failed
-        failure = BlackBoxError(
-            f"the black box {black_box.name} raised {type(error).__name__}: {error}"
-        )
-        failure.images = len(planes)
-        raise failure from error
+        with blamed(black_box.name, len(planes)):
+            scores = black_box.score(planes)
+            _check_scores(scores, black_box.name, len(planes), num_classes)
     finally:
         if threads is not None:
             torch.set_num_threads(before)
     return scores.to(planes.device, torch.float64)
 
 
+class blamed:  # noqa: N801 - `contextlib` lets a StopIteration through, which a user may raise
+    """Whatever is raised inside is a failure of the black box that was asked about some images."""
+
+    def __init__(self, name: str, images: int) -> None:
+        self._name = name
+        self._images = images
+
+    def __enter__(self) -> None:
+        """Nothing has failed yet."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Whatever a user's code raises is one thing here: it failed."""
+        if isinstance(error, BlackBoxError):
+            error.images = self._images
+        elif isinstance(error, Exception):
+            failure = BlackBoxError(
+                f"the black box {self._name} raised {type(error).__name__}: {error}"
+            )
+            failure.images = self._images
+            raise failure from error
+
+
 def _check_scores(scores: object, name: str, count: int, num_classes: int | None) -> None:
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != count:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        maps = isinstance(scores, Tensor) and scores.ndim > 2 and scores.shape[0] == count
         raise BlackBoxError(
             f"expected scores (N, K) with N = {count} images, got {got} from the black box {name}. "
-            "Return one row for each image and one column for each class."
+            "Return one row for each image and one column for each class"
+            + (FLATTEN if maps else "")
+            + ("." if isinstance(scores, Tensor) and scores.ndim < 2 else DETECTOR)
         )
     if scores.shape[1] == 0 or (num_classes is not None and scores.shape[1] != num_classes):
         raise BlackBoxError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.baselines import BaselineLike, open_baseline
-from iassa.black_box import Adapter, ask
+from iassa.black_box import Adapter
 from iassa.budget import Budget
 from iassa.errors import InputError
 from iassa.evidence import Evidence, Keep, Readout, ScoredRound, open_readout
@@ -63,7 +64,7 @@ class Case:
     """What a run is about: I, f(I) and the targets.
 
     Attributes:
-        question: what was asked.
+        question: what was asked, of the black box as it is asked about this image.
         image: (3, height, width) float32, as the black box sees it, on its device.
         baseline: the same shape, what hidden pixels show.
         targets: T of them.
@@ -97,7 +98,8 @@ def open_case(question: Question, baseline: BaselineLike, budget: Budget) -> Cas
     """Ask about the whole image, one call, and find the targets; or take both from what is known.
 
     Raises:
-        InputError: a target that is unknown, or of outputs that were not kept.
+        InputError: a target that is unknown, or of outputs that were not kept; or a detector finds
+            nothing.
         BlackBoxError: the black box failed.
     """
     photo, black_box, known = question.photo, question.black_box, question.known
@@ -105,7 +107,8 @@ def open_case(question: Question, baseline: BaselineLike, budget: Budget) -> Cas
     image = to_planes(photo, size).to(black_box.device).contiguous()
     fill = open_baseline(baseline, image, question.seed)  # before a call is spent
     if known is None:
-        whole = ask(black_box, image[None].clone())  # it may write to what it is shown
+        black_box, whole = black_box.begin(image, (photo.shape[0], photo.shape[1]))
+        question = dataclasses.replace(question, black_box=black_box)
         budget.spend(1)
         scores = whole[0].cpu().numpy()
         targets = resolve_targets(question.target, scores, black_box.class_names)

@@ -101,6 +101,7 @@ def conclude(
         model=black_box.name,
         identity=black_box.identity(),
         device=str(black_box.device),
+        boxes=black_box.boxes,
         source=question.source,
         complete=budget.stopped in ("calls", "seconds", "tolerance", "rounds"),
         stopped=budget.stopped or "running",

@@ -24,6 +24,7 @@ from iassa.errors import InputError
 from iassa.hyperparameters import fits
 
 __all__ = [
+    "DETECTORS",
     "LAYOUTS",
     "PLAIN",
     "Conventions",
@@ -37,6 +38,10 @@ Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Triple: TypeAlias = tuple[float, float, float]
 
 LAYOUTS = ("NCHW", "NHWC")
+DETECTORS = (  # what they mean is in detector_layouts.py
+    *("yolov5", "yolov8", "yolov10", "yolov7-end2end"),
+    *("nms", "torchvision", "detr", "rt-detr"),
+)
 PLAIN = "/:;+=@()[]<>| "  # stays as it is in a name; ',', '?', '&' and '%' are encoded
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER})(?:\.\.|,|-)({NUMBER})")
@@ -57,8 +62,11 @@ class Conventions:
         bgr: whether it takes blue, green, red. Mean and std are in the order that it takes.
         softmax: whether a softmax is to be put behind its outputs; False leaves them as they are.
         sigmoid: likewise a sigmoid, for several labels at once.
-        output_name: which of its outputs are the scores.
+        output_name: which of its outputs are the scores; of a detector several, with commas.
         class_names: a file of names; see `read_class_names`.
+        detector: how a detector lays out what it finds, one of `DETECTORS`; see
+            `iassa.detector_layouts`.
+        threshold: the least confidence of the boxes that are explained.
     """
 
     input_size: tuple[int, int] | Literal["any"] | None = None
@@ -71,6 +79,8 @@ class Conventions:
     sigmoid: bool | None = None
     output_name: str | None = None
     class_names: str | None = None
+    detector: str | None = None
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         """Check what was said, alone and together."""
@@ -102,9 +112,13 @@ class Conventions:
         sound["input_size"] = size == "any" or (sound["input_size"] and min(size or (0,)) > 0)
         sound["range"] = sound["range"] and self.low < self.high
         expected = {name: text for name, (_, text) in kinds.items()} | {
-            "layout": "'NCHW' or 'NHWC'"
+            "layout": "'NCHW' or 'NHWC'",
+            "detector": f"one of {', '.join(DETECTORS)}",
+            "threshold": "from 0 to 1",
         }
         sound["layout"] = self.layout in LAYOUTS
+        sound["detector"] = self.detector in DETECTORS
+        sound["threshold"] = fits(self.threshold, float) and 0 <= (self.threshold or 0) <= 1
         for name, text in expected.items():
             value = getattr(self, name)
             if value is not None and not sound[name]:
@@ -215,6 +229,8 @@ def _write(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, str):
         return quote(value, safe=PLAIN)
+    if isinstance(value, int | float):
+        return repr(value)
     # The shortest text that is read as the same number.
     texts = [repr(one).removesuffix(".0") for one in value]
     return (".." if name == "range" else ",").join(texts)
@@ -253,11 +269,14 @@ READERS: dict[str, Callable[[str], Any]] = {
     "sigmoid": _flag,
     "output_name": unquote,
     "class_names": unquote,
+    "detector": str,
+    "threshold": float,
 }
 FORMS = {
     "input_size": "input_size=HEIGHT,WIDTH or input_size=any",
     "range": "range=0-1, range=0-255 or range=-1..1",
     **{name: f"{name}=0.5 or {name}=0.5,0.4,0.3" for name in ("mean", "std")},
+    "threshold": "threshold=0.25 or another share",
     **{name: f"{name}=yes or {name}=no" for name in ("bgr", "softmax", "sigmoid")},
 }
 

@@ -35,3 +35,7 @@ class CancelledError(IassaError):
 
 class WeakEvidenceWarning(UserWarning):
     """The explanation is valid but says little: flat or saturated scores, too few masks."""
+
+
+class TrainingModeWarning(UserWarning):
+    """A torch module was handed over in training mode; it is run in eval mode all the same."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ["evaluating"]
+from iassa.errors import TrainingModeWarning
+
+__all__ = ["evaluating", "warn_of_training"]
 
 
 @contextmanager
@@ -24,3 +27,23 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+def warn_of_training(module: nn.Module, name: str) -> None:
+    """Tell whoever calls the constructor that calls this, if a part is in training mode.
+
+    Args:
+        module: the network.
+        name: what it is called.
+
+    Warns:
+        TrainingModeWarning: the module, or a part of it, is in training mode.
+    """
+    if any(part.training for part in module.modules()):
+        warnings.warn(
+            f"{name} is in training mode: it is run in eval mode, where dropout is off and batch "
+            "norm uses what it has learnt, and left in training mode. Call module.eval() first, "
+            "once its weights are loaded.",
+            TrainingModeWarning,
+            stacklevel=3,
+        )

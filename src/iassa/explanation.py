@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from iassa.detections import TargetBoxes
 from iassa.errors import InputError
 from iassa.evidence import Evidence
 from iassa.files import write_whole
@@ -89,6 +90,8 @@ class Explanation:
             'running' for a map in between.
         warnings: what the user should know before trusting the map.
         versions: of iassa and what it computes with.
+        boxes: what the outputs of a detector stand for, of which the targets are some; None of a
+            black box that has scores of its own.
         evidence: the masks and what the black box said of them; None where it was not saved, or
             where the method keeps none.
     """
@@ -112,6 +115,7 @@ class Explanation:
     stopped: str
     warnings: tuple[str, ...]
     versions: Mapping[str, str]
+    boxes: TargetBoxes | None = None
     evidence: Evidence | None = None
 
     @property
@@ -152,6 +156,7 @@ class Explanation:
             measures=self.method["measures"],
             title=f"{known.name}: {self.scores[target]:.3g}",
             caption=caption,
+            outlines=() if self.boxes is None else self.boxes.boxes[list(known.indices)],
         )
 
     def extend(
@@ -252,6 +257,7 @@ class Explanation:
             "warnings": list(self.warnings),
             "rounds": [dataclasses.asdict(one) for one in self.rounds],
             "versions": dict(self.versions),
+            **({} if self.boxes is None else {"boxes": self.boxes.describe()}),
         }
 
     def save(self, directory: str | Path) -> Path:
@@ -322,6 +328,9 @@ class Explanation:
         if (directory / "evidence.npz").exists():  # without it, an explanation can still be read
             evidence = Evidence.unpack(_read_checked(directory, "evidence.npz", record))
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            boxes = None
+            if "boxes" in record:
+                boxes = _restore(record["boxes"], arrays, directory)
             pixels = arrays["image"]
             if pixels.dtype == np.uint8:
                 pixels = pixels.astype(np.float32) / np.float32(255)
@@ -330,6 +339,7 @@ class Explanation:
                     saliency=arrays["saliency"],
                     standard_error=arrays["standard_error"],
                     image=pixels,
+                    boxes=boxes,
                     evidence=evidence,
                     **_unpack(record),
                 )
@@ -351,6 +361,8 @@ class Explanation:
             "standard_error": self.standard_error,
             "image": pixels if exact else self.image,
         }
+        if self.boxes is not None:
+            arrays["class_scores"] = self.boxes.class_scores
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, array in arrays.items():
@@ -374,6 +386,15 @@ def _read_checked(directory: Path, name: str, record: dict[str, Any]) -> bytes:
             "is damaged, or of another run. Make it again."
         )
     return content
+
+
+def _restore(described: Any, arrays: Mapping[str, Any], directory: Path) -> TargetBoxes:
+    try:
+        return TargetBoxes.restore(described, arrays["class_scores"])
+    except (InputError, KeyError, TypeError, ValueError) as damage:
+        raise InputError(
+            f"the boxes in {directory} cannot be read: {damage}. Make the explanation again."
+        ) from damage
 
 
 def _unpack(record: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from iassa.black_box import Adapter
 from iassa.black_boxes import BlackBoxLike, open_black_box
 from iassa.budget import Budget, Progress
 from iassa.case import Question, recall
+from iassa.detector import Detector
 from iassa.errors import InputError, WeakEvidenceWarning
 from iassa.evidence import Evidence
 from iassa.explainer import last
@@ -44,6 +45,9 @@ def extend(
     spent = (explanation.calls, explanation.seconds)
     budget = Budget(calls, seconds, progress, cancel, tolerance, spent)
     adapter = open_black_box(black_box, device)
+    if explanation.boxes is not None and isinstance(adapter, Detector):
+        # What was found then: another look would cost a call, and may find other boxes.
+        adapter = adapter.aim(explanation.image, explanation.boxes)
     if adapter.identity() != explanation.identity:
         raise InputError(
             f"expected the black box that was asked before, {explanation.identity}, got "
@@ -103,6 +107,7 @@ class _Recorded(Adapter):
     def __init__(self, explanation: Explanation, evidence: Evidence) -> None:
         self.name = explanation.model
         self.input_size = evidence.size
+        self.boxes = explanation.boxes
         self._identity = explanation.identity
 
     def identity(self) -> str:

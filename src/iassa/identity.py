@@ -11,11 +11,14 @@ import hashlib
 from collections.abc import Iterable
 from itertools import chain
 from types import CodeType
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-__all__ = ["digest_code", "digest_module"]
+__all__ = ["digest_arrays", "digest_code", "digest_module"]
 
 ELEMENTS = 1024  # of a tensor: a whole network would take as long to read as a second to run
 DIGITS = 16  # of a SHA-256 in hexadecimal: it is to tell mistakes, not forgers
@@ -69,6 +72,14 @@ def _contents(module: nn.Module) -> Iterable[bytes]:
         count = min(len(values), ELEMENTS)
         places = torch.arange(count, device=values.device) * len(values) // max(count, 1)
         yield values[places].cpu().view(torch.uint8).numpy().tobytes()
+
+
+def digest_arrays(arrays: Iterable[NDArray[Any]]) -> str:
+    """Digest of arrays in their order: their types, shapes and all values."""
+    return _digest(
+        f"{array.dtype} {array.shape}\n".encode() + np.ascontiguousarray(array).tobytes()
+        for array in arrays
+    )
 
 
 def _digest(contents: Iterable[bytes]) -> str:

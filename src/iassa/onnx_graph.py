@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -83,7 +82,8 @@ def read_graph(path: str | Path) -> onnx.ModelProto:
     """The graph of a file without its external data, which has to be there.
 
     Raises:
-        InputError: no such file, not an ONNX model, or its external data is not beside it.
+        InputError: no such file, not an ONNX model, or its external data is not beside it, or cut
+            short.
     """
     try:
         content = Path(path).read_bytes()
@@ -104,20 +104,35 @@ def read_graph(path: str | Path) -> onnx.ModelProto:
         raise InputError(
             f"expected an ONNX file, got one without a graph: {path}. Export it again."
         )
-    for beside in _external(model, path):
+    for beside, size in _external(model, path).items():
         if not beside.is_file():
             raise InputError(
                 f"expected the weights of {path} in {beside}, got no such file. "
                 "Put it beside the model."
             )
+        found = beside.stat().st_size
+        if found < size:
+            raise InputError(
+                f"expected {size} bytes or more of the weights of {path} in {beside}, got {found}: "
+                "it was cut short. Copy it again."
+            )
     return model
 
 
-def _external(model: onnx.ModelProto, path: str | Path) -> Iterator[Path]:
-    """Files beside it that hold weights."""
-    stored = [tensor for tensor in model.graph.initializer if uses_external_data(tensor)]
-    for location in dict.fromkeys(ExternalDataInfo(tensor).location for tensor in stored):
-        yield Path(path).parent / location
+def _external(model: onnx.ModelProto, path: str | Path) -> dict[Path, int]:
+    """Files beside it that hold weights, and how many bytes each needs to have."""
+    sizes: dict[Path, int] = {}
+    for tensor in filter(uses_external_data, model.graph.initializer):
+        stored = ExternalDataInfo(tensor)
+        place = PurePath(stored.location)
+        if place.is_absolute() or ".." in place.parts:
+            raise InputError(
+                f"expected the weights of {path} beside it, got {stored.location}, which leads "
+                "elsewhere. Put them there and save it again."
+            )
+        beside = Path(path).parent / place
+        sizes[beside] = max(sizes.get(beside, 0), (stored.offset or 0) + (stored.length or 0))
+    return sizes
 
 
 def digest_files(model: onnx.ModelProto, path: str | Path) -> str:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import torch
 
-from iassa.errors import InputError
+from iassa.errors import BlackBoxError, InputError
 
-__all__ = ["open_session"]
+__all__ = ["open_session", "run_session"]
 
 CPU = torch.device("cpu")
+SILENT = 4  # of its log: what fails is raised as well, what it warns of are its own optimisations
+# What it puts before a reason: its name and a number, the file's name, a place in its own source.
+BEFORE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .*? failed: ?"
+    r"|/onnxruntime_src/\S+:\d+ [^()]*\([^()]*\)(?: const)? "
+)
 
 
 def open_session(
@@ -38,7 +46,7 @@ def open_session(
     options.intra_op_num_threads = torch.get_num_threads()
     # Threads that spin while they wait fight with torch's for the cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # its warnings are of its own optimisations
+    options.log_severity_level = SILENT
     if folder is not None:
         key = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(key, str(folder))
@@ -48,11 +56,39 @@ def open_session(
             model, options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # it has its own kinds, which share no base
-        raise InputError(" ".join(str(error).split())) from error
+        raise InputError(_reason(error)) from error
     first = next(iter(dict(providers)))
     if first not in session.get_providers():  # it goes on without one whose libraries are missing
         raise InputError(f"ONNX Runtime could not start {first} on {device}. Use device cpu.")
     return session
+
+
+def run_session(session: Any, outputs: Sequence[str], inputs: Mapping[str, Any]) -> list[Any]:
+    """What a graph makes of a batch of images.
+
+    Args:
+        session: of `open_session`.
+        outputs: names.
+        inputs: by name.
+
+    Raises:
+        BlackBoxError: ONNX Runtime fails at it.
+    """
+    try:
+        found: list[Any] = session.run(list(outputs), dict(inputs))
+    except Exception as error:  # as above
+        count = max(len(each) for each in inputs.values())
+        # Often a shape was written down when it was exported with one image.
+        one = " If it takes one image at a time, say --batch-size 1, or export it for any number."
+        raise BlackBoxError(
+            f"ONNX Runtime fails on {count} image{'s' if count > 1 else ''}: "
+            f"{_reason(error).rstrip('.')}.{one if count > 1 else ''}"
+        ) from error
+    return found
+
+
+def _reason(error: Exception) -> str:
+    return BEFORE.sub("", " ".join(str(error).split()))
 
 
 def _providers(device: torch.device) -> list[tuple[str, dict[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -34,6 +35,7 @@ def overlay(
     measures: str,
     title: str,
     caption: str,
+    outlines: Sequence[Sequence[float]] | NDArray[np.float32] = (),
 ) -> Figure:
     """The image, its map over a dimmed grey image, and how well the map is known.
 
@@ -50,6 +52,8 @@ def overlay(
         measures: 'effect' or 'mean score', see `Explainer.measures`.
         title: the target's name and score.
         caption: how the map was made.
+        outlines: boxes (n, 4) top, left, bottom, right in pixels of the image, drawn as thin lines
+            over the image and the map.
 
     Returns:
         The figure.
@@ -78,6 +82,8 @@ def overlay(
         most = float(np.nanmax(error.astype(np.float64)))
         shown = axes.imshow(error, cmap="viridis", vmin=0, vmax=most or 1.0, aspect=fit)
         figure.colorbar(shown, ax=axes, label="standard error", shrink=0.9)
+    for axes in (left, right):
+        _outline(axes, outlines, saliency.shape)
     for axes in (left, right, *third):
         axes.set_axis_off()
     inches = figure.get_figwidth()
@@ -124,6 +130,26 @@ def draw_map(
         low, high = low - 0.5, high + 0.5
     axes.imshow(0.15 + 0.5 * grey, cmap="gray", vmin=0, vmax=1, aspect=fit)
     return axes.imshow(saliency, cmap=colours, vmin=low, vmax=high, alpha=opacity, aspect=fit)
+
+
+def _outline(
+    axes: Axes,
+    boxes: Sequence[Sequence[float]] | NDArray[np.float32],
+    size: tuple[int, ...],
+) -> None:
+    """Thin boxes, white on black so that they are seen on anything."""
+    from matplotlib.patches import Rectangle  # here: half a second to import
+
+    drawn = axes.images[0].get_array()
+    assert drawn is not None
+    down, across = drawn.shape[0] / size[0], drawn.shape[1] / size[1]
+    for top, left, bottom, right in boxes:
+        # A pixel is drawn about its number, and a box of the first one begins half a pixel before.
+        corner = (left * across - 0.5, top * down - 0.5)
+        sides = ((right - left) * across, (bottom - top) * down)
+        for width, colour in ((2.0, "black"), (1.0, "white")):
+            frame = Rectangle(corner, *sides, fill=False, linewidth=width, edgecolor=colour)
+            axes.add_patch(frame)
 
 
 def _shrink(planes: NDArray[np.float32], longest: int = LONGEST) -> NDArray[np.float32]:

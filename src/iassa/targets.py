@@ -228,7 +228,10 @@ class ClassLookup:
         """
         found = self.find(text)
         if len(found) > 1:
-            choices = " or ".join(map(str, found))
+            # By name where names tell them apart, as those of the boxes 'dog 1' and 'dog 2' do.
+            names = [self.name(index) for index in found]
+            told = [self.named(name) for name in names] == [[index] for index in found]
+            choices = " or ".join(names if told else map(str, found))
             raise InputError(
                 f"expected the name of one class, got {text.strip()!r}, which is the name of "
                 f"several. Say {choices}."

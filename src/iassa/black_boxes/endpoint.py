@@ -34,6 +34,7 @@ from iassa.errors import BlackBoxError, InputError
 __all__ = ["FORMS", "EndpointAdapter", "add_settings", "is_url", "open_endpoint"]
 
 FORMS = ("json", "multipart", "v2")
+ANY_PATH = "surrogateescape"  # the name of a folder need not be UTF-8
 
 log = logging.getLogger(__name__)
 
@@ -230,7 +231,7 @@ def is_url(model: str) -> bool:
     return model.lower().startswith(("http://", "https://"))
 
 
-def open_endpoint(model: str, settings: Mapping[str, object] | None = None) -> EndpointAdapter:
+def open_endpoint(model: str) -> EndpointAdapter:
     """A model by its URL, which may bring settings along.
 
     What is behind a `#` in a URL is never sent, so it may hold settings in the form of a query, as
@@ -239,22 +240,24 @@ def open_endpoint(model: str, settings: Mapping[str, object] | None = None) -> E
 
     Args:
         model: the URL.
-        settings: more of them.
 
     Raises:
         InputError: an unknown setting, one that is given twice, or see `EndpointAdapter`.
         BlackBoxError: see `EndpointAdapter`.
     """
     url, _, fragment = model.partition("#")
-    chosen: dict[str, Any] = dict(settings or {})
-    for key, text in parse_qsl(fragment, keep_blank_values=True):
+    chosen: dict[str, Any] = {}
+    for key, text in parse_qsl(fragment, keep_blank_values=True, errors=ANY_PATH):
         name = key.replace("-", "_")
         if name not in READERS:
             raise InputError(
                 f"expected settings behind the # of the URL among {', '.join(READERS)}, got {key}."
             )
         if name in chosen:
-            raise InputError(f"expected the setting {name} once, got it twice.")
+            raise InputError(
+                f"expected the setting {name} once, got it twice. Say it behind the # of the URL, "
+                "or as an option."
+            )
         try:
             chosen[name] = READERS[name](text)
         except InputError:
@@ -282,7 +285,7 @@ def add_settings(model: str, said: Mapping[str, str]) -> str:
             "that itself; names of classes are for iassa.EndpointAdapter in Python."
         )
     url, _, fragment = model.partition("#")
-    return f"{url}#{'&'.join(filter(None, [fragment, urlencode(said)]))}"
+    return f"{url}#{'&'.join(filter(None, [fragment, urlencode(said, errors=ANY_PATH)]))}"
 
 
 def _read_size(text: str) -> tuple[int, int]:

@@ -8,7 +8,6 @@ exporter wrote them. The rest has to be said: a wrong guess would make wrong map
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -18,44 +17,13 @@ import torch
 from torch import Tensor
 
 from iassa.black_box import Adapter, one_thread
-from iassa.conventions import (
-    Conventions,
-    Layout,
-    parse_class_names,
-    read_class_names,
-    to_bytes,
-)
+from iassa.conventions import Conventions, Layout
 from iassa.errors import InputError
-from iassa.onnx_graph import (
-    Output,
-    describe,
-    digest_files,
-    image_input,
-    metadata,
-    print_shape,
-    read_graph,
-    read_outputs,
-)
-from iassa.onnx_session import open_session
+from iassa.onnx_graph import Output, print_shape
+from iassa.onnx_model import OnnxFile, OnnxRunner, probe
 
 __all__ = ["OnnxAdapter"]
 
-# https://onnx.ai/onnx/repo-docs/MetadataProps.html; keys and values in any case.
-RANGES = {
-    "nominalrange_0_255": (0.0, 255.0),
-    "normalized_0_1": (0.0, 1.0),
-    "normalized_1_1": (-1.0, 1.0),
-    "nominalrange_16_235": (16.0, 235.0),
-}
-ORDERS = {"rgb8": False, "bgr8": True}
-NAMES = ("names", "class_names")  # where Ultralytics and others write them
-SIZE = "imgsz"  # where Ultralytics writes [height, width]
-DTYPES = {
-    np.dtype("float32"): torch.float32,
-    np.dtype("float16"): torch.float16,
-    np.dtype("float64"): torch.float64,
-    np.dtype("uint8"): torch.uint8,
-}
 BOUNDED = ("Softmax", "Sigmoid", "HardSigmoid")
 
 
@@ -121,24 +89,25 @@ class OnnxAdapter(Adapter):
             output_name=output_name,
             class_names=None if class_names is None else str(class_names),
         )
-        self._open(Path(path), said, listed, name, torch.device(device))
+        file = OnnxFile(Path(path), said.layout)
+        self._open(file, said, listed, name, torch.device(device))
 
     @classmethod
-    def parse(cls, text: str, device: torch.device | str = "cpu") -> OnnxAdapter:
-        """The adapter that a text names.
+    def of(
+        cls, file: OnnxFile, said: Conventions, device: torch.device | str = "cpu"
+    ) -> OnnxAdapter:
+        """The adapter of a file that was read.
 
         Args:
-            text: 'FILE.onnx?field=value&field=value'; see `Conventions.parse`.
+            file: the model.
+            said: of it.
             device: see the class.
 
         Raises:
             InputError: see the class.
         """
-        path, _, options = text.partition(".onnx?")
-        said = Conventions.parse(options)
         adapter = cls.__new__(cls)
-        whole = Path(f"{path}.onnx") if options else Path(text.removesuffix("?"))
-        adapter._open(whole, said, None, None, torch.device(device))
+        adapter._open(file, said, None, None, torch.device(device))
         return adapter
 
     def __reduce__(self) -> tuple[Callable[..., OnnxAdapter], tuple[Any, ...]]:
@@ -147,60 +116,44 @@ class OnnxAdapter(Adapter):
 
     def _open(
         self,
-        path: Path,
+        file: OnnxFile,
         said: Conventions,
         class_names: tuple[str, ...] | None,
         name: str | None,
         device: torch.device,
     ) -> None:
+        path = file.path
         self._arguments = (path, said, class_names, name, device)
         self.name = name or path.name
         self.device = device
-        model = read_graph(path)
-        self._path = path
-        self._found = describe(model)
-        self._image = image_input(model, path, said.layout)
-        self._output = self._choose(read_outputs(model), said.output_name)
-        self._conventions = self._complete(said, metadata(model))
+        self._file = file
+        if said.threshold is not None:
+            raise InputError(
+                f"expected a threshold for a detector, got {path}, which is not known to be one. "
+                f"Say detector=LAYOUT, or leave it out. {file.found}"
+            )
+        self._output = self._choose(self._file.outputs, said.output_name)
+        self._conventions = self._complete(said)
         size = self._conventions.input_size
         self.input_size = None if size is None or size == "any" else size
-        self.class_names = class_names or self._read_names(said, metadata(model))
-        self._digest = digest_files(model, path)
-        self._session = self._start()
+        self.class_names = class_names or self._file.class_names(said)
+        self._runner = OnnxRunner(self._file, self._conventions, [self._output.name], device)
         if self.input_size is not None:
-            self._probe(self.input_size)
+            probe(path, self.score, self.input_size)
 
     def identity(self) -> str:
         """Digest of the file and its external data, and how images and scores are treated."""
-        return f"onnx {self._digest} {self._conventions}"
+        return f"onnx {self._file.digest} {self._conventions}"
 
     def score(self, planes: Tensor) -> Tensor:
         """Scores of planes; see `Adapter.score`."""
+        runs = []
         with one_thread():  # more would spin on the cores that ONNX Runtime needs
-            images = self._images(planes)
-            step = self._image.batch or max(1, len(images))
-            runs = [self._run(images[k : k + step]) for k in range(0, len(images), step)]
+            for count, filled, (scores,) in self._runner.run(planes):
+                self._check(scores, filled)
+                runs.append(scores[:count])  # what is over was nobody's question
             scores = runs[0] if len(runs) == 1 else np.concatenate(runs)
-            # A batch is filled up at its end: what is over was nobody's question.
-            return self._conventions.activate(torch.from_numpy(scores[: len(images)]))
-
-    def _images(self, planes: Tensor) -> Any:
-        """Planes as the graph takes images, an array."""
-        if self._image.dtype == np.uint8:
-            seen = to_bytes(planes.flip(1) if self._conventions.bgr else planes)
-        else:
-            seen = self._conventions.normalise(planes)
-        if self._image.layout == "NHWC":
-            seen = seen.permute(0, 2, 3, 1)
-        return seen.contiguous().to(DTYPES[self._image.dtype]).cpu().numpy()
-
-    def _run(self, images: Any) -> Any:
-        missing = (self._image.batch or len(images)) - len(images)
-        if missing:
-            images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-        (scores,) = self._session.run([self._output.name], {self._image.name: images})
-        self._check(scores, len(images))
-        return scores
+            return self._conventions.activate(torch.from_numpy(scores))
 
     def _check(self, scores: Any, count: int) -> None:
         """Refuse outputs that are no scores (N, K), and names of another number of classes."""
@@ -210,8 +163,8 @@ class OnnxAdapter(Adapter):
         names = self.class_names
         if names is not None and len(names) != scores.shape[1]:
             raise InputError(
-                f"expected {scores.shape[1]} class names, as many as {self._path} has scores, got "
-                f"{len(names)}. Give a file of names with class_names."
+                f"expected {scores.shape[1]} class names, as many as {self._file.path} has scores, "
+                f"got {len(names)}. Give a file of names with class_names."
             )
 
     def _choose(self, outputs: tuple[Output, ...], wanted: str | None) -> Output:
@@ -221,7 +174,7 @@ class OnnxAdapter(Adapter):
             raise InputError(
                 f"expected output_name to be one of "
                 f"{', '.join(repr(output.name) for output in outputs)}, the outputs of "
-                f"{self._path}, got {got}. {self._found}"
+                f"{self._file.path}, got {got}. {self._file.found}"
             )
         if found[0].shape is not None and len(found[0].shape) != 2:
             self._refuse_shape(found[0], print_shape(found[0].shape))
@@ -229,101 +182,29 @@ class OnnxAdapter(Adapter):
 
     def _refuse_shape(self, output: Output, got: str) -> NoReturn:
         raise InputError(
-            f"expected output {output.name!r} of {self._path} to be scores (N, K), got {got}. "
-            f"Name another with output_name, or write a function that makes scores of it. "
-            f"{self._found}"
+            f"expected output {output.name!r} of {self._file.path} to be scores (N, K), got {got}. "
+            "Name another with output_name, write a function that makes scores of it, as in "
+            "docs/targets.md, or, if it detects objects, say detector=LAYOUT. "
+            f"{self._file.found}"
         )
 
-    def _complete(self, said: Conventions, notes: dict[str, str]) -> Conventions:
+    def _complete(self, said: Conventions) -> Conventions:
         """What was said and what is read, or all that is missing in one error."""
-        notes = {key.lower(): value.strip().lower() for key, value in notes.items()}
-        normalised, range_missing = self._normalisation(said, notes)
-        size, size_missing = self._size(said, notes)
+        completed, missing = self._file.complete(said)
         softmax, softmax_missing = self._activation(said)
-        layout_missing = ""
-        if self._image.layout is None:  # nor can its size be told then
-            layout_missing, size_missing = "layout=NCHW or layout=NHWC", ""
-        missing = {
-            "layout=NCHW": layout_missing,
-            "input_size=224,224": size_missing,
-            "range=0-1": range_missing,
-            "softmax=yes": softmax_missing,
-        }
-        missing = {example: text for example, text in missing.items() if text}
-        if missing:
-            flags = [one.replace("=yes", "").replace("_", "-").replace("=", " ") for one in missing]
-            raise InputError(
-                f"expected what {self._path} does not say of itself: "
-                f"{'; '.join(missing.values())}; got {str(said) or 'nothing'}. {self._found} "
-                f"Say it in its name, as '{self._path.name}?{'&'.join(missing)}', as options, as "
-                f"--{' --'.join(flags)}, or as parameters of iassa.OnnxAdapter."
-            )
+        if softmax_missing:
+            missing["softmax=yes"] = softmax_missing
+        self._file.require(said, missing, type(self).__name__)
         return dataclasses.replace(
-            normalised,
-            input_size=size,
-            layout=self._image.layout,
-            softmax=softmax,
-            output_name=self._output.name,
-            class_names=None,
+            completed, softmax=softmax, output_name=self._output.name, class_names=None
         )
-
-    def _normalisation(self, said: Conventions, notes: dict[str, str]) -> tuple[Conventions, str]:
-        order, gamma = notes.get("image.bitmappixelformat"), notes.get("image.colorspacegamma")
-        if order not in (None, *ORDERS) or gamma == "linear":
-            raise InputError(
-                f"expected a model of sRGB images, got one of {order or ''} {gamma or ''} values "
-                f"by its metadata. Write a function that makes them. {self._found}"
-            )
-        bgr = ORDERS.get(order or "", False) if said.bgr is None else said.bgr
-        if self._image.dtype == np.uint8:
-            if said.mean is not None or said.range not in (None, (0, 255)):
-                raise InputError(
-                    f"expected no mean, std or range, since {self._path} takes 8-bit images, got "
-                    f"{said}. Leave them out: such a graph normalises by itself."
-                )
-            return dataclasses.replace(said, range=(0.0, 255.0), bgr=bgr), ""
-        noted = notes.get("image.nominalpixelrange", "")
-        values = said.range or RANGES.get(noted)
-        if values is None and said.mean is None:
-            return said, (
-                "range=0-1, range=0-255 or range=-1..1 for the values that it takes, or mean=... "
-                "and std=..., as 0.485,0.456,0.406 and 0.229,0.224,0.225, that it was trained with"
-            )
-        return dataclasses.replace(said, range=values or (0.0, 1.0), bgr=bgr), ""
-
-    def _size(
-        self, said: Conventions, notes: dict[str, str]
-    ) -> tuple[tuple[int, int] | Literal["any"] | None, str]:
-        graph, wanted = self._image.size, said.input_size
-        shape = print_shape(self._image.shape)
-        if wanted == "any":
-            if graph != (None, None):
-                raise InputError(
-                    f"expected input_size=HEIGHT,WIDTH, as {self._path} takes {shape}, got any."
-                )
-            return "any", ""
-        size = [
-            have or want for have, want in zip(graph, wanted or _noted_size(notes), strict=True)
-        ]
-        if None in size:
-            return None, (
-                f"input_size=HEIGHT,WIDTH that it was trained on, as its input is {shape}"
-                + (", or input_size=any" if graph == (None, None) else "")
-            )
-        found = (int(size[0] or 0), int(size[1] or 0))
-        if wanted is not None and found != wanted:
-            raise InputError(
-                f"expected input_size to be that of {self._path}, {found[0]},{found[1]}, got "
-                f"{wanted[0]},{wanted[1]}. Leave it out."
-            )
-        return found, ""
 
     def _activation(self, said: Conventions) -> tuple[bool, str]:
         last = self._output.operator
         if last in BOUNDED:
             if said.softmax or said.sigmoid:
                 raise InputError(
-                    f"expected no softmax or sigmoid behind {self._path}, whose output "
+                    f"expected no softmax or sigmoid behind {self._file.path}, whose output "
                     f"{self._output.name!r} is that of {last} already, got {said}. Leave it out."
                 )
             return False, ""
@@ -334,36 +215,6 @@ class OnnxAdapter(Adapter):
             )
         return bool(said.softmax), ""
 
-    def _read_names(self, said: Conventions, notes: dict[str, str]) -> tuple[str, ...] | None:
-        if said.class_names is not None:
-            return read_class_names(said.class_names)
-        for key in NAMES:
-            if key in notes:
-                return parse_class_names(notes[key], f"the metadata {key!r} of {self._path}")
-        return None
-
-    def _start(self) -> Any:
-        try:
-            return open_session(self._path.resolve(), device=self.device)
-        except InputError as error:
-            raise InputError(
-                f"expected an ONNX model that ONNX Runtime opens, got {self._path}: "
-                f"{str(error).rstrip('.')}. Export it with the operators of ONNX itself, in an "
-                "opset that the runtime has."
-            ) from error
-
-    def _probe(self, size: tuple[int, int]) -> None:
-        grey = torch.full((1, 3, *size), 0.5)
-        try:
-            self.score(grey)
-        except InputError:
-            raise
-        except Exception as error:  # ONNX Runtime has its own kinds, which share no base
-            raise InputError(
-                f"expected {self._path} to run on an image of {size[0]} x {size[1]}, got: "
-                f"{' '.join(str(error).split())}. Try another input_size or layout."
-            ) from error
-
 
 def _reopen(
     path: Path,
@@ -373,10 +224,5 @@ def _reopen(
     device: torch.device,
 ) -> OnnxAdapter:
     adapter = OnnxAdapter.__new__(OnnxAdapter)
-    adapter._open(path, said, class_names, name, device)
+    adapter._open(OnnxFile(path, said.layout), said, class_names, name, device)
     return adapter
-
-
-def _noted_size(notes: dict[str, str]) -> tuple[int | None, int | None]:
-    match = re.fullmatch(r"\[\s*(\d+)\s*,\s*(\d+)\s*\]", notes.get(SIZE, ""))
-    return (int(match[1]), int(match[2])) if match else (None, None)

@@ -1,19 +1,15 @@
-"""`iassa benchmark` and `iassa report`."""
+"""`iassa benchmark`."""
 
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -25,25 +21,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from iassa.benchmark import (
-    Entry,
-    Outcome,
-    Protocol,
-    Tally,
-    read_contestants,
-    run,
-)
-from iassa.benchmark import salvage as salvage_run
+from iassa.benchmark import Outcome, Protocol, Tally, read_contestants, run
+from iassa.cli.dataset_options import open_dataset
 from iassa.cli.model_options import describes_model
-from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages
-from iassa.datasets import Coco, Dataset, ImageFolder, MaskFolder
+from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages, typed
 from iassa.errors import InputError
 from iassa.methods import METHODS
 from iassa.metrics import Normalisation
 
-__all__ = ["benchmark", "report", "salvage"]
-
-KINDS = ("coco", "masks", "images")
+__all__ = ["benchmark"]
 
 
 @describes_model
@@ -109,22 +95,22 @@ def benchmark(
         str,
         typer.Option(
             help="Which outputs stand for a category: same (the model's classes are the "
-            "categories), imagenet (the shipped table), a JSON file {category: [classes]}; auto "
-            "looks at the model's class names."
+            "categories), imagenet (the shipped table), a JSON file of the classes of each "
+            "category; auto looks at the model's class names."
         ),
     ] = "auto",
     target: Annotated[
         str | None,
         typer.Option(
-            help="One target to explain in every image: a class, a group or a contrast, top-1 "
-            "[default: the classes of the category; top-1 in a dataset without]."
+            help="One target to explain in every image: a class, a group or a contrast, "
+            "top-1; the classes of the category if not given, top-1 in a dataset without."
         ),
     ] = None,
     model: Annotated[
         str,
         typer.Option(
-            help="efficientnet-lite0, FILE.onnx, a URL (settings behind #, as "
-            "https://HOST/PATH#rate=5), or package.module:attribute, whose code is run."
+            help="efficientnet-lite0, FILE.onnx, hf:NAME or hf:FOLDER (Hugging Face), a URL, or "
+            "package.module:attribute, whose code is run."
         ),
     ] = "efficientnet-lite0",
     device: Annotated[
@@ -149,8 +135,8 @@ def benchmark(
     curve_size: Annotated[
         int | None,
         typer.Option(
-            help="Edge in pixels at which insertion and deletion are measured [default: that which "
-            "the model looks at]."
+            help="Edge in pixels at which insertion and deletion are measured; that which the "
+            "model looks at, if not given."
         ),
     ] = None,
     fill: Annotated[float, typer.Option(help="Grey in [0, 1] that deleted pixels show.")] = 0.5,
@@ -173,7 +159,7 @@ def benchmark(
 
     The same command goes on where it was stopped, however that was. `iassa report` reads the run.
     """
-    dataset = _dataset(kind, images, annotations, masks)
+    dataset = open_dataset(kind, images, annotations, masks)
     if methods is None and method is None:
         methods = ["iassa,rise"]
     names = [name.strip() for text in methods or [] for name in text.split(",")]
@@ -207,7 +193,7 @@ def benchmark(
             protocol=protocol,
             workers=workers,
             ray=ray,
-            command=_command(),
+            command=typed(),
             progress=show,
             cancel=lambda: bool(interrupts),
         )
@@ -221,25 +207,6 @@ def _telling_of_interrupts() -> Iterator[None]:
     except KeyboardInterrupt:  # the second one; Typer would swallow it
         complain("interrupted; every finished item is kept. The same command goes on from here.")
         raise typer.Exit(INTERRUPTED) from None
-
-
-def _command() -> str:
-    return shlex.join(["iassa", *sys.argv[1:]])
-
-
-def _dataset(kind: str, images: Path, annotations: Path | None, masks: Path | None) -> Dataset:
-    if kind not in KINDS:
-        raise InputError(f"expected one of {', '.join(KINDS)}, got {kind!r}.")
-    wanted = {"coco": ("--annotations", annotations), "masks": ("--masks", masks)}
-    for name, (option, value) in wanted.items():
-        if (value is None) is (name == kind):
-            verb = "with" if name == kind else "without"
-            raise InputError(f"expected `iassa benchmark {kind}` {verb} {option}. See --help.")
-    if kind == "coco" and annotations is not None:
-        return Coco(images, annotations)
-    if kind == "masks" and masks is not None:
-        return MaskFolder(images, masks)
-    return ImageFolder(images)
 
 
 def _normalisation(text: str) -> Normalisation:
@@ -310,104 +277,3 @@ def _finish(outcome: Outcome, folder: Path, quiet: bool) -> None:
         complain(f"{outcome.wanted - outcome.items} items are missing. Run the same command again.")
         raise typer.Exit(BAD)
     typer.echo(os.fsencode(folder))  # bytes: a name need not be UTF-8
-
-
-def salvage(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a damaged run.")],
-    into: Annotated[Path, typer.Argument(metavar="NEW", help="Folder to make.")],
-) -> None:
-    """Save what a damaged run still holds into a new one, which `iassa benchmark` goes on with."""
-    saved = salvage_run(run_folder, into)
-    messages.print(
-        f"saved {len(saved.saved)} items and {saved.images} images; lost "
-        f"{len(saved.lost) + saved.unknown} items and {saved.lost_images} images, which the same "
-        "command makes again"
-    )
-    for key in saved.lost[:10]:
-        messages.print(escape(f"lost {key.method}: {key.entry}"))
-    typer.echo(os.fsencode(into))
-
-
-def report(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the report [default: report in RUN].")
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the images, to show maps over some of them on the page."),
-    ] = None,
-    pictures: Annotated[
-        str,
-        typer.Option(help="How many of them, or which: names of entries, separated by ';'."),
-    ] = "6",
-    annotations: Annotated[
-        Path | None,
-        typer.Option(help="File in COCO's instances format, to outline what is annotated in them."),
-    ] = None,
-    masks: Annotated[Path | None, typer.Option(help="Folder of mask PNGs, for the same.")] = None,
-    photographs: Annotated[
-        bool, typer.Option(help="Show them in the Markdown as well, and save them beside it.")
-    ] = False,
-    methods: Annotated[
-        str | None, typer.Option(help="Labels to report, comma-separated; all if not given.")
-    ] = None,
-    reference: Annotated[
-        str | None, typer.Option(help="Label that the others are compared with.")
-    ] = None,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LABEL@CALLS vs LABEL@CALLS", help="Compare these too; repeatable."),
-    ] = None,
-    quiet: Annotated[bool, typer.Option(help="No messages but errors.")] = False,
-) -> None:
-    """Write what a run shows: Markdown, one HTML page, CSV files and plots."""
-    from iassa.report import write_report  # here: matplotlib and Jinja2, which a run does without
-
-    pairs = [_comparison(text) for text in compare or []]
-    written = write_report(
-        run_folder,
-        out,
-        images,
-        int(pictures) if pictures.isdecimal() else [name.strip() for name in pictures.split(";")],
-        photographs=photographs,
-        methods=None if methods is None else [label.strip() for label in methods.split(",")],
-        reference=reference,
-        compare=pairs,
-        outline=_outline(images, annotations, masks),
-        command=_command(),
-    )
-    if not quiet:
-        messages.print(
-            f"{written.finished} of {written.expected} items, {len(written.entries)} entries "
-            "compared"
-        )
-    for path in written.files[:2]:
-        typer.echo(os.fsencode(path))
-
-
-def _outline(
-    images: Path | None, annotations: Path | None, masks: Path | None
-) -> Callable[[Entry], NDArray[np.bool_] | None] | None:
-    """What is annotated in an entry, from the dataset that it is of."""
-    if annotations is None and masks is None:
-        return None
-    if images is None or (annotations is not None and masks is not None):
-        raise InputError("expected --images with one of --annotations and --masks. See --help.")
-    dataset = _dataset("masks" if annotations is None else "coco", images, annotations, masks)
-    samples = {sample.name: sample for sample in dataset.samples()}
-
-    def find(entry: Entry) -> NDArray[np.bool_] | None:
-        for each in dataset.annotations(samples[entry.image], entry.size):
-            if each.category == entry.category:
-                return each.annotation
-        return None
-
-    return find
-
-
-def _comparison(text: str) -> tuple[tuple[str, int], tuple[str, int]]:
-    match = re.fullmatch(r"\s*(\S+)@(\d+)\s+vs\s+(\S+)@(\d+)\s*", text)
-    if match is None:
-        raise InputError(f"expected --compare as in 'iassa@500 vs rise@1000', got {text!r}.")
-    return (match[1], int(match[2])), (match[3], int(match[4]))

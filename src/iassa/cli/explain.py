@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import sys
@@ -26,7 +25,7 @@ from rich.progress import (
 import iassa
 from iassa.baselines import FILLS
 from iassa.black_boxes import efficientnet_lite0
-from iassa.black_boxes.endpoint import FORMS, is_url, open_endpoint
+from iassa.cli.asked_model import BoxTexts, MeasureName, SimilarTo, opened
 from iassa.cli.model_options import describes_model
 from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages
 from iassa.errors import BlackBoxError, CancelledError, InputError
@@ -56,35 +55,6 @@ Device = Annotated[
     str | None,
     typer.Option(help="cpu, cuda, cuda:1, ...; a GPU if there is one, if not given."),
 ]
-Form = Annotated[
-    str | None,
-    typer.Option(
-        help=f"How a model at a URL is asked: {', '.join(FORMS)}; v2 at .../v2/models/NAME and "
-        "json elsewhere, if not given."
-    ),
-]
-AuthEnv = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Environment variable that holds the authorisation header for a URL: 'Bearer ...'.",
-    ),
-]
-Timeout = Annotated[
-    float | None, typer.Option(help="Seconds to wait for an answer of a URL; 60 if not given.")
-]
-Retries = Annotated[
-    int | None,
-    typer.Option(help="How often a request to a URL is repeated; 5 times if not given."),
-]
-Rate = Annotated[float | None, typer.Option(help="The most requests a second to a URL.")]
-InFlight = Annotated[
-    int | None, typer.Option(help="The most requests at a time to a URL; 4 if not given.")
-]
-Cache = Annotated[
-    Path | None,
-    typer.Option(help="Folder to keep the scores of a URL in: what it holds is not asked again."),
-]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print explanation.json on stdout, a line an image.")
 ]
@@ -101,20 +71,26 @@ def explain(
         typer.Option(help=f"A bundled photograph instead: {' or '.join(EXAMPLES)}."),
     ] = None,
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="efficientnet-lite0, FILE.onnx, a URL, or package.module:attribute, whose code is "
-            "run."
+            help="efficientnet-lite0 (default), efficientnet-lite0-features (default with "
+            "--similar-to), FILE.onnx, hf:NAME or hf:FOLDER (Hugging Face), a URL, or "
+            "package.module:attribute, whose code is run."
         ),
-    ] = "efficientnet-lite0",
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
             help="What to explain; may be repeated. top-1 (default), top-5, a class by name or "
             "index, a group '281,282,tabby', a contrast 'tabby vs Egyptian cat', or "
-            "package.module:function of the scores, (N, K) -> (N,), whose code is run."
+            "package.module:function of the scores, (N, K) -> (N,), whose code is run. With "
+            "--similar-to its images are the classes, by their file names; all by default. Of a "
+            "detector the boxes found are the classes: 'dog', or of several 'dog 2'."
         ),
     ] = None,
+    box: BoxTexts = None,
+    similar_to: SimilarTo = None,
+    measure: MeasureName = None,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "iassa",
     baseline: Annotated[
         str | None,
@@ -138,16 +114,9 @@ def explain(
         ),
     ] = "10",
     device: Device = None,
-    form: Form = None,
-    auth_env: AuthEnv = None,
-    timeout: Timeout = None,
-    retries: Retries = None,
-    rate: Rate = None,
-    in_flight: InFlight = None,
-    cache: Cache = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the results [default: explanations/<image name>]."),
+        typer.Option(help="Folder for the results; explanations/IMAGE'S NAME if not given."),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -163,9 +132,9 @@ def explain(
     fill = [] if baseline is None else [f"baseline={baseline}"]
     with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
         chosen = open_method(method, **read_fields(method, fill + (set_ or [])))
-    settings = _endpoint_settings(form, auth_env, timeout, retries, rate, in_flight, cache)
+    by_default = range(len(similar_to)) if similar_to else f"top-{len(box) if box else 1}"
     options: RunOptions = {
-        "target": target or "top-1",
+        "target": target or by_default,
         "calls": calls,
         "seconds": seconds,
         "tolerance": tolerance,
@@ -175,7 +144,11 @@ def explain(
         "device": device,
     }
 
-    with _opened(model, device, quiet, settings) as black_box:
+    name = model or (efficientnet_lite0.FEATURES if similar_to else efficientnet_lite0.NAME)
+    asked = opened(
+        name, device, quiet, similar_to=similar_to, measure=measure, box=box, photos=photos
+    )
+    with asked as black_box:
 
         def make(photo: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
             watched: RunOptions = {**options, "progress": progress, "cancel": cancel}
@@ -191,9 +164,16 @@ def extend(
         str | None,
         typer.Option(
             help="The model that was asked before, as `explain` takes it; only efficientnet-lite0 "
-            "need not be named."
+            "and its features need not be named."
         ),
     ] = None,
+    similar_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IMAGE", help="What it was compared with, as `explain` took it; repeatable."
+        ),
+    ] = None,
+    measure: MeasureName = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -208,15 +188,8 @@ def extend(
     tolerance: Tolerance = None,
     batch_size: BatchSize = None,
     device: Device = None,
-    form: Form = None,
-    auth_env: AuthEnv = None,
-    timeout: Timeout = None,
-    retries: Retries = None,
-    rate: Rate = None,
-    in_flight: InFlight = None,
-    cache: Cache = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the results [default: DIR itself].")
+        Path | None, typer.Option(help="Folder for the results; DIR if not given.")
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -224,9 +197,8 @@ def extend(
     """Go on from a saved explanation, as if all calls had been asked for at once."""
     saved = Explanation.load(directory)
     folders = {str(directory): out or directory}
-    settings = _endpoint_settings(form, auth_env, timeout, retries, rate, in_flight, cache)
     if target is not None:
-        of_run = (model, calls, seconds, tolerance, batch_size, device, settings or None)
+        of_run = (model, similar_to, measure, device, calls, seconds, tolerance, batch_size)
         if any(one is not None for one in of_run):
             raise InputError(
                 "expected --target without the options of a run, as another target takes no calls. "
@@ -235,13 +207,12 @@ def extend(
         _make_all(folders, lambda *_: saved.retarget(target), 0, as_json, quiet)
         return
     # A name from a file must not run code, as that of a module would.
-    if model is None and saved.model != efficientnet_lite0.NAME:
-        raise InputError(
-            f"expected --model: how to open {saved.model}, which was asked before, is not saved. "
-            "Name it as before: package.module:attribute, or FILE.onnx or the URL with its options."
-        )
+    known = efficientnet_lite0.FEATURES if similar_to else saved.model
+    if model is None and known not in efficientnet_lite0.NAMES:
+        raise InputError(_unknown(saved.model))
     more = 1000 if calls is None else calls
-    with _opened(model or saved.model, device, quiet, settings) as black_box:
+    asked = opened(model or known, device, quiet, similar_to=similar_to, measure=measure)
+    with asked as black_box:
 
         def make(_folder: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
             return saved.extend(
@@ -257,52 +228,25 @@ def extend(
         _make_all(folders, make, saved.calls + more, as_json, quiet)
 
 
+def _unknown(model: str) -> str:
+    """What to name of a model that a saved file cannot open."""
+    option = "model"
+    wanted = (
+        "it as before: FILE.onnx, hf:NAME or the URL with its options, or package.module:attribute"
+    )
+    if model.startswith(f"{efficientnet_lite0.FEATURES} "):
+        option, wanted = "similar-to", "each image as before, and --measure"
+    return (
+        f"expected --{option}: how to open {model}, which was asked before, is not saved. "
+        f"Name {wanted}."
+    )
+
+
 def _whole_number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise InputError(f"expected --keep to be a whole number or all, got {text!r}.") from None
-
-
-def _endpoint_settings(
-    form: str | None,
-    auth_env: str | None,
-    timeout: float | None,
-    retries: int | None,
-    rate: float | None,
-    in_flight: int | None,
-    cache: Path | None,
-) -> dict[str, object]:
-    """Fields of `EndpointAdapter` that were given."""
-    given = {
-        "form": form,
-        "auth_env": auth_env,
-        "timeout": timeout,
-        "retries": retries,
-        "rate": rate,
-        "in_flight": in_flight,
-        "cache": cache,
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-@contextmanager
-def _opened(
-    model: str, device: str | None, quiet: bool, settings: dict[str, object]
-) -> Iterator[iassa.Adapter]:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if not quiet:
-        logging.getLogger("iassa").setLevel(logging.INFO)
-    if is_url(model):
-        with open_endpoint(model, settings) as endpoint:
-            yield iassa.open_black_box(endpoint, device)
-        return
-    if settings:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
-        raise InputError(f"expected {options} with a URL as --model, got {model!r}.")
-    with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
-        black_box = iassa.open_black_box(model, device)
-    yield black_box
 
 
 def _make_all(

@@ -1,6 +1,8 @@
-"""Options that say what a model does not say of itself, the same for every command that asks one.
+"""Options about a model, the same for every command that asks one.
 
-They become the text after the '?' of the model's name, which workers and saved runs can be given.
+What a model does not say of itself, and how one at a URL is asked. They become part of the model's
+name, the text after its '?' or, of a URL, its '#': that goes wherever the name goes, into workers
+too, and holds no secret.
 """
 
 from __future__ import annotations
@@ -8,16 +10,20 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from iassa.black_boxes import add_conventions
+from iassa.black_boxes.endpoint import FORMS, add_settings, is_url
+from iassa.conventions import DETECTORS
 from iassa.errors import InputError
 
 __all__ = ["describes_model"]
 
 PANEL = "What a model does not say of itself"
+URL_PANEL = "How a model at a URL is asked"
 
 
 def _conventions(
@@ -81,7 +87,11 @@ def _conventions(
     ] = None,
     output_name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Which of several outputs.", rich_help_panel=PANEL),
+        typer.Option(
+            metavar="NAME",
+            help="Which of several outputs; of a detector with commas, in the order of its layout.",
+            rich_help_panel=PANEL,
+        ),
     ] = None,
     class_names: Annotated[
         str | None,
@@ -89,30 +99,105 @@ def _conventions(
             metavar="FILE", help="Names of the classes: one a line, or JSON.", rich_help_panel=PANEL
         ),
     ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYOUT",
+            help="Of the outputs of a detector, where they do not tell: " + ", ".join(DETECTORS),
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="The least confidence of the boxes of a detector; 0.25 if not given.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
 ) -> None:
     """The options; their names are those of the fields of `Conventions`."""
 
 
+def _settings(
+    form: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(FORMS)}; v2 at .../v2/models/NAME and json elsewhere, if not given.",
+            rich_help_panel=URL_PANEL,
+        ),
+    ] = None,
+    auth_env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Environment variable that holds the authorisation header: 'Bearer ...'.",
+            rich_help_panel=URL_PANEL,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds to wait for an answer; 60 if not given.", rich_help_panel=URL_PANEL
+        ),
+    ] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option(
+            help="How often a request is repeated; 5 times if not given.", rich_help_panel=URL_PANEL
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="The most requests a second; of each process, where a benchmark has several.",
+            rich_help_panel=URL_PANEL,
+        ),
+    ] = None,
+    in_flight: Annotated[
+        int | None,
+        typer.Option(
+            help="The most requests at a time, likewise; 4 if not given.", rich_help_panel=URL_PANEL
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to keep the scores in: what it holds is not asked again.",
+            rich_help_panel=URL_PANEL,
+        ),
+    ] = None,
+) -> None:
+    """The options; their names are those of the fields of `EndpointAdapter`."""
+
+
 def describes_model(command: Callable[..., None]) -> Callable[..., None]:
     """A command with the options beside its own; it is handed `model` with what they say."""
-    own, options = inspect.signature(command), inspect.signature(_conventions)
+    own = inspect.signature(command)
+    kinds = [inspect.signature(kind).parameters for kind in (_conventions, _settings)]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        values = {name: given.pop(name) for name in options.parameters}
-        said = {name: _text(value) for name, value in values.items() if value is not None}
+        values = [{name: given.pop(name) for name in names} for names in kinds]
+        conventions, settings = (
+            {name: _text(value) for name, value in each.items() if value is not None}
+            for each in values
+        )
+        said = {**conventions, **settings}
         if said:
             if given["model"] is None:
+                kind = "a URL as --model" if settings else "--model"
                 raise InputError(
-                    f"expected --model with --{next(iter(said)).replace('_', '-')}. Name the model."
+                    f"expected {', '.join(_options(said))} with {kind}, got none. Name the model."
                 )
-            given["model"] = add_conventions(given["model"], said)
+            given["model"] = _add_settings(add_conventions(given["model"], conventions), settings)
         command(**given)
 
     # Typer reads both of these, and cannot evaluate annotations that are texts, as ours are.
     hints = get_type_hints(_conventions, include_extras=True)
+    hints |= get_type_hints(_settings, include_extras=True)
     hints |= get_type_hints(command, include_extras=True)
-    parameters = {**own.parameters, **options.parameters}
+    parameters = {**own.parameters, **kinds[0], **kinds[1]}
     run.__annotations__ = hints
     run.__signature__ = own.replace(  # type: ignore[attr-defined]
         parameters=[each.replace(annotation=hints[name]) for name, each in parameters.items()]
@@ -120,5 +205,18 @@ def describes_model(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _text(value: bool | str) -> str:
-    return value if isinstance(value, str) else "yes" if value else "no"
+def _add_settings(model: str, said: dict[str, str]) -> str:
+    if said and not is_url(model):
+        raise InputError(
+            f"expected {', '.join(_options(said))} with a URL as --model, got {model}."
+        )
+    return add_settings(model, said) if said else model
+
+
+def _options(said: dict[str, str]) -> list[str]:
+    """As they are typed."""
+    return [f"--{name.replace('_', '-')}" for name in said]
+
+
+def _text(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -1,8 +1,10 @@
-"""What all commands share: messages, exit statuses, Ctrl-C."""
+"""What all commands share: messages, exit statuses, Ctrl-C, what was typed."""
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from types import FrameType
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ["BAD", "INTERRUPTED", "complain", "graceful_interrupt", "messages"]
+__all__ = ["BAD", "INTERRUPTED", "complain", "graceful_interrupt", "messages", "typed"]
 
 BAD = 2
 INTERRUPTED = 130
@@ -44,3 +46,12 @@ def graceful_interrupt(quiet: bool, what: str = "batch") -> Iterator[list[int]]:
         yield interrupts
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def typed() -> str:
+    """The command as it was typed, to be kept with what it makes.
+
+    Without the query of a URL, which may be a key.
+    """
+    shown = [re.sub(r"(?i)(https?://[^?#]*)\?[^#]*", r"\1?...", one) for one in sys.argv[1:]]
+    return shlex.join(["iassa", *shown])

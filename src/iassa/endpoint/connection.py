@@ -40,11 +40,10 @@ log = logging.getLogger(__name__)
 
 HINTS = {
     400: "It did not like the request: check the form.",
-    401: "Name the environment variable of the authorisation header: auth_env, --auth-env.",
-    403: "Name the environment variable of the authorisation header: auth_env, --auth-env.",
     404: "Check the URL.",
     405: "Check the URL and the form.",
-    413: "Send fewer images in a request: images_per_request.",
+    413: "Send fewer images in a request: images_per_request, or #images-per-request=1 after the "
+    "URL.",
     415: "Check the form.",
     422: "It did not like the request: check the form.",
 }
@@ -154,8 +153,8 @@ class Connection:
             raise BlackBoxError(f"{self._name}: given up, as another request had failed.")
         times = "once" if attempt == 0 else f"{attempt + 1} times"
         raise BlackBoxError(
-            f"{self._name}: {text}, asked {times}. Try again later, with a longer timeout or more "
-            "retries."
+            f"{self._name}: {text}, asked {times}. Check the URL, or try again later, with a "
+            "longer timeout or more retries."
         )
 
     def _rest(
@@ -184,8 +183,8 @@ class Connection:
             return read(answer)
         except UnexpectedAnswerError as error:
             raise BlackBoxError(
-                f"{self._name}: expected {error}, got {self._quote(content)}. See the docs of the "
-                "request forms."
+                f"{self._name}: expected {error}, got {self._quote(content)}. See docs/endpoint.md "
+                "for what it has to answer."
             ) from None
 
     def _exchange(self, method: str, url: str, body: Body) -> bytes:
@@ -233,11 +232,21 @@ class Connection:
             headers = response.headers
             wait = read_retry_after(headers.get("Retry-After"), headers.get("Date"))
             raise _PassingError(text, wait)
-        raise BlackBoxError(f"{self._name}: {text}. {HINTS.get(status, 'Check the URL.')}")
+        raise BlackBoxError(f"{self._name}: {text}. {self._hint(status)}")
+
+    def _hint(self, status: int) -> str:
+        if status not in (401, 403):
+            return HINTS.get(status, "Check the URL.")
+        if self._auth_env:
+            return f"Check the authorisation header in {self._auth_env}."
+        return "Name the environment variable of the authorisation header: auth_env, --auth-env."
 
     def _receive_content(self, response: httpx.Response) -> bytes:
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise BlackBoxError(f"{self._name}: expected an answer that is not packed, got one.")
+            raise BlackBoxError(
+                f"{self._name}: expected an answer that is not packed, as was asked for, got one "
+                "that is. Have the server leave it plain."
+            )
         content = bytearray()
         # httpx counts the seconds between two packets; a server that drips would never be late.
         latest = time.monotonic() + self._timeout

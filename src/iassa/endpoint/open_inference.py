@@ -196,17 +196,8 @@ def read_metadata(
         raise InputError(
             f"expected an input for any number of images or for one, {found}. Export it so."
         )
-    likely = [one for one, axis in LAYOUTS.items() if batched[axis] in (3, -1)]
-    sure = [one for one, axis in LAYOUTS.items() if batched[axis] == 3]
-    possible = sure if len(sure) == 1 else likely
-    if layout and layout in likely:
-        possible = [layout]
-    if len(possible) != 1 or (layout and layout != possible[0]):
-        raise InputError(
-            f"expected an input with 3 channels whose place is plain, {found}. Give layout NCHW or "
-            "NHWC as the model has it."
-        )
-    height, width = batched[2:] if possible[0] == "NCHW" else batched[1:3]
+    there = _layout(batched, layout, found)
+    height, width = batched[2:] if there == "NCHW" else batched[1:3]
     if size is None and height > 0 and width > 0:
         size = (height, width)
     if size is not None and not (height in (-1, size[0]) and width in (-1, size[1])):
@@ -217,7 +208,7 @@ def read_metadata(
         input_name=name,
         output_name=scores["name"],
         datatype=datatype,
-        layout=possible[0],
+        layout=there,
         size=size,
         has_batch=len(shape) == 4,
         most=1 if batched[0] == 1 else None,
@@ -228,6 +219,26 @@ def read_metadata(
     )
 
 
+def _layout(batched: Sequence[int], layout: str, found: str) -> str:
+    """Where the channels are, by the shape or by what was said."""
+    likely = [one for one, axis in LAYOUTS.items() if batched[axis] in (3, -1)]
+    if not likely:
+        raise InputError(
+            f"expected an input with 3 channels, {found}. Iassa shows RGB images: wrap a grey or "
+            "multi-band model in one that takes them."
+        )
+    sure = [one for one, axis in LAYOUTS.items() if batched[axis] == 3]
+    possible = sure if len(sure) == 1 else likely
+    if layout and layout in likely:
+        possible = [layout]
+    if len(possible) != 1 or (layout and layout != possible[0]):
+        raise InputError(
+            f"expected an input with 3 channels whose place is plain, {found}. Give layout NCHW or "
+            "NHWC as the model has it."
+        )
+    return possible[0]
+
+
 def _choose(metadata: object, kind: str, wanted: str, setting: str) -> Mapping[str, Any]:
     try:
         tensors = _tensors(metadata, kind)
@@ -236,9 +247,11 @@ def _choose(metadata: object, kind: str, wanted: str, setting: str) -> Mapping[s
     names = [one["name"] for one in tensors]
     chosen = [one for one in tensors if one["name"] == wanted] if wanted else tensors
     if len(chosen) != 1:
+        alone = " A model that needs more than the image has to be wrapped in one that does not."
         raise InputError(
             f"expected one of the {kind} {', '.join(names)}, got {wanted or 'no choice'}. Name it "
-            f"with {setting}."
+            f"with {setting}, or #{setting.replace('_', '-')}=NAME after the URL."
+            + (alone if kind == "inputs" and not wanted else "")
         )
     return chosen[0]
 

@@ -1,0 +1,131 @@
+"""`iassa report` and `iassa salvage`: what reads a run.
+
+What they need is imported once they are called: `--help` need not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from iassa.cli.terminal import messages, typed
+from iassa.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from iassa.benchmark import Entry
+
+__all__ = ["report", "salvage"]
+
+
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report; report in RUN if not given.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the images, to show maps over some of them on the page."),
+    ] = None,
+    pictures: Annotated[
+        str,
+        typer.Option(help="How many of them, or which: names of entries, separated by ';'."),
+    ] = "6",
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="File in COCO's instances format, to outline what is annotated in them."),
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="Folder of mask PNGs, for the same.")] = None,
+    photographs: Annotated[
+        bool, typer.Option(help="Show them in the Markdown as well, and save them beside it.")
+    ] = False,
+    methods: Annotated[
+        str | None, typer.Option(help="Labels to report, comma-separated; all if not given.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Label that the others are compared with.")
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL@CALLS vs LABEL@CALLS", help="Compare these too; repeatable."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option(help="No messages but errors.")] = False,
+) -> None:
+    """Write what a run shows: Markdown, one HTML page, CSV files and plots."""
+    from iassa.report import write_report
+
+    pairs = [_comparison(text) for text in compare or []]
+    written = write_report(
+        run_folder,
+        out,
+        images,
+        int(pictures) if pictures.isdecimal() else [name.strip() for name in pictures.split(";")],
+        photographs=photographs,
+        methods=None if methods is None else [label.strip() for label in methods.split(",")],
+        reference=reference,
+        compare=pairs,
+        outline=_outline(images, annotations, masks),
+        command=typed(),
+    )
+    if not quiet:
+        messages.print(
+            f"{written.finished} of {written.expected} items, {len(written.entries)} entries "
+            "compared"
+        )
+    for path in written.files[:2]:
+        typer.echo(os.fsencode(path))
+
+
+def salvage(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a damaged run.")],
+    into: Annotated[Path, typer.Argument(metavar="NEW", help="Folder to make.")],
+) -> None:
+    """Save what a damaged run still holds into a new one, which `iassa benchmark` goes on with."""
+    from iassa.benchmark import salvage as salvage_run
+
+    saved = salvage_run(run_folder, into)
+    messages.print(
+        f"saved {len(saved.saved)} items and {saved.images} images; lost "
+        f"{len(saved.lost) + saved.unknown} items and {saved.lost_images} images, which the same "
+        "command makes again"
+    )
+    for key in saved.lost[:10]:
+        messages.print(escape(f"lost {key.method}: {key.entry}"))
+    typer.echo(os.fsencode(into))
+
+
+def _outline(
+    images: Path | None, annotations: Path | None, masks: Path | None
+) -> Callable[[Entry], NDArray[np.bool_] | None] | None:
+    """What is annotated in an entry, from the dataset that it is of."""
+    if annotations is None and masks is None:
+        return None
+    if images is None or (annotations is not None and masks is not None):
+        raise InputError("expected --images with one of --annotations and --masks. See --help.")
+    from iassa.cli.dataset_options import open_dataset
+
+    dataset = open_dataset("masks" if annotations is None else "coco", images, annotations, masks)
+    samples = {sample.name: sample for sample in dataset.samples()}
+
+    def find(entry: Entry) -> NDArray[np.bool_] | None:
+        for each in dataset.annotations(samples[entry.image], entry.size):
+            if each.category == entry.category:
+                return each.annotation
+        return None
+
+    return find
+
+
+def _comparison(text: str) -> tuple[tuple[str, int], tuple[str, int]]:
+    match = re.fullmatch(r"\s*(\S+)@(\d+)\s+vs\s+(\S+)@(\d+)\s*", text)
+    if match is None:
+        raise InputError(f"expected --compare as in 'iassa@500 vs rise@1000', got {text!r}.")
+    return (match[1], int(match[2])), (match[3], int(match[4]))

@@ -1,0 +1,92 @@
+"""How the command line begins: what a command does not need is not imported for it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.markup import render
+
+from iassa.cli import COMMANDS, import_command
+
+# Runs the command line, and says at its end whether torch was imported.
+WATCHED = """
+import atexit, sys
+atexit.register(lambda: print("torch" in sys.modules, file=sys.stderr))
+from iassa.__main__ import main
+main()
+"""
+
+
+def start(arguments: list[str], first: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """In a process of its own; `first` is searched before all else for modules."""
+    paths = [*([str(first)] if first else []), *sys.path]
+    return subprocess.run(
+        [sys.executable, "-c", WATCHED, *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--help"], "Which map is better? Methods on a dataset"),
+        (["--version"], "iassa "),
+        (["report", "--help"], "How many of them, or which"),
+        (["salvage", "--help"], "Folder of a damaged run"),
+    ],
+)
+def test_what_needs_no_torch_does_not_wait_for_it(arguments: list[str], text: str) -> None:
+    done = start(arguments)
+    assert done.returncode == 0, done.stderr
+    assert text in done.stdout
+    assert done.stderr == "False\n"
+
+
+def test_what_explains_has_it(tmp_path: Path) -> None:
+    done = start(["explain", "--help"])
+    assert "--tolerance" in done.stdout
+    assert done.stderr == "True\n"
+
+
+def test_a_command_that_is_not_there() -> None:
+    done = start(["explian", "photo.jpg"])
+    assert done.returncode == 2
+    assert done.stderr == "error: No such command 'explian'. Did you mean 'explain'?\nFalse\n"
+
+
+def test_ctrl_c_while_torch_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")
+    done = start(["explain", "--example", "cat"], tmp_path)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines()[0] == "error: interrupted; nothing was done yet."
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_all_commands_says_what_each_says_of_itself(name: str) -> None:
+    command = import_command([name, "--help"])
+    assert command is not None
+    assert command.__name__ == name
+    first, *_ = (inspect.getdoc(command) or "").split("\n\n")
+    assert COMMANDS[name][1] == " ".join(first.split())
+    assert import_command(["--help", name]) is None
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_is_shown_whole(name: str) -> None:
+    command = import_command([name])
+    assert command is not None
+    texts = [
+        option.help
+        for each in inspect.signature(command, eval_str=True).parameters.values()
+        for option in each.annotation.__metadata__
+    ]
+    assert texts
+    for text in texts:  # what stands in brackets may be taken for markup
+        assert render(text).plain == text

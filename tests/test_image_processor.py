@@ -1,0 +1,181 @@
+"""Processors that are asked what they do: those of transformers, and known functions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import (
+    BeitImageProcessor,
+    CLIPImageProcessor,
+    ConvNextImageProcessor,
+    DeiTImageProcessor,
+    EfficientNetImageProcessor,
+    LevitImageProcessor,
+    MobileNetV2ImageProcessor,
+    MobileViTImageProcessor,
+    Siglip2ImageProcessor,
+    SiglipImageProcessor,
+    ViTImageProcessor,
+)
+
+from iassa.errors import InputError
+from iassa.image import to_planes
+from iassa.image_processor import measure_normalisation, measure_size
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = {"image_mean": MEAN, "image_std": STD}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_notes():
+    """That torchvision is not installed."""
+    level = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()
+    yield
+    transformers.utils.logging.set_verbosity(level)
+
+
+def process_of(processor):
+    return lambda image: processor(image, return_tensors="pt")["pixel_values"][0].numpy()
+
+
+WHOLE = {
+    "vit": lambda: ViTImageProcessor(size={"height": 40, "width": 56}, **IMAGENET),
+    "bicubic": lambda: DeiTImageProcessor(do_center_crop=False, resample=3, **IMAGENET),
+    "lanczos": lambda: ViTImageProcessor(resample=1),
+    "convnext of 384": lambda: ConvNextImageProcessor(size={"shortest_edge": 384}),
+    "siglip": lambda: SiglipImageProcessor(),
+    "beit": lambda: BeitImageProcessor(do_center_crop=False),
+    "efficientnet": lambda: EfficientNetImageProcessor(**IMAGENET),
+    "offset": lambda: EfficientNetImageProcessor(rescale_factor=1 / 127.5, rescale_offset=True),
+    "blue first": lambda: MobileViTImageProcessor(
+        do_center_crop=False, size={"height": 32, "width": 48}
+    ),
+    "no mean": lambda: ViTImageProcessor(do_normalize=False),
+    "up to 255": lambda: ViTImageProcessor(do_normalize=False, do_rescale=False),
+    "any size": lambda: ViTImageProcessor(do_resize=False, **IMAGENET),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_is_measured_does_as_the_processor(kind, seed):
+    """On noise of the size it takes, which every filter leaves as it is."""
+    process = process_of(WHOLE[kind]())
+    found = measure_normalisation(process)
+    size = measure_size(process, found)
+    shape = (30, 50) if size == "any" else size
+    image = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    planes = to_planes(image.astype(np.float32) / 255, shape)
+    expected = process(image)
+    assert expected.shape == planes.shape
+    mine = found.normalise(planes[None])[0].numpy()
+    np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=2e-5 * np.abs(expected).max())
+
+
+def test_means_and_stds_are_those_of_the_config():
+    found = measure_normalisation(process_of(WHOLE["vit"]()))
+    assert (found.mean, found.std, found.bgr) == (MEAN, STD, False)
+    assert measure_size(process_of(WHOLE["vit"]()), found) == (40, 56)
+    assert measure_normalisation(process_of(WHOLE["blue first"]())).bgr is True
+    assert measure_size(process_of(WHOLE["any size"]()), found) == "any"
+
+
+CROPS = {
+    "mobilenet": (lambda: MobileNetV2ImageProcessor(), "input_size=224,224"),
+    "clip": (lambda: CLIPImageProcessor(), "input_size=224,224"),
+    "clip, small": (
+        lambda: CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32),
+        "input_size=32,32",
+    ),
+    "deit": (lambda: DeiTImageProcessor(), "input_size=224,224"),
+    "levit": (lambda: LevitImageProcessor(), "input_size=224,224"),
+    "convnext": (lambda: ConvNextImageProcessor(size={"shortest_edge": 224}), "=224,224"),
+    "a hair": (
+        lambda: DeiTImageProcessor(size={"height": 230, "width": 230}, crop_size=224),
+        "input_size=224,224",
+    ),
+    "proportions": (
+        lambda: CLIPImageProcessor(do_center_crop=False),
+        "of 240 x 360 pixels it makes 224 x 336, of 360 x 240, 336 x 224. Say input_size=HEIGHT",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CROPS)
+def test_crops_are_found_out_and_normalisation_read_all_the_same(kind):
+    make, advice = CROPS[kind]
+    processor = make()
+    found = measure_normalisation(process_of(processor))
+    np.testing.assert_allclose(found.mean, processor.image_mean, rtol=2e-6)
+    np.testing.assert_allclose(found.std, processor.image_std, rtol=2e-6)
+    with pytest.raises(InputError, match="crops, pads or keeps proportions") as refusal:
+        measure_size(process_of(processor), found)
+    assert advice in str(refusal.value)
+
+
+def planes_of(image):
+    return image.astype(np.float64).transpose(2, 0, 1) / 255
+
+
+REFUSED = {
+    "patches": (process_of(Siglip2ImageProcessor()), "got (256, 768)"),
+    "grey": (lambda image: planes_of(image)[:1], "got (1, 72, 72)"),
+    "a gamma": (lambda image: planes_of(image) ** 2.2, "takes a mean off each channel"),
+    "negative": (lambda image: 1 - planes_of(image), "takes a mean off each channel"),
+    "nothing": (lambda image: 0 * planes_of(image), "takes a mean off each channel"),
+    "green first": (lambda image: planes_of(image)[[1, 0, 2]], "takes a mean off each channel"),
+    "mixed": (lambda image: planes_of(image).mean(0) + planes_of(image), "0,0,0 of black"),
+    "pads": (lambda image: np.pad(planes_of(image), 2, constant_values=0.5)[2:5], "it pads"),
+    "shades": (lambda image: planes_of(image) * np.linspace(0.5, 1, 72), "it pads"),
+    "nan": (lambda image: np.log(planes_of(image) - 2), "expected an image processor"),
+    "raises": (lambda image: 1 / 0, "got ZeroDivisionError: division by zero. Say input_size"),
+    "far off": (lambda image: 900 * planes_of(image), "expected mean and std in units of range"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_what_is_no_normalisation_is_refused(kind):
+    process, message = REFUSED[kind]
+    with pytest.raises(InputError) as refusal:
+        measure_normalisation(process)
+    assert message in str(refusal.value)
+
+
+GEOMETRY = {
+    "flipped": lambda planes: planes[:, :, ::-1],
+    "upside down": lambda planes: planes[:, ::-1],
+    "turned": lambda planes: planes.transpose(0, 2, 1),
+    "shifted": lambda planes: np.roll(planes, 30, axis=2),
+    "left half": lambda planes: planes[:, :, : planes.shape[2] // 2],
+}
+
+
+@pytest.mark.parametrize("kind", GEOMETRY)
+def test_other_geometry_is_refused(kind):
+    def process(image):
+        return GEOMETRY[kind](planes_of(image))
+
+    found = measure_normalisation(process)
+    with pytest.raises(InputError, match="resizes the whole image to one size"):
+        measure_size(process, found)
+
+
+triples = st.tuples(*[st.floats(0.01, 0.99)] * 3)
+
+
+@given(mean=triples, std=triples, bgr=st.booleans())
+def test_every_line_is_measured(mean, std, bgr):
+    def process(image):
+        planes = planes_of(image)[::-1] if bgr else planes_of(image)
+        return (planes - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+
+    found = measure_normalisation(process)
+    np.testing.assert_allclose(found.mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(found.std, std, rtol=1e-5)
+    assert found.bgr is bgr
+    assert measure_size(process, found) == "any"
