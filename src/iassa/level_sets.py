@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from skimage.filters import gaussian
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -33,7 +33,8 @@ def rank_cells(maps: Tensor, cells: tuple[int, int]) -> NDArray[np.float32]:
 
     Example:
         >>> import torch
-        >>> rank_cells(torch.tensor([[[5.0, 1.0, 1.0, 9.0]]]), (1, 4)).astype(float).round(2).tolist()
+        >>> ranks = rank_cells(torch.tensor([[[5.0, 1.0, 1.0, 9.0]]]), (1, 4))
+        >>> ranks.astype(float).round(2).tolist()
         [[[0.67, 0.17, 0.17, 1.0]]]
     """
     # In float64, where the mean of equal numbers is that number: a flat map stays flat.
@@ -63,7 +64,7 @@ def draw_level_sets(
     targets, rows, columns = ranks.shape
     share = draw_keep_probability(num_masks, shown, rng)
     noise = rng.standard_normal((num_masks, rows, columns))
-    noise = gaussian_filter(noise, (0, GRAIN * rows, GRAIN * columns), mode="reflect")
+    noise = gaussian(noise, (0, GRAIN * rows, GRAIN * columns), mode="reflect")
     noise -= noise.mean(axis=(1, 2), keepdims=True)
     noise /= noise.std(axis=(1, 2), keepdims=True).clip(1e-12)
     heights = ranks[np.arange(num_masks) % targets] + shuffle * noise
