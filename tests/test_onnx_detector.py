@@ -541,13 +541,20 @@ def test_the_command_line(
         np.array(PLACES[0]) * np.tile([1.5, 1.25], 2), abs=0.1
     )
     graph(path, "yolov10")
-    said = ["--detector", "yolov10", "--range", "0-1", "--threshold", "0.1"]
-    status, out, err = run("--model", "yolo.onnx", *said, "--box", "6,10,30,30:0")
+    said = ["--detector", "yolov10", "--range", "0-1"]
+    given = ["--box", "6,10,30,30:0"]
+    status, _, err = run("--model", "yolo.onnx", *said, *given, "--threshold", "0.1")
+    assert status == 2
+    assert "expected --box or --threshold, got both" in err
+    status, out, err = run("--model", "yolo.onnx", *said, *given)
     assert status == 0, err
     record = json.loads(out)
     assert [one["name"] for one in record["targets"]] == ["class 0"]
     assert record["scores"][0] > 0.6
     assert "detector=yolov10" in record["identity"]
+    status, _, err = run("--model", "yolo.onnx", *said, "--threshold", "0.999")
+    assert status == 2
+    assert "0.999" in err  # nothing is that sure
     status, _, err = run("--model", "yolo.onnx", "--range", "0-1", "--softmax")
     assert status == 2
     assert "say detector=LAYOUT" in err

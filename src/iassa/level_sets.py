@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.filters import gaussian
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -61,10 +60,13 @@ def draw_level_sets(
     Returns:
         The plan of N masks; the keep probability of each is the share that it keeps.
     """
+    from skimage.filters import gaussian  # here: slow to import, and few methods need it
+
     targets, rows, columns = ranks.shape
     share = draw_keep_probability(num_masks, shown, rng)
     noise = rng.standard_normal((num_masks, rows, columns))
-    noise = gaussian(noise, (0, GRAIN * rows, GRAIN * columns), mode="reflect")
+    sigma = (0, GRAIN * rows, GRAIN * columns)
+    noise = gaussian(noise, sigma, mode="reflect")  # type: ignore[no-untyped-call]
     noise -= noise.mean(axis=(1, 2), keepdims=True)
     noise /= noise.std(axis=(1, 2), keepdims=True).clip(1e-12)
     heights = ranks[np.arange(num_masks) % targets] + shuffle * noise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -80,6 +81,11 @@ def opened(
         raise InputError(
             "expected --box or --similar-to, got both: a box is found by a detector, images are "
             "compared by a model of feature vectors. Explain one, then the other."
+        )
+    if box and re.search(r"[?&]threshold=", model):
+        raise InputError(
+            "expected --box or --threshold, got both: a threshold is for the boxes that a detector "
+            "finds. Leave one out."
         )
     boxes = [iassa.Box.parse(text) for text in box or []]
     if boxes and len(photos) > 1:

@@ -46,9 +46,10 @@ class Iassa(Method):
         compactness: SLIC's, one segmentation for each count and each of these.
         keep_probability: smallest and largest chance that a cell or segment is kept; each mask has
             its own, stratified over the range.
-        adapt_keep_probability: whether all rounds but the first use only the part of that range in
-            which the scores of the first moved; for models that are saturated, sure of the whole
-            image whatever little is hidden, or lost as soon as a little is.
+        adapt_keep_probability: whether grids and superpixels of all rounds but the first use only
+            the part of that range in which the scores of the first moved; for models that are
+            saturated, sure of the whole image whatever little is hidden, or lost as soon as a
+            little is.
         level_share: share of the masks of all rounds but the first that show the level sets of the
             last map; the others hide places within its region. More of it inserts better and
             localises less.
