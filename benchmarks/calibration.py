@@ -214,7 +214,10 @@ def explain(name: str, box: str, calls: int, seed: int) -> tuple[Effect, Drawn]:
         if total == 0:
             break
         number = {family: len(plan) * min(left, total) // total for family, plan in plans.items()}
-        number[next(iter(number))] += min(left, total) - sum(number.values())
+        rest = min(left, total) - sum(number.values())
+        for family, plan in plans.items():
+            added = min(rest, len(plan) - number[family])
+            number[family], rest = number[family] + added, rest - added
         drawn_by.append(feedback)
         counts.append(number)
         for family, plan in plans.items():

@@ -257,7 +257,7 @@ class Evidence:
             if where is not None:
                 arrays[f"{k}/region"] = np.packbits(where)
             if one.feedback.ranks is not None:
-                arrays[f"{k}/ranks"] = one.feedback.ranks
+                arrays[f"{k}/ranks"] = _pack_ranks(one.feedback.ranks)
             for name, scored in one.families.items():
                 shapes = {}
                 for part, array in _parts(scored.plan).items():
@@ -337,9 +337,25 @@ def _unpack_round(k: int, layout: dict[str, Any], arrays: Mapping[str, Any]) -> 
         readings = arrays[f"{k}/{name}/readings"].astype(np.float64)
         families[name] = Scored(kind(**parts), readings)
     keep = layout["keep_probability"]
-    ranks = arrays.get(f"{k}/ranks")
+    ranks = _unpack_ranks(arrays[f"{k}/ranks"]) if f"{k}/ranks" in arrays else None
     feedback = Feedback(region, None if keep is None else (keep[0], keep[1]), ranks)
     return ScoredRound(feedback, families, layout["seconds"])
+
+
+def _pack_ranks(ranks: NDArray[np.float32]) -> NDArray[Any]:
+    """Ranks are halves of a whole number of cells: in half the bytes, if nothing is lost."""
+    halves = np.round(ranks.astype(np.float64) * 2 * max(1, ranks[0].size - 1))
+    if halves.max(initial=0) > np.iinfo(np.uint16).max:
+        return ranks
+    packed = halves.astype(np.uint16)
+    return packed if np.array_equal(_unpack_ranks(packed), ranks) else ranks
+
+
+def _unpack_ranks(packed: NDArray[Any]) -> NDArray[np.float32]:
+    if packed.dtype != np.uint16:
+        return packed
+    ranks: NDArray[np.float64] = packed / 2 / max(1, packed[0].size - 1)
+    return ranks.astype(np.float32)
 
 
 def _bits(packed: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.bool_]:

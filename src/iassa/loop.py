@@ -302,8 +302,10 @@ def _afford(
     if total <= calls:
         return dict(plans)
     counts = {family: len(plan) * calls // total for family, plan in plans.items()}
-    first = next(iter(counts))
-    counts[first] += calls - sum(counts.values())
+    rest = calls - sum(counts.values())
+    for family, plan in plans.items():  # to the first that has room, as rounding down left it
+        added = min(rest, len(plan) - counts[family])
+        counts[family], rest = counts[family] + added, rest - added
     # A run that was cut short by time or by hand has the whole of one family first.
     excess = 0
     for family, count in counts.items():
