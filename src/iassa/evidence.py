@@ -343,18 +343,25 @@ def _unpack_round(k: int, layout: dict[str, Any], arrays: Mapping[str, Any]) -> 
 
 
 def _pack_ranks(ranks: NDArray[np.float32]) -> NDArray[Any]:
-    """Ranks are halves of a whole number of cells: in half the bytes, if nothing is lost."""
+    """Two planes of bytes, as ranks are halves of a whole number of cells and neighbours alike.
+
+    Ranks that would lose something are left as they are.
+    """
     halves = np.round(ranks.astype(np.float64) * 2 * max(1, ranks[0].size - 1))
-    if halves.max(initial=0) > np.iinfo(np.uint16).max:
+    if halves.max(initial=0) >= 2**14:
         return ranks
-    packed = halves.astype(np.uint16)
+    steps = np.diff(halves.astype(np.int64), axis=-1, prepend=0)
+    folded = np.where(steps < 0, -2 * steps - 1, 2 * steps)  # 0, -1, 1, -2, ... as 0, 1, 2, 3, ...
+    packed = np.stack([folded >> 8, folded & 255]).astype(np.uint8)
     return packed if np.array_equal(_unpack_ranks(packed), ranks) else ranks
 
 
 def _unpack_ranks(packed: NDArray[Any]) -> NDArray[np.float32]:
-    if packed.dtype != np.uint16:
+    if packed.dtype != np.uint8:
         return packed
-    ranks: NDArray[np.float64] = packed / 2 / max(1, packed[0].size - 1)
+    folded = packed[0].astype(np.int64) * 256 + packed[1]
+    halves = np.where(folded % 2, -(folded + 1) // 2, folded // 2).cumsum(axis=-1)
+    ranks: NDArray[np.float64] = halves / 2 / max(1, halves[0].size - 1)
     return ranks.astype(np.float32)
 
 
