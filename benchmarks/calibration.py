@@ -59,7 +59,7 @@ from iassa.evidence import Feedback
 from iassa.files import write_whole
 from iassa.image import resize
 from iassa.jackknife import deviate
-from iassa.loop import Setting
+from iassa.loop import Setting, afford
 from iassa.masks import MaskPlan, WindowPlan
 from iassa.rendering import Canvas, DenseMasks, Masks
 from iassa.saliency import Effect
@@ -210,20 +210,15 @@ def explain(name: str, box: str, calls: int, seed: int) -> tuple[Effect, Drawn]:
     while left > 0:
         setting = Setting(SIZE, SIZE, segmentations, seed, ranks=feedback.ranks)
         plans = method.plan(len(drawn_by), feedback.region, setting)
-        total = sum(map(len, plans.values()))
-        if total == 0:
+        if not any(plans.values()):
             break
-        number = {family: len(plan) * min(left, total) // total for family, plan in plans.items()}
-        rest = min(left, total) - sum(number.values())
-        for family, plan in plans.items():
-            added = min(rest, len(plan) - number[family])
-            number[family], rest = number[family] + added, rest - added
+        plans = afford(plans, {}, left)
         drawn_by.append(feedback)
-        counts.append(number)
+        counts.append({family: len(plan) for family, plan in plans.items()})
         for family, plan in plans.items():
-            _add(estimator, canvas, plan[: number[family]], family, score)
+            _add(estimator, canvas, plan, family, score)
         estimator.close_round()
-        left -= min(left, total)
+        left -= sum(counts[-1].values())
         effect = method.adjust(estimator.estimate(), attention)
         ranks = method.rank(effect.saliency, SIZE)
         feedback = Feedback(method.region(effect.saliency), ranks=ranks)
@@ -249,8 +244,8 @@ def know(name: str, box: str, calls: int, seed: int, drawn: Drawn, scale: int) -
             fresh = TRUTH_SEED + 1000 * seed + repeat
             setting = Setting(SIZE, SIZE, segmentations, fresh, ranks=feedback.ranks)
             plans = method.plan(k, feedback.region, setting)
-            for family, plan in plans.items():
-                chosen = plan[: left[family]]
+            for family, count in left.items():
+                chosen = plans[family][:count]
                 _add(estimator, canvas, chosen, family, score)
                 left[family] -= len(chosen)
         estimator.close_round()

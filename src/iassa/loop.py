@@ -31,7 +31,7 @@ from iassa.rendering import Canvas
 from iassa.saliency import Effect, Estimator
 from iassa.segmentation import Segmentations
 
-__all__ = ["Method", "Setting", "run"]
+__all__ = ["Method", "Setting", "afford", "run"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +261,7 @@ def _score_round(
     counts = {family: len(scored.plan) for family, scored in known.items()}
     readings: dict[str, list[Tensor]] = {}
     failure: BlackBoxError | None = None
-    for family, plan in _afford(plans, counts, budget.left).items():
+    for family, plan in afford(plans, counts, budget.left).items():
         question = case.question
         seen = known[family].readings if family in known else None
         # Time that is up at the first call leaves room for a batch: a poor map says more than none.
@@ -289,13 +289,30 @@ def _score_round(
     return scored, failure
 
 
-def _afford(
+def afford(
     plans: Mapping[str, MaskPlan], known: Mapping[str, int], calls: int
 ) -> dict[str, MaskPlan]:
     """As much of a round as the budget allows, the families in their proportion.
 
     A larger budget begins with the same masks: what is cut off is each family's end. Masks that are
     known cost nothing.
+
+    Args:
+        plans: of the whole round, by family.
+        known: how many of a family's masks have been scored, from its first on; a family without
+            any may be left out.
+        calls: that are left, 0 or more.
+
+    Returns:
+        The beginning of each plan, known masks included; where calls are short, without the
+        families that get none.
+
+    Example:
+        >>> from iassa.masks import draw_grids
+        >>> grids = draw_grids(6, (2, 3), (0.5, 0.5), np.random.default_rng(0))
+        >>> plans = {"coarse": grids[:4], "fine": grids[4:]}
+        >>> {family: len(plan) for family, plan in afford(plans, {"fine": 1}, 3).items()}
+        {'coarse': 3, 'fine': 1}
     """
     total = sum(map(len, plans.values()))
     calls += sum(known.values())
