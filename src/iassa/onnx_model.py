@@ -1,20 +1,23 @@
 """An ONNX file that takes images: what it says of itself, what it leaves open, and its runs.
 
 What its outputs mean is another matter: `OnnxAdapter` reads scores in them, `OnnxDetector` boxes.
+All else that these two do with a file is that of `OnnxModel`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from iassa.black_box import Adapter
 from iassa.conventions import (
     Conventions,
     Layout,
@@ -24,6 +27,7 @@ from iassa.conventions import (
 )
 from iassa.errors import InputError
 from iassa.onnx_graph import (
+    Output,
     describe,
     digest_files,
     image_input,
@@ -34,7 +38,7 @@ from iassa.onnx_graph import (
 )
 from iassa.onnx_session import open_session, run_session
 
-__all__ = ["OnnxFile", "OnnxRunner", "probe", "split_name"]
+__all__ = ["OnnxFile", "OnnxModel", "OnnxRunner", "split_name"]
 
 # https://onnx.ai/onnx/repo-docs/MetadataProps.html; keys and values in any case.
 RANGES = {
@@ -272,7 +276,131 @@ class OnnxRunner:
         return seen.contiguous().to(DTYPES[self._image.dtype]).cpu().numpy()
 
 
-def probe(path: Path, ask: Callable[[Tensor], object], size: tuple[int, int]) -> None:
+class OnnxModel(Adapter):
+    """An ONNX file as a black box, whatever its outputs mean: subclass it and write `_open`.
+
+    It is named, pickled and told apart from others by its file and by what was said of it.
+    """
+
+    _conventions: Conventions
+    _runner: OnnxRunner
+
+    def __init__(
+        self,
+        path: str | Path,
+        said: Conventions,
+        class_names: Sequence[str] | str | Path | None,
+        name: str | None,
+        device: torch.device | str,
+    ) -> None:
+        """Open the file, once, and run it on grey, so that what cannot work is refused here.
+
+        Args:
+            path: the file, named *.onnx; external data is read from beside it.
+            said: of it, but for class names.
+            class_names: the names, or a file of them.
+            name: what to call it; the file's name if not given.
+            device: where it runs.
+
+        Raises:
+            InputError: not a file that can be used, or something that it does not say of itself
+                was not said; what was found in the file is listed.
+        """
+        listed: tuple[str, ...] | None = None
+        if isinstance(class_names, str | Path):
+            said = dataclasses.replace(said, class_names=str(class_names))
+        elif class_names is not None:
+            listed = tuple(class_names)
+        self._begin(OnnxFile(Path(path), said.layout), said, listed, name, torch.device(device))
+
+    @classmethod
+    def of(cls, file: OnnxFile, said: Conventions, device: torch.device | str = "cpu") -> Self:
+        """The black box of a file that was read.
+
+        Args:
+            file: the model.
+            said: of it.
+            device: see the class.
+
+        Raises:
+            InputError: see the class.
+        """
+        model = cls.__new__(cls)
+        model._begin(file, said, None, None, torch.device(device))
+        return model
+
+    def __reduce__(self) -> tuple[Callable[..., OnnxModel], tuple[Any, ...]]:
+        """Opened again from what was said: a session cannot be pickled."""
+        return _reopen, (type(self), *self._arguments)
+
+    def identity(self) -> str:
+        """Digest of the file and its external data, and how images and outputs are treated."""
+        return f"onnx {self._file.digest} {self._conventions}"
+
+    @abstractmethod
+    def _open(self, said: Conventions, class_names: tuple[str, ...] | None) -> None:
+        """Complete what was said by what is in `_file`, set `class_names`, and call `_start`.
+
+        Args:
+            said: by the user.
+            class_names: those that were listed; others are the file's to tell.
+
+        Raises:
+            InputError: see the class.
+        """
+
+    def _begin(
+        self,
+        file: OnnxFile,
+        said: Conventions,
+        class_names: tuple[str, ...] | None,
+        name: str | None,
+        device: torch.device,
+    ) -> None:
+        self._arguments = (file.path, said, class_names, name, device)
+        self._file = file
+        self.name = name or file.path.name
+        self.device = device
+        self._open(said, class_names)
+
+    def _start(
+        self,
+        conventions: Conventions,
+        outputs: Sequence[Output],
+        ask: Callable[[Tensor], object],
+        batch: int | None = None,
+    ) -> None:
+        """Start the session, and ask about grey where the size of images is known.
+
+        Args:
+            conventions: complete.
+            outputs: those wanted.
+            ask: the black box's own way to be asked about planes (N, 3, H, W).
+            batch: see `OnnxRunner`.
+        """
+        size = conventions.input_size
+        self.input_size = None if size is None or size == "any" else size
+        self._conventions = conventions
+        names = [output.name for output in outputs]
+        self._runner = OnnxRunner(self._file, conventions, names, self.device, batch)
+        if self.input_size is not None:
+            _probe(self._file.path, ask, self.input_size)
+
+
+def _reopen(
+    kind: type[OnnxModel],
+    path: Path,
+    said: Conventions,
+    class_names: tuple[str, ...] | None,
+    name: str | None,
+    device: torch.device,
+) -> OnnxModel:
+    model = kind.__new__(kind)
+    model._begin(OnnxFile(path, said.layout), said, class_names, name, device)
+    return model
+
+
+def _probe(path: Path, ask: Callable[[Tensor], object], size: tuple[int, int]) -> None:
     """Ask about one grey image, so that what cannot work is refused when a model is opened.
 
     Raises:

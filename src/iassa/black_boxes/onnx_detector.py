@@ -7,9 +7,9 @@ are laid out is told from their shapes and names, where these leave no doubt, or
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,14 +28,14 @@ from iassa.detector_layouts import (
 )
 from iassa.errors import InputError
 from iassa.onnx_graph import Output
-from iassa.onnx_model import OnnxFile, OnnxRunner, probe
+from iassa.onnx_model import OnnxFile, OnnxModel
 
 __all__ = ["OnnxDetector", "is_detector"]
 
 ULTRALYTICS = "ultralytics"  # by `author`; its exports take RGB in [0, 1]
 
 
-class OnnxDetector(Detector):
+class OnnxDetector(OnnxModel, Detector):
     """An ONNX file, planes (N, 3, H, W) in [0, 1] -> N `Detections`."""
 
     def __init__(
@@ -80,9 +80,6 @@ class OnnxDetector(Detector):
             InputError: not a file that can be used, or something that it does not say of itself
                 was not said; what was found in the file is listed.
         """
-        listed: tuple[str, ...] | None = None
-        if class_names is not None and not isinstance(class_names, str | Path):
-            listed, class_names = tuple(class_names), None
         said = Conventions(
             input_size=input_size,
             layout=layout,
@@ -91,63 +88,22 @@ class OnnxDetector(Detector):
             std=std,
             bgr=bgr,
             output_name=output_name,
-            class_names=None if class_names is None else str(class_names),
             detector=detector,
             threshold=threshold,
         )
-        file = OnnxFile(Path(path), said.layout)
-        self._open(file, said, listed, name, torch.device(device))
+        super().__init__(path, said, class_names, name, device)
 
-    @classmethod
-    def of(
-        cls, file: OnnxFile, said: Conventions, device: torch.device | str = "cpu"
-    ) -> OnnxDetector:
-        """The detector in a file that was read.
-
-        Args:
-            file: the model.
-            said: of it.
-            device: see the class.
-
-        Raises:
-            InputError: see the class.
-        """
-        detector = cls.__new__(cls)
-        detector._open(file, said, None, None, torch.device(device))
-        return detector
-
-    def __reduce__(self) -> tuple[Callable[..., OnnxDetector], tuple[Any, ...]]:
-        """Opened again from what was said: a session cannot be pickled."""
-        return _reopen, self._arguments
-
-    def _open(
-        self,
-        file: OnnxFile,
-        said: Conventions,
-        class_names: tuple[str, ...] | None,
-        name: str | None,
-        device: torch.device,
-    ) -> None:
-        path = file.path
-        self._arguments = (path, said, class_names, name, device)
-        self.name = name or path.name
-        self.device = device
+    def _open(self, said: Conventions, class_names: tuple[str, ...] | None) -> None:
         self.threshold = THRESHOLD if said.threshold is None else said.threshold
         if said.softmax is not None or said.sigmoid is not None:
             raise InputError(
-                f"expected no softmax or sigmoid for the detector {path}, got {said}. Leave them "
-                "out: the layout of its outputs has what it needs."
+                f"expected no softmax or sigmoid for the detector {self._file.path}, got {said}. "
+                "Leave them out: the layout of its outputs has what it needs."
             )
-        self._file = file
         self.class_names = class_names or self._file.class_names(said)
-        self._conventions, outputs = self._complete(said)
-        size = self._conventions.input_size
-        self.input_size = None if size is None or size == "any" else size
-        names = [output.name for output in outputs]
-        batch = None if DETECTOR_LAYOUTS[self._layout].batched else 1
-        self._runner = OnnxRunner(self._file, self._conventions, names, device, batch)
-        if self.input_size is not None:
-            probe(path, self.detect, self.input_size)
+        conventions, outputs = self._complete(said)
+        batch = None if DETECTOR_LAYOUTS[conventions.detector or ""].batched else 1
+        self._start(conventions, outputs, self.detect, batch)
 
     @property
     def _layout(self) -> str:
@@ -156,10 +112,6 @@ class OnnxDetector(Detector):
     @property
     def _num_classes(self) -> int | None:
         return None if self.class_names is None else len(self.class_names)
-
-    def identity(self) -> str:
-        """Digest of the file and its external data, and how images and outputs are treated."""
-        return f"onnx {self._file.digest} {self._conventions}"
 
     def detect(self, planes: Tensor) -> Sequence[Detections]:
         """Detections in planes; see `Detector.detect`."""
@@ -224,15 +176,3 @@ def _recognise(file: OnnxFile, completed: Conventions, num_classes: int | None) 
     size = completed.input_size
     known = size if isinstance(size, tuple) else (None, None)
     return recognise(file.outputs, known, num_classes, file.lower_notes)
-
-
-def _reopen(
-    path: Path,
-    said: Conventions,
-    class_names: tuple[str, ...] | None,
-    name: str | None,
-    device: torch.device,
-) -> OnnxDetector:
-    detector = OnnxDetector.__new__(OnnxDetector)
-    detector._open(OnnxFile(path, said.layout), said, class_names, name, device)
-    return detector

@@ -8,7 +8,7 @@ exporter wrote them. The rest has to be said: a wrong guess would make wrong map
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iassa.black_box import Adapter, one_thread
+from iassa.black_box import one_thread
 from iassa.conventions import Conventions, Layout
 from iassa.errors import InputError
 from iassa.onnx_graph import Output, print_shape
-from iassa.onnx_model import OnnxFile, OnnxRunner, probe
+from iassa.onnx_model import OnnxModel
 
 __all__ = ["OnnxAdapter"]
 
 BOUNDED = ("Softmax", "Sigmoid", "HardSigmoid")
 
 
-class OnnxAdapter(Adapter):
+class OnnxAdapter(OnnxModel):
     """An ONNX file, planes (N, 3, H, W) in [0, 1] -> scores (N, K)."""
 
     def __init__(
@@ -74,9 +74,6 @@ class OnnxAdapter(Adapter):
             InputError: not a file that can be used, or something that it does not say of itself
                 was not said; what was found in the file is listed.
         """
-        listed: tuple[str, ...] | None = None
-        if class_names is not None and not isinstance(class_names, str | Path):
-            listed, class_names = tuple(class_names), None
         said = Conventions(
             input_size=input_size,
             layout=layout,
@@ -87,63 +84,19 @@ class OnnxAdapter(Adapter):
             softmax=softmax,
             sigmoid=sigmoid,
             output_name=output_name,
-            class_names=None if class_names is None else str(class_names),
         )
-        file = OnnxFile(Path(path), said.layout)
-        self._open(file, said, listed, name, torch.device(device))
+        super().__init__(path, said, class_names, name, device)
 
-    @classmethod
-    def of(
-        cls, file: OnnxFile, said: Conventions, device: torch.device | str = "cpu"
-    ) -> OnnxAdapter:
-        """The adapter of a file that was read.
-
-        Args:
-            file: the model.
-            said: of it.
-            device: see the class.
-
-        Raises:
-            InputError: see the class.
-        """
-        adapter = cls.__new__(cls)
-        adapter._open(file, said, None, None, torch.device(device))
-        return adapter
-
-    def __reduce__(self) -> tuple[Callable[..., OnnxAdapter], tuple[Any, ...]]:
-        """Opened again from what was said: a session cannot be pickled."""
-        return _reopen, self._arguments
-
-    def _open(
-        self,
-        file: OnnxFile,
-        said: Conventions,
-        class_names: tuple[str, ...] | None,
-        name: str | None,
-        device: torch.device,
-    ) -> None:
-        path = file.path
-        self._arguments = (path, said, class_names, name, device)
-        self.name = name or path.name
-        self.device = device
-        self._file = file
+    def _open(self, said: Conventions, class_names: tuple[str, ...] | None) -> None:
         if said.threshold is not None:
             raise InputError(
-                f"expected a threshold for a detector, got {path}, which is not known to be one. "
-                f"Say detector=LAYOUT, or leave it out. {file.found}"
+                f"expected a threshold for a detector, got {self._file.path}, which is not known "
+                f"to be one. Say detector=LAYOUT, or leave it out. {self._file.found}"
             )
         self._output = self._choose(self._file.outputs, said.output_name)
-        self._conventions = self._complete(said)
-        size = self._conventions.input_size
-        self.input_size = None if size is None or size == "any" else size
+        conventions = self._complete(said)
         self.class_names = class_names or self._file.class_names(said)
-        self._runner = OnnxRunner(self._file, self._conventions, [self._output.name], device)
-        if self.input_size is not None:
-            probe(path, self.score, self.input_size)
-
-    def identity(self) -> str:
-        """Digest of the file and its external data, and how images and scores are treated."""
-        return f"onnx {self._file.digest} {self._conventions}"
+        self._start(conventions, [self._output], self.score)
 
     def score(self, planes: Tensor) -> Tensor:
         """Scores of planes; see `Adapter.score`."""
@@ -214,15 +167,3 @@ class OnnxAdapter(Adapter):
                 f"several may be, softmax=no to take them as they are, as they come from {last}"
             )
         return bool(said.softmax), ""
-
-
-def _reopen(
-    path: Path,
-    said: Conventions,
-    class_names: tuple[str, ...] | None,
-    name: str | None,
-    device: torch.device,
-) -> OnnxAdapter:
-    adapter = OnnxAdapter.__new__(OnnxAdapter)
-    adapter._open(OnnxFile(path, said.layout), said, class_names, name, device)
-    return adapter
