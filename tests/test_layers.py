@@ -30,7 +30,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("segmentation", "attention", "baselines", "detector_layouts", "features", "jackknife", "plot"),
     ("rendering", "explanation"),
     ("saliency", "level_sets", "black_box"),
-    ("detector", "onnx_model", "torch_module"),
+    ("onnx_model", "torch_module"),
+    ("detector",),
     (
         "kernel_regression",
         "black_boxes.efficientnet_lite0",

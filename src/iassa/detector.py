@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from iassa.errors import BlackBoxError, InputError
 from iassa.eval_mode import evaluating, warn_of_training
 from iassa.identity import digest_code, digest_module
 from iassa.image import ImageLike, as_image, to_planes
+from iassa.torch_module import place
 
 __all__ = ["AimedDetector", "Detector", "FunctionDetector", "TorchDetector"]
 
@@ -287,10 +287,7 @@ class TorchDetector(Detector):
         Warns:
             TrainingModeWarning: the module, or a part of it, is in training mode.
         """
-        if device is not None:
-            module = module.to(device)
-        held = next(chain(module.parameters(), module.buffers()), torch.empty(0))
-        self.device = held.device
+        module, self.device = place(module, device)
         self._module = module
         self._normalise = normalise
         self._identity = ""

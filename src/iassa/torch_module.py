@@ -19,7 +19,7 @@ from iassa.errors import BlackBoxError, InputError
 from iassa.eval_mode import evaluating, warn_of_training
 from iassa.identity import digest_code, digest_module
 
-__all__ = ["TorchAdapter"]
+__all__ = ["TorchAdapter", "place"]
 
 HALVES = (torch.float16, torch.bfloat16)
 MOST_PARTS = 4  # of what a module returned, that an error lists
@@ -67,10 +67,7 @@ class TorchAdapter(Adapter):
         Warns:
             TrainingModeWarning: the module, or a part of it, is in training mode.
         """
-        if device is not None:
-            module = module.to(device)
-        held = next(chain(module.parameters(), module.buffers()), torch.empty(0))
-        self.device = held.device
+        module, self.device = place(module, device)
         self.name = name or type(module).__name__
         self.class_names = class_names
         self.input_size = input_size
@@ -151,6 +148,23 @@ class TorchAdapter(Adapter):
             f"expected scores (N, K) of the module {self.name}, or an output with logits, got "
             f"{_describe(output)}. {_advise(output)}"
         )
+
+
+def place(module: nn.Module, device: torch.device | str | None) -> tuple[nn.Module, torch.device]:
+    """A module where it is wanted, and the device on which it lies then.
+
+    Args:
+        module: the network; it is moved in place.
+        device: where to; None leaves it where it is.
+
+    Returns:
+        What its `to` gives, and the device of its first weights or buffers; that on which torch
+        makes tensors, if it has none.
+    """
+    if device is not None:
+        module = module.to(device)
+    held = next(chain(module.parameters(), module.buffers()), torch.empty(0))
+    return module, held.device
 
 
 def _float_type(module: nn.Module) -> torch.dtype:
