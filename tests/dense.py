@@ -26,9 +26,10 @@ class Family:
     masks: Array  # (N, H, W)
     scores: Array  # (N, T)
     keep: Array  # (N,)
+    confined: bool = False  # to a region
 
     def __getitem__(self, which: slice | NDArray[np.bool_]) -> Family:
-        return Family(self.masks[which], self.scores[which], self.keep[which])
+        return Family(self.masks[which], self.scores[which], self.keep[which], self.confined)
 
 
 Round = dict[str, Family]
@@ -37,7 +38,9 @@ Rounds = Sequence[Round]
 
 @dataclass(frozen=True, eq=False)
 class StoredPlan(MaskPlan):
-    """All that an estimator asks of a plan: the keep probabilities."""
+    """All that an estimator asks of a plan: the keep probabilities, and whether it is confined."""
+
+    confined: bool = False  # type: ignore[misc]
 
     def reach(self, size: tuple[int, int]) -> float:
         return 1.0
@@ -77,7 +80,7 @@ def feed(estimator: Estimator, family: Family, name: str, batch_size: int) -> No
         estimator.add(
             DenseMasks(torch.from_numpy(batch.masks).float()),
             torch.from_numpy(batch.scores),
-            StoredPlan(batch.keep.astype(np.float32)),
+            StoredPlan(batch.keep.astype(np.float32), batch.confined),
             name,
         )
 
@@ -109,18 +112,28 @@ def residual(keep: Array, values: Array) -> Array:
     return values - design(keep) @ np.linalg.lstsq(design(keep), values, rcond=1e-9)[0]
 
 
+def sets(rounds: Rounds) -> list[list[Family]]:
+    """The families whose scores are standardised together, in the order of their first ones."""
+    found: dict[tuple[int, bool], list[Family]] = {}
+    for k, families in enumerate(rounds):
+        for family in families.values():
+            found.setdefault((k, family.confined), []).append(family)
+    return list(found.values())
+
+
 def residuals(rounds: Rounds) -> tuple[list[tuple[Array, Array, Array]], Array]:
     """What z leaves of masks (N, H W) and standardised scores (N, T), for each family.
 
-    Rounds that z explains wholly are left out. Third are the sums of squares of the masks as they
-    were, (H W). Also the unit (T,): the mean spread of the rounds whose scores moved.
+    Sets that z explains wholly are left out, a set being what a round has of confined families, or
+    of others. Third are the sums of squares of the masks as they were, (H W). Also the unit (T,):
+    the mean spread of the sets whose scores moved, weighed by their degrees of freedom.
     """
     parts: list[tuple[Array, Array, Array]] = []
     first = np.zeros(next(iter(rounds[0].values())).scores.shape[1])
-    spreads: list[Array] = []
-    for families in rounds:
+    total, weight = first.copy(), first.copy()
+    for chosen in sets(rounds):
         left, freedom = [], 0
-        for family in families.values():
+        for family in chosen:
             if len(family.keep) == 0:
                 continue
             flat = family.masks.reshape(len(family.keep), -1)
@@ -132,13 +145,13 @@ def residuals(rounds: Rounds) -> tuple[list[tuple[Array, Array, Array]], Array]:
             continue
         spread = np.sqrt(sum((scores**2).sum(0) for _, scores, _ in left) / freedom)
         first = np.where(first > 0, first, spread)
-        spreads.append(np.where((spread > 0) & (spread >= 0.01 * first), spread, np.nan))
+        moved = (spread > 0) & (spread >= 0.01 * first)
+        total += np.where(moved, freedom * spread, 0)
+        weight += np.where(moved, freedom, 0)
         spread = np.maximum(spread, 0.01 * first)
         spread = np.where(spread > 0, spread, 1)
         parts += [(masks, scores / spread, squares) for masks, scores, squares in left]
-    moved = np.isfinite(spreads).reshape(-1, len(first))
-    unit = np.nan_to_num(spreads).reshape(-1, len(first)).sum(0) / np.maximum(moved.sum(0), 1)
-    return parts, unit
+    return parts, total / np.maximum(weight, 1)
 
 
 def debiased(rounds: Rounds) -> Array:
@@ -155,6 +168,15 @@ def debiased(rounds: Rounds) -> Array:
     denominator = np.where(denominator > 1e-12, denominator, np.nan)
     slope: Array = unit[:, None] * numerator / denominator
     return slope.reshape(-1, *size)
+
+
+def one_family(families: Sequence[Family]) -> Family:
+    """The masks of several, one after the other."""
+    return Family(
+        np.concatenate([family.masks for family in families]),
+        np.concatenate([family.scores for family in families]),
+        np.concatenate([family.keep for family in families]),
+    )
 
 
 def coverage_mean(rounds: Rounds) -> Array:

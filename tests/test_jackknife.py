@@ -332,6 +332,10 @@ ROUNDS: dict[str, Rounds] = {
         {"a": family(12, 13), "b": family(5, 14, constant=True)},
         {"a": family(45, 15)},
     ],
+    "some confined": [
+        {"a": family(40, 14)},
+        {"b": dataclasses.replace(family(47, 15), confined=True), "a": family(70, 16)},
+    ],
     "a round that z explains": [{"a": family(40, 16)}, {"a": family(3, 17)}],
     "a round that z explains without a mask": [{"a": family(4, 18)}, {"a": family(60, 19)}],
 }
@@ -346,14 +350,7 @@ def left_out(oracle: Callable[[Rounds], Array], rounds: Rounds) -> Array:
 
 def in_turn(rounds: Rounds) -> Round:
     """All masks as one family, as `CoverageMean` sees them."""
-    families = [f for one in rounds for f in one.values()]
-    return {
-        "all": Family(
-            np.concatenate([f.masks for f in families]),
-            np.concatenate([f.scores for f in families]),
-            np.concatenate([f.keep for f in families]),
-        )
-    }
+    return {"all": dense.one_family([f for one in rounds for f in one.values()])}
 
 
 @pytest.mark.parametrize("case", ROUNDS)

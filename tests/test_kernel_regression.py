@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,10 +102,7 @@ def on_cells(masks: Array) -> Array:
 def stacked(rounds: Rounds) -> tuple[Array, Array, Array]:
     """What z leaves of cells (N, cells) and standardised scores (N, T), and their unit (T,)."""
     parts, unit = dense.residuals(
-        [
-            {name: Family(on_cells(f.masks), f.scores, f.keep) for name, f in one.items()}
-            for one in rounds
-        ]
+        [{name: replace(f, masks=on_cells(f.masks)) for name, f in one.items()} for one in rounds]
     )
     X, f, _ = (np.concatenate(one) for one in zip(*parts, strict=True))
     return X, f, unit
@@ -160,17 +158,24 @@ def make_rounds(case: str, num_targets: int) -> Rounds:
             {"a": (21, 2)},
             {"b": (70, 50), "c": (5, 5)},
         ],
+        "some confined": [
+            {"a": (25, 5)},
+            {"b confined": (41, 1), "a": (30, 20), "c confined": (12, 1)},
+        ],
     }
     return [
         {
-            name: family(count, 10 * k + i, num_targets=num_targets, noise=noise)
+            name: replace(
+                family(count, 10 * k + i, num_targets=num_targets, noise=noise),
+                confined="confined" in name,
+            )
             for i, (name, (count, noise)) in enumerate(one.items())
         }
         for k, one in enumerate(sizes[case])
     ]
 
 
-CASES = ["one round", "few masks", "two families", "three rounds"]
+CASES = ["one round", "few masks", "two families", "three rounds", "some confined"]
 
 
 @pytest.mark.usefixtures("few_cells")
@@ -206,18 +211,19 @@ def test_the_deviations_are_the_first_order_of_leaving_groups_out(
 ) -> None:
     """The dense solution with a group's masks weighed 1 +- 1e-4: its slope, times n / (n - n_g).
 
-    And what each round adds to it, times the change of the unit over that round's spread.
+    And what each set of masks adds to it, times the change of the unit over that set's spread.
     """
     attention, rounds = toy_attention(), make_rounds(case, num_targets)
     X, f, unit = stacked(rounds)
-    families = [f for one in rounds for f in one.values()]
-    group = np.concatenate([np.arange(len(f.keep)) % GROUPS for f in families])
+    sets = dense.sets(rounds)
+    group = np.concatenate([np.arange(len(f.keep)) % GROUPS for one in sets for f in one])
     K = looped_prior(attention)
     K = K * len(X) / np.trace(X @ K @ X.T)
-    number = np.concatenate(
-        [np.full(len(f.keep), r) for r, one in enumerate(rounds) for f in one.values()]
-    )
-    weights = np.stack([dense.residuals([one])[1] for one in rounds])  # (rounds, T) spreads
+    number = np.concatenate([np.full(len(f.keep), s) for s, one in enumerate(sets) for f in one])
+    # Spreads times degrees of freedom, (sets, T), as shares.
+    freedom = [sum(len(f.keep) - 3 for f in one) for one in sets]
+    spread = [dense.residuals([{str(i): f for i, f in enumerate(one)}])[1] for one in sets]
+    weights = np.stack(spread) * np.array(freedom)[:, None]
     weights /= weights.sum(0)
 
     expected = []
@@ -225,14 +231,14 @@ def test_the_deviations_are_the_first_order_of_leaving_groups_out(
         more, less = (solve(X, f, K, np.where(group == g, 1 + step, 1)) for step in (1e-4, -1e-4))
         share = len(X) / (len(X) - (group == g).sum())
         moved = (less - more) / 2e-4 * share
-        spreads = []  # of each round, as shares of what they were
-        for r in range(len(rounds)):
-            squares, gone = f[number == r] ** 2, f[(number == r) & (group == g)] ** 2
-            freedom = squares.sum(0)  # as the scores are standardised
-            spreads.append(np.sqrt((freedom - gone.sum(0)) / (freedom - len(gone))))
-        for r, spread in enumerate(spreads):
-            own = solve(X, f * (number == r)[:, None], K, np.ones(len(X)))
-            moved += own * ((weights * spreads).sum(0) - spread)
+        shares = []  # of each set's spread, what it is without the group
+        for s in range(len(sets)):
+            squares, gone = f[number == s] ** 2, f[(number == s) & (group == g)] ** 2
+            total = squares.sum(0)  # the degrees of freedom, as the scores are standardised
+            shares.append(np.sqrt((total - gone.sum(0)) / (total - len(gone))))
+        for s, share in enumerate(shares):
+            own = solve(X, f * (number == s)[:, None], K, np.ones(len(X)))
+            moved += own * ((weights * shares).sum(0) - share)
         cells = (unit * moved).T.reshape(-1, *CELLS)
         # Cells to the lattice, without the image between.
         expected.append(resize(torch.from_numpy(cells), (28, 28)).numpy())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,6 +38,10 @@ def stored_family(
     return dense.stored_family(num_masks, seed, SIZE, num_targets=num_targets, constant=constant)
 
 
+def louder(family: Family, times: float) -> Family:
+    return replace(family, scores=times * family.scores)
+
+
 def assert_relative(actual: torch.Tensor, expected: Array, tolerance: float = 1e-5) -> None:
     """To 1e-5 of the map's size: a pixel near 0 has no relative precision of its own."""
     assert actual.shape == expected.shape
@@ -64,6 +68,14 @@ ROUNDS: dict[str, Rounds] = {
         {"a": stored_family(25, 8)},
         {"b": stored_family(29, 9), "c": stored_family(17, 10, constant=True)},
     ],
+    "some confined": [
+        {"a": stored_family(40, 6)},
+        {
+            "b": replace(stored_family(33, 7), confined=True),
+            "a": louder(stored_family(25, 8), 30),
+            "c": replace(stored_family(31, 9), confined=True),
+        },
+    ],
 }
 
 
@@ -87,7 +99,7 @@ def test_coverage_mean_equals_the_formula_on_stored_masks(case: str, batch_size:
     effect = run(CoverageMean(reference(num_targets, -0.5), SIZE), rounds, batch_size)
     assert_relative(effect.saliency, dense.coverage_mean(rounds))
     families = [family for one in rounds for family in one.values()]
-    in_turn = {"all": Family(*map(np.concatenate, zip(*map(astuple, families), strict=True)))}
+    in_turn = {"all": dense.one_family(families)}
     assert_relative(effect.standard_error, jackknife(dense.coverage_mean, [in_turn]))
 
 

@@ -9,6 +9,8 @@ look alike are expected to matter alike. It is ridge regression with the prior's
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -57,15 +59,16 @@ class KernelRegression:
         self._size = size
         self._lattice = Lattice.over(size, reference.device)
         self._covariance = prior_covariance(attention, CELLS).to(reference)
-        self._open: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        # Cells and scores, confined or not, by family; see `Spread`.
+        self._open: dict[bool, dict[str, list[tuple[Tensor, Tensor]]]] = {}
         C = CELLS[0] * CELLS[1]
         self._gram = reference.new_zeros((C, C))  # X~^T X~
         self._cells: list[Tensor] = []  # X~ (N, C), float32
-        self._scores: list[Tensor] = []  # f~ (N, T), each round in units of its spread
-        self._products: list[Tensor] = []  # X~^T f~ (C, T)
+        self._scores: list[Tensor] = []  # f~ (N, T), each set in units of its spread
+        self._products: list[Tensor] = []  # X~^T f~ (C, T) of each set
         self._groups: list[Tensor] = []  # (N,) of `jackknife`
         self._spread = Spread.empty(reference * 0)
-        # Of each round's scores, and what leaving out a group does to it, as factors (GROUPS, T).
+        # Of each set's scores, and what leaving out a group does to it, as factors (GROUPS, T).
         self._spreads: list[Tensor] = []
         self._factors: list[Tensor] = []
 
@@ -75,14 +78,21 @@ class KernelRegression:
         cells = torch.nn.functional.adaptive_avg_pool2d(sample, CELLS).flatten(1)
         keep_probability = torch.tensor(plan.keep_probability).to(scores)
         known = torch.cat([scores, design(keep_probability)], dim=1)
-        self._open.setdefault(family, []).append((cells, known))
+        families = self._open.setdefault(plan.confined, {})
+        families.setdefault(family, []).append((cells, known))
 
     def close_round(self) -> None:
-        """Free the round's cells and scores of the keep probability, standardise and keep them."""
+        """Close the round's sets of masks, one after another."""
+        for families in self._open.values():
+            self._close(families)
+        self._open.clear()
+
+    def _close(self, families: Mapping[str, list[tuple[Tensor, Tensor]]]) -> None:
+        """Free cells and scores of the keep probability, standardise and keep them."""
         T = len(self._reference)
         cells, scores, groups, raw = [], [], [], self._reference * 0
         freedom = 0
-        for batches in self._open.values():
+        for batches in families.values():
             x, known = (torch.cat(part) for part in zip(*batches, strict=True))
             # From the first: small numbers lose fewer digits, and equal ones none.
             f, z = known[:, :T] - known[0, :T], known[:, T:]
@@ -93,7 +103,6 @@ class KernelRegression:
             groups.append(torch.arange(len(f), device=f.device) % GROUPS)
             raw += f.square().sum(0)
             freedom += len(f) - int(rank)
-        self._open.clear()
         if freedom <= 0:
             return
         x, f = torch.cat(cells), torch.cat(scores)
@@ -115,14 +124,14 @@ class KernelRegression:
         self._groups.append(group)
 
     def estimate(self) -> Effect:
-        """Posterior mean of w, in units of the rounds' mean spread."""
+        """Posterior mean of w, in units of the scores' mean spread."""
         T = len(self._reference)
         if not self._cells:
             zero = self._reference.new_zeros((T, *self._size))
             deviations = zero.new_zeros((0, T, *self._lattice.size))
             nowhere = zero.new_zeros(self._lattice.size, dtype=torch.bool)
             return Effect(zero.float(), zero[0] > 0, deviations, nowhere, signed=True)
-        products = torch.stack(self._products, dim=2)  # (C, T, rounds)
+        products = torch.stack(self._products, dim=2)  # (C, T, sets)
         count = sum(map(len, self._scores))
         # The prior is scaled so that what it expects to explain has the scores' variance, 1, and
         # the noise NOISE_SHARE of that.
@@ -132,7 +141,7 @@ class KernelRegression:
         system.diagonal().add_(NOISE_SHARE / PRIOR_MASKS)
         factors = torch.linalg.lu_factor(system)
         parts = prior @ torch.linalg.lu_solve(*factors, products.flatten(1) / count)
-        parts = parts.view(products.shape)  # of w, each round's, (C, T, rounds)
+        parts = parts.view(products.shape)  # of w, each set's, (C, T, sets)
         mean = parts.sum(2)  # w, (C, T)
 
         # To first order, without a group of masks w loses what it adds to the equations that w
@@ -149,8 +158,8 @@ class KernelRegression:
         adds -= adds.sum(2, keepdim=True) * (sizes / count)
         columns = (adds / (count - sizes).clamp(min=1)).flatten(1)
         moved = -(prior @ torch.linalg.lu_solve(*factors, columns)).view(adds.shape)
-        # And the rounds' scores would have been divided by other spreads, and the map multiplied.
-        own, spreads = torch.stack(self._factors), torch.stack(self._spreads)  # (rounds, G, T)
+        # And the scores would have been divided by other spreads, and the map multiplied.
+        own, spreads = torch.stack(self._factors), torch.stack(self._spreads)  # (sets, G, T)
         weights = spreads / spreads.sum(0).clamp(min=torch.finfo(mean.dtype).tiny)
         change = torch.einsum("rt,rgt->gt", weights, own) - own
         moved += torch.einsum("ctr,rgt->ctg", parts, change[:, : moved.shape[2]])

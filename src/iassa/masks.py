@@ -75,6 +75,11 @@ class MaskPlan(ABC):
         """Share of the image, (height, width), that the masks could hide."""
 
     @property
+    def confined(self) -> bool:
+        """Whether there is a region outside of which nothing is hidden: the scores move less."""
+        return False
+
+    @property
     def num_cells(self) -> int | None:
         """Cells or segments that the masks decide on one by one; None where that says nothing."""
         return None
@@ -119,6 +124,11 @@ class GridPlan(MaskPlan):
         rows, columns = self.cells.shape[1:]
         return int((rows - 2) * (columns - 2))
 
+    @property
+    def confined(self) -> bool:
+        """Whether there is a region."""
+        return self.region is not None
+
     def reach(self, size: tuple[int, int]) -> float:
         """Share of the image that the masks could hide: that of the region."""
         return 1.0 if self.region is None else float(self.region.mean())
@@ -138,6 +148,11 @@ class SegmentPlan(MaskPlan):
     def num_cells(self) -> int | None:
         """Segments, if all masks are of one segmentation; several smooth each other."""
         return self.bits.shape[1] if len(np.unique(self.segmentation)) == 1 else None
+
+    @property
+    def confined(self) -> bool:
+        """Whether there is a region."""
+        return self.region is not None
 
     def reach(self, size: tuple[int, int]) -> float:
         """Share of the image that the masks could hide: that of the region."""

@@ -42,8 +42,8 @@ __all__ = [
     "highest_activated_region",
 ]
 
-# Scores of a round that vary less than this share of the first round's are not blown up to its
-# size: what they show would be the rounding of the model.
+# Scores that vary less than this share of the first round's are not blown up to its size: what
+# they show would be the rounding of the model.
 SMALLEST_SHARE = 0.01
 HIGH = 0.3  # the paper's T, Eq. 8
 BAND_PIXELS = 2**16  # summed at a time
@@ -186,10 +186,10 @@ class DebiasedEffect:
 
         numerator(x) = sum_i f~_i M~_i(x)        denominator(x) = sum_i M~_i(x)^2
 
-    are added over families and rounds, and their quotient is the map. A later round hides less, so
-    its scores move less: each round's scores are first divided by their residual standard
-    deviation, and the map is given in units of its mean over the rounds. With one round it is
-    cov / var given p.
+    are added over families and rounds, and their quotient is the map. Masks that are confined to a
+    region hide less, so their scores move less: the scores of a round, those of confined masks
+    apart from others, are first divided by their residual standard deviation, and the map is given
+    in units of its mean over all masks. With one round it is cov / var given p.
 
     What infinitely many masks would give, drawn as these were and in the same regions, is what the
     standard error is about. Without a group of masks, all of this is done again.
@@ -200,7 +200,7 @@ class DebiasedEffect:
         self._reference = reference
         self._size = size
         self._lattice = Lattice.over(size, reference.device)
-        self._open: dict[str, _FamilySums] = {}
+        self._open: dict[bool, dict[str, _FamilySums]] = {}  # confined or not, by family
         T, P = len(reference), self._lattice.size[0] * self._lattice.size[1]
         self._slope = _Slope.empty(reference, (T, size[0] * size[1]))
         # The same at the lattice: without each group, and last of all masks.
@@ -209,14 +209,18 @@ class DebiasedEffect:
 
     def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
         """Add a batch; see `Estimator.add`."""
-        if family not in self._open:
-            self._open[family] = _FamilySums(self._reference, self._size, self._lattice)
-        self._open[family].add(masks, scores, torch.tensor(plan.keep_probability).to(scores))
+        families = self._open.setdefault(plan.confined, {})
+        if family not in families:
+            families[family] = _FamilySums(self._reference, self._size, self._lattice)
+        families[family].add(masks, scores, torch.tensor(plan.keep_probability).to(scores))
 
     def close_round(self) -> None:
         """Standardise the open round's sums and add them to the others."""
-        families = list(self._open.values())
+        for families in self._open.values():
+            self._close(list(families.values()))
         self._open.clear()
+
+    def _close(self, families: list[_FamilySums]) -> None:
         if sum(float(family.moments().freedom) for family in families) <= 0:
             return  # no more masks than z has columns: nothing is left of them
         self._groups = max([self._groups, *(min(family.count, GROUPS) for family in families)])
@@ -367,7 +371,7 @@ class _Slope:
         return cls(zeros(shape), zeros((*sets, pixels)), Spread.empty(zeros((*sets, targets))))
 
     def add(self, families: list[_Moments]) -> None:
-        """Add the families of a round, letting go of each: the list is empty afterwards."""
+        """Add families of a round, letting go of each: the list is empty afterwards."""
         freedom = torch.stack([family.freedom for family in families]).sum(0)
         squares = torch.stack([family.score_squares for family in families]).sum(0)
         spread = self.spread.of(squares, freedom)
@@ -386,43 +390,47 @@ class _Slope:
 
 @dataclass(eq=False)
 class Spread:
-    """Residual standard deviation of the scores, (..., T), round by round.
+    """Residual standard deviation of the scores, (..., T), of one set of masks after another.
+
+    A set is what a round has of masks that are confined, or of those that are not.
 
     Attributes:
-        first: of the first round whose scores moved; 0 before.
-        total: sum over the rounds whose scores moved, by no less than `SMALLEST_SHARE` of that.
-        rounds: number of them.
+        first: of the first set whose scores moved; 0 before.
+        total: sum over the sets whose scores moved, by no less than `SMALLEST_SHARE` of that, each
+            times its degrees of freedom.
+        freedom: sum of these.
     """
 
     first: Tensor
     total: Tensor
-    rounds: Tensor
+    freedom: Tensor
 
     @classmethod
     def empty(cls, zeros: Tensor) -> Self:
-        """Of no round yet; `zeros` is (..., T)."""
+        """Of no masks yet; `zeros` is (..., T)."""
         return cls(zeros.clone(), zeros.clone(), zeros.clone())
 
     @property
     def mean(self) -> Tensor:
-        """Over the rounds: the unit of the map. That of one round alone would err for ever."""
-        return self.total / self.rounds.clamp(min=1)
+        """Over all masks: the unit of the map. That of one set alone would err for ever."""
+        return self.total / self.freedom.clamp(min=1)
 
     def of(self, squares: Tensor, freedom: Tensor) -> Tensor:
-        """What to divide the scores of the next round by.
+        """What to divide the scores of the next set by.
 
         Args:
-            squares: (..., T) sum of f~^2 of the round.
+            squares: (..., T) sum of f~^2 of the set.
             freedom: (...), degrees of freedom of it.
 
         Returns:
             (..., T), no less than `SMALLEST_SHARE` of the first; 1 for scores that never moved.
         """
-        spread = (squares / freedom.clamp(min=1)[..., None]).sqrt()
+        freedom = freedom.clamp(min=1)[..., None].to(squares)
+        spread = (squares / freedom).sqrt()
         self.first = torch.where(self.first > 0, self.first, spread)
         moved = (spread > 0) & (spread >= SMALLEST_SHARE * self.first)
-        self.total = self.total + torch.where(moved, spread, 0.0)
-        self.rounds = self.rounds + moved
+        self.total = self.total + torch.where(moved, spread * freedom, 0.0)
+        self.freedom = self.freedom + torch.where(moved, freedom, 0.0)
         spread = spread.maximum(SMALLEST_SHARE * self.first)
         return torch.where(spread > 0, spread, 1.0)
 
