@@ -57,7 +57,8 @@ class Iassa(Method):
         level_shown: smallest and largest share of the image that a level set is.
         level_shuffle: standard deviation of the smooth noise on the map's ranks, which are 0 to 1,
             before it is cut.
-        beta: weight of the map against its attended self, Eq. 6; 1 is no attention.
+        beta: weight of the map against its attended self, Eq. 6; 1 is no attention. Less of it
+            localises better and deletes worse.
         threshold: share of the range of the map's positive part above which the region lies, Eq. 8.
         features: source of the features of Eq. 9: a name in `FEATURES`, 'none', an extractor, or a
             reference to one, as in 'FILE.onnx:tensor_a,tensor_b'; see `open_features`.
@@ -83,7 +84,7 @@ class Iassa(Method):
     level_cells: int = 28
     level_shown: tuple[float, float] = (0.05, 0.85)
     level_shuffle: float = 0.25
-    beta: float = 0.5
+    beta: float = 0.3
     threshold: float = 0.2
     features: str | FeatureExtractor = "efficientnet-lite0"
     positions: int = 56
