@@ -432,13 +432,15 @@ def test_one_kind_of_later_masks_may_be_all() -> None:
         ]
 
 
-def test_the_share_of_the_image_that_a_round_may_hide_is_told() -> None:
-    method = cheap_iassa(level_share=0.0)
+@pytest.mark.parametrize("level_share", [0.0, 0.5])
+def test_the_share_of_the_image_that_a_round_may_hide_is_told(level_share: float) -> None:
+    method = cheap_iassa(level_share=level_share)
     found = list(method.iterate(patch_image(), patch_brightness, calls=97))
     region = method.region(torch.from_numpy(found[0].saliency))
     assert region is not None
     assert found[-1].rounds[0].region_share == 1
     assert found[-1].rounds[1].region_share == pytest.approx(region.mean())
+    assert found[-1].rounds[1].region_share < 1
     for one in found[-1].rounds:
         assert one.score_low[0] <= one.score_mean[0] <= one.score_high[0]
 

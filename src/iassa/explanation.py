@@ -47,7 +47,8 @@ class Round:
 
     Attributes:
         masks: number of masks scored, by family.
-        region_share: share of the image that the masks could hide.
+        region_share: share of the image that the most confined of the masks could hide: that of
+            the region; 1 in a first round.
         score_mean: (T) mean score of the masked images.
         score_low: (T) lowest of them.
         score_high: (T) highest.

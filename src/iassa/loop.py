@@ -341,7 +341,7 @@ def _summarise(scored: ScoredRound, case: Case) -> Round:
     scores = together @ case.weights
     return Round(
         masks={family: len(one.plan) for family, one in scored.families.items()},
-        region_share=max(one.plan.reach(case.size) for one in scored.families.values()),
+        region_share=min(one.plan.reach(case.size) for one in scored.families.values()),
         score_mean=tuple(scores.mean(0).tolist()),
         score_low=tuple(scores.amin(0).tolist()),
         score_high=tuple(scores.amax(0).tolist()),
