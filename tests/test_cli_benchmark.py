@@ -79,6 +79,40 @@ def test_run_report_and_salvage(place: Path, capsys: pytest.CaptureFixture[str])
     assert contents(Path("saved")) == whole
 
 
+def test_the_threshold_is_that_of_the_region(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "masks").mkdir()
+    objects = {}
+    for number, (height, width) in enumerate(SIZES):
+        mask = np.zeros((height, width), bool)
+        mask[5 : height // 2, width // 3 : width - 9] = True
+        Image.fromarray(mask).save(place / "masks" / f"{number}.png")
+        objects[f"{number}.png"] = mask
+    with_masks = ["benchmark", "masks", "--masks", "masks", *RUN[2:], "--methods", "rise"]
+    found = {}
+    for typed, expected in ((["--threshold", "0.6"], 0.6), ([], 0.3)):
+        folder = f"run-{expected}"
+        status, _, err = call([*with_masks, *typed, "--run", folder], capsys)
+        assert status == 0, err
+        with Store.read(Path(folder)) as store:
+            assert store.configuration["metrics"]["threshold"] == expected
+            for item in store.items():
+                saliency = store.saliency(item.key, 0)
+                low = max(saliency.min(), 0)
+                region = saliency > low + expected * (saliency.max() - low)
+                mask = objects[item.key.entry]
+                f1 = 2 * (region & mask).sum() / (region.sum() + mask.sum())
+                found[expected, item.key.entry] = item.snapshots[0].metrics["f1"]
+                # The stored map is rounded: a few pixels may be on the other side.
+                assert abs(found[expected, item.key.entry] - f1) < 0.02
+    for name in objects:
+        assert abs(found[0.6, name] - found[0.3, name]) > 0.04
+    status, _, err = call([*with_masks, "--run", "run-0.6"], capsys)
+    assert status == 2
+    assert "metrics.threshold: 0.6 in the run, 0.3 asked for" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -101,6 +135,9 @@ def test_run_report_and_salvage(place: Path, capsys: pytest.CaptureFixture[str])
         ([*RUN, "--methods", ""], "unknown method"),
         ([*RUN, "--seed", "-1"], "each 0 or more"),
         ([*RUN, "--calls", "1"], "17 calls or more"),
+        ([*RUN, "--threshold", "1"], "expected threshold to be a share in [0, 1), got 1.0"),
+        ([*RUN, "--threshold", "half"], "Invalid value for '--threshold'"),
+        ([*RUN, "--detector", "yolov8"], "--detector"),  # it explains none
         (["report", "nowhere"], "expected a run in nowhere"),
         (["report", "run", "--masks", "photos"], "expected --images"),
         (["report", "run", "--compare", "a vs b"], "iassa@500 vs rise@1000"),
