@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +69,7 @@ def test_run_report_and_salvage(place: Path, capsys: pytest.CaptureFixture[str])
     database.write_bytes(database.read_bytes()[:-4096])  # its last page
     status, out, err = call([*RUN, *more], capsys)
     assert status == 2
-    assert "salvage" in err
+    assert "with `iassa salvage run NEW`; then go on with NEW" in err
     status, out, err = call(["salvage", "run", "saved"], capsys)
     assert (status, out) == (0, "saved\n")
     assert "saved" in err
@@ -77,6 +79,25 @@ def test_run_report_and_salvage(place: Path, capsys: pytest.CaptureFixture[str])
     assert status == 0
     assert "4 of 4 items" in err
     assert contents(Path("saved")) == whole
+
+
+@pytest.mark.parametrize("folder", ["run", "a run; it's mine"])
+def test_the_error_of_a_damaged_run_tells_a_command_that_saves_it(
+    folder: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [*RUN, "--methods", "rise", "--run", folder]
+    assert call(asked, capsys)[0] == 0
+    database = Path(folder, "run.sqlite")
+    database.write_bytes(database.read_bytes()[:-4096])
+    for damaged in (asked, ["report", folder]):
+        status, _, err = call(damaged, capsys)
+        assert status == 2
+        found = re.search("`(.*)`", err)
+        assert found is not None
+        told, *arguments = shlex.split(found[1])
+        assert told == "iassa"
+    assert call(arguments, capsys)[:2] == (0, "NEW\n")
+    assert call([*asked, "--run", "NEW"], capsys)[0] == 0
 
 
 def test_the_threshold_is_that_of_the_region(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,11 @@ import typer
 from rich.markup import render
 
 from iassa.cli import COMMANDS, import_command
+from iassa.cli.dataset_options import KINDS
 from iassa.cli.model_options import PANEL, URL_PANEL, describes_model
 from iassa.conventions import Conventions
 
+ROOT = Path(__file__).parents[1]
 PANELS = (PANEL, URL_PANEL)
 
 # Runs the command line, and says at its end whether torch was imported.
@@ -65,6 +68,19 @@ def test_a_command_that_is_not_there() -> None:
     done = start(["explian", "photo.jpg"])
     assert done.returncode == 2
     assert done.stderr == "error: No such command 'explian'. Did you mean 'explain'?\nFalse\n"
+
+
+def test_all_commands_that_are_told_are_there() -> None:
+    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/*.py")]
+    told = [
+        (file.name, *found)
+        for file in files
+        for found in re.findall(r"`iassa ([a-z]+)(?: ([a-z]+))?[ `]", file.read_text("utf-8"))
+    ]
+    assert {"benchmark.md", "README.md", "dataset_options.py"} <= {name for name, *_ in told}
+    for name, command, word in told:
+        assert command in COMMANDS, name
+        assert command != "benchmark" or word in ("", *KINDS), name
 
 
 def test_ctrl_c_while_torch_is_imported(tmp_path: Path) -> None:
