@@ -161,6 +161,10 @@ def test_the_threshold_is_that_of_the_region(
         ([*RUN, "--detector", "yolov8"], "--detector"),  # it explains none
         (["report", "nowhere"], "expected a run in nowhere"),
         (["report", "run", "--masks", "photos"], "expected --images"),
+        (["report", "run", "--annotations", "a.json"], "expected --images"),
+        (["report", "run", "--photographs"], "expected --images with --photographs, got none"),
+        (["report", "run", "--pictures", "6"], "expected --images with --pictures, got none"),
+        (["report", "run", "--photographs", "--pictures", "abc"], "expected --images"),
         (["report", "run", "--compare", "a vs b"], "iassa@500 vs rise@1000"),
         (["salvage", "nowhere", "new"], "expected a run in nowhere"),
     ],
