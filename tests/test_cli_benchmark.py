@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +69,7 @@ def test_run_report_and_salvage(place: Path, capsys: pytest.CaptureFixture[str])
     database.write_bytes(database.read_bytes()[:-4096])  # its last page
     status, out, err = call([*RUN, *more], capsys)
     assert status == 2
-    assert "salvage" in err
+    assert "with `iassa salvage run NEW`; then go on with NEW" in err
     status, out, err = call(["salvage", "run", "saved"], capsys)
     assert (status, out) == (0, "saved\n")
     assert "saved" in err
@@ -77,6 +79,59 @@ def test_run_report_and_salvage(place: Path, capsys: pytest.CaptureFixture[str])
     assert status == 0
     assert "4 of 4 items" in err
     assert contents(Path("saved")) == whole
+
+
+@pytest.mark.parametrize("folder", ["run", "a run; it's mine"])
+def test_the_error_of_a_damaged_run_tells_a_command_that_saves_it(
+    folder: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [*RUN, "--methods", "rise", "--run", folder]
+    assert call(asked, capsys)[0] == 0
+    database = Path(folder, "run.sqlite")
+    database.write_bytes(database.read_bytes()[:-4096])
+    for damaged in (asked, ["report", folder]):
+        status, _, err = call(damaged, capsys)
+        assert status == 2
+        found = re.search("`(.*)`", err)
+        assert found is not None
+        told, *arguments = shlex.split(found[1])
+        assert told == "iassa"
+    assert call(arguments, capsys)[:2] == (0, "NEW\n")
+    assert call([*asked, "--run", "NEW"], capsys)[0] == 0
+
+
+def test_the_threshold_is_that_of_the_region(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "masks").mkdir()
+    objects = {}
+    for number, (height, width) in enumerate(SIZES):
+        mask = np.zeros((height, width), bool)
+        mask[5 : height // 2, width // 3 : width - 9] = True
+        Image.fromarray(mask).save(place / "masks" / f"{number}.png")
+        objects[f"{number}.png"] = mask
+    with_masks = ["benchmark", "masks", "--masks", "masks", *RUN[2:], "--methods", "rise"]
+    found = {}
+    for typed, expected in ((["--threshold", "0.6"], 0.6), ([], 0.3)):
+        folder = f"run-{expected}"
+        status, _, err = call([*with_masks, *typed, "--run", folder], capsys)
+        assert status == 0, err
+        with Store.read(Path(folder)) as store:
+            assert store.configuration["metrics"]["threshold"] == expected
+            for item in store.items():
+                saliency = store.saliency(item.key, 0)
+                low = max(saliency.min(), 0)
+                region = saliency > low + expected * (saliency.max() - low)
+                mask = objects[item.key.entry]
+                f1 = 2 * (region & mask).sum() / (region.sum() + mask.sum())
+                found[expected, item.key.entry] = item.snapshots[0].metrics["f1"]
+                # The stored map is rounded: a few pixels may be on the other side.
+                assert abs(found[expected, item.key.entry] - f1) < 0.02
+    for name in objects:
+        assert abs(found[0.6, name] - found[0.3, name]) > 0.04
+    status, _, err = call([*with_masks, "--run", "run-0.6"], capsys)
+    assert status == 2
+    assert "metrics.threshold: 0.6 in the run, 0.3 asked for" in err
 
 
 @pytest.mark.parametrize(
@@ -101,8 +156,15 @@ def test_run_report_and_salvage(place: Path, capsys: pytest.CaptureFixture[str])
         ([*RUN, "--methods", ""], "unknown method"),
         ([*RUN, "--seed", "-1"], "each 0 or more"),
         ([*RUN, "--calls", "1"], "17 calls or more"),
+        ([*RUN, "--threshold", "1"], "expected threshold to be a share in [0, 1), got 1.0"),
+        ([*RUN, "--threshold", "half"], "Invalid value for '--threshold'"),
+        ([*RUN, "--detector", "yolov8"], "--detector"),  # it explains none
         (["report", "nowhere"], "expected a run in nowhere"),
         (["report", "run", "--masks", "photos"], "expected --images"),
+        (["report", "run", "--annotations", "a.json"], "expected --images"),
+        (["report", "run", "--photographs"], "expected --images with --photographs, got none"),
+        (["report", "run", "--pictures", "6"], "expected --images with --pictures, got none"),
+        (["report", "run", "--photographs", "--pictures", "abc"], "expected --images"),
         (["report", "run", "--compare", "a vs b"], "iassa@500 vs rise@1000"),
         (["salvage", "nowhere", "new"], "expected a run in nowhere"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -156,8 +157,8 @@ def describe(folder: Path, reason: object) -> InputError:
     lost = [one for one in items if one is not None]
     names = [f"{key.entry} by {key.method}, seed {key.seed}" for one in lost if (key := one.key)]
     named = f" (lost: {'; '.join(names[:5])}{'; ...' if len(lost) > 5 else ''})" if names else ""
+    command = shlex.join(["iassa", "salvage", str(folder), "NEW"])
     return InputError(
         f"{found} {len(items) - len(lost)} of its {len(items)} items{named} and {sum(images)} of "
-        f"its {len(images)} images can be saved, with `iassa benchmark salvage {folder} NEW`; then "
-        "go on with NEW."
+        f"its {len(images)} images can be saved, with `{command}`; then go on with NEW."
     )

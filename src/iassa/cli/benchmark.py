@@ -32,7 +32,7 @@ from iassa.metrics import Normalisation
 __all__ = ["benchmark"]
 
 
-@describes_model
+@describes_model(detectors=False)  # it has no measure for boxes
 def benchmark(
     kind: Annotated[
         str,
@@ -148,7 +148,10 @@ def benchmark(
         ),
     ] = "none",
     threshold: Annotated[
-        float, typer.Option(help="Of the region whose F1 and IoU are taken.")
+        float,
+        typer.Option(
+            help="Of the region whose F1 and IoU are taken: a share of the map's range in [0, 1)."
+        ),
     ] = 0.3,
     tolerance: Annotated[
         float, typer.Option(help="Of the tolerant pointing game, in pixels of the image file.")

@@ -61,7 +61,7 @@ AsJson = Annotated[
 Quiet = Annotated[bool, typer.Option(help="No progress and no messages but errors.")]
 
 
-@describes_model
+@describes_model(detectors=True)
 def explain(
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="IMAGE...", help="Image files.")
@@ -157,7 +157,7 @@ def explain(
         _make_all(photos, make, calls, as_json, quiet)
 
 
-@describes_model
+@describes_model(detectors=True)
 def extend(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where it was saved.")],
     model: Annotated[

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
@@ -24,6 +24,8 @@ __all__ = ["describes_model"]
 
 PANEL = "What a model does not say of itself"
 URL_PANEL = "How a model at a URL is asked"
+
+Command: TypeAlias = Callable[..., None]
 
 
 def _conventions(
@@ -99,6 +101,11 @@ def _conventions(
             metavar="FILE", help="Names of the classes: one a line, or JSON.", rich_help_panel=PANEL
         ),
     ] = None,
+) -> None:
+    """The options; their names are those of the fields of `Conventions`."""
+
+
+def _detector_conventions(
     detector: Annotated[
         str | None,
         typer.Option(
@@ -116,7 +123,7 @@ def _conventions(
         ),
     ] = None,
 ) -> None:
-    """The options; their names are those of the fields of `Conventions`."""
+    """The options that only a detector has, likewise."""
 
 
 def _settings(
@@ -171,38 +178,64 @@ def _settings(
     """The options; their names are those of the fields of `EndpointAdapter`."""
 
 
-def describes_model(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options beside its own; it is handed `model` with what they say."""
-    own = inspect.signature(command)
-    kinds = [inspect.signature(kind).parameters for kind in (_conventions, _settings)]
+def describes_model(*, detectors: bool) -> Callable[[Command], Command]:
+    """Give a command the options beside its own; it is handed `model` with what they say.
 
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        values = [{name: given.pop(name) for name in names} for names in kinds]
-        conventions, settings = (
-            {name: _text(value) for name, value in each.items() if value is not None}
-            for each in values
+    Args:
+        detectors: whether it has a use for detectors, and so the options that only they have.
+
+    Raises:
+        TypeError: an option of the command's own has the name of one of these, which would take
+            its values.
+    """
+
+    def with_options(command: Command) -> Command:
+        own = inspect.signature(command)
+        functions = [_conventions, _detector_conventions] if detectors else [_conventions]
+        conventions = _parameters(*functions)
+        settings = _parameters(_settings)
+        twice = own.parameters.keys() & (conventions | settings).keys()
+        if twice:
+            raise TypeError(
+                f"expected options of its own for {command.__name__}, got {', '.join(twice)} of "
+                "its model as well. Name them differently."
+            )
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            said, asked = (_given(names, given) for names in (conventions, settings))
+            if said or asked:
+                if given["model"] is None:
+                    kind = "a URL as --model" if asked else "--model"
+                    options = ", ".join(_options(said | asked))
+                    raise InputError(f"expected {options} with {kind}, got none. Name the model.")
+                given["model"] = _add_settings(add_conventions(given["model"], said), asked)
+            command(**given)
+
+        parameters = _parameters(command) | conventions | settings
+        # Typer reads both of these, and cannot evaluate annotations that are texts, as ours are.
+        run.__annotations__ = {name: each.annotation for name, each in parameters.items()}
+        run.__signature__ = own.replace(  # type: ignore[attr-defined]
+            parameters=list(parameters.values())
         )
-        said = {**conventions, **settings}
-        if said:
-            if given["model"] is None:
-                kind = "a URL as --model" if settings else "--model"
-                raise InputError(
-                    f"expected {', '.join(_options(said))} with {kind}, got none. Name the model."
-                )
-            given["model"] = _add_settings(add_conventions(given["model"], conventions), settings)
-        command(**given)
+        return run
 
-    # Typer reads both of these, and cannot evaluate annotations that are texts, as ours are.
-    hints = get_type_hints(_conventions, include_extras=True)
-    hints |= get_type_hints(_settings, include_extras=True)
-    hints |= get_type_hints(command, include_extras=True)
-    parameters = {**own.parameters, **kinds[0], **kinds[1]}
-    run.__annotations__ = hints
-    run.__signature__ = own.replace(  # type: ignore[attr-defined]
-        parameters=[each.replace(annotation=hints[name]) for name, each in parameters.items()]
-    )
-    return run
+    return with_options
+
+
+def _parameters(*functions: Command) -> dict[str, inspect.Parameter]:
+    """Those of all functions by name, with annotations that are evaluated."""
+    return {
+        name: each.replace(annotation=get_type_hints(function, include_extras=True)[name])
+        for function in functions
+        for name, each in inspect.signature(function).parameters.items()
+    }
+
+
+def _given(names: Iterable[str], given: dict[str, Any]) -> dict[str, str]:
+    """Take what was typed of some options out of `given`, as texts."""
+    values = {name: given.pop(name) for name in names}
+    return {name: _text(value) for name, value in values.items() if value is not None}
 
 
 def _add_settings(model: str, said: dict[str, str]) -> str:

@@ -36,9 +36,11 @@ def report(
         typer.Option(help="Folder of the images, to show maps over some of them on the page."),
     ] = None,
     pictures: Annotated[
-        str,
-        typer.Option(help="How many of them, or which: names of entries, separated by ';'."),
-    ] = "6",
+        str | None,
+        typer.Option(
+            help="How many of them, or which: names of entries, separated by ';'; 6 if not given."
+        ),
+    ] = None,
     annotations: Annotated[
         Path | None,
         typer.Option(help="File in COCO's instances format, to outline what is annotated in them."),
@@ -60,6 +62,9 @@ def report(
     quiet: Annotated[bool, typer.Option(help="No messages but errors.")] = False,
 ) -> None:
     """Write what a run shows: Markdown, one HTML page, CSV files and plots."""
+    if images is None and (pictures is not None or photographs):
+        option = "--photographs" if pictures is None else "--pictures"
+        raise InputError(f"expected --images with {option}, got none. Name the images' folder.")
     from iassa.report import write_report
 
     pairs = [_comparison(text) for text in compare or []]
@@ -67,7 +72,7 @@ def report(
         run_folder,
         out,
         images,
-        int(pictures) if pictures.isdecimal() else [name.strip() for name in pictures.split(";")],
+        _pictures("6" if pictures is None else pictures),
         photographs=photographs,
         methods=None if methods is None else [label.strip() for label in methods.split(",")],
         reference=reference,
@@ -100,6 +105,10 @@ def salvage(
     for key in saved.lost[:10]:
         messages.print(escape(f"lost {key.method}: {key.entry}"))
     typer.echo(os.fsencode(into))
+
+
+def _pictures(text: str) -> int | list[str]:
+    return int(text) if text.isdecimal() else [name.strip() for name in text.split(";")]
 
 
 def _outline(
