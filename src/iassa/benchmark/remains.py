@@ -158,6 +158,6 @@ def describe(folder: Path, reason: object) -> InputError:
     named = f" (lost: {'; '.join(names[:5])}{'; ...' if len(lost) > 5 else ''})" if names else ""
     return InputError(
         f"{found} {len(items) - len(lost)} of its {len(items)} items{named} and {sum(images)} of "
-        f"its {len(images)} images can be saved, with `iassa benchmark salvage {folder} NEW`; then "
+        f"its {len(images)} images can be saved, with `iassa salvage {folder} NEW`; then "
         "go on with NEW."
     )
