@@ -181,9 +181,7 @@ def test_a_map_that_is_garbage_costs_its_item_alone(damaged, rows, tmp_path):
     message = str(told.value)
     assert f"the run in {damaged} is damaged: a checksum in table map does not hold" in message
     assert "23 of its 24 items (lost: images/003.jpg dog by b, seed 7)" in message
-    assert f"12 of its 12 images can be saved, with `iassa salvage {damaged} NEW`" in (
-        message
-    )
+    assert f"12 of its 12 images can be saved, with `iassa salvage {damaged} NEW`" in (message)
     saved = salvage(damaged, tmp_path / "new")
     assert saved.lost == (make_key(7),)
     assert len(saved.saved) == ITEMS - 1

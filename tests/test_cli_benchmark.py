@@ -79,6 +79,22 @@ def test_run_report_and_salvage(place: Path, capsys: pytest.CaptureFixture[str])
     assert contents(Path("saved")) == whole
 
 
+def test_the_report_of_a_limited_run_that_is_done(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = call([*RUN, "--methods", "rise", "--limit", "1"], capsys)
+    assert status == 0
+    assert "1 of 1 items" in err
+    status, _, err = call(["report", "run"], capsys)
+    assert status == 0
+    assert "1 of 1 items" in err
+    text = Path("run/report/report.md").read_text("utf-8")
+    assert "limited to 1 target, the highest scores first" in text
+    assert "Not asked for, and in no comparison: 1 more" in text
+    assert "not done yet" not in text
+    assert "so far" not in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
