@@ -252,7 +252,7 @@ def test_the_file_for_people_stands_in_for_a_configuration_that_is_lost(damaged,
         Store.read(damaged)
 
 
-@pytest.mark.parametrize("content", [b"not a database at all" * 999, bytes(9999), b"SQLite"])
+@pytest.mark.parametrize("content", [b"not a database at all" * 999, bytes(9999), b"SQLite", b""])
 def test_what_is_no_database_is_told(damaged, tmp_path, content):
     (damaged / "run.sqlite").write_bytes(content)
     for use in (lambda: Store.open(damaged, CONFIGURATION), lambda: Store.read(damaged)):
@@ -296,13 +296,18 @@ def test_a_root_that_is_gone_costs_no_rows_but_its_own(damaged, rows, tmp_path, 
     check_saved(saved, tmp_path / "new", rows)
 
 
-def test_what_is_only_in_the_log_is_saved(whole, rows, tmp_path):
+@pytest.mark.parametrize("content", [b"garbage" * 999, b""])
+def test_what_is_only_in_the_log_is_saved(whole, rows, tmp_path, content):
     with Store.open(tmp_path / "open", CONFIGURATION) as store:
         for number in range(ITEMS):
             store.add(make_item(number, size=SIZE))
         damaged = shutil.copytree(tmp_path / "open", tmp_path / "damaged")
     assert (damaged / "run.sqlite-wal").stat().st_size > 100 * PAGE
-    (damaged / "run.sqlite").write_bytes(b"garbage" * 999)
+    (damaged / "run.sqlite").write_bytes(content)
+    if not content:  # SQLite would delete the log
+        for use in (lambda: Store.read(damaged), lambda: Store.open(damaged, CONFIGURATION)):
+            with pytest.raises(InputError, match=r"24 of its 24 items and .* can be saved"):
+                use()
     saved = salvage(damaged, tmp_path / "new")
     assert len(saved.saved) == ITEMS
     got = rows_of(tmp_path / "new")

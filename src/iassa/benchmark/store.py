@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from iassa.benchmark import item_rows, rows
 from iassa.benchmark.configuration import as_json, join_methods
 from iassa.benchmark.database import (
+    CONFIGURATION,
     DATABASE,
     create,
     open_reader,
@@ -36,7 +37,7 @@ from iassa.benchmark.database import (
 )
 from iassa.benchmark.packed_map import unpack_map
 from iassa.benchmark.records import Entry, Failure, Item, ItemKey, StoredItem, StoredSnapshot
-from iassa.benchmark.remains import CONFIGURATION, describe
+from iassa.benchmark.remains import describe
 from iassa.errors import InputError
 from iassa.files import write_whole
 
