@@ -377,6 +377,30 @@ def test_a_run_that_was_killed_before_it_began(run):
         assert len(store.finished()) == 4
 
 
+@pytest.mark.parametrize("left", ["nothing", "header", "no file"])
+def test_a_run_whose_database_is_gone_is_not_begun_again(run, left):
+    fill(run)
+    for log in run.glob("run.sqlite-*"):
+        log.unlink()
+    (run / "run.sqlite").unlink()
+    if left == "header":  # as in a copy without the log
+        connection = sqlite3.connect(run / "run.sqlite")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+    elif left == "nothing":
+        (run / "run.sqlite").touch()
+    uses = [lambda: Store.open(run, CONFIGURATION), lambda: Store.read(run)]
+    for use in (uses * 2)[: 1 if left == "no file" else 4]:
+        with pytest.raises(
+            InputError, match=r"run\.sqlite holds nothing, .* is gone\. None .* delete"
+        ):
+            use()
+    with pytest.raises(InputError):
+        Store.read(run)
+    shutil.rmtree(run)  # as it says
+    fill(run)
+
+
 UNSHARED = shutil.which("unshare") is not None and (
     subprocess.run(
         ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True

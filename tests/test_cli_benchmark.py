@@ -134,6 +134,22 @@ def test_the_threshold_is_that_of_the_region(
     assert "metrics.threshold: 0.6 in the run, 0.3 asked for" in err
 
 
+def test_the_report_of_a_limited_run_that_is_done(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = call([*RUN, "--methods", "rise", "--limit", "1"], capsys)
+    assert status == 0
+    assert "1 of 1 items" in err
+    status, _, err = call(["report", "run"], capsys)
+    assert status == 0
+    assert "1 of 1 items" in err
+    text = Path("run/report/report.md").read_text("utf-8")
+    assert "limited to 1 target, the highest scores first" in text
+    assert "Not asked for, and in no comparison: 1 more" in text
+    assert "not done yet" not in text
+    assert "so far" not in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,21 @@ def test_only_entries_that_all_have_with_every_seed():
     assert comparison.reasons == {"a: not done yet": 2, "b: failed": 1}
     assert comparison.not_started == ("late",)
     assert all(len(column.images) == 5 for column in comparison.columns.values())
+
+
+@pytest.mark.parametrize("limit", [None, 1, 3, 5, 7, 9])
+def test_what_is_beyond_the_limit_is_not_missed(limit):
+    """Scores 4, 0, 3, 6, 2, 5, 1: b lacks entry 6, which is the last but one, and entry 3."""
+    scores = [4, 0, 3, 6, 2, 5, 1]
+    entries = [replace(one, score=s / 7) for one, s in zip(ENTRIES, scores, strict=True)]
+    gone = {ItemKey(entries[place].key, "b", 0) for place in (3, 6)}
+    items = [item for item in run_of(drawn(5)) if item.key not in gone]
+    comparison = compare_methods(items, entries, METHODS, [0], limit=limit)
+    assert comparison.entries == tuple(entries[place] for place in (0, 1, 2, 4, 5))
+    missed = 2 if limit is None or limit >= 6 else 1
+    assert comparison.left_out == missed
+    assert comparison.reasons == {"b: not done yet": missed}
+    assert comparison.not_asked == 2 - missed
 
 
 def test_a_map_that_is_missing_at_one_number_of_calls_is_said():

@@ -301,6 +301,35 @@ def test_a_run_that_goes_on_is_told_as_far_as_it_is(tmp_path):
     assert "not known" in text
 
 
+@pytest.mark.parametrize("limit", [None, 5, 100])
+def test_targets_beyond_the_limit_are_not_told_as_missing(tmp_path, limit):
+    """Of equal scores, the first 5 by key: of these all methods lack number 3, twice."""
+    skip = {(number, label) for number in (3, *range(5, 12)) for label in METHODS}
+    make_run(tmp_path / "run", skip=skip)
+    with Store.open(tmp_path / "run", CONFIGURATION) as store:
+        store.remember({"limit": limit, "command": ""})
+    report = write_report(tmp_path / "run", **FEW)
+    text = (report.folder / "report.md").read_text("utf-8")
+    left_out, asked = (1, 5) if limit == 5 else (8, 12)
+    assert (report.finished, report.expected) == (24, 6 * asked)
+    assert f"24 of {6 * asked} items so far" in text
+    assert f"| rise: not done yet | {left_out} |" in text
+    assert f"{left_out} target{'s' * (left_out > 1)} of {asked} that are to be explained" in text
+    assert ("limited to 5 targets, the highest scores first" in text) == (limit == 5)
+    assert ("Not asked for, and in no comparison: 7 more" in text) == (limit == 5)
+
+
+def test_a_run_that_was_limited_after_it_was_done(tmp_path):
+    make_run(tmp_path / "run", configuration=CONFIGURATION | {"seeds": [0]})
+    with Store.open(tmp_path / "run", CONFIGURATION | {"seeds": [0]}) as store:
+        store.remember({"limit": 4, "command": ""})
+    report = write_report(tmp_path / "run", **FEW)
+    assert (report.finished, report.expected, len(report.entries)) == (12, 12, 12)
+    text = (report.folder / "report.md").read_text("utf-8")
+    assert "so far" not in text
+    assert "limited to" not in text  # what is there is compared
+
+
 def test_fewer_methods_have_more_in_common(tmp_path):
     entries, _ = make_run(tmp_path / "run", skip={(0, "paper_1")})
     report = write_report(tmp_path / "run", methods=["rise", "iassa"], **FEW)

@@ -18,10 +18,12 @@ from pathlib import Path
 from iassa.errors import InputError
 
 __all__ = [
+    "CONFIGURATION",
     "DATABASE",
     "PAGE_SIZE",
     "SCHEMA",
     "TABLES",
+    "check_pages",
     "create",
     "open_reader",
     "open_writer",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 DATABASE = "run.sqlite"
+CONFIGURATION = "configuration.json"  # beside it, for people; written once the tables are there
 APPLICATION = int.from_bytes(b"IASA", "big")  # tells it from other programs' databases
 SCHEMA = 1
 PAGE_SIZE = 4096  # bytes
@@ -147,11 +150,12 @@ def open_writer(path: Path) -> tuple[sqlite3.Connection, bool]:
 
     Raises:
         InputError: it is another program's, or of another schema.
-        sqlite3.Error: it cannot be opened or read.
+        sqlite3.Error: it cannot be opened or read, or what it held is gone.
     """
+    shown = _check_held(path)
     connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
     try:
-        made = _check(connection, path)
+        made = _check(connection, path, shown)
         connection.execute(f"PRAGMA page_size={PAGE_SIZE}")  # of one that is made now
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -177,14 +181,15 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
     Raises:
         InputError: it is another program's, of another schema, or of a run that has not begun.
-        sqlite3.Error: it cannot be opened or read.
+        sqlite3.Error: it cannot be opened or read, or what it held is gone.
     """
+    shown = _check_held(path)
     wal = path.with_name(f"{path.name}-wal")
     address = f"{path.resolve().as_uri()}?mode=ro"
     for way in (address, f"{address}&immutable=1"):
         connection = sqlite3.connect(way, uri=True, timeout=WAIT, isolation_level=None)
         try:
-            if not _check(connection, path):
+            if not _check(connection, path, shown):
                 raise InputError(
                     f"expected a run in {path.parent}, got one that has not begun. Give the "
                     "command that began it again."
@@ -203,11 +208,36 @@ def open_reader(path: Path) -> sqlite3.Connection:
     raise AssertionError("one of the two ways returned or raised")
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> bool:
+def _check_held(path: Path) -> bool:
+    """Whether the run has begun, by the file beside its database, which then holds something.
+
+    A run is begun by one transaction, and only after that is on the disk does `Store.open` write
+    the file. So a kill leaves it beside no database without tables: what was in such a one is gone.
+    Without the file nothing was ever stored, and the run can begin.
+
+    To be asked before SQLite opens the database, since it deletes the log of an empty one, even if
+    it only reads; and before the tables are counted, since another process may be beginning.
+    """
+    shown = path.with_name(CONFIGURATION).exists()
+    if shown and not (path.exists() and path.stat().st_size):
+        raise _emptied(path)
+    return shown
+
+
+def _emptied(path: Path) -> sqlite3.Error:
+    return sqlite3.DatabaseError(
+        f"{path.name} holds nothing, but {CONFIGURATION} beside it is written only once it does, "
+        "so what was in it is gone"
+    )
+
+
+def _check(connection: sqlite3.Connection, path: Path, shown: bool) -> bool:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application == 0 and version == 0 and tables == 0:
+        if shown:
+            raise _emptied(path)
         return False  # killed before its first transaction, or empty
     if application != APPLICATION:
         raise InputError(
@@ -220,6 +250,20 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
             "iassa. Go on with that one, or choose another folder."
         )
     return True
+
+
+def check_pages(connection: sqlite3.Connection) -> None:
+    """Look whether every page can be one of a database; what rows hold is not looked at.
+
+    It reads a few bytes of each page: some hundredths of a second for 100 MB that the system has at
+    hand, as long as the disk takes to read them if not.
+
+    Raises:
+        sqlite3.Error: one cannot.
+    """
+    found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if found != "ok":
+        raise sqlite3.DatabaseError(found.splitlines()[-1])
 
 
 @contextmanager

@@ -9,7 +9,7 @@ but the arrays that are read one by one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,6 +27,7 @@ __all__ = [
     "Snapshot",
     "StoredItem",
     "StoredSnapshot",
+    "asked_entries",
 ]
 
 
@@ -180,3 +181,17 @@ class StoredItem:
     warnings: tuple[str, ...]
     finished: datetime
     snapshots: tuple[StoredSnapshot, ...]
+
+
+def asked_entries(entries: Iterable[Entry], limit: int | None) -> list[Entry]:
+    """The entries that a run is to explain: those of the highest scores.
+
+    Args:
+        entries: of the run; excluded ones are passed over.
+        limit: the most of them; None for all.
+
+    Returns:
+        By falling score, those of the same score by key.
+    """
+    explained = (entry for entry in entries if not entry.excluded)
+    return sorted(explained, key=lambda entry: (-entry.score, entry.key))[:limit]

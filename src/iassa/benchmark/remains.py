@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from iassa.benchmark.database import DATABASE, open_reader
+from iassa.benchmark.database import CONFIGURATION, DATABASE, open_reader
 from iassa.benchmark.item_rows import PARTS, ItemRows, check_item_rows
 from iassa.benchmark.pages import Pages
 from iassa.benchmark.records import ItemKey
 from iassa.benchmark.rows import DamageError, Row, Value, as_int, key_of, select
 from iassa.errors import InputError
 
-__all__ = ["CONFIGURATION", "Lost", "Remains", "describe"]
+__all__ = ["Lost", "Remains", "describe"]
 
-CONFIGURATION = "configuration.json"
 LARGE = ("map", "evidence")  # not held all at once
 
 
@@ -151,8 +150,8 @@ def describe(folder: Path, reason: object) -> InputError:
     found = f"the run in {folder} is damaged: {reason}."
     if not known or not items or all(items):
         return InputError(
-            f"{found} None of its items can be saved. Restore it from a copy, or begin again in "
-            "another folder."
+            f"{found} None of its items can be saved. Restore it from a copy, or begin again: "
+            "delete it, or choose another folder."
         )
     lost = [one for one in items if one is not None]
     names = [f"{key.entry} by {key.method}, seed {key.seed}" for one in lost if (key := one.key)]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.evaluation import Protocol
 from iassa.benchmark.ray_workers import RayWorkers
-from iassa.benchmark.records import Entry, Failure, Item, ItemKey
+from iassa.benchmark.records import Entry, Failure, Item, ItemKey, asked_entries
 from iassa.benchmark.store import Store
 from iassa.benchmark.tasks import Failed, MakeItem, Model, ScoredImage, ScoreImage, Task
 from iassa.benchmark.workers import LocalWorkers
@@ -295,10 +295,7 @@ class _Job:
         """Explain and measure all that the store lacks."""
         entries = self.store.entries()
         excluded = Counter(entry.excluded for entry in entries if entry.excluded)
-        chosen = sorted(
-            (entry for entry in entries if not entry.excluded),
-            key=lambda entry: (-entry.score, entry.key),
-        )[:limit]
+        chosen = asked_entries(entries, limit)
         keys = {
             ItemKey(entry.key, each.label, seed)
             for entry in chosen

@@ -5,8 +5,10 @@ decides; `database.py` describes its tables. An item is one transaction: after `
 is there whole, whatever happens, and before that nothing of it is. One process writes, and holds a
 lock meanwhile, which the system takes off it when it dies; any number read.
 
-Opening a run costs the same whatever is in it. Damage is found when a row is read, by its checksum,
-and told with what can be saved; see `salvage`.
+Opening a run looks whether its pages fit together, so that noise in the place of one is found at
+once, and zeros unless a row ended there; also in maps and evidence, which neither going on nor a
+report reads. What is wrong within a row is found when that is read, by its checksum. Both are told
+with what can be saved; see `salvage`, which reads all of a run.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from numpy.typing import NDArray
 from iassa.benchmark import item_rows, rows
 from iassa.benchmark.configuration import as_json, join_methods
 from iassa.benchmark.database import (
+    CONFIGURATION,
     DATABASE,
+    check_pages,
     create,
     open_reader,
     open_writer,
@@ -36,7 +40,7 @@ from iassa.benchmark.database import (
 )
 from iassa.benchmark.packed_map import unpack_map
 from iassa.benchmark.records import Entry, Failure, Item, ItemKey, StoredItem, StoredSnapshot
-from iassa.benchmark.remains import CONFIGURATION, describe
+from iassa.benchmark.remains import describe
 from iassa.errors import InputError
 from iassa.files import write_whole
 
@@ -79,8 +83,8 @@ class Store:
 
         Raises:
             InputError: another process works on the run, it was begun with another configuration
-                (each difference is named, and nothing written), it is of another schema, or the
-                folder cannot be written.
+                (each difference is named, and nothing written), it is of another schema or
+                damaged, or the folder cannot be written.
         """
         asked = as_json(configuration)
         folder = Path(folder)
@@ -93,7 +97,11 @@ class Store:
             lock.release()
             raise
         try:
-            store._begin(asked) if not made else store._go_on(asked)
+            if made:
+                store._check_pages()
+                store._go_on(asked)
+            else:
+                store._begin(asked)
             store._show_configuration()
         except BaseException:
             store.close()
@@ -105,7 +113,7 @@ class Store:
         """Look at a run, also while another process goes on with it. Nothing can be added.
 
         Raises:
-            InputError: there is no run, or one of another schema.
+            InputError: there is no run, one of another schema, or a damaged one.
         """
         folder = Path(folder)
         if not (folder / DATABASE).is_file():
@@ -115,6 +123,7 @@ class Store:
         with _refusing(folder):
             store = cls(folder, open_reader(folder / DATABASE), None)
         try:
+            store._check_pages()
             store.configuration = store._stored_configuration()
         except BaseException:
             store.close()
@@ -268,6 +277,10 @@ class Store:
             return item_rows.read_evidence(connection, number)
 
     # --- inside -------------------------------------------------------------------------------
+
+    def _check_pages(self) -> None:
+        with self._reading() as connection:
+            check_pages(connection)
 
     def _begin(self, asked: dict[str, Any]) -> None:
         with self._writing("the run") as connection:

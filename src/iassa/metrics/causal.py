@@ -89,7 +89,8 @@ def deletion(
         black_box: images (N, H, W, 3) float32 in [0, 1] -> scores (N, K).
         weights: (K,) of the target.
         baseline: what takes the place of a deleted pixel, in [0, 1]: a number, (3,) or (H, W, 3).
-            Mid-grey is, nearly, the zero that Petsiuk et al. put into the normalised image.
+            (0.485, 0.456, 0.406), ImageNet's mean, is the zero that Petsiuk et al. put into the
+            normalised image; mid-grey is near it.
         pixels_per_step: pixels changed between two scores.
         batch_size: images that the black box gets at once, at most.
         normalise: what the scores are divided by, see above.

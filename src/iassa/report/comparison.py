@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.benchmark.records import Entry, ItemKey
+from iassa.benchmark.records import Entry, ItemKey, asked_entries
 from iassa.errors import InputError
 from iassa.report.columns import LEVELS, METRICS, Level
 from iassa.report.statistics import NUM_RESAMPLES, Estimate, Verdict, estimate_means, judge
@@ -83,9 +83,10 @@ class Comparison:
         arms: compared, by calls and then in the order of the configuration.
         entries: that all of them have, with every seed.
         columns: by level and metric; only those that some entry has.
-        left_out: how many explained entries are not among `entries`.
-        reasons: how many of these each method lacks, by 'label: reason'; an entry that two methods
-            lack counts for both.
+        left_out: how many entries that were asked for are not among `entries`.
+        not_asked: how many are beyond the limit of the run, and not among `entries` either.
+        reasons: how many of those left out each method lacks, by 'label: reason'; an entry that
+            two methods lack counts for both.
         not_started: labels of methods without a finished item; they are no arms.
     """
 
@@ -93,6 +94,7 @@ class Comparison:
     entries: tuple[Entry, ...]
     columns: Mapping[Column, Measured]
     left_out: int
+    not_asked: int
     reasons: Mapping[str, int]
     not_started: tuple[str, ...]
 
@@ -125,6 +127,7 @@ def compare_methods(
     methods: Mapping[str, Sequence[int]],
     seeds: Sequence[int],
     failed: Iterable[ItemKey] = (),
+    limit: int | None = None,
 ) -> Comparison:
     """Find the entries that all methods have, and line their values up.
 
@@ -134,6 +137,8 @@ def compare_methods(
         methods: calls by label.
         seeds: that an entry must have.
         failed: items that could not be made, to say why an entry is missing.
+        limit: the most entries that were asked for, see `asked_entries`; None for all. One beyond
+            it that all methods have nevertheless is compared as any other.
 
     Returns:
         The comparison; without entries where no entry has all methods.
@@ -164,9 +169,10 @@ def compare_methods(
     ]
     kept = {entry.key for entry in common}
     failures = {(key.entry, key.method) for key in failed}
+    asked = {entry.key for entry in asked_entries(entries, limit)}
     reasons: Counter[str] = Counter()
     for label in started:
-        for entry_key in explained.keys() - kept:
+        for entry_key in asked - kept:
             if done[label][entry_key] < len(seeds):
                 why = "failed" if (entry_key, label) in failures else "not done yet"
                 reasons[f"{label}: {why}"] += 1
@@ -179,7 +185,8 @@ def compare_methods(
         arms=tuple(arms),
         entries=tuple(common),
         columns=_line_up(common, arms, snapshots),
-        left_out=len(explained) - len(common),
+        left_out=len(asked - kept),
+        not_asked=len(explained.keys() - asked - kept),
         reasons=dict(sorted(reasons.items())),
         not_started=tuple(label for label in methods if not done[label]),
     )

@@ -92,8 +92,9 @@ class Results:
         costs: of each method.
         steadiness: of maps over seeds.
         failed: items.
-        finished: number of finished items.
-        expected: number of items when the run is done.
+        finished: number of finished items, of those asked for.
+        expected: number of items that were asked for.
+        num_asked: number of entries that were asked for.
         num_resamples: of the bootstrap.
         seed: of the bootstrap.
         photos: pictures with photographs.
@@ -116,6 +117,7 @@ class Results:
     failed: Sequence[Failed]
     finished: int
     expected: int
+    num_asked: int
     num_resamples: int
     seed: int
     photos: Sequence[Photo] = field(default=())
@@ -391,11 +393,19 @@ def _left_out(results: Results) -> list[Part]:
     if comparison.not_started:
         labels = _list(comparison.not_started)
         parts.append(Text(f"Without a finished item, and in no table: {labels}."))
+    if comparison.not_asked:
+        parts.append(
+            Text(
+                f"The last command was limited to {_count(results.num_asked, 'target')}, the "
+                "highest scores first. Not asked for, and in no comparison: "
+                f"{comparison.not_asked} more."
+            )
+        )
     if comparison.left_out:
         parts.append(
             Text(
                 f"{_count(comparison.left_out, 'target')} of "
-                f"{len(comparison.entries) + comparison.left_out} that are to be explained are in "
+                f"{results.num_asked} that are to be explained are in "
                 "no comparison, since not every method has them with every seed. One that several "
                 "methods lack counts for each."
             )
@@ -432,7 +442,7 @@ def _made(results: Results) -> list[Part]:
         "items": f"{results.finished} of {results.expected}",
         "targets": f"{len(results.comparison.entries)} compared, "
         f"{sum(bool(entry.excluded) for entry in results.entries)} excluded, "
-        f"{results.comparison.left_out} left out",
+        f"{results.comparison.left_out} left out, {results.comparison.not_asked} not asked for",
         "bootstrap": f"{results.num_resamples} resamples of the images, seed {results.seed}, "
         "percentile intervals",
     }

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.benchmark.records import Entry, ItemKey, StoredItem
+from iassa.benchmark.records import Entry, ItemKey, StoredItem, asked_entries
 from iassa.benchmark.store import Store
 from iassa.errors import InputError
 from iassa.files import write_whole
@@ -47,8 +47,9 @@ class Report:
     Attributes:
         folder: that it is in.
         files: in it, `report.md` and `report.html` first.
-        finished: number of items that the run has finished.
-        expected: number of items when it is done.
+        finished: number of items that the run has finished, of those asked for.
+        expected: number of items that were asked for: those of all methods on as many entries as
+            the limit of the last command allows.
         entries: that are compared.
         means: of all methods at all numbers of calls.
         differences: of all pairs that were compared, those asked for first.
@@ -203,7 +204,11 @@ def _compute(
     calls = {label: definition["calls"] for label, definition in configuration["methods"].items()}
     seeds = configuration["seeds"]
     failures = [each for each in store.failures() if each.key.method in calls]
-    comparison = compare_methods(items, entries, calls, seeds, [each.key for each in failures])
+    limit = store.last.get("limit")
+    asked_for = {entry.key for entry in asked_entries(entries, limit)}
+    comparison = compare_methods(
+        items, entries, calls, seeds, [each.key for each in failures], limit
+    )
     labels = [label for label in calls if label not in comparison.not_started]
     if reference is not None and reference not in labels:
         raise InputError(
@@ -233,16 +238,12 @@ def _compute(
             **drawing,
         ),
         failed=failed_items(failures),
-        finished=len(items),
-        expected=len(calls) * len(seeds) * _count_wanted(entries, store.last.get("limit")),
+        finished=sum(item.key.entry in asked_for for item in items),
+        expected=len(calls) * len(seeds) * len(asked_for),
+        num_asked=len(asked_for),
         num_resamples=num_resamples,
         seed=seed,
     )
-
-
-def _count_wanted(entries: Sequence[Entry], limit: int | None) -> int:
-    number = sum(not entry.excluded for entry in entries)
-    return number if limit is None else min(number, limit)
 
 
 def _draw_photos(
