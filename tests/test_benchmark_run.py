@@ -344,6 +344,34 @@ def left(tmp_path: Path) -> dict:
     return {"classes": str(table)}
 
 
+def test_images_that_were_repaired_are_taken_up(photos: Path, tmp_path: Path, left: dict) -> None:
+    file, folder = coco_file(tmp_path / "instances.json"), tmp_path / "run"
+    whole = go(photos, tmp_path / "whole", dataset=Coco(photos, file), **left)
+    kept = {name: (photos / name).read_bytes() for name in ("1.png", "2.png", "3.png")}
+    (photos / "1.png").write_bytes(kept["1.png"][:200])
+    (photos / "2.png").write_bytes(b"nothing")
+    # And 3.png is of another size than in the file.
+    for _ in range(2):  # what is still damaged is left out again, whatever the damage is
+        outcome = go(photos, folder, dataset=Coco(photos, file), **left)
+        assert (outcome.items, outcome.wanted, outcome.failures) == (1, 1, ())
+        told = " ".join(outcome.excluded)
+        assert all(name in told for name in kept)
+        (photos / "2.png").write_bytes(b"nothing else")
+    for name in ("1.png", "2.png"):
+        (photos / name).write_bytes(kept[name])
+    outcome = go(photos, folder, dataset=Coco(photos, file), **left)
+    assert (outcome.made, outcome.items, outcome.wanted) == (2, 3, 3)
+    assert outcome.excluded == whole.excluded
+    assert contents(folder) == contents(tmp_path / "whole")
+    with Store.read(folder) as store, Store.read(tmp_path / "whole") as other:
+        assert store.entries() == other.entries()
+        assert store.images() == other.images()
+    pixels = np.random.default_rng(3).integers(0, 256, (53, 52, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(photos / "3.png")  # of the size that the file has
+    outcome = go(photos, folder, dataset=Coco(photos, file), **left)
+    assert (outcome.made, outcome.items, outcome.wanted) == (1, 4, 4)
+
+
 @pytest.mark.parametrize(("how", "workers"), [("gone", 2), ("another", 1), ("unreadable", 1)])
 def test_an_image_that_is_not_what_it_was_costs_its_items_alone(
     photos: Path, tmp_path: Path, left: dict, how: str, workers: int

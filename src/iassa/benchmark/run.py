@@ -233,8 +233,11 @@ class _Job:
                 entries = [_excluded(sample, "", result.error)]
             else:
                 entries = self._entries(sample, result, targets, wanted, min_score)
-            self.store.add_image(sample.name, entries, digests[sample.name])
-            done += 1
+            if sample.name in known:
+                self.store.replace_image(sample.name, entries, digests[sample.name])
+            else:
+                self.store.add_image(sample.name, entries, digests[sample.name])
+                done += 1
             if self.progress is not None:
                 self.progress(Tally("images", done, total, len(failures)))
         return failures
@@ -248,10 +251,12 @@ class _Job:
     ) -> Iterator[Task]:
         """Images to ask about, whose digests are put into `digests`.
 
-        `fail` is told of images that cannot be read.
+        Those that could not be used are among them, once they are other files. `fail` is told of
+        images that cannot be read.
         """
+        unusable = {entry.image for entry in self.store.entries() if _blames_file(entry)}
         for name, sample in samples.items():
-            if name in known or self.cancel():
+            if (name in known and name not in unusable) or self.cancel():
                 continue
             try:
                 content = _read(sample)
@@ -259,7 +264,8 @@ class _Job:
                 fail(name, one_line(error))
                 continue
             digests[name] = _digest(content)
-            yield ScoreImage(name, content)
+            if digests[name] != known.get(name):
+                yield ScoreImage(name, content)
 
     def _perform(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
         for task, result in self.workers.run(tasks):
@@ -492,6 +498,11 @@ def _excluded(sample: Sample, category: str, reason: str, size: tuple[int, int] 
         score=0.0,
         excluded=reason,
     )
+
+
+def _blames_file(entry: Entry) -> bool:
+    """Whether an image was left out whole, before it came to scores: as one that is damaged."""
+    return bool(entry.excluded and entry.key == entry.image and not entry.target.indices)
 
 
 def _judge(score: float, min_score: float | None) -> str:

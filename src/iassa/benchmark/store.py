@@ -173,6 +173,31 @@ class Store:
             rows.insert(connection, "image", [(name, digest, len(entries))])
             rows.insert(connection, "entry", entries)
 
+    def replace_image(self, name: str, entries: Sequence[Entry], digest: str) -> None:
+        """Put another content of an image in the place of one that could not be used.
+
+        Args:
+            name: of an image that was added, with excluded entries alone.
+            entries: see `add_image`; as many as it had at least, so that who counts rows and then
+                reads them, as this goes on, misses none.
+            digest: see there.
+
+        Raises:
+            InputError: an entry of it is explained, or it had more; see also `add_image`.
+        """
+        with self._writing(f"the image {name} or an entry of it") as connection:
+            found = rows.select(connection, "entry", "image = ?", [name])
+            had = [rows.entry_of(row) for row in found]
+            if len(entries) < len(had) or not all(entry.excluded for entry in had):
+                raise InputError(
+                    f"expected {name} with excluded entries alone, {len(entries)} at most, got "
+                    f"{len(had)}. Leave it as it is."
+                )
+            connection.execute("DELETE FROM entry WHERE image = ?", [name])
+            connection.execute("DELETE FROM image WHERE name = ?", [name])
+            rows.insert(connection, "image", [(name, digest, len(entries))])
+            rows.insert(connection, "entry", [rows.entry_row(entry) for entry in entries])
+
     def images(self) -> dict[str, str]:
         """Name -> digest of the images that were added."""
         return {str(row[0]): str(row[1]) for row in self._all("image")}
@@ -314,7 +339,7 @@ class Store:
             return rows.select(connection, table, where)
 
     def _all(self, table: str) -> list[rows.Row]:
-        """All rows of a table from which none is ever deleted."""
+        """All rows of a table that never has fewer than before."""
         with self._reading() as connection:
             # Counted by its index, so that rows which vanish with a page are missed.
             count = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
