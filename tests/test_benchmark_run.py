@@ -317,6 +317,7 @@ def test_coco_with_classes_of_a_file(photos: Path, tmp_path: Path) -> None:
     with Store.read(tmp_path / "run") as store:
         entries = {entry.key: entry for entry in store.entries() if not entry.excluded}
         items = list(store.items())
+        assert store.last["missing"] == ["lost.png"]
     assert set(entries) == {"0.png left", "1.png left", "2.png left"}
     scores = iassa.open_black_box(MODEL)(iassa.load_image(photos / "1.png")[None])[0]
     assert entries["1.png left"].score == pytest.approx(float(scores[0] + scores[2]), rel=1e-5)
@@ -394,6 +395,8 @@ def test_an_image_that_is_not_what_it_was_costs_its_items_alone(
         dataset = Coco(photos, file) if how == "gone" else dataset
     outcome = go(photos, folder, RISE, WINDOWS, dataset=dataset, workers=workers, **left)
     assert (outcome.made, outcome.items, outcome.wanted) == (3, 4, 6)
+    with Store.read(folder) as store:
+        assert store.last["missing"] == ["lost.png"]  # it is in the run
     assert [failure.key for failure in outcome.failures] == [
         ItemKey(lost.key, label, 0) for label in ("rise", "windows")
     ]
@@ -420,6 +423,8 @@ def test_an_image_that_vanishes_before_it_is_scored_costs_itself_alone(
     (failure,) = outcome.failures
     assert failure.key.entry == "1.png"
     assert "cannot read" in failure.error
+    with Store.read(tmp_path / "run") as store:
+        assert store.last["unscored"] == {"1.png": failure.error}
     (photos / "1.png").write_bytes(kept)
     assert go(photos, tmp_path / "run", dataset=dataset, **left).made == 1
 

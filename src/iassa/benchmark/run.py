@@ -180,10 +180,15 @@ def run(
     }
     open_workers = LocalWorkers(sent, workers) if ray is None else RayWorkers(sent, ray)
     with open_workers as done_by, Store.open(folder, configuration) as store:
-        store.remember({"limit": limit, "command": command})
+        known = store.images()
+        missing = [name for name in dataset.missing if name not in known]
+        last = {"limit": limit, "command": command, "missing": missing}
+        store.remember(last)
         stop = cancel or (lambda: False)
         job = _Job(store, dataset, black_box, done_by, HALVES[half], progress, stop)
         unscored = job.score_images(targets, wanted, min_score)
+        if unscored:
+            store.remember(last | {"unscored": {each.key.entry: each.error for each in unscored}})
         return job.make_items(contestants, protocol, seeds, limit, unscored)
 
 
