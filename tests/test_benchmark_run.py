@@ -190,6 +190,15 @@ def test_another_configuration_is_refused(
     assert contents(folder) == before
 
 
+def test_images_that_are_new_or_gone_are_named(photos: Path, tmp_path: Path) -> None:
+    go(photos, tmp_path / "run", limit=1)
+    (photos / "1.png").rename(photos / "new.png")
+    told = r"not the images .* \(not in the run: new\.png; no longer in the folder: 1\.png\)\. Ask"
+    with pytest.raises(InputError, match=told) as refusal:
+        go(photos, tmp_path / "run")
+    assert "data as it was" in str(refusal.value)
+
+
 def test_a_label_with_other_settings_is_refused(photos: Path, tmp_path: Path) -> None:
     go(photos, tmp_path / "run", limit=1)
     other = Contestant("rise", iassa.Rise(grid_size=5), (40, 90))

@@ -314,7 +314,9 @@ def test_images_that_were_not_there_are_told(tmp_path, kind, told):
     text = (report.folder / "report.md").read_text("utf-8")
     section = text.partition("## What was left out")[2].partition("\n## ")[0]
     assert f"Not in the run, {told} (7): {', '.join(names[:5])} and 2 more." in section
-    assert "images that could not be scored (1): \\<b\\>.png. Of the first: cannot read it" in section
+    assert (
+        "images that could not be scored (1): \\<b\\>.png. Of the first: cannot read it" in section
+    )
     with Store.open(tmp_path / "run", configuration) as store:
         store.remember({"limit": None})  # as runs of before have it
     report = write_report(tmp_path / "run", **FEW)

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from iassa.benchmark.changed_images import tell_changed_images
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.evaluation import Protocol
 from iassa.benchmark.ray_workers import RayWorkers
@@ -179,7 +181,9 @@ def run(
         "methods": {each.label: each.definition() for each in contestants},
     }
     open_workers = LocalWorkers(sent, workers) if ray is None else RayWorkers(sent, ray)
-    with open_workers as done_by, Store.open(folder, configuration) as store:
+    names = [sample.name for sample in dataset.samples()]
+    tell_images = partial(tell_changed_images, names=names, half=half)
+    with open_workers as done_by, Store.open(folder, configuration, tell_images) as store:
         known = store.images()
         missing = [name for name in dataset.missing if name not in known]
         last = {"limit": limit, "command": command, "missing": missing}

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iassa.benchmark import item_rows, rows
-from iassa.benchmark.configuration import as_json, join_methods
+from iassa.benchmark.configuration import DATA, IMAGES, as_json, join_methods
 from iassa.benchmark.database import (
     DATABASE,
     create,
@@ -69,13 +69,20 @@ class Store:
         self._process = os.getpid()
 
     @classmethod
-    def open(cls, folder: Path, configuration: Mapping[str, Any]) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        configuration: Mapping[str, Any],
+        tell_images: Callable[[Collection[str]], str] | None = None,
+    ) -> Self:
         """Begin a run, or go on with it.
 
         Args:
             folder: made if it is not there; other files in it are left alone.
             configuration: of JSON values. That of a run to go on with has to agree but for
                 'methods', label -> definition: labels may be new, or not asked for this time.
+            tell_images: says of the names of the run's images how those asked for differ, for the
+                error where they do; None to say no more than that.
 
         Raises:
             InputError: another process works on the run, it was begun with another configuration
@@ -93,7 +100,7 @@ class Store:
             lock.release()
             raise
         try:
-            store._begin(asked) if not made else store._go_on(asked)
+            store._begin(asked) if not made else store._go_on(asked, tell_images)
             store._show_configuration()
         except BaseException:
             store.close()
@@ -302,16 +309,23 @@ class Store:
             rows.insert(connection, "meta", [_configuration_row(asked)])
         self.configuration = asked
 
-    def _go_on(self, asked: dict[str, Any]) -> None:
+    def _go_on(
+        self, asked: dict[str, Any], tell_images: Callable[[Collection[str]], str] | None
+    ) -> None:
         stored = self._stored_configuration()
         self.configuration, differing = join_methods(stored, asked)
         if differing and not self.images() and not self.finished():
             self.configuration, differing = asked, []  # nothing was made with the other
         if differing:
+            paths = [line.partition(":")[0] for line in differing]
+            if IMAGES in paths and tell_images is not None:
+                differing[paths.index(IMAGES)] += f" ({tell_images(self.images())})"
             listed = "; ".join(differing)
+            data = DATA.keys() & {*paths}
             raise InputError(
                 f"expected the configuration of the run in {self.folder}, got another: {listed}. "
-                "Ask for the same, or choose another folder."
+                f"Ask for the same{', of the data as it was' if data else ''}, or choose another "
+                "folder for the run."
             )
         if self.configuration != stored:
             with self._writing("the configuration") as connection:
