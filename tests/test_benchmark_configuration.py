@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iassa.benchmark.changed_images import tell_changed_images
 from iassa.benchmark.configuration import as_json, differences, join_methods
 from iassa.errors import InputError
 
@@ -29,6 +30,36 @@ def test_differences_by_path():
         "n: [1] in the run, [1, 2] asked for",
         "new: nothing in the run, null asked for",
     ]
+
+
+def test_data_is_told_in_words():
+    stored = {"dataset": {"kind": "masks", "images": "71075b", "masks": "ab"}, "half": "odd"}
+    asked = {"dataset": {"kind": "masks", "images": "9ebc55", "masks": "cd"}, "half": "odd"}
+    assert list(differences(stored, asked)) == [
+        (
+            "dataset.images: not the images of the folder (names and sizes of the files) with "
+            "which the run began"
+        ),
+        "dataset.masks: not the masks (names and contents of the files) with which the run began",
+    ]
+    assert list(differences({"targets": {"classes": "a"}}, {"targets": {}})) == [
+        'targets.classes: "a" in the run, nothing asked for'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("known", "names", "half", "told"),
+    [
+        ("abc", "abcd", "both", "not in the run: d"),
+        ("abc", "bd", "both", "not in the run: d; no longer in the folder: a, c"),
+        ("abc", "bd", "even", "no longer in the folder: a, c"),
+        ("cab", "cab", "both", "the names are the same, so a file has another size"),
+        ("ab", "cab", "odd", "those of this half are there, by name"),
+        ("", "gfedcba", "both", "not in the run: g, f, e, d, c and 2 more"),
+    ],
+)
+def test_images_that_differ_are_named(known, names, half, told):
+    assert tell_changed_images(set(known), list(names), half) == told
 
 
 @given(VALUES, VALUES)

@@ -190,6 +190,15 @@ def test_another_configuration_is_refused(
     assert contents(folder) == before
 
 
+def test_images_that_are_new_or_gone_are_named(photos: Path, tmp_path: Path) -> None:
+    go(photos, tmp_path / "run", limit=1)
+    (photos / "1.png").rename(photos / "new.png")
+    told = r"not the images .* \(not in the run: new\.png; no longer in the folder: 1\.png\)\. Ask"
+    with pytest.raises(InputError, match=told) as refusal:
+        go(photos, tmp_path / "run")
+    assert "data as it was" in str(refusal.value)
+
+
 def test_a_label_with_other_settings_is_refused(photos: Path, tmp_path: Path) -> None:
     go(photos, tmp_path / "run", limit=1)
     other = Contestant("rise", iassa.Rise(grid_size=5), (40, 90))
@@ -197,14 +206,24 @@ def test_a_label_with_other_settings_is_refused(photos: Path, tmp_path: Path) ->
         go(photos, tmp_path / "run", other)
 
 
-def test_images_that_changed_are_refused(photos: Path, tmp_path: Path) -> None:
+def alter(path: Path) -> None:
+    """Turn a pixel of an image into another."""
+    pixels = np.asarray(Image.open(path)).copy()
+    pixels[0, 0] ^= 255
+    Image.fromarray(pixels).save(path)
+
+
+def test_images_that_changed_are_not_used(photos: Path, tmp_path: Path) -> None:
     go(photos, tmp_path / "run", limit=1)
+    (done,) = contents(tmp_path / "run")
     for path in photos.iterdir():
-        pixels = np.asarray(Image.open(path)).copy()
-        pixels[0, 0] ^= 255
-        Image.fromarray(pixels).save(path)
-    with pytest.raises(InputError, match="changed since the run began"):
-        go(photos, tmp_path / "run")
+        alter(path)
+    outcome = go(photos, tmp_path / "run")
+    assert (outcome.made, outcome.items, outcome.wanted) == (0, 1, 4)
+    names = sorted(path.name for path in photos.iterdir() if path.name != done.entry)
+    assert sorted(failure.key.entry for failure in outcome.failures) == names
+    assert all("as it was when the run began" in failure.error for failure in outcome.failures)
+    assert set(contents(tmp_path / "run")) == {done}
 
 
 @pytest.mark.parametrize(
@@ -307,6 +326,7 @@ def test_coco_with_classes_of_a_file(photos: Path, tmp_path: Path) -> None:
     with Store.read(tmp_path / "run") as store:
         entries = {entry.key: entry for entry in store.entries() if not entry.excluded}
         items = list(store.items())
+        assert store.last["missing"] == ["lost.png"]
     assert set(entries) == {"0.png left", "1.png left", "2.png left"}
     scores = iassa.open_black_box(MODEL)(iassa.load_image(photos / "1.png")[None])[0]
     assert entries["1.png left"].score == pytest.approx(float(scores[0] + scores[2]), rel=1e-5)
@@ -324,6 +344,106 @@ def test_an_image_of_coco_without_annotations_is_left_out(
     outcome = go(photos, tmp_path / "run", dataset=dataset, classes=str(table), target=target)
     assert outcome.made == (2 if target is None else 4)
     assert outcome.excluded["nothing is annotated in it"] == 1
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> dict:
+    """Settings that explain 'left' in a dataset of `coco_file`."""
+    table = tmp_path / "classes.json"
+    table.write_text(json.dumps({"left": [0, 2]}))
+    return {"classes": str(table)}
+
+
+def test_images_that_were_repaired_are_taken_up(photos: Path, tmp_path: Path, left: dict) -> None:
+    file, folder = coco_file(tmp_path / "instances.json"), tmp_path / "run"
+    whole = go(photos, tmp_path / "whole", dataset=Coco(photos, file), **left)
+    kept = {name: (photos / name).read_bytes() for name in ("1.png", "2.png", "3.png")}
+    (photos / "1.png").write_bytes(kept["1.png"][:200])
+    (photos / "2.png").write_bytes(b"nothing")
+    # And 3.png is of another size than in the file.
+    for _ in range(2):  # what is still damaged is left out again, whatever the damage is
+        outcome = go(photos, folder, dataset=Coco(photos, file), **left)
+        assert (outcome.items, outcome.wanted, outcome.failures) == (1, 1, ())
+        told = " ".join(outcome.excluded)
+        assert all(name in told for name in kept)
+        (photos / "2.png").write_bytes(b"nothing else")
+    for name in ("1.png", "2.png"):
+        (photos / name).write_bytes(kept[name])
+    outcome = go(photos, folder, dataset=Coco(photos, file), **left)
+    assert (outcome.made, outcome.items, outcome.wanted) == (2, 3, 3)
+    assert outcome.excluded == whole.excluded
+    assert contents(folder) == contents(tmp_path / "whole")
+    with Store.read(folder) as store, Store.read(tmp_path / "whole") as other:
+        assert store.entries() == other.entries()
+        assert store.images() == other.images()
+    pixels = np.random.default_rng(3).integers(0, 256, (53, 52, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(photos / "3.png")  # of the size that the file has
+    outcome = go(photos, folder, dataset=Coco(photos, file), **left)
+    assert (outcome.made, outcome.items, outcome.wanted) == (1, 4, 4)
+
+
+@pytest.mark.parametrize(("how", "workers"), [("gone", 2), ("another", 1), ("unreadable", 1)])
+def test_an_image_that_is_not_what_it_was_costs_its_items_alone(
+    photos: Path, tmp_path: Path, left: dict, how: str, workers: int
+) -> None:
+    file, folder = coco_file(tmp_path / "instances.json"), tmp_path / "run"
+    go(photos, tmp_path / "whole", RISE, WINDOWS, dataset=Coco(photos, file), **left)
+    go(photos, folder, dataset=Coco(photos, file), limit=1, **left)
+    (done,) = contents(folder)
+    with Store.read(folder) as store:
+        wanted = [entry for entry in store.entries() if not entry.excluded]
+    # The one that is next: all others are behind it.
+    lost = max((e for e in wanted if e.key != done.entry), key=lambda entry: entry.score)
+    path = photos / lost.image
+    kept = path.read_bytes()
+    dataset = Coco(photos, file)
+    if how == "another":
+        alter(path)
+    else:
+        path.unlink()
+        dataset = Coco(photos, file) if how == "gone" else dataset
+    outcome = go(photos, folder, RISE, WINDOWS, dataset=dataset, workers=workers, **left)
+    assert (outcome.made, outcome.items, outcome.wanted) == (3, 4, 6)
+    with Store.read(folder) as store:
+        assert store.last["missing"] == ["lost.png"]  # it is in the run
+    assert [failure.key for failure in outcome.failures] == [
+        ItemKey(lost.key, label, 0) for label in ("rise", "windows")
+    ]
+    assert all(lost.image in failure.error for failure in outcome.failures)
+    assert not outcome.cancelled
+    with Store.read(folder) as store:
+        assert store.failures() == sorted(outcome.failures, key=lambda failure: failure.key)
+    path.write_bytes(kept)
+    outcome = go(photos, folder, RISE, WINDOWS, dataset=Coco(photos, file), **left)
+    assert (outcome.made, outcome.items, outcome.failures) == (2, 6, ())
+    with Store.read(folder) as store:
+        assert store.failures() == []
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_an_image_that_vanishes_before_it_is_scored_costs_itself_alone(
+    photos: Path, tmp_path: Path, left: dict
+) -> None:
+    dataset = Coco(photos, coco_file(tmp_path / "instances.json"))
+    kept = (photos / "1.png").read_bytes()
+    (photos / "1.png").unlink()
+    outcome = go(photos, tmp_path / "run", dataset=dataset, **left)
+    assert (outcome.made, outcome.items, outcome.wanted) == (2, 2, 2)
+    (failure,) = outcome.failures
+    assert failure.key.entry == "1.png"
+    assert "cannot read" in failure.error
+    with Store.read(tmp_path / "run") as store:
+        assert store.last["unscored"] == {"1.png": failure.error}
+    (photos / "1.png").write_bytes(kept)
+    assert go(photos, tmp_path / "run", dataset=dataset, **left).made == 1
+
+
+def test_no_image_that_can_be_read_is_told(photos: Path, tmp_path: Path, left: dict) -> None:
+    dataset = Coco(photos, coco_file(tmp_path / "instances.json"))
+    for path in photos.iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match=r"an entry to explain, got none\. 1: cannot read"):
+        go(photos, tmp_path / "run", dataset=dataset, **left)
 
 
 def test_masks_beside_the_images(photos: Path, tmp_path: Path) -> None:

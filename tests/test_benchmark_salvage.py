@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import shutil
 import sqlite3
@@ -336,6 +337,27 @@ def test_what_is_only_in_the_log_is_saved(whole, rows, tmp_path, content):
     assert {key: one.parts for key, one in got.items()} == {
         key: one.parts for key, one in rows.items()
     }
+
+
+def test_an_image_that_was_replaced_is_never_saved_as_it_was_before(tmp_path):
+    entry = dataclasses.replace(make_entries(0)[0], key="a.jpg", image="a.jpg")
+    damaged = dataclasses.replace(entry, excluded="damaged")
+    other = make_entries(1)
+    with Store.open(tmp_path / "run", CONFIGURATION) as store:
+        store.add_image("a.jpg", [damaged], "0a")
+        store.add_image(other[0].image, other, "0c")
+    with Store.open(tmp_path / "run", CONFIGURATION) as store:
+        store.replace_image("a.jpg", [entry], "0b")  # in the log alone
+        saved = salvage(tmp_path / "run", tmp_path / "new")
+    assert (saved.images, saved.lost_images) == (1, 1)
+    with Store.read(tmp_path / "new") as store:
+        assert store.images() == {other[0].image: "0c"}
+        assert {e.image for e in store.entries()} == {other[0].image}
+    saved = salvage(tmp_path / "run", tmp_path / "newer")  # there is no log any more
+    assert (saved.images, saved.lost_images) == (2, 0)
+    with Store.read(tmp_path / "newer") as store:
+        assert store.images()["a.jpg"] == "0b"
+        assert entry in store.entries()
 
 
 def test_what_salvage_refuses(whole, tmp_path):

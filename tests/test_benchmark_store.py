@@ -74,6 +74,29 @@ def test_an_image_without_entries_is_an_image(run):
         assert store.entries() == []
 
 
+def test_an_image_that_was_left_out_is_replaced_whole(run):
+    fill(run)
+    entries = make_entries(7)
+    damaged = dataclasses.replace(entries[0], key=entries[0].image, excluded="damaged")
+    with Store.open(run, CONFIGURATION) as store:
+        store.add_image(damaged.image, [damaged], "0a")
+        others = store.entries()
+        others.remove(damaged)
+        store.replace_image(damaged.image, entries, "0b")
+        assert store.images()[damaged.image] == "0b"
+        by_place = [*entries, *others]
+        assert store.entries() == sorted(by_place, key=lambda e: (e.image_index, e.key))
+        for fewer in ([], entries):  # what is explained stays
+            with pytest.raises(InputError, match=r"expected images/007\.jpg with excluded entries"):
+                store.replace_image(damaged.image, fewer, "0c")
+        taken = dataclasses.replace(make_entries(0)[0], image="other.jpg")
+        store.add_image("other.jpg", [dataclasses.replace(damaged, image="other.jpg", key="x")], "")
+        with pytest.raises(InputError, match=r"got the image other\.jpg or an entry of it"):
+            store.replace_image("other.jpg", [taken], "0c")
+        assert store.images()["other.jpg"] == ""
+        assert [e.key for e in store.entries() if e.image == "other.jpg"] == ["x"]
+
+
 def test_odd_names_and_items(run):
     key = ItemKey("ä\0b'; DROP TABLE item; -- \U0001f600", "", -(2**63))
     bare = make_item(0, snapshots=0)

@@ -57,6 +57,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("methods",),
     ("extending",),
     (
+        "benchmark.changed_images",
         "benchmark.configuration",
         "benchmark.contestant",
         "benchmark.database",

@@ -330,6 +330,28 @@ def test_a_run_that_was_limited_after_it_was_done(tmp_path):
     assert "limited to" not in text  # what is there is compared
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"), [("coco", "images not in the folder"), ("masks", "masks without an image")]
+)
+def test_images_that_were_not_there_are_told(tmp_path, kind, told):
+    configuration = CONFIGURATION | {"dataset": {"kind": kind}}
+    make_run(tmp_path / "run", 2, configuration=configuration)
+    names = [f"lost {number}.png" for number in range(7)]
+    with Store.open(tmp_path / "run", configuration) as store:
+        store.remember({"missing": names, "unscored": {"<b>.png": "cannot read it"}})
+    report = write_report(tmp_path / "run", **FEW)
+    text = (report.folder / "report.md").read_text("utf-8")
+    section = text.partition("## What was left out")[2].partition("\n## ")[0]
+    assert f"Not in the run, {told} (7): {', '.join(names[:5])} and 2 more." in section
+    assert (
+        "images that could not be scored (1): \\<b\\>.png. Of the first: cannot read it" in section
+    )
+    with Store.open(tmp_path / "run", configuration) as store:
+        store.remember({"limit": None})  # as runs of before have it
+    report = write_report(tmp_path / "run", **FEW)
+    assert "Not in the run" not in (report.folder / "report.md").read_text("utf-8")
+
+
 def test_fewer_methods_have_more_in_common(tmp_path):
     entries, _ = make_run(tmp_path / "run", skip={(0, "paper_1")})
     report = write_report(tmp_path / "run", methods=["rise", "iassa"], **FEW)

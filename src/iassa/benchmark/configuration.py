@@ -12,9 +12,17 @@ from typing import Any
 
 from iassa.errors import InputError
 
-__all__ = ["as_json", "differences", "join_methods"]
+__all__ = ["DATA", "IMAGES", "as_json", "differences", "join_methods"]
 
 METHODS = "methods"  # label -> definition
+# Of what the configuration has digests alone: nobody would know the data by these.
+IMAGES = "dataset.images"
+DATA = {
+    IMAGES: "the images of the folder (names and sizes of the files)",
+    "dataset.annotations": "the content of the annotation file",
+    "dataset.masks": "the masks (names and contents of the files)",
+    "targets.classes": "the classes of the model that stand for the categories",
+}
 
 
 def as_json(configuration: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +64,10 @@ def join_methods(stored: dict[str, Any], asked: dict[str, Any]) -> tuple[dict[st
 
 
 def differences(stored: Any, asked: Any, path: str = "") -> Iterator[str]:
-    """Where two configurations differ: 'metrics.step: 896 in the run, 224 asked for'."""
+    """Where two configurations differ: 'metrics.step: 896 in the run, 224 asked for'.
+
+    Of data only what it is that differs; see `DATA`.
+    """
     if isinstance(stored, dict) and isinstance(asked, dict):
         for key in dict.fromkeys([*stored, *asked]):
             below = f"{path}.{key}" if path else key
@@ -69,6 +80,9 @@ def differences(stored: Any, asked: Any, path: str = "") -> Iterator[str]:
     elif isinstance(stored, list) and isinstance(asked, list) and len(stored) == len(asked):
         for place, (ours, theirs) in enumerate(zip(stored, asked, strict=True)):
             yield from differences(ours, theirs, f"{path}[{place}]")
+    elif path in DATA and isinstance(stored, str) and isinstance(asked, str):
+        if stored != asked:
+            yield f"{path}: not {DATA[path]} with which the run began"
     elif stored != asked or isinstance(stored, bool) != isinstance(asked, bool):
         yield f"{path or 'all'}: {_show(stored)} in the run, {_show(asked)} asked for"
 

@@ -50,6 +50,9 @@ class Remains:
         # By table, by key: rows, and of the large ones their places.
         self._rows: dict[str, dict[Row, Row]] = {}
         self._places: dict[str, dict[Row, tuple[int, int]]] = {}
+        # Images that are there as they were before they were replaced, too: which is which, nothing
+        # tells.
+        self._doubtful: set[Value] = set()
         for found in self._pages.rows():
             row = found.row
             if found.table in LARGE:
@@ -57,7 +60,10 @@ class Remains:
                 self._places.setdefault(found.table, {})[key] = found.place
             else:
                 key = row[: {"image": 1, "entry": 1, "item": 1, "snapshot": 2}.get(found.table, 3)]
-                self._rows.setdefault(found.table, {})[key] = row
+                other = self._rows.setdefault(found.table, {}).setdefault(key, row)
+                if other != row and found.table in ("image", "entry"):
+                    self._doubtful.add(row[1] if found.table == "entry" else row[0])
+                self._rows[found.table][key] = row
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +101,8 @@ class Remains:
         images = self._rows.get("image", {})
         for name, digest, count in images.values():
             its = entries.pop(name, [])
-            yield (str(name), its, str(digest)) if len(its) == count else None
+            whole = len(its) == count and name not in self._doubtful
+            yield (str(name), its, str(digest)) if whole else None
         yield from [None] * len(entries)
 
     def items(self) -> Iterator[ItemRows | Lost]:

@@ -8,21 +8,31 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from iassa.benchmark.changed_images import tell_changed_images
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.evaluation import Protocol
 from iassa.benchmark.ray_workers import RayWorkers
 from iassa.benchmark.records import Entry, Failure, Item, ItemKey, asked_entries
 from iassa.benchmark.store import Store
-from iassa.benchmark.tasks import Failed, MakeItem, Model, ScoredImage, ScoreImage, Task
+from iassa.benchmark.tasks import (
+    Failed,
+    MakeItem,
+    Model,
+    ScoredImage,
+    ScoreImage,
+    Task,
+    one_line,
+)
 from iassa.benchmark.workers import LocalWorkers
 from iassa.black_box import Adapter
 from iassa.black_boxes import BlackBoxLike
@@ -35,6 +45,7 @@ __all__ = ["Outcome", "Tally", "run"]
 GREY_SIZE = (224, 224)  # of a grey image, to ask a black box how many outputs it has
 WHOLE = "whole image"  # in the place of a method, where an image could not be scored
 HOPELESS = 3  # images that fail before any goes well
+BACK = "Put it back, or begin another run."
 HALVES = {"both": (0, 1), "even": (0,), "odd": (1,)}
 
 
@@ -133,7 +144,7 @@ def run(
 
     Raises:
         InputError: an argument that cannot be used, a run folder of another configuration or in
-            use, images that changed meanwhile, no entry to explain.
+            use, no entry to explain.
         BlackBoxError: the black box failed on a whole image.
     """
     if half not in HALVES:
@@ -170,13 +181,19 @@ def run(
         "methods": {each.label: each.definition() for each in contestants},
     }
     open_workers = LocalWorkers(sent, workers) if ray is None else RayWorkers(sent, ray)
-    with open_workers as done_by, Store.open(folder, configuration) as store:
-        store.remember({"limit": limit, "command": command})
+    names = [sample.name for sample in dataset.samples()]
+    tell_images = partial(tell_changed_images, names=names, half=half)
+    with open_workers as done_by, Store.open(folder, configuration, tell_images) as store:
+        known = store.images()
+        missing = [name for name in dataset.missing if name not in known]
+        last = {"limit": limit, "command": command, "missing": missing}
+        store.remember(last)
         stop = cancel or (lambda: False)
         job = _Job(store, dataset, black_box, done_by, HALVES[half], progress, stop)
         unscored = job.score_images(targets, wanted, min_score)
-        outcome = job.make_items(contestants, protocol, seeds, limit)
-    return replace(outcome, failures=(*unscored, *outcome.failures))
+        if unscored:
+            store.remember(last | {"unscored": {each.key.entry: each.error for each in unscored}})
+        return job.make_items(contestants, protocol, seeds, limit, unscored)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,33 +222,59 @@ class _Job:
         samples = {s.name: s for s in self.dataset.samples() if s.index % 2 in self.parities}
         known = self.store.images()
         total, done = len(samples), len(known.keys() & samples.keys())
-        contents: dict[str, str] = {}
+        digests: dict[str, str] = {}
         failures: list[Failure] = []
+        hopeless = 0
 
-        def tasks() -> Iterator[Task]:
-            for name, sample in samples.items():
-                if name not in known and not self.cancel():
-                    content = _read(sample)
-                    contents[name] = _digest(content)
-                    yield ScoreImage(name, content)
+        def fail(name: str, error: str) -> None:
+            failures.append(Failure(ItemKey(name, WHOLE, 0), error))
 
-        for task, result in self._perform(tasks()):
+        for task, result in self._perform(self._unscored(samples, known, digests, fail)):
             assert isinstance(task, ScoreImage)  # they are what was asked for
             sample = samples[task.name]
             if isinstance(result, Failed) and result.blame == "run":  # it may go well next time
-                failures.append(Failure(ItemKey(sample.name, WHOLE, 0), result.error))
-                if len(failures) >= HOPELESS and not done:
+                fail(sample.name, result.error)
+                hopeless += 1
+                if hopeless >= HOPELESS and not done:
                     raise BlackBoxError(f"{sample.path}: {result.error}")
                 continue
             if isinstance(result, Failed):
                 entries = [_excluded(sample, "", result.error)]
             else:
                 entries = self._entries(sample, result, targets, wanted, min_score)
-            self.store.add_image(sample.name, entries, contents[sample.name])
-            done += 1
+            if sample.name in known:
+                self.store.replace_image(sample.name, entries, digests[sample.name])
+            else:
+                self.store.add_image(sample.name, entries, digests[sample.name])
+                done += 1
             if self.progress is not None:
                 self.progress(Tally("images", done, total, len(failures)))
         return failures
+
+    def _unscored(
+        self,
+        samples: Mapping[str, Sample],
+        known: Mapping[str, str],
+        digests: dict[str, str],
+        fail: Callable[[str, str], None],
+    ) -> Iterator[Task]:
+        """Images to ask about, whose digests are put into `digests`.
+
+        Those that could not be used are among them, once they are other files. `fail` is told of
+        images that cannot be read.
+        """
+        unusable = {entry.image for entry in self.store.entries() if _blames_file(entry)}
+        for name, sample in samples.items():
+            if (name in known and name not in unusable) or self.cancel():
+                continue
+            try:
+                content = _read(sample)
+            except InputError as error:
+                fail(name, one_line(error))
+                continue
+            digests[name] = _digest(content)
+            if digests[name] != known.get(name):
+                yield ScoreImage(name, content)
 
     def _perform(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
         for task, result in self.workers.run(tasks):
@@ -291,6 +334,7 @@ class _Job:
         protocol: Protocol,
         seeds: Sequence[int],
         limit: int | None,
+        unscored: Sequence[Failure],
     ) -> Outcome:
         """Explain and measure all that the store lacks."""
         entries = self.store.entries()
@@ -303,6 +347,7 @@ class _Job:
             for seed in seeds
         }
         if not keys and not self.cancel():
+            excluded.update(failure.error for failure in unscored)
             reasons = "; ".join(f"{count}: {reason}" for reason, count in excluded.items())
             raise InputError(
                 f"expected an entry to explain, got none. {reasons or 'No images.'} Begin again in "
@@ -311,24 +356,31 @@ class _Job:
         finished = self.store.finished() & keys
         failures: list[Failure] = []
         made = 0
-        tasks = self._tasks(chosen, contestants, protocol, seeds, finished)
-        for task, result in self._perform(tasks):
-            assert isinstance(task, MakeItem)  # they are what was asked for
-            if isinstance(result, Failed):
-                failures.append(Failure(task.key, result.error))
-                self.store.add_failure(failures[-1])
-                last = None
-            else:
-                self.store.add(result)
-                made, last = made + 1, result
+
+        def show(last: Item | None = None) -> None:
             if self.progress is not None:
                 done = len(finished) + made
                 self.progress(Tally("items", done, len(keys), len(failures), last))
+
+        def fail(key: ItemKey, error: str) -> None:
+            failures.append(Failure(key, error))
+            self.store.add_failure(failures[-1])
+            show()
+
+        tasks = self._tasks(chosen, contestants, protocol, seeds, finished, fail)
+        for task, result in self._perform(tasks):
+            assert isinstance(task, MakeItem)  # they are what was asked for
+            if isinstance(result, Failed):
+                fail(task.key, result.error)
+            else:
+                self.store.add(result)
+                made += 1
+                show(result)
         return Outcome(
             items=len(finished) + made,
             wanted=len(keys),
             made=made,
-            failures=tuple(failures),
+            failures=(*unscored, *failures),
             excluded=dict(excluded),
             missing=self.dataset.missing,
             cancelled=self.cancel() and len(finished) + made + len(failures) < len(keys),
@@ -341,8 +393,12 @@ class _Job:
         protocol: Protocol,
         seeds: Sequence[int],
         finished: AbstractSet[ItemKey],
+        fail: Callable[[ItemKey, str], None],
     ) -> Iterator[Task]:
-        """What is left to do, an image read when its first item is."""
+        """What is left to do, an image read when its first item is.
+
+        `fail` is told of items whose image or annotation is not what the run began with.
+        """
         samples = {sample.name: sample for sample in self.dataset.samples()}
         digests = self.store.images()
         for entry in chosen:
@@ -354,7 +410,12 @@ class _Job:
             ]
             if not left or self.cancel():
                 continue
-            content, annotation = self._material(entry, samples, digests)
+            try:
+                content, annotation = self._material(entry, samples, digests)
+            except InputError as error:
+                for key, _ in left:
+                    fail(key, one_line(error))
+                continue
             for key, contestant in left:
                 if self.cancel():
                     return
@@ -363,25 +424,28 @@ class _Job:
     def _material(
         self, entry: Entry, samples: dict[str, Sample], digests: dict[str, str]
     ) -> tuple[bytes, NDArray[np.bool_] | None]:
-        """The file of an entry's image, and its annotation."""
+        """The file of an entry's image, and its annotation.
+
+        Raises:
+            InputError: one of them is gone, cannot be read, or is not what the run began with.
+        """
         if entry.image not in samples:
             raise InputError(
-                f"expected the image {entry.image}, with which the run began, got none. Put it "
-                "back, or begin another run."
+                f"expected the image {entry.image}, with which the run began, got none. {BACK}"
             )
         sample = samples[entry.image]
         content = _read(sample)
         if _digest(content) != digests[entry.image]:
             raise InputError(
-                f"{sample.path} changed since the run began. Put it back, or begin another run."
+                f"expected {sample.path} as it was when the run began, got another content. {BACK}"
             )
         for each in self.dataset.annotations(sample, entry.size):
             if each.category == entry.category:
                 return content, each.annotation
         if entry.annotated is not None:
             raise InputError(
-                f"expected the annotation of {entry.key}, with which the run began, got none. Put "
-                "it back, or begin another run."
+                f"expected the annotation of {entry.key}, with which the run began, got none. "
+                f"{BACK}"
             )
         return content, None
 
@@ -440,6 +504,11 @@ def _excluded(sample: Sample, category: str, reason: str, size: tuple[int, int] 
         score=0.0,
         excluded=reason,
     )
+
+
+def _blames_file(entry: Entry) -> bool:
+    """Whether an image was left out whole, before it came to scores: as one that is damaged."""
+    return bool(entry.excluded and entry.key == entry.image and not entry.target.indices)
 
 
 def _judge(score: float, min_score: float | None) -> str:

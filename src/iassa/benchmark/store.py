@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iassa.benchmark import item_rows, rows
-from iassa.benchmark.configuration import as_json, join_methods
+from iassa.benchmark.configuration import DATA, IMAGES, as_json, join_methods
 from iassa.benchmark.database import (
     CONFIGURATION,
     DATABASE,
@@ -73,13 +73,20 @@ class Store:
         self._process = os.getpid()
 
     @classmethod
-    def open(cls, folder: Path, configuration: Mapping[str, Any]) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        configuration: Mapping[str, Any],
+        tell_images: Callable[[Collection[str]], str] | None = None,
+    ) -> Self:
         """Begin a run, or go on with it.
 
         Args:
             folder: made if it is not there; other files in it are left alone.
             configuration: of JSON values. That of a run to go on with has to agree but for
                 'methods', label -> definition: labels may be new, or not asked for this time.
+            tell_images: says of the names of the run's images how those asked for differ, for the
+                error where they do; None to say no more than that.
 
         Raises:
             InputError: another process works on the run, it was begun with another configuration
@@ -99,7 +106,7 @@ class Store:
         try:
             if made:
                 store._check_pages()
-                store._go_on(asked)
+                store._go_on(asked, tell_images)
             else:
                 store._begin(asked)
             store._show_configuration()
@@ -181,6 +188,31 @@ class Store:
         with self._writing(f"the image {name} or an entry of it") as connection:
             rows.insert(connection, "image", [(name, digest, len(entries))])
             rows.insert(connection, "entry", entries)
+
+    def replace_image(self, name: str, entries: Sequence[Entry], digest: str) -> None:
+        """Put another content of an image in the place of one that could not be used.
+
+        Args:
+            name: of an image that was added, with excluded entries alone.
+            entries: see `add_image`; as many as it had at least, so that who counts rows and then
+                reads them, as this goes on, misses none.
+            digest: see there.
+
+        Raises:
+            InputError: an entry of it is explained, or it had more; see also `add_image`.
+        """
+        with self._writing(f"the image {name} or an entry of it") as connection:
+            found = rows.select(connection, "entry", "image = ?", [name])
+            had = [rows.entry_of(row) for row in found]
+            if len(entries) < len(had) or not all(entry.excluded for entry in had):
+                raise InputError(
+                    f"expected {name} with excluded entries alone, {len(entries)} at most, got "
+                    f"{len(had)}. Leave it as it is."
+                )
+            connection.execute("DELETE FROM entry WHERE image = ?", [name])
+            connection.execute("DELETE FROM image WHERE name = ?", [name])
+            rows.insert(connection, "image", [(name, digest, len(entries))])
+            rows.insert(connection, "entry", [rows.entry_row(entry) for entry in entries])
 
     def images(self) -> dict[str, str]:
         """Name -> digest of the images that were added."""
@@ -290,16 +322,23 @@ class Store:
             rows.insert(connection, "meta", [_configuration_row(asked)])
         self.configuration = asked
 
-    def _go_on(self, asked: dict[str, Any]) -> None:
+    def _go_on(
+        self, asked: dict[str, Any], tell_images: Callable[[Collection[str]], str] | None
+    ) -> None:
         stored = self._stored_configuration()
         self.configuration, differing = join_methods(stored, asked)
         if differing and not self.images() and not self.finished():
             self.configuration, differing = asked, []  # nothing was made with the other
         if differing:
+            paths = [line.partition(":")[0] for line in differing]
+            if IMAGES in paths and tell_images is not None:
+                differing[paths.index(IMAGES)] += f" ({tell_images(self.images())})"
             listed = "; ".join(differing)
+            data = DATA.keys() & {*paths}
             raise InputError(
                 f"expected the configuration of the run in {self.folder}, got another: {listed}. "
-                "Ask for the same, or choose another folder."
+                f"Ask for the same{', of the data as it was' if data else ''}, or choose another "
+                "folder for the run."
             )
         if self.configuration != stored:
             with self._writing("the configuration") as connection:
@@ -327,7 +366,7 @@ class Store:
             return rows.select(connection, table, where)
 
     def _all(self, table: str) -> list[rows.Row]:
-        """All rows of a table from which none is ever deleted."""
+        """All rows of a table that never has fewer than before."""
         with self._reading() as connection:
             # Counted by its index, so that rows which vanish with a page are missed.
             count = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608

@@ -58,6 +58,7 @@ TOLD = (*MAIN, METRICS["best_f1"])  # in a sentence: the rest is in the tables
 COMPARED = (*MAIN, METRICS["best_f1"], METRICS["best_iou"], METRICS["pointing_tolerant"])
 FEW_IMAGES = 20  # below this a percentile interval is noticeably too narrow
 MOST_FAILURES = 10
+MOST_NAMES = 5
 TOOLS = ("iassa", "numpy", "matplotlib")
 
 CALLS, ROUNDS, PIXEL_ROUNDS, CURVES = (
@@ -100,6 +101,8 @@ class Results:
         photos: pictures with photographs.
         command: that makes the report again; '' where it is not known.
         made_by: the command that made the run; '' where it is not known.
+        missing: names of what is annotated and whose image was not there.
+        unscored: images that could not be scored, and why not.
     """
 
     name: str
@@ -123,6 +126,8 @@ class Results:
     photos: Sequence[Photo] = field(default=())
     command: str = ""
     made_by: str = ""
+    missing: Sequence[str] = ()
+    unscored: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_images(self) -> int:
@@ -390,6 +395,19 @@ def _left_out(results: Results) -> list[Part]:
     excluded = excluded_entries(results.entries)
     if excluded:
         parts.append(count_table(excluded, "Targets that were not explained", "why", "targets"))
+    masks = results.configuration.get("dataset", {}).get("kind") == "masks"
+    for names, what in (
+        (results.missing, "masks without an image" if masks else "images not in the folder"),
+        (list(results.unscored), "images that could not be scored"),
+    ):
+        if names:
+            error = results.unscored.get(names[0], "")
+            parts.append(
+                Text(
+                    f"Not in the run, {what} ({len(names)}): {_some(names)}."
+                    + (f" Of the first: {error}" if error else "")
+                )
+            )
     if comparison.not_started:
         labels = _list(comparison.not_started)
         parts.append(Text(f"Without a finished item, and in no table: {labels}."))
@@ -460,6 +478,11 @@ def _made(results: Results) -> list[Part]:
 
 def _count(number_of: int, noun: str) -> str:
     return f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun}s"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _list(names: Any) -> str:

@@ -130,8 +130,15 @@ def write_report(
             shown = choose_entries(results.comparison.entries, pictures, Path(images))
             if shown:
                 photos = _draw_photos(results, maps, shown, Path(images), outline)
-        made_by = str(store.last.get("command", ""))
-    results = replace(results, photos=photos, command=command, made_by=made_by)
+        last = store.last
+    results = replace(
+        results,
+        photos=photos,
+        command=command,
+        made_by=str(last.get("command", "")),
+        missing=tuple(last.get("missing", ())),  # runs of before do not say
+        unscored=last.get("unscored", {}),
+    )
     folder = run / "report" if out is None else Path(out)
     contents = _contents(results, items, photographs)
     write_whole(folder, contents)
