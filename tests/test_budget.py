@@ -63,7 +63,8 @@ def test_a_run_ends_after_the_first_round_that_is_known_well_enough(name, target
     errors = [one.relative_error for one in every]
     lowest, second = sorted(errors[:-1])[:2]
     assert lowest < second
-    for tolerance in (0.25, errors[3], second, np.nextafter(second, 0)):
+    edges = (errors[3], np.nextafter(errors[3], 0), second, np.nextafter(second, 0))
+    for tolerance in (0.25, 0.1, *edges):
         first = next(k for k, error in enumerate(errors) if error <= tolerance)
         found = list(
             METHODS[name].iterate(IMAGE, outputs, target=target, calls=3000, tolerance=tolerance)
