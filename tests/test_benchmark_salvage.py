@@ -189,6 +189,13 @@ def test_a_map_that_is_garbage_costs_its_item_alone(damaged, rows, tmp_path):
     check_saved(saved, tmp_path / "new", rows)
 
 
+def assert_refused(folder, match):
+    """By what goes on with a run and by what looks at it."""
+    for use in (lambda: Store.open(folder, CONFIGURATION), lambda: Store.read(folder)):
+        with pytest.raises(InputError, match=match):
+            use()
+
+
 @pytest.mark.parametrize("fill", [bytes, random.Random(0).randbytes])
 @pytest.mark.parametrize("table", ["map", "evidence"])
 def test_a_page_that_is_gone_is_told_at_once(damaged, rows, tmp_path, table, fill):
@@ -200,9 +207,7 @@ def test_a_page_that_is_gone_is_told_at_once(damaged, rows, tmp_path, table, fil
         database[page * PAGE : (page + 1) * PAGE] = fill(PAGE)
 
     change(damaged, hit)
-    for use in (lambda: Store.open(damaged, CONFIGURATION), lambda: Store.read(damaged)):
-        with pytest.raises(InputError, match=r"is damaged: .* can be saved, with `iassa salvage "):
-            use()
+    assert_refused(damaged, r"is damaged: .* can be saved, with `iassa salvage ")
     saved = salvage(damaged, tmp_path / "new")
     assert make_key(7) in saved.lost
     check_saved(saved, tmp_path / "new", rows)
@@ -261,9 +266,7 @@ def test_the_file_for_people_stands_in_for_a_configuration_that_is_lost(damaged,
         content[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
 
     change(damaged, hit)
-    for use in (lambda: Store.open(damaged, CONFIGURATION), lambda: Store.read(damaged)):
-        with pytest.raises(InputError, match=r"24 of its 24 items and 12 of its 12 images can be"):
-            use()
+    assert_refused(damaged, r"24 of its 24 items and 12 of its 12 images can be")
     saved = salvage(damaged, tmp_path / "new")
     assert len(saved.saved) == ITEMS
     check_saved(saved, tmp_path / "new", rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-__all__ = ["tell_changed_images"]
+__all__ = ["list_some", "tell_changed_images"]
 
 TOLD = 5  # names, of many
 
@@ -25,7 +25,7 @@ def tell_changed_images(known: Collection[str], names: Sequence[str], half: str)
     new = [name for name in names if name not in known] if half == "both" else []
     gone = sorted(set(known).difference(names))
     told = [
-        f"{what}: {_some(found)}"
+        f"{what}: {list_some(found)}"
         for what, found in (("not in the run", new), ("no longer in the folder", gone))
         if found
     ]
@@ -35,6 +35,7 @@ def tell_changed_images(known: Collection[str], names: Sequence[str], half: str)
     return same if half == "both" else "those of this half are there, by name"
 
 
-def _some(names: Sequence[str]) -> str:
+def list_some(names: Sequence[str]) -> str:
+    """The first names of many: 'a.png, b.png and 3 more'."""
     more = len(names) - TOLD
     return ", ".join(names[:TOLD]) + (f" and {more} more" if more > 0 else "")

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +180,10 @@ def run(
         "methods": {each.label: each.definition() for each in contestants},
     }
     open_workers = LocalWorkers(sent, workers) if ray is None else RayWorkers(sent, ray)
-    names = [sample.name for sample in dataset.samples()]
-    tell_images = partial(tell_changed_images, names=names, half=half)
+
+    def tell_images(known: Collection[str]) -> str:
+        return tell_changed_images(known, [sample.name for sample in dataset.samples()], half)
+
     with open_workers as done_by, Store.open(folder, configuration, tell_images) as store:
         known = store.images()
         missing = [name for name in dataset.missing if name not in known]

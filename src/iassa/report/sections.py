@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
+from iassa.benchmark.changed_images import list_some
 from iassa.benchmark.records import Entry
 from iassa.report.columns import FURTHER, LEVELS, MAIN, METRICS
 from iassa.report.comparison import Comparison, Difference, Mean, arms_at_shared_calls
@@ -58,7 +59,6 @@ TOLD = (*MAIN, METRICS["best_f1"])  # in a sentence: the rest is in the tables
 COMPARED = (*MAIN, METRICS["best_f1"], METRICS["best_iou"], METRICS["pointing_tolerant"])
 FEW_IMAGES = 20  # below this a percentile interval is noticeably too narrow
 MOST_FAILURES = 10
-MOST_NAMES = 5
 TOOLS = ("iassa", "numpy", "matplotlib")
 
 CALLS, ROUNDS, PIXEL_ROUNDS, CURVES = (
@@ -404,7 +404,7 @@ def _left_out(results: Results) -> list[Part]:
             error = results.unscored.get(names[0], "")
             parts.append(
                 Text(
-                    f"Not in the run, {what} ({len(names)}): {_some(names)}."
+                    f"Not in the run, {what} ({len(names)}): {list_some(names)}."
                     + (f" Of the first: {error}" if error else "")
                 )
             )
@@ -478,11 +478,6 @@ def _made(results: Results) -> list[Part]:
 
 def _count(number_of: int, noun: str) -> str:
     return f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun}s"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _list(names: Any) -> str:
