@@ -44,7 +44,7 @@ def go(photos: Path, folder: Path, *contestants: Contestant, **options) -> Outco
 
 def test_any_number_of_workers_gives_the_same_bits(photos: Path, tmp_path: Path) -> None:
     runs = []
-    for workers in (1, 2, 4):
+    for workers in (1, 3):
         folder = tmp_path / f"run-{workers}"
         outcome = go(photos, folder, RISE, WINDOWS, workers=workers)
         assert (outcome.items, outcome.wanted, outcome.made) == (8, 8, 8)
@@ -52,17 +52,17 @@ def test_any_number_of_workers_gives_the_same_bits(photos: Path, tmp_path: Path)
         assert not outcome.cancelled
         runs.append(contents(folder))
     assert len(runs[0]) == 8
-    assert runs[0] == runs[1] == runs[2]
+    assert runs[0] == runs[1]
 
 
 def test_the_default_model_and_method_give_the_same_bits(photos: Path, tmp_path: Path) -> None:
     contestants = [
-        Contestant("iassa", iassa.Iassa(), (40, 60)),
+        Contestant("iassa", iassa.Iassa(), (40,)),
         Contestant("slic", iassa.Lime(segmentation="slic"), (40,)),
     ]
     settings = {"model": "efficientnet-lite0", "protocol": Protocol(pixels_per_step=12544)}
     for workers in (1, 2):
-        go(photos, tmp_path / f"run-{workers}", *contestants, workers=workers, limit=2, **settings)
+        go(photos, tmp_path / f"run-{workers}", *contestants, workers=workers, limit=1, **settings)
     assert contents(tmp_path / "run-1") == contents(tmp_path / "run-2")
 
 
@@ -475,10 +475,9 @@ def environment() -> dict[str, str]:
 
 def test_a_killed_run_goes_on(photos: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = subprocess.run(
-        command(photos, whole), env=environment(), capture_output=True, text=True, check=True
-    )
-    assert "8 of 8 items, 8 of them new" in done.stderr
+    typed = [Contestant("rise", iassa.Rise(), (40, 90))]
+    typed.append(Contestant("sliding-window", iassa.SlidingWindow(), (40, 90)))
+    assert go(photos, whole, *typed, model="working:slow").made == 8
     for round_ in range(2):
         with subprocess.Popen(
             command(photos, killed, "--workers", "2"),
@@ -494,10 +493,8 @@ def test_a_killed_run_goes_on(photos: Path, tmp_path: Path) -> None:
         with Store.read(killed) as store:
             before = len(store.finished())
         assert round_ < before < 8
-    done = subprocess.run(
-        command(photos, killed), env=environment(), capture_output=True, text=True, check=True
-    )
-    assert f"8 of 8 items, {8 - before} of them new" in done.stderr
+    outcome = go(photos, killed, *typed, model="working:slow")
+    assert (outcome.items, outcome.made) == (8, 8 - before)
     assert contents(killed) == contents(whole)
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
@@ -26,6 +27,7 @@ ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
+FORKSERVER = "forkserver"
 TRIES_ALONE = 2
 
 
@@ -110,10 +112,11 @@ class LocalWorkers:
     def _submit(self, task: Task) -> Future[Any]:
         with _environment(ONE_THREAD):  # a process that is started for it inherits this
             if self._executor is None:
-                # Threads and sessions do not survive a fork.
-                context = multiprocessing.get_context("spawn")
                 self._executor = ProcessPoolExecutor(
-                    self._workers, context, initializer=_begin, initargs=(self._model,)
+                    self._workers,
+                    _context(),
+                    initializer=_begin,
+                    initargs=(dict(os.environ), pickle.dumps(self._model)),
                 )
             before = {*multiprocessing.active_children()}
             future = self._executor.submit(_perform, task)
@@ -156,6 +159,20 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _context() -> BaseContext:
+    """How workers are started: as forks of a process that has imported what they need, and no more.
+
+    They are not forks of the driver, whose threads and sessions would not survive it. An import of
+    torch takes seconds; it is paid once, not by each worker and again after each that dies.
+    Windows cannot fork: each worker imports there.
+    """
+    if FORKSERVER not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(FORKSERVER)
+    context.set_forkserver_preload(["iassa.benchmark.tasks"])
+    return context
+
+
 _MODEL: list[Model] = []  # of this worker
 
 
@@ -163,9 +180,16 @@ def _perform(task: Task) -> Any:
     return perform(task, "the model of this worker", lambda: _MODEL[0])
 
 
-def _begin(model: Model) -> None:
-    """Keep the model, leave Ctrl-C to the driver, and end when it ends, however that was."""
-    _MODEL.append(model)
+def _begin(environment: Mapping[str, str], model: bytes) -> None:
+    """Keep the model, leave Ctrl-C to the driver, and end when it ends, however that was.
+
+    Args:
+        environment: of the driver today; the process that was forked has that of its own start.
+        model: pickled, as opening it may read the environment.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    _MODEL.append(pickle.loads(model))  # noqa: S301 - the driver's own
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None  # it runs in a process that was spawned
