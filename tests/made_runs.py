@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import multiprocessing
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ CONFIGURATION = {
     "methods": {"a": {"method": "iassa", "segment_share": 0.5}, "b": {"method": "rise"}},
 }
 SIZE = (15, 22)
+SIZE_ADDED = (120, 161)
 
 
 def make_key(number):
@@ -74,6 +79,37 @@ def make_entries(image, count=3):
         )
         for category in ("dog", "cat", "emu")[:count]
     ]
+
+
+def add(folder, first, added):
+    """Adds items without end, and sends the number of each that was added."""
+    with Store.open(folder, CONFIGURATION) as store:
+        done = store.finished()
+        for number in itertools.count(first):
+            if make_key(number) in done:
+                continue
+            entries = make_entries(number)
+            if entries[0].image not in store.images():
+                store.add_image(entries[0].image, entries, "0f")
+            store.add(make_item(number, size=SIZE_ADDED))
+            added.send(number)
+
+
+@contextmanager
+def adding(folder, first=0):
+    """A process that adds items; it is killed at the end."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["iassa.benchmark.tasks"])  # as those of local workers
+    told, added = context.Pipe(duplex=False)
+    writer = context.Process(target=add, args=(folder, first, added))
+    writer.start()
+    added.close()
+    try:
+        yield writer, told
+    finally:
+        writer.kill()
+        writer.join()
+        assert writer.exitcode == -signal.SIGKILL  # it did not end by itself
 
 
 def assert_stored(store, item, whole=True):

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import zlib
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +27,15 @@ from iassa.benchmark.salvage import salvage
 from iassa.benchmark.store import Store
 from iassa.errors import InputError
 from iassa.targets import Target
-from made_runs import CONFIGURATION, assert_stored, make_entries, make_item, make_key
+from made_runs import (
+    CONFIGURATION,
+    SIZE_ADDED,
+    adding,
+    assert_stored,
+    make_entries,
+    make_item,
+    make_key,
+)
 
 
 @pytest.fixture
@@ -469,18 +478,14 @@ except InputError as error:
 
 def test_a_folder_copied_while_the_run_goes_on(run, tmp_path):
     """Whatever moment it was: what the copy gives is what was stored."""
-    writer = run_python(ADD, run, 0, 10**6)
-    try:
+    copies = []
+    with adding(run) as (_, told):
         for _ in range(8):
-            writer.stdout.readline()
-        copies = []
+            told.recv()
         for k in range(4):
-            writer.stdout.readline()
+            told.recv()
             copies.append(tmp_path / f"copy {k}")
             shutil.copytree(run, copies[-1])
-    finally:
-        writer.kill()
-        writer.communicate()
     whole = 0
     for copy in copies:
         try:
@@ -499,37 +504,18 @@ def test_a_folder_copied_while_the_run_goes_on(run, tmp_path):
 
 # --- kill -9 ----------------------------------------------------------------------------------
 
-SIZE_ADDED = (120, 161)
-ADD = """
-import sys
-from pathlib import Path
-from made_runs import CONFIGURATION, make_entries, make_item, make_key
-from iassa.benchmark.store import Store
-folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-with Store.open(folder, CONFIGURATION) as store:
-    done = store.finished()
-    for number in range(first, last):
-        if make_key(number) in done:
-            continue
-        entries = make_entries(number)
-        if entries[0].image not in store.images():
-            store.add_image(entries[0].image, entries, "0f")
-        store.add(make_item(number, size=(120, 161)))
-        print(number, flush=True)
-"""
-
 
 def add_and_kill(run, seconds, first=0):
-    """Numbers of the items whose `add` returned, before a kill `seconds` after the first line."""
-    writer = run_python(ADD, run, first, 10**6)
-    lines = [writer.stdout.readline()]
-    timer = threading.Timer(seconds, writer.kill)
-    timer.start()
-    lines += writer.stdout.read().splitlines(keepends=True)
-    timer.join()
-    _, errors = writer.communicate()
-    assert writer.returncode == -signal.SIGKILL, errors
-    return [int(line) for line in lines if line.endswith("\n")]
+    """Numbers of the items whose `add` returned, before a kill `seconds` after the first."""
+    with adding(run, first) as (writer, told):
+        numbers = [told.recv()]
+        timer = threading.Timer(seconds, writer.kill)
+        timer.start()
+        with suppress(EOFError):
+            while True:
+                numbers.append(told.recv())
+        timer.join()
+    return numbers
 
 
 @pytest.mark.parametrize("seed", range(3))
