@@ -453,7 +453,7 @@ def test_scores_of_any_size_scale_map_and_error(kind: str, scale: float, case: s
         (large.deviations / scale, plain.deviations),
         (large.standard_error.double() / scale, plain.standard_error),
     ):
-        tolerance = steps(200, expected)
+        tolerance = steps(160, expected)  # sums over a batch are float32: off by 32
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 

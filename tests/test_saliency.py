@@ -43,8 +43,11 @@ def louder(family: Family, times: float) -> Family:
     return replace(family, scores=times * family.scores)
 
 
-def assert_relative(actual: torch.Tensor, expected: Array, number: float = 64) -> None:
-    """To some steps of the map's size: a pixel near 0 has no relative precision of its own."""
+def assert_relative(actual: torch.Tensor, expected: Array, number: float = 160) -> None:
+    """To some steps of the map's size, as a pixel near 0 has no precision of its own.
+
+    So many, as the sums over a batch are float32: of 64 masks they are off by 34.
+    """
     assert actual.shape == expected.shape
     assert actual.dtype == torch.float32
     for one, other in zip(actual.numpy(), expected, strict=True):
