@@ -101,7 +101,7 @@ def test_targets_work_as_they_do_for_classes() -> None:
     np.testing.assert_allclose(
         several.saliency[2],
         explain(detector(), target=0).saliency[0] - several.saliency[0],
-        atol=steps(16, several.saliency),
+        atol=steps(8, several.saliency),
     )
     with pytest.raises(InputError, match=r"name of several\. Say dog 1 or dog 2"):
         explain(detector(), target="dog")
