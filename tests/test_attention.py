@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from iassa import attention as attention_module
 from iassa.attention import BLOCK, KEPT, Attention, spatial_attention
+from rounding import steps
 
 Array = NDArray[np.float64]
 
@@ -54,9 +55,10 @@ def test_attention_equals_the_explicit_softmax(
     attended = attention.attend(maps)
     assert attended.dtype == torch.float32
     expected = attend_explicitly(attention, maps)
-    # Raw products over a small temperature reach hundreds, and float32 keeps seven digits of them.
-    tolerance = 1e-5 if normalise else 2e-6 * max(1, largest_logit(attention))
-    np.testing.assert_allclose(attended.numpy(), expected, atol=tolerance)
+    # A weight is off by as much as the logit that it is made of.
+    np.testing.assert_allclose(
+        attended.numpy(), expected, atol=steps(16, maps, largest_logit(attention))
+    )
 
 
 def largest_logit(attention: Attention) -> float:
@@ -69,7 +71,9 @@ def test_positions_that_fill_a_block_to_its_edge(size: tuple[int, int]) -> None:
     attention = spatial_attention(random_levels([(5, *size)], 2), size)
     maps = torch.from_numpy(np.random.default_rng(3).normal(size=(1, *size))).float()
     expected = attend_explicitly(attention, maps)
-    np.testing.assert_allclose(attention.attend(maps).numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        attention.attend(maps).numpy(), expected, atol=steps(8, expected, attention.scale)
+    )
 
 
 def test_features_are_levels_of_length_one_over_the_root_of_their_number() -> None:
@@ -82,7 +86,7 @@ def test_features_are_levels_of_length_one_over_the_root_of_their_number() -> No
         flat = level.double().numpy().reshape(len(level), -1)
         flat = flat / np.linalg.norm(flat, axis=0)
         cosines.append(flat.T @ flat)
-    np.testing.assert_allclose(products.numpy(), np.mean(cosines, axis=0), atol=1e-6)
+    np.testing.assert_allclose(products.numpy(), np.mean(cosines, axis=0), atol=steps(8, products))
     assert attention.scale == pytest.approx(10)
     assert attention.bounded
 
@@ -120,8 +124,8 @@ def test_rows_sum_to_one(
     np.testing.assert_allclose(constant, value, rtol=1e-5)
     one = torch.from_numpy(np.random.default_rng(seed).normal(size=(1, *size))).float()
     attended = attention.attend(one)
-    assert attended.min() >= one.min() - 1e-5
-    assert attended.max() <= one.max() + 1e-5
+    assert attended.min() >= one.min() - steps(32, one)
+    assert attended.max() <= one.max() + steps(32, one)
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -169,9 +173,15 @@ def test_levels_with_more_channels_than_positions_give_the_same_attention(
     assert channels == 5 + 12 if not normalise else channels <= 5 + 12
     features = fused_explicitly([fine, wide], size, normalise=normalise)
     np.testing.assert_allclose(
-        (attention.features @ attention.features.T).numpy(), features @ features.T, atol=1e-5
+        (attention.features @ attention.features.T).numpy(),
+        features @ features.T,
+        atol=steps(64, features @ features.T),
     )
-    np.testing.assert_allclose(explicit(attention), softmax(features @ features.T / 0.5), atol=1e-4)
+    np.testing.assert_allclose(
+        explicit(attention),
+        softmax(features @ features.T / 0.5),
+        atol=steps(32, features @ features.T / 0.5),
+    )
 
 
 @pytest.mark.parametrize("kept", [0.999, KEPT, 0.95])
@@ -204,12 +214,12 @@ def test_fewer_directions_change_products_and_map_by_no_more_than_what_they_leav
     bound = 1 - np.outer(kept_root, kept_root) + np.outer(left_root, left_root)
     found = attention.features.double().numpy()
     change = np.abs(found @ found.T - features @ features.T)
-    assert (change <= bound + 1e-5).all()
+    assert (change <= bound + steps(64, 1.0)).all()
 
     maps = torch.from_numpy(np.random.default_rng(20).uniform(-1, 1, (2, *size))).float()
     expected = softmax(10 * features @ features.T) @ maps.double().numpy().reshape(2, -1).T
     difference = np.abs(attention.attend(maps).numpy() - expected.T.reshape(maps.shape))
-    assert (difference.reshape(2, -1) <= 10 * change.max(axis=1) + 1e-5).all()
+    assert (difference.reshape(2, -1) <= 10 * change.max(axis=1) + steps(64, 1.0)).all()
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -224,12 +234,14 @@ def test_a_coarser_attention_is_that_of_averaged_features(normalise: bool) -> No
     features = np.einsum("ir,jc,rcf->ijf", down, across, planes).reshape(12, -1)
     if normalise:
         features /= np.linalg.norm(features, axis=1, keepdims=True)
-    np.testing.assert_allclose(coarser.features, features, atol=1e-6)
+    np.testing.assert_allclose(coarser.features, features, atol=steps(8, features))
     assert (coarser.size, coarser.scale, coarser.bounded) == (coarse, 10, normalise)
     maps = torch.from_numpy(np.random.default_rng(17).normal(size=(2, *coarse))).float()
     expected = softmax(10 * features @ features.T) @ maps.double().numpy().reshape(2, -1).T
     np.testing.assert_allclose(
-        coarser.attend(maps).numpy(), expected.T.reshape(maps.shape), atol=1e-5
+        coarser.attend(maps).numpy(),
+        expected.T.reshape(maps.shape),
+        atol=steps(8, coarser.scale, expected),
     )
     for no_coarser in (fine, (9, 8), (28, 28)):  # maps of that size are averaged to the positions
         assert attention.coarsen(no_coarser) is attention
@@ -271,7 +283,7 @@ def test_a_low_temperature_attends_to_itself_and_a_high_one_to_all() -> None:
     one = torch.from_numpy(np.random.default_rng(10).random((1, *SMALL))).float()
     levels = random_levels([(8, *SMALL)], 11)
     sharp = spatial_attention(levels, SMALL, temperature=0.002).attend(one)
-    np.testing.assert_allclose(sharp, one, atol=1e-4)
+    np.testing.assert_allclose(sharp, one, atol=steps(16, one))
     blunt = spatial_attention(levels, SMALL, temperature=1e6).attend(one)
     np.testing.assert_allclose(blunt, float(one.mean()), rtol=1e-5)
 
@@ -283,7 +295,9 @@ def test_raw_products_of_any_size_do_not_overflow() -> None:
     assert largest_logit(attention) > 1000
     one = torch.from_numpy(np.random.default_rng(13).random((1, *SMALL))).float()
     attended = attention.attend(one)
-    np.testing.assert_allclose(attended.numpy(), attend_explicitly(attention, one), atol=1e-3)
+    np.testing.assert_allclose(
+        attended.numpy(), attend_explicitly(attention, one), atol=steps(16, one)
+    )
 
 
 def test_positions_without_any_feature_attend_to_all_alike() -> None:

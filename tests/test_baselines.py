@@ -23,6 +23,7 @@ from iassa.errors import InputError, WeakEvidenceWarning
 from iassa.masks import GridPlan, draw_grids, plan_windows, sliding_windows
 from iassa.methods import METHODS, Iassa, IassaPaper, Rise, open_method
 from iassa.rendering import Canvas, DenseMasks, HiddenWindows
+from rounding import steps
 
 Array = NDArray[np.float32]
 
@@ -121,7 +122,7 @@ def test_the_blur_is_a_gaussian_of_a_share_of_the_shorter_side(
             weight * np.take(padded, np.arange(k, k + length), axis)
             for k, weight in enumerate(weights)
         )
-    np.testing.assert_allclose(opened("blur", image), expected, atol=2e-6)
+    np.testing.assert_allclose(opened("blur", image), expected, atol=steps(16, expected))
 
 
 def test_the_blur_is_strong() -> None:
@@ -149,7 +150,8 @@ def test_a_file_is_resized_as_pillow_does(picture: Path, size: tuple[int, int]) 
     with Image.open(picture) as file:
         expected = np.asarray(file.resize(size[::-1], Image.Resampling.BILINEAR)) / 255
     shown = opened(picture, random_planes(0, size))
-    atol = 1e-7 if size == (40, 31) else 1.5 / 255  # Pillow rounds to 8 bits on the way
+    # Pillow rounds to 8 bits on the way.
+    atol = steps(1, expected) if size == (40, 31) else 1.5 / 255
     np.testing.assert_allclose(shown, expected.transpose(2, 0, 1), atol=atol)
 
 
@@ -158,7 +160,7 @@ def test_an_array_of_the_size_of_the_image_is_shown_as_it_is(dtype: type) -> Non
     pixels = np.random.default_rng(2).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     fill = pixels if dtype is np.uint8 else (pixels / 255).astype(dtype)
     shown = opened(fill, random_planes(0))
-    np.testing.assert_allclose(shown, pixels.transpose(2, 0, 1) / 255, atol=1e-7)
+    np.testing.assert_allclose(shown, pixels.transpose(2, 0, 1) / 255, atol=steps(1, 1.0))
 
 
 @kinds
@@ -262,7 +264,7 @@ def test_the_map_of_one_value_is_scaled_by_its_distance_to_the_fill(
         for one in (0.0, baseline)
     )
     expected = black.saliency * (0.9 - shown) / 0.9
-    np.testing.assert_allclose(found.saliency, expected, atol=1e-5 * np.abs(black.saliency).max())
+    np.testing.assert_allclose(found.saliency, expected, atol=steps(64, black.saliency))
     assert found.scores == black.scores  # the whole image is asked for without a fill
 
 
@@ -272,12 +274,12 @@ def test_a_bright_place_counts_against_a_brighter_fill_and_not_at_all_against_it
         Rise(debiased=True, baseline=fill).explain(image, one_value, target=0, calls=300)
         for fill in ("zero", "#ffffff")
     )
-    np.testing.assert_allclose(white.saliency, -3 * black.saliency, atol=1e-5)
+    np.testing.assert_allclose(white.saliency, -3 * black.saliency, atol=steps(32, white.saliency))
     assert black.saliency[0, PLACE[0], PLACE[1]] == pytest.approx(0.25, rel=0.1)
     for own in ("mean", image):
         with pytest.warns(WeakEvidenceWarning, match="every masked image scores the same"):
             flat = Rise(debiased=True, baseline=own).explain(image, one_value, target=0, calls=60)
-        np.testing.assert_allclose(flat.saliency, 0, atol=1e-6)
+        np.testing.assert_allclose(flat.saliency, 0, atol=steps(16, image))
 
 
 @pytest.mark.parametrize("seed", [0, 4])
@@ -301,9 +303,9 @@ def test_noise_leaves_the_masks_as_they_are_and_is_the_same_behind_all(seed: int
     place = place[weight > 0.5]
     total, count = np.bincount(place, solved), np.bincount(place)
     assert (count > 5).all()
-    np.testing.assert_allclose(solved, (total / count)[place], atol=1e-6)
-    assert -1e-6 <= solved.min() < 0.01
-    assert 0.99 < solved.max() <= 1 + 1e-6
+    np.testing.assert_allclose(solved, (total / count)[place], atol=steps(8, 1.0))
+    assert -steps(8, 1.0) <= solved.min() < 0.01
+    assert 0.99 < solved.max() <= 1 + steps(8, 1.0)
 
 
 # --- the choice is a value and is in the record --------------------------------------------------

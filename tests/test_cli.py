@@ -20,6 +20,7 @@ import iassa
 from iassa.black_boxes.efficientnet_lite0 import exported_graph
 from iassa.cli import main
 from iassa.methods import open_method
+from rounding import steps
 
 BOXES = """
 import itertools
@@ -261,7 +262,7 @@ def test_two_fills_give_two_maps_from_the_same_masks(explain):
         assert found.method["fields"]["baseline"] == fill
         maps[fill] = found.saliency
     assert maps["zero"].max() > 0.01
-    np.testing.assert_allclose(maps["#ffffff"], -4 * maps["zero"], atol=1e-5)
+    np.testing.assert_allclose(maps["#ffffff"], -4 * maps["zero"], atol=steps(64, maps["#ffffff"]))
 
 
 @pytest.mark.parametrize("calls", [17, 18, 33])
@@ -611,7 +612,9 @@ def test_constant_scores_are_a_warning(explain, method):
     explanation = iassa.Explanation.load("explanations/photo")
     assert explanation.complete
     assert np.isfinite(explanation.saliency).all()
-    np.testing.assert_allclose(explanation.saliency, explanation.saliency[0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        explanation.saliency, explanation.saliency[0, 0, 0], atol=steps(16, explanation.scores)
+    )
 
 
 @pytest.mark.parametrize("box", ["negative", "huge", "tiny"])
@@ -790,7 +793,7 @@ def test_a_function_of_the_scores_as_a_target(explain):
     found = iassa.Explanation.load("o")
     assert found.targets[0].name == "cli_boxes:odds"
     odds, ant, bee = found.saliency
-    np.testing.assert_allclose(odds, ant - 2 * bee, atol=1e-6)
+    np.testing.assert_allclose(odds, ant - 2 * bee, atol=steps(16, ant, 2 * bee))
     assert found.scores[0] == pytest.approx(found.scores[1] - 2 * found.scores[2])
 
 
@@ -845,7 +848,7 @@ def test_similarity_to_all_that_are_named(explain, run, others, caplog, measure)
     status, out, err = run("extend", "o", "--target", "one.png vs two.png", "--out", "p")
     assert status == 0, err
     mine, before = iassa.Explanation.load("p").saliency, iassa.Explanation.load("o").saliency
-    np.testing.assert_allclose(mine[0], before[1] - before[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(mine[0], before[1] - before[0], rtol=1e-4, atol=steps(8, before))
 
 
 def test_similarity_to_one_target_of_several_images(explain, others):

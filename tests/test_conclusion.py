@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from iassa.conclusion import _enlarge
 from iassa.image import resize
+from rounding import steps
 
 
 def triangles(length: int, wanted: int) -> NDArray[np.float64]:
@@ -34,7 +35,7 @@ def test_resized_planes_are_sums_over_triangles(h, w, rows, columns):
     planes = np.random.default_rng(h).random((2, h, w)).astype(np.float32)
     expected = triangles(h, rows) @ planes @ triangles(w, columns).T
     found = resize(torch.from_numpy(planes), (rows, columns))
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=steps(160, planes))
 
 
 @settings(max_examples=80)

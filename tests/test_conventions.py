@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from iassa.conventions import Conventions, parse_class_names, read_class_names, to_bytes
 from iassa.errors import InputError
+from rounding import steps
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -48,7 +49,7 @@ def test_pixels_are_ordered_then_scaled_then_normalised(fields: dict[str, Any], 
             expected[:, channel] = value / fields.get("std", (1, 1, 1))[channel]
         found = conventions.normalise(torch.from_numpy(given_.copy()))
         assert found.dtype == torch.float32
-        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6 * np.abs(expected).max())
+        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=steps(16, expected))
 
 
 def test_planes_are_left_as_they_are() -> None:
@@ -71,7 +72,9 @@ def test_outputs_become_scores() -> None:
         given_ = torch.from_numpy(outputs).to(kind)
         assert Conventions().activate(given_) is given_
         assert Conventions(softmax=False).activate(given_) is given_
-        loose = {"atol": 2e-3 if kind == torch.float16 else 1e-6}
+        loose = {
+            "atol": steps(2, 1.0, dtype=np.float16) if kind == torch.float16 else steps(8, 1.0)
+        }
         soft = Conventions(softmax=True).activate(given_)
         np.testing.assert_allclose(soft, exponents / exponents.sum(1, keepdims=True), **loose)
         several = Conventions(sigmoid=True).activate(given_)

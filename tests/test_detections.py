@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from iassa.detections import Box, Detections, TargetBoxes, overlaps, select
 from iassa.errors import InputError
 from iassa.targets import resolve_targets
+from rounding import steps
 
 
 def boxes_of(rng: np.random.Generator, count: int, size: tuple[int, int] = (40, 70)) -> Any:
@@ -91,7 +92,7 @@ def test_what_holds_of_any_score(seed: int, count: int, objectness: bool) -> Non
     scores = targets.compare(found, (1, 1))
     # A box is found again at least as well as it was found.
     assert (scores >= found.presence * (1 - 1e-5)).all()
-    assert (scores <= 1 + 1e-6).all()
+    assert (scores <= 1 + steps(8, 1.0)).all()
     # Neither the order of what is found nor the scale of its classes' scores counts.
     order = np.random.default_rng(seed).permutation(count)
     np.testing.assert_allclose(targets.compare(found[order], (1, 1)), scores, rtol=1e-6)
@@ -99,7 +100,7 @@ def test_what_holds_of_any_score(seed: int, count: int, objectness: bool) -> Non
     np.testing.assert_allclose(targets.compare(fainter, (1, 1)), scores, rtol=1e-5)
     # More that is found never lowers a score.
     fewer = targets.compare(found[order[: count // 2]], (1, 1))
-    assert (fewer <= scores + 1e-6).all()
+    assert (fewer <= scores + steps(16, scores)).all()
 
 
 def test_nothing_found_and_no_class_asked() -> None:
@@ -107,11 +108,11 @@ def test_nothing_found_and_no_class_asked() -> None:
     targets = TargetBoxes.given([Box(0, 0, 4, 8), Box(0, 0, 4, 8, "cow")], ("dog", "cow"))
     np.testing.assert_array_equal(targets.compare(nothing, (1, 1)), [0, 0])
     found = Detections(np.array([[0, 0, 4, 4]]), np.array([[0.9, 0.0]]))
-    np.testing.assert_allclose(targets.compare(found, (1, 1)), [0.45, 0])
+    np.testing.assert_allclose(targets.compare(found, (1, 1)), [0.45, 0], atol=steps(2, 0.45))
     # Labels give as many classes as they need: what is not there is a score of 0.
     narrow = Detections.of_labels([[0, 0, 4, 8]], [0], [0.7])
     assert narrow.class_scores.shape == (1, 1)
-    np.testing.assert_allclose(targets.compare(narrow, (1, 1)), [0.7, 0])
+    np.testing.assert_allclose(targets.compare(narrow, (1, 1)), [0.7, 0], atol=steps(2, 0.7))
     empty = Detections([], [])  # type: ignore[arg-type]
     assert (len(empty), empty.labels.shape, empty.confidence.shape) == (0, (0,), (0,))
 
@@ -123,7 +124,7 @@ def test_overlaps_against_a_loop(seed: int) -> None:
     other[0], other[1, 2:] = one[0], other[1, :2]  # the same one, and one without an area
     expected = [[iou(a, b) for b in other.astype(float)] for a in one.astype(float)]
     found = overlaps(one, other)
-    np.testing.assert_allclose(found, expected, atol=1e-9)
+    np.testing.assert_allclose(found, expected, atol=steps(16, 1.0, dtype=np.float64))
     assert found[0, 0] == pytest.approx(1)
     assert (overlaps(other[1:2], other[1:2]) == 0).all()
 

@@ -21,6 +21,7 @@ from iassa.black_boxes import open_black_box
 from iassa.cli import main
 from iassa.detections import overlaps
 from iassa.errors import BlackBoxError, InputError
+from rounding import steps
 
 NAMES = ("dog", "cat")
 SIZE = (30, 44)
@@ -94,11 +95,13 @@ def test_targets_work_as_they_do_for_classes() -> None:
     np.testing.assert_allclose(several.scores, [0.8, 0.9, 0.2, 1.9], rtol=1e-5)
     # One run for all of them: the maps are those of a run for each.
     alone = explain(detector(), target="dog 2")
-    np.testing.assert_allclose(several.saliency[0], alone.saliency[0], atol=1e-6)
+    np.testing.assert_allclose(
+        several.saliency[0], alone.saliency[0], atol=steps(16, alone.saliency)
+    )
     np.testing.assert_allclose(
         several.saliency[2],
         explain(detector(), target=0).saliency[0] - several.saliency[0],
-        atol=1e-6,
+        atol=steps(8, several.saliency),
     )
     with pytest.raises(InputError, match=r"name of several\. Say dog 1 or dog 2"):
         explain(detector(), target="dog")
@@ -120,7 +123,7 @@ def test_a_run_costs_what_it_says_and_asks_about_the_whole_image_once() -> None:
 
 def test_the_same_seed_gives_the_same_map_whatever_the_batch() -> None:
     first, second = (explain(detector(), batch_size=size).saliency for size in (3, 16))
-    np.testing.assert_allclose(first, second, atol=1e-6)
+    np.testing.assert_allclose(first, second, atol=steps(16, second))
 
 
 @pytest.mark.parametrize("size", [(30, 44), (60, 44), (30, 132)])
@@ -381,7 +384,7 @@ def test_a_torch_module_that_gives_dictionaries() -> None:
     assert network.training
     assert [target.name for target in explanation.targets] == ["dog 1", "cat", "dog 2"]
     same = explain(detector(), target="top-3", calls=200)
-    np.testing.assert_allclose(explanation.saliency, same.saliency, atol=1e-5)
+    np.testing.assert_allclose(explanation.saliency, same.saliency, atol=steps(16, same.saliency))
     assert box.identity() == iassa.TorchDetector(Network()).identity()
     changed = Network()
     changed.gain.data.fill_(0.5)

@@ -24,6 +24,7 @@ from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidence
 from iassa.explanation import Explanation
 from iassa.loop import Method
 from iassa.methods import METHODS, Iassa, IassaPaper, Lime, Rise, SlidingWindow
+from rounding import steps
 
 SIZE = (18, 27)
 IMAGE = np.random.default_rng(0).uniform(0.1, 0.2, (*SIZE, 3)).astype(np.float32)
@@ -90,7 +91,7 @@ def uncut(name, calls, seed=0, batch_size=16):
     return made, Counter(recorder.seen)
 
 
-def assert_same_evidence(one, other, tolerance=0.0):
+def assert_same_evidence(one, other, number=0.0):
     assert one.outputs == other.outputs
     assert one.functions == other.functions
     assert len(one.rounds) == len(other.rounds)
@@ -101,27 +102,34 @@ def assert_same_evidence(one, other, tolerance=0.0):
         for family, scored in mine.families.items():
             assert scored.plan == its.families[family].plan
             expected = its.families[family].readings
-            np.testing.assert_allclose(scored.readings, expected, rtol=0, atol=tolerance)
+            np.testing.assert_allclose(
+                scored.readings, expected, rtol=0, atol=steps(number, expected)
+            )
 
 
-def assert_same(one, other, tolerance=0.0):
-    """The same map, error and evidence: to the bit, or to a share of the map's range."""
-    scale = tolerance * np.ptp(other.saliency)
+def assert_same(one, other, number=0.0):
+    """The same map, error and evidence: to the bit, or to some steps of float32."""
     for mine, its in (
         (one.saliency, other.saliency),
         (one.standard_error, other.standard_error),
     ):
         known = np.isfinite(its)
         np.testing.assert_array_equal(np.isfinite(mine), known)
-        np.testing.assert_allclose(mine[known], its[known], rtol=0, atol=scale)
-    assert one.relative_errors == pytest.approx(other.relative_errors, rel=1e3 * tolerance, abs=0)
+        np.testing.assert_allclose(
+            mine[known], its[known], rtol=0, atol=steps(number, other.saliency)
+        )
+    assert one.relative_errors == pytest.approx(
+        other.relative_errors, rel=steps(1e3 * number, 1.0), abs=0
+    )
     assert one.scores == other.scores
     assert [dict(r.masks) for r in one.rounds] == [dict(r.masks) for r in other.rounds]
     for mine, its in zip(one.rounds, other.rounds, strict=True):
         assert mine.region_share == its.region_share
         for part in ("score_mean", "score_low", "score_high"):
-            assert getattr(mine, part) == pytest.approx(getattr(its, part), abs=tolerance)
-    assert_same_evidence(one.evidence, other.evidence, tolerance)
+            assert getattr(mine, part) == pytest.approx(
+                getattr(its, part), abs=steps(number, getattr(its, part))
+            )
+    assert_same_evidence(one.evidence, other.evidence, number)
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +174,7 @@ def test_another_batch_size_gives_the_same_map_up_to_rounding(name, batch_size):
     recorder = Recorder()
     part = run(name, 40, recorder, seed=4, batch_size=batch_size)
     made = part.extend(recorder, calls=TOTAL - 40, batch_size=65 - batch_size)
-    assert_same(made, whole, 1e-5)
+    assert_same(made, whole, 64)
     assert Counter(recorder.seen) == shown
 
 
@@ -211,7 +219,7 @@ def test_the_default_with_a_network_of_another_size():
     whole = method.explain(IMAGE, adapter, target=["top-1", "0 vs 1"], calls=600)
     part = method.explain(IMAGE, adapter, target=["top-1", "0 vs 1"], calls=331)
     made = part.extend(adapter, calls=269, method=method)
-    assert_same(made, whole, 1e-5)
+    assert_same(made, whole, 64)
     with pytest.raises(InputError, match=r"(?s)open the method again from its record: .*`method=`"):
         part.extend(adapter)
 
@@ -399,7 +407,7 @@ def test_in_another_process(mine, name):
     )
     assert finished.returncode == 0, finished.stderr
     made = Explanation.load(mine / "again")
-    assert_same(made, whole, 1e-7)
+    assert_same(made, whole, 4)
     assert made.calls == TOTAL
     np.testing.assert_array_equal(made.saliency[2], made.saliency[3])  # 0 vs 2 is the margin
 
@@ -613,8 +621,8 @@ def test_a_function_is_what_the_contrast_is(name):
     """To the bit where the sum is the same one."""
     target = [margin, "0 vs 2", lambda scores: scores.max(1)]
     made = run(name, TOTAL, four_outputs, target=target)
-    np.testing.assert_allclose(made.saliency[0], made.saliency[1], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(made.standard_error[0], made.standard_error[1], atol=1e-6)
+    np.testing.assert_allclose(*made.saliency[:2], rtol=0, atol=steps(8, made.scores))
+    np.testing.assert_allclose(*made.standard_error[:2], atol=steps(8, made.scores))
     whole = four_outputs(IMAGE[None])[0]
     assert made.scores == pytest.approx((whole[0] - whole[2], whole[0] - whole[2], whole.max()))
     record = made.as_dict()["targets"]
@@ -679,16 +687,19 @@ ONE_ROUND = {
 }
 
 
-def assert_same_map(one, other, tolerance=1e-6):
+def assert_same_map(one, other, number=8):
     assert [t.name for t in one.targets] == [t.name for t in other.targets]
     for mine, its in zip(one.saliency, other.saliency, strict=True):
-        np.testing.assert_allclose(mine, its, rtol=0, atol=tolerance * max(np.ptp(its), 1e-3))
+        np.testing.assert_allclose(mine, its, rtol=0, atol=steps(number, its, 1e-3))
     finite = np.isfinite(other.standard_error)
     np.testing.assert_array_equal(np.isfinite(one.standard_error), finite)
     np.testing.assert_allclose(
-        one.standard_error[finite], other.standard_error[finite], atol=tolerance, rtol=1e-4
+        one.standard_error[finite],
+        other.standard_error[finite],
+        atol=steps(number, other.scores),
+        rtol=1e-4,
     )
-    assert one.scores == pytest.approx(other.scores, abs=1e-12)
+    assert one.scores == pytest.approx(other.scores, abs=steps(16, other.scores, dtype=np.float64))
 
 
 @pytest.mark.parametrize("loaded", [False, True])
@@ -725,7 +736,7 @@ def test_functions_need_all_outputs(name):
     made = ONE_ROUND[name].explain(IMAGE, four_outputs, target=0, keep="all", **options)
     expected = ONE_ROUND[name].explain(IMAGE, four_outputs, target=["0 vs 2", 1], **options)
     found = made.retarget([margin, 1])
-    np.testing.assert_allclose(found.saliency, expected.saliency, atol=1e-6)
+    np.testing.assert_allclose(found.saliency, expected.saliency, atol=steps(8, expected.scores))
     few = ONE_ROUND[name].explain(IMAGE, four_outputs, target=0, keep=2, **options)
     with pytest.raises(InputError, match=r"2 of 4 outputs .* needs all.*keep='all'"):
         few.retarget(margin)
@@ -750,7 +761,7 @@ def test_what_was_not_kept_is_refused_by_name():
 def test_after_a_retarget_the_run_goes_on_for_the_new_target():
     made = run("rise", 60, four_outputs, target=0)
     went_on = made.retarget(["1 vs 0", 3]).extend(four_outputs, calls=40)
-    assert_same_map(went_on, run("rise", 100, four_outputs, target=["1 vs 0", 3]), 1e-5)
+    assert_same_map(went_on, run("rise", 100, four_outputs, target=["1 vs 0", 3]), 64)
 
 
 def test_a_retarget_of_a_cut_run_says_so(part):

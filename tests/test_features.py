@@ -18,6 +18,7 @@ from iassa.features import (
     TorchLayers,
     open_features,
 )
+from rounding import steps
 
 CPU = torch.device("cpu")
 
@@ -52,8 +53,8 @@ def test_layers_give_their_outputs_in_the_order_named() -> None:
     fine, coarse = TorchLayers(network, ("first", "second"))(image)
     assert fine.shape == (4, 6, 10)
     assert coarse.shape == (6, 3, 5)
-    np.testing.assert_allclose(fine, first[0], atol=1e-6)
-    np.testing.assert_allclose(coarse, second[0], atol=1e-6)
+    np.testing.assert_allclose(fine, first[0], atol=steps(16, first))
+    np.testing.assert_allclose(coarse, second[0], atol=steps(16, second))
     reverse = TorchLayers(network, ("second", "first"))(image)
     assert [len(level) for level in reverse] == [6, 4]
 
@@ -120,7 +121,7 @@ def test_the_image_is_resized_and_normalised_first() -> None:
     extractor = TorchLayers(network, ("same",), (6, 4), lambda planes: 2 * planes - 1)
     (level,) = extractor(torch.full((3, 12, 20), 0.75))
     assert level.shape == (3, 6, 4)
-    np.testing.assert_allclose(level, 0.5, atol=1e-6)
+    np.testing.assert_allclose(level, 0.5, atol=steps(8, 1.0))
 
 
 def test_features_outlive_the_pass_and_can_be_computed_with() -> None:
@@ -158,7 +159,9 @@ def test_the_product_of_two_places_falls_with_their_distance(position: float) ->
             for c in range(width):
                 down = math.cos((r - row) / height * math.pi / 2)
                 right = math.cos((c - column) / width * math.pi / 2)
-                assert products[r, c] == pytest.approx(position**2 * (down + right), abs=1e-6)
+                assert products[r, c] == pytest.approx(
+                    position**2 * (down + right), abs=steps(4, 2 * position**2)
+                )
 
 
 # --- by name ----------------------------------------------------------------------------------

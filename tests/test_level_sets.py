@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from iassa.level_sets import draw_level_sets, rank_cells
 from iassa.masks import GridPlan, fit_grid
 from iassa.rendering import Canvas
+from rounding import steps
 
 CELLS = (6, 9)
 
@@ -35,7 +36,7 @@ def test_ranks_are_those_of_the_cells_means():
         means = one.reshape(6, 4, 9, 5).mean(axis=(1, 3))
         # Each cell's rank is the share of the others that are lower, counted one by one.
         by_hand = [[(means < means[r, c]).sum() / 53 for c in range(9)] for r in range(6)]
-        np.testing.assert_allclose(ranks, by_hand, atol=1e-6)
+        np.testing.assert_allclose(ranks, by_hand, atol=steps(8, 1.0))
 
 
 def test_cells_of_one_height_share_a_rank():
@@ -107,7 +108,7 @@ def test_masks_have_their_cells_where_the_map_has_them():
     plan = draw_level_sets(8, ranks, (0.3, 0.7), 0.1, np.random.default_rng(0))
     size = (6 * 7, 9 * 5)  # an odd number of pixels for each cell: one is in its middle
     values = Canvas(size, 8).render(plan).values.numpy()
-    np.testing.assert_allclose(values[:, 3::7, 2::5], _kept(plan), atol=1e-6)
+    np.testing.assert_allclose(values[:, 3::7, 2::5], _kept(plan), atol=steps(8, 1.0))
     # To the border a cell stays what it is.
-    np.testing.assert_allclose(values[:, 0, 2::5], _kept(plan)[:, 0], atol=1e-6)
+    np.testing.assert_allclose(values[:, 0, 2::5], _kept(plan)[:, 0], atol=steps(8, 1.0))
     assert fit_grid(28, (300, 451)) == (23, 34)

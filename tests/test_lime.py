@@ -24,6 +24,7 @@ from iassa.methods.lime import LocalRegression
 from iassa.rendering import Canvas
 from iassa.saliency import Effect
 from iassa.segmentation import Segmentations, segment_once
+from rounding import steps
 
 Array = NDArray[np.float64]
 SIZE = (30, 43)
@@ -117,7 +118,7 @@ def test_coefficients_are_those_of_the_lime_package(
     effect = estimate(segmentations, plan, scores[1:], scores[0], batch_size, width)
     found = of_segments(effect.saliency.numpy(), segmentations.labels[0].numpy())
     expected = by_the_package(bits, scores, width, selection)
-    np.testing.assert_allclose(found, expected, atol=3e-6)
+    np.testing.assert_allclose(found, expected, atol=steps(8, expected))
 
 
 @pytest.mark.parametrize("ridge", [1e-3, 1.0, 50.0])
@@ -131,7 +132,7 @@ def test_coefficients_are_those_of_scikit_learn(ridge: float) -> None:
     model = Ridge(alpha=ridge).fit(bits, scores, sample_weight=weights)
     effect = estimate(segmentations, plan, scores[1:], scores[0], ridge=ridge)
     found = of_segments(effect.saliency.numpy(), segmentations.labels[0].numpy())
-    np.testing.assert_allclose(found, model.coef_, atol=3e-6)
+    np.testing.assert_allclose(found, model.coef_, atol=steps(8, model.coef_))
 
 
 def test_a_mask_that_hides_everything_has_a_distance() -> None:
@@ -144,7 +145,8 @@ def test_a_mask_that_hides_everything_has_a_distance() -> None:
     scores = nonlinear(rows, seed=3)
     effect = estimate(tiles(2, 3), plan, scores[1:], scores[0])
     found = of_segments(effect.saliency.numpy(), tiles(2, 3).labels[0].numpy())
-    np.testing.assert_allclose(found, by_the_package(rows, scores, WIDTH, "none"), atol=3e-6)
+    expected = by_the_package(rows, scores, WIDTH, "none")
+    np.testing.assert_allclose(found, expected, atol=steps(8, expected))
 
 
 def test_deviations_are_those_of_regressions_without_each_group() -> None:
@@ -167,7 +169,9 @@ def test_deviations_are_those_of_regressions_without_each_group() -> None:
         stays[1 + g :: 32] = False
         without = by_the_package(bits[stays], scores[stays], WIDTH, "none")
         expected = (without - all_of_them)[:, labels] * np.sqrt(1 - leverage.mean())
-        np.testing.assert_allclose(effect.deviations[g], expected, atol=1e-9)
+        np.testing.assert_allclose(
+            effect.deviations[g], expected, atol=steps(256, all_of_them, dtype=np.float64)
+        )
     assert effect.settled.all()
     assert effect.sampled.all()
 
@@ -304,7 +308,7 @@ def test_the_map_is_what_the_package_makes_of_the_same_images(algorithm: str) ->
         expected = np.zeros(S)
         for segment, weight in found.local_exp[t]:
             expected[segment] = weight
-        np.testing.assert_allclose(maps[t], expected, atol=1e-6)
+        np.testing.assert_allclose(maps[t], expected, atol=steps(64, expected))
 
 
 @pytest.mark.parametrize("method", [Lime(), Lime(segmentation="slic", num_segments=30)])
@@ -328,7 +332,9 @@ def test_a_run_is_the_regression_on_what_the_black_box_saw(method: Lime, calls: 
     assert bits[0].all()
     assert 0.45 < bits[1:].mean() < 0.55
     expected = by_the_package(bits, left_and_right(images), WIDTH, "auto")
-    np.testing.assert_allclose(of_segments(found.saliency, labels), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        of_segments(found.saliency, labels), expected, atol=steps(64, expected)
+    )
     assert found.calls == calls
     assert found.stopped == "calls"
     assert found.method["measures"] == "effect"
@@ -342,8 +348,8 @@ def test_a_linear_black_box_has_its_own_effects() -> None:
     for segment, value in enumerate(of_segments(found.saliency, labels)[0]):
         filled = np.where((labels == segment)[:, :, None], np.float32(0.5), image)
         expected = left_and_right(image[None])[0, 0] - left_and_right(filled[None])[0, 0]
-        assert value == pytest.approx(expected, abs=1e-6)
-    assert found.standard_error.max() < 1e-6
+        assert value == pytest.approx(expected, abs=steps(16, left_and_right(image[None])))
+    assert found.standard_error.max() < steps(16, left_and_right(image[None]))
 
 
 def test_only_a_known_segmentation_is_accepted() -> None:

@@ -35,6 +35,7 @@ from iassa.masks import (
 )
 from iassa.rendering import Canvas, Masks
 from iassa.segmentation import Segmentations
+from rounding import steps
 
 Windows = NDArray[np.int32]
 SIZE = (13, 22)
@@ -135,18 +136,19 @@ def test_each_full_block_of_any_prefix_has_one_mask_in_each_stratum(
     drawn = draw_keep_probability(num_masks, (low, high), generator(seed))
     assert drawn.shape == (num_masks,)
     assert drawn.dtype == np.float32
-    assert low - 1e-6 <= drawn.min()
-    assert drawn.max() <= high + 1e-6
+    assert low - steps(8, 1.0) <= drawn.min()
+    assert drawn.max() <= high + steps(8, 1.0)
     # float32 may round a probability onto the edge of its stratum: look a hair inside.
+    hair = steps(4, 1.0) / width * STRATA
     place = (drawn[:prefix].astype(np.float64) - low) / width * STRATA
     for start in range(0, len(place) - STRATA + 1, STRATA):
         block = np.sort(place[start : start + STRATA])
         edges = np.arange(STRATA)
-        assert (block > edges - 1e-3).all()
-        assert (block < edges + 1 + 1e-3).all()
+        assert (block > edges - hair).all()
+        assert (block < edges + 1 + hair).all()
     # The block that a budget cuts has no stratum twice.
     rest = place[len(place) // STRATA * STRATA :]
-    inner = rest[np.abs(rest - np.round(rest)) > 1e-3]
+    inner = rest[np.abs(rest - np.round(rest)) > hair]
     assert len(set(np.floor(inner))) == len(inner)
 
 
@@ -381,7 +383,7 @@ def test_planned_windows_are_a_shuffle_that_knows_what_each_keeps() -> None:
     for share, (top, left, bottom, right) in zip(plan.keep_probability, plan.windows, strict=True):
         mask = np.ones(size)
         mask[top:bottom, left:right] = 0
-        assert share == pytest.approx(mask.mean(), abs=1e-6)
+        assert share == pytest.approx(mask.mean(), abs=steps(8, 1.0))
 
 
 def test_a_part_of_planned_windows_knows_of_how_many_it_is() -> None:

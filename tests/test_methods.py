@@ -39,6 +39,7 @@ from iassa.methods import (
     explain,
     open_method,
 )
+from rounding import steps
 
 Array = NDArray[np.float32]
 BlackBox = Callable[[Array], Any]
@@ -119,12 +120,11 @@ CHEAP: dict[str, Method] = {
 methods = pytest.mark.parametrize("method", CHEAP.values(), ids=CHEAP.keys())
 
 
-def assert_same_map(one: Explanation, other: Explanation, tolerance: float = 1e-5) -> None:
+def assert_same_map(one: Explanation, other: Explanation, number: float = 64) -> None:
     for a, b in ((one.saliency, other.saliency), (one.standard_error, other.standard_error)):
         known = np.isfinite(b)
         np.testing.assert_array_equal(np.isfinite(a), known)
-        scale = np.abs(other.saliency).max()
-        np.testing.assert_allclose(a[known], b[known], rtol=0, atol=tolerance * scale)
+        np.testing.assert_allclose(a[known], b[known], rtol=0, atol=steps(number, other.saliency))
 
 
 # --- the same loop ----------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_debiased_rise_is_the_covariance_over_the_variance() -> None:
     scores = three_outputs(recorder.images)[1:]
     scores -= scores.mean(0)
     expected = np.einsum("nt,nhw->thw", scores, masks) / (masks**2).sum(0)
-    assert np.abs(found.saliency - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(found.saliency - expected).max() < steps(64, expected)
 
 
 # --- seeds and batches ------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def test_batch_sizes_change_neither_the_masks_nor_the_map(method: Method) -> Non
         assert max(map(len, recorder.batches)) <= batch_size
     for explanation, images in zip(found[1:], shown[1:], strict=True):
         assert images.shape == shown[0].shape
-        np.testing.assert_allclose(images, shown[0], rtol=0, atol=3e-7)
+        np.testing.assert_allclose(images, shown[0], rtol=0, atol=steps(4, shown[0]))
         assert_same_map(explanation, found[0])
         assert explanation.scores == found[0].scores
 
@@ -233,7 +233,9 @@ def test_a_larger_budget_begins_with_the_same_images(method: Method) -> None:
     method.explain(patch_image(), small, calls=65)  # two whole rounds of 32
     method.explain(patch_image(), large, calls=120)
     if isinstance(method, IassaPaper):  # its first round is longer than either budget
-        np.testing.assert_allclose(large.images[:65], small.images, rtol=0, atol=3e-7)
+        np.testing.assert_allclose(
+            large.images[:65], small.images, rtol=0, atol=steps(4, small.images)
+        )
     else:
         np.testing.assert_array_equal(large.images[:65], small.images)
     cut, whole = Recorder(), Recorder()
@@ -377,7 +379,7 @@ def test_later_rounds_hide_only_the_region_of_the_map_before() -> None:
         regions.append(np.ones(SIZE, np.bool_) if region is None else region)
     assert len(seen_before) == 5
     for start, stop, region in zip(seen_before, seen_before[1:], regions, strict=False):
-        hidden = (np.abs(recorder.images[start:stop] - image) > 1e-6).any(axis=3)
+        hidden = (np.abs(recorder.images[start:stop] - image) > steps(8, image)).any(axis=3)
         assert not hidden[:, ~region].any()
         np.testing.assert_array_equal(hidden.any(axis=0), region)  # and all of it
     assert regions[-1].mean() < 0.6
@@ -478,9 +480,12 @@ def test_several_targets_cost_no_more_and_equal_their_own_runs(method: Method) -
         single = method.explain(patch_image(), alone, target=one, calls=120)
         assert single.calls == every.calls == len(together.images)
         np.testing.assert_array_equal(alone.images, together.images)
-        scale = np.abs(single.saliency).max()
-        np.testing.assert_allclose(single.saliency[0], every.saliency[t], atol=1e-5 * scale)
-        assert single.scores[0] == pytest.approx(every.scores[t], abs=1e-12)
+        np.testing.assert_allclose(
+            single.saliency[0], every.saliency[t], atol=steps(64, single.saliency)
+        )
+        assert single.scores[0] == pytest.approx(
+            every.scores[t], abs=steps(16, every.scores, dtype=np.float64)
+        )
 
 
 def test_a_contrast_is_the_difference_of_its_sides() -> None:
@@ -489,8 +494,8 @@ def test_a_contrast_is_the_difference_of_its_sides() -> None:
         patch_image(), three_outputs, target=[0, 1, "0 vs 1", "0,1"], calls=100
     )
     one, other, difference, total = found.saliency
-    np.testing.assert_allclose(difference, one - other, atol=1e-6)
-    np.testing.assert_allclose(total, one + other, atol=1e-6)
+    np.testing.assert_allclose(difference, one - other, atol=steps(16, one, other))
+    np.testing.assert_allclose(total, one + other, atol=steps(16, one, other))
 
 
 # --- analytic black boxes ---------------------------------------------------------------------
@@ -581,8 +586,7 @@ def test_logits_of_any_sign_and_size(method: Method, offset: float) -> None:
     mean = isinstance(method, IassaPaper) or (isinstance(method, Rise) and not method.debiased)
     expected = 10 * plain.saliency + (offset if mean else 0)
     assert moved.scores[0] == pytest.approx(10 * plain.scores[0] + offset)
-    tolerance = 2e-4 if mean and offset == 1000 else 1e-4  # a float32 near 1000 has steps of 6e-5
-    np.testing.assert_allclose(moved.saliency, expected, atol=tolerance)
+    np.testing.assert_allclose(moved.saliency, expected, atol=steps(24, expected))
 
 
 def test_black_boxes_may_write_to_what_they_are_shown() -> None:
@@ -709,7 +713,7 @@ def test_a_constant_black_box_is_told_of(method: Method, value: float) -> None:
     assert found.warnings == (FLAT,)
     assert found.complete
     if isinstance(method, IassaPaper):  # its attention rounds
-        np.testing.assert_allclose(found.saliency, value, rtol=1e-6)
+        np.testing.assert_allclose(found.saliency, value, rtol=0, atol=steps(16, value))
     else:
         expected = value if method == CHEAP["rise"] else 0
         assert (found.saliency == np.float32(expected)).all()
@@ -979,7 +983,7 @@ def test_the_share_that_windows_may_hide_is_counted() -> None:
     assert first.region_share == 1.0
     images = seen.images[1 + sum(first.masks.values()) :]
     hidden = (images != patch_image()).any(axis=(0, 3))
-    assert second.region_share == pytest.approx(hidden.mean(), abs=1e-9)
+    assert second.region_share == pytest.approx(hidden.mean(), abs=steps(16, 1.0, dtype=np.float64))
     assert second.region_share < 1
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from iassa.errors import BlackBoxError, InputError
 from iassa.metrics import Curve, Normalisation, causal_curve, deletion, insertion
 from iassa.metrics.causal import gaussian_blur
+from rounding import steps
 
 Array = NDArray[np.float32]
 BlackBox = Callable[[Array], NDArray[np.float64]]
@@ -89,7 +90,9 @@ def test_curve_equals_the_loop(batch_size: int, pixels_per_step: int) -> None:
     )
     assert scores.shape == (math.ceil(height * width / pixels_per_step) + 1,)
     expected = looped_curve(saliency, black_box, weights, start, end, pixels_per_step)
-    np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        scores, expected, rtol=1e-9, atol=steps(64, expected, dtype=np.float64)
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -118,7 +121,9 @@ def test_any_size_equals_the_loop(
     expected = looped_curve(
         saliency, black_box, [0.25, 1.0], image, np.full_like(image, 0.5), pixels_per_step
     )
-    np.testing.assert_allclose(curve.scores, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        curve.scores, expected, rtol=1e-9, atol=steps(64, expected, dtype=np.float64)
+    )
 
 
 @pytest.mark.parametrize("pixels_per_step", [1, 6, 11, 63])
@@ -128,18 +133,20 @@ def test_deletion_of_a_constant_image_is_a_straight_line(pixels_per_step: int) -
     curve = deletion(
         saliency, image, brightness, [1.0], pixels_per_step=pixels_per_step, baseline=0.0
     )
-    np.testing.assert_allclose(curve.scores, 0.75 * (1 - curve.fractions), atol=1e-7)
+    np.testing.assert_allclose(
+        curve.scores, 0.75 * (1 - curve.fractions), atol=steps(16, 0.75, dtype=np.float64)
+    )
     assert curve.fractions[0] == 0
     assert curve.fractions[-1] == 1
     # A shorter last step must not bend the area: the fraction is the axis, not the step's number.
-    assert curve.area == pytest.approx(0.375, abs=1e-7)
+    assert curve.area == pytest.approx(0.375, abs=steps(16, 0.375, dtype=np.float64))
 
 
 def test_insertion_of_a_constant_image_is_flat() -> None:
     image = np.full((8, 6, 3), 0.5, dtype=np.float32)
     curve = insertion(random_image(8, 6)[..., 0], image, brightness, [2.0], pixels_per_step=5)
-    np.testing.assert_allclose(curve.scores, 1.0, atol=1e-6)
-    assert curve.area == pytest.approx(1.0, abs=1e-6)
+    np.testing.assert_allclose(curve.scores, 1.0, atol=steps(16, 1.0, dtype=np.float64))
+    assert curve.area == pytest.approx(1.0, abs=steps(16, 1.0, dtype=np.float64))
 
 
 def test_a_black_box_of_one_pixel_steps_where_its_pixel_goes() -> None:
@@ -173,7 +180,11 @@ def test_a_black_box_of_a_patch_falls_in_a_line_and_stays_down(pixels_per_step: 
         pixels_per_step=pixels_per_step,
         baseline=0.0,
     )
-    np.testing.assert_allclose(curve.scores, np.maximum(0, 1 - curve.fractions * 60 / 12))
+    np.testing.assert_allclose(
+        curve.scores,
+        np.maximum(0, 1 - curve.fractions * 60 / 12),
+        atol=steps(4, 1.0, dtype=np.float64),
+    )
     assert curve.area == pytest.approx(12 / 60 / 2)  # a triangle
 
 
@@ -241,7 +252,7 @@ def test_reversed_map_reverses_the_curve() -> None:
     back = causal_curve(
         -saliency, image, black_box, [1.0, 2.0], start=other, end=image, pixels_per_step=7
     )
-    np.testing.assert_allclose(there, back[::-1], atol=1e-12)
+    np.testing.assert_allclose(there, back[::-1], atol=steps(64, there, dtype=np.float64))
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 16])
@@ -345,13 +356,15 @@ def test_blur_equals_the_loop(size: int, sigma: float) -> None:
                     source = mirror(row + down, height), mirror(column + right, width)
                     expected[row, column] += weight * image[source]
             expected[row, column] /= total
-    np.testing.assert_allclose(gaussian_blur(image, size=size, sigma=sigma), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        gaussian_blur(image, size=size, sigma=sigma), expected, atol=steps(16, expected)
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_blur_stays_in_range(value: float) -> None:
     image = np.full((5, 30, 3), value, dtype=np.float32)
-    np.testing.assert_allclose(gaussian_blur(image), image, atol=1e-6)
+    np.testing.assert_allclose(gaussian_blur(image), image, atol=steps(8, 1.0))
     assert gaussian_blur(image).max() <= 1
 
 
@@ -370,9 +383,15 @@ def test_normalised_deletion_is_worked_by_hand() -> None:
             normalise=normalise,
         )
 
-    np.testing.assert_allclose(curve("none").scores, np.linspace(1.5, 0.5, 7), atol=1e-6)
-    np.testing.assert_allclose(curve("score").scores, np.linspace(1, 1 / 3, 7), atol=1e-6)
-    np.testing.assert_allclose(curve("range").scores, np.linspace(1, 0, 7), atol=1e-6)
+    np.testing.assert_allclose(
+        curve("none").scores, np.linspace(1.5, 0.5, 7), atol=steps(16, 1.5, dtype=np.float64)
+    )
+    np.testing.assert_allclose(
+        curve("score").scores, np.linspace(1, 1 / 3, 7), atol=steps(16, 1.5, dtype=np.float64)
+    )
+    np.testing.assert_allclose(
+        curve("range").scores, np.linspace(1, 0, 7), atol=steps(16, 1.5, dtype=np.float64)
+    )
     assert curve("score").area == pytest.approx(2 / 3)
     assert curve("range").area == pytest.approx(1 / 2)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from iassa.errors import InputError
 from iassa.metrics import gini_index
+from rounding import steps
 
 MAPS = st.tuples(st.integers(1, 5), st.integers(1, 7)).flatmap(
     lambda shape: arrays.arrays(
@@ -31,8 +32,8 @@ def looped_gini(saliency: NDArray[np.float32]) -> float:
 @given(MAPS)
 def test_equals_the_loop(saliency: NDArray[np.float32]) -> None:
     gini = gini_index(saliency)
-    assert gini == pytest.approx(looped_gini(saliency), abs=1e-12)
-    assert 0 <= gini <= 1 - 1 / saliency.size + 1e-15
+    assert gini == pytest.approx(looped_gini(saliency), abs=steps(64, 1.0, dtype=np.float64))
+    assert 0 <= gini <= 1 - 1 / saliency.size + steps(8, 1.0, dtype=np.float64)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,9 @@ def test_equals_the_loop(saliency: NDArray[np.float32]) -> None:
     ],
 )
 def test_hand_cases(values: list[list[float]], expected: float) -> None:
-    assert gini_index(np.array(values, dtype=np.float32)) == pytest.approx(expected, abs=1e-15)
+    assert gini_index(np.array(values, dtype=np.float32)) == pytest.approx(
+        expected, abs=steps(4, 1.0, dtype=np.float64)
+    )
 
 
 def test_the_formula_of_the_source() -> None:
@@ -57,7 +60,9 @@ def test_the_formula_of_the_source() -> None:
     values = sorted(abs(saliency).ravel().tolist())
     total = sum(values)
     terms = (v / total * (117 - k + 0.5) / 117 for k, v in enumerate(values, start=1))
-    assert gini_index(saliency) == pytest.approx(1 - 2 * sum(terms), abs=1e-12)
+    assert gini_index(saliency) == pytest.approx(
+        1 - 2 * sum(terms), abs=steps(64, 1.0, dtype=np.float64)
+    )
 
 
 @given(MAPS, st.integers(-60, 60), st.integers(2, 4))
@@ -65,9 +70,15 @@ def test_neither_scale_nor_sign_nor_order_nor_copies_matter(
     saliency: NDArray[np.float32], power: int, copies: int
 ) -> None:
     gini = gini_index(saliency)
-    assert gini_index(-saliency.astype(np.float64) * 2.0**power) == pytest.approx(gini, abs=1e-12)
-    assert gini_index(saliency[::-1, ::-1].T) == pytest.approx(gini, abs=1e-12)
-    assert gini_index(np.tile(saliency, (copies, 1))) == pytest.approx(gini, abs=1e-12)
+    assert gini_index(-saliency.astype(np.float64) * 2.0**power) == pytest.approx(
+        gini, abs=steps(64, 1.0, dtype=np.float64)
+    )
+    assert gini_index(saliency[::-1, ::-1].T) == pytest.approx(
+        gini, abs=steps(64, 1.0, dtype=np.float64)
+    )
+    assert gini_index(np.tile(saliency, (copies, 1))) == pytest.approx(
+        gini, abs=steps(64, 1.0, dtype=np.float64)
+    )
 
 
 @given(MAPS, st.floats(0.1, 100))

@@ -19,6 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import iassa
+from rounding import steps
 
 PAGE = (Path(__file__).parents[1] / "docs/models.md").read_text("utf-8")
 SIZE = (48, 64)
@@ -175,8 +176,8 @@ def test_the_models_of_the_page(name: str, place: Path) -> None:
     assert (expected.argmax(1) == np.load("classes.npy")[:20]).mean() > 0.7  # it has learned
 
     run("-c", ASK, f"{name}:model")
-    np.testing.assert_allclose(np.load("scores.npy"), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(np.load("by one.npy"), expected[:3], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.load("scores.npy"), expected, rtol=1e-4, atol=steps(64, 1.0))
+    np.testing.assert_allclose(np.load("by one.npy"), expected[:3], rtol=1e-4, atol=steps(64, 1.0))
 
     (line,) = re.findall(r"```bash\niassa (.*?)\n```", PAGE)
     words = shlex.split(line.replace("digits:model", f"{name}:model"))
@@ -191,7 +192,7 @@ def test_the_models_of_the_page(name: str, place: Path) -> None:
     near[12 - 12 : 36 + 12, 36 - 12 : 60 + 4] = True
     there = np.zeros(SIZE, bool)
     there[REGION] = True
-    assert np.abs(saliency[~near]).max() < 1e-5  # what is not looked at has no effect
+    assert np.abs(saliency[~near]).max() < steps(64, 1.0)  # what is not looked at has no effect
     assert there[np.unravel_index(saliency.argmax(), SIZE)]
     assert saliency[there].mean() > 0.02
 

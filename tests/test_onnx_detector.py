@@ -23,6 +23,7 @@ from iassa.cli import main
 from iassa.conventions import DETECTORS
 from iassa.detector_layouts import DETECTOR_LAYOUTS
 from iassa.errors import BlackBoxError, InputError
+from rounding import steps
 
 SIZE = (32, 64)
 NAMES = ("dog", "cat", "cow")
@@ -289,15 +290,15 @@ def test_layouts_give_the_boxes_and_scores_of_the_network(
                 assert 2 <= len(set(kept)) == len(kept) <= rows
             else:
                 kept = [*range(rows)]
-            np.testing.assert_allclose(one.boxes, boxes[kept], atol=1e-3)
-            np.testing.assert_allclose(one.confidence, classes[kept].max(1), atol=1e-5)
+            np.testing.assert_allclose(one.boxes, boxes[kept], atol=steps(64, boxes))
+            np.testing.assert_allclose(one.confidence, classes[kept].max(1), atol=steps(64, 1.0))
             np.testing.assert_array_equal(one.labels, classes[kept].argmax(1))
             assert one.class_scores.shape == (len(kept), 3)
             if layout in ("yolov5", "yolov8", "detr", "rt-detr", "rt-detr in one"):
                 # All classes count for the cosine; of the others one is all that there is.
                 present = one.presence[:, None] if one.objectness is not None else 1
                 whole = one.class_scores * present
-                np.testing.assert_allclose(whole, classes, atol=2e-5)
+                np.testing.assert_allclose(whole, classes, atol=steps(128, 1.0))
             assert (one.objectness is not None) == (layout in ("yolov5", "detr"))
 
 
@@ -316,7 +317,9 @@ def test_a_map_shows_where_the_box_s_score_comes_from(path: Path, layout: str) -
     for target, saliency, place in zip(
         explanation.targets, explanation.saliency, places, strict=True
     ):
-        np.testing.assert_allclose(explanation.boxes.boxes[target.indices[0]], place, atol=0.02)
+        np.testing.assert_allclose(
+            explanation.boxes.boxes[target.indices[0]], place, atol=steps(1024, place)
+        )
         region = np.zeros(image.shape[:2], bool)
         region[place[0] : place[2], place[1] : place[3]] = True
         high = saliency >= np.sort(saliency.ravel())[-region.sum()]
@@ -340,7 +343,7 @@ def test_colours_ranges_and_sizes_are_as_for_any_file(path: Path) -> None:
     relative = opened(graph(path, "detr", shape=("h", "w")), "detr", input_size="any")
     large = torch.from_numpy(planes).repeat(1, 1, 2, 3)
     found = relative.detect(large)[0].boxes
-    np.testing.assert_allclose(found, template(12)[0] * [2, 3, 2, 3], atol=1e-3)
+    np.testing.assert_allclose(found, template(12)[0] * [2, 3, 2, 3], atol=steps(64, found))
 
 
 def test_extended_runs_and_copies_are_of_the_same_detector(path: Path, tmp_path: Path) -> None:
@@ -388,7 +391,7 @@ def test_a_layout_that_shapes_or_names_tell(path: Path, layout: str) -> None:
     assert isinstance(detector, iassa.OnnxDetector)
     found = detector.detect(torch.from_numpy(pixels(1)))[0]
     assert found.confidence.max() == pytest.approx(
-        expected(pixels(1), ROWS.get(layout, 12))[1].max(), abs=1e-5
+        expected(pixels(1), ROWS.get(layout, 12))[1].max(), abs=steps(64, 1.0)
     )
 
 

@@ -25,6 +25,7 @@ from iassa.black_boxes import add_conventions, efficientnet_lite0, open_black_bo
 from iassa.cli import main
 from iassa.errors import BlackBoxError, InputError
 from iassa.image import resize
+from rounding import steps
 
 SIZE = (6, 10)
 CLASSES = 4
@@ -158,7 +159,8 @@ def test_layouts_types_and_batches(path: Path, layout: str, kind: str, batch: in
         found = scores(adapter, planes)
         assert found.shape == (count, CLASSES)
         loose = 2e-3 if kind == "float16" else 2e-5
-        np.testing.assert_allclose(found, expected, rtol=loose, atol=loose)
+        atol = steps(2, 1.0, dtype=np.float16) if kind == "float16" else steps(32, expected)
+        np.testing.assert_allclose(found, expected, rtol=loose, atol=atol)
         np.testing.assert_array_equal(planes, before)
 
 
@@ -173,8 +175,9 @@ def test_layouts_types_and_batches(path: Path, layout: str, kind: str, batch: in
 )
 def test_ranges_and_order(path: Path, fields: dict[str, Any], values: Any) -> None:
     adapter = iassa.OnnxAdapter(graph(path), softmax=False, **fields)
+    expected = logits_of(values(pixels()))
     np.testing.assert_allclose(
-        scores(adapter, pixels()), logits_of(values(pixels())), rtol=1e-4, atol=1e-3
+        scores(adapter, pixels()), expected, rtol=1e-4, atol=steps(64, expected)
     )
 
 
@@ -185,11 +188,13 @@ def test_any_size(path: Path, layout: str) -> None:
     assert adapter.input_size is None
     for size in (SIZE, (9, 4)):
         expected = logits_of(pixels(3, size))
-        np.testing.assert_allclose(scores(adapter, pixels(3, size)), expected, atol=1e-5)
+        np.testing.assert_allclose(
+            scores(adapter, pixels(3, size)), expected, atol=steps(64, expected)
+        )
     fixed = iassa.OnnxAdapter(path, input_size=SIZE, range=(0, 1), softmax=False)
     images = pixels(2, (13, 8)).transpose(0, 2, 3, 1)
     planes = resize(torch.from_numpy(pixels(2, (13, 8))), SIZE).numpy()
-    np.testing.assert_allclose(fixed(images), logits_of(planes), atol=1e-5)
+    np.testing.assert_allclose(fixed(images), logits_of(planes), atol=steps(64, logits_of(planes)))
 
 
 def test_a_layout_that_is_said(path: Path) -> None:
@@ -197,7 +202,9 @@ def test_a_layout_that_is_said(path: Path) -> None:
         graph(path, ("n", "a", "b", "c"), layout=layout)
         said = {"layout": layout, "input_size": SIZE, "range": (0, 1), "softmax": False}
         np.testing.assert_allclose(
-            scores(iassa.OnnxAdapter(path, **said), pixels()), logits_of(pixels()), atol=1e-5
+            scores(iassa.OnnxAdapter(path, **said), pixels()),
+            logits_of(pixels()),
+            atol=steps(64, logits_of(pixels())),
         )
 
 
@@ -236,7 +243,7 @@ def test_the_same_as_the_torch_module_that_was_exported(
     expected = iassa.TorchAdapter(module, normalise=normalise, softmax=True)
     for count in (1, 6):
         np.testing.assert_allclose(
-            scores(adapter, pixels(count)), scores(expected, pixels(count)), atol=1e-6
+            scores(adapter, pixels(count)), scores(expected, pixels(count)), atol=steps(8, 1.0)
         )
 
 
@@ -264,7 +271,7 @@ def test_probabilities_are_told_from_the_last_operator(path: Path, last: tuple[s
     expected = 1 / (1 + np.exp(-logits)) if "Sigmoid" in last else softmax(logits)
     for said in ({}, {"softmax": False}):
         adapter = iassa.OnnxAdapter(path, range=(0, 1), **said)
-        np.testing.assert_allclose(scores(adapter, pixels()), expected, atol=1e-6)
+        np.testing.assert_allclose(scores(adapter, pixels()), expected, atol=steps(8, 1.0))
     for said in ({"softmax": True}, {"sigmoid": True}):
         with pytest.raises(InputError, match=f"is that of {last[0]} already"):
             iassa.OnnxAdapter(path, range=(0, 1), **said)
@@ -273,7 +280,7 @@ def test_probabilities_are_told_from_the_last_operator(path: Path, last: tuple[s
 def test_sigmoid(path: Path) -> None:
     adapter = iassa.OnnxAdapter(graph(path), range=(0, 1), sigmoid=True)
     expected = 1 / (1 + np.exp(-logits_of(pixels())))
-    np.testing.assert_allclose(scores(adapter, pixels()), expected, atol=1e-6)
+    np.testing.assert_allclose(scores(adapter, pixels()), expected, atol=steps(8, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -291,9 +298,16 @@ def test_metadata_of_onnx(path: Path, noted: str, values: Any, order: str | None
     graph(path, notes=notes | ({"image.bitmapPixelFormat": order} if order else {}))
     expected = values(pixels())[:, :: -1 if order == "Bgr8" else 1]
     adapter = iassa.OnnxAdapter(path, softmax=False)
-    np.testing.assert_allclose(scores(adapter, pixels()), logits_of(expected), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        scores(adapter, pixels()),
+        logits_of(expected),
+        rtol=1e-4,
+        atol=steps(64, logits_of(expected)),
+    )
     said = iassa.OnnxAdapter(path, softmax=False, range=(0, 1), bgr=False)  # which counts first
-    np.testing.assert_allclose(scores(said, pixels()), logits_of(pixels()), atol=1e-5)
+    np.testing.assert_allclose(
+        scores(said, pixels()), logits_of(pixels()), atol=steps(64, logits_of(pixels()))
+    )
 
 
 def test_metadata_of_ultralytics(path: Path) -> None:
@@ -545,7 +559,9 @@ def test_a_graph_that_was_exported_for_one_image(
     assert "Input shape:{3,4}, requested shape:{1,4}. If it takes one image at a time" in text
     assert not re.search(r"ONNXRuntimeError|/onnxruntime|\n", text)
     assert capfd.readouterr() == ("", "")  # nor does its own log say it once more
-    np.testing.assert_allclose(adapter(images[:1]), logits_of(pixels(3)[:1]), atol=1e-5)
+    np.testing.assert_allclose(
+        adapter(images[:1]), logits_of(pixels(3)[:1]), atol=steps(64, logits_of(pixels(3)))
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without")

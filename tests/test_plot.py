@@ -10,6 +10,7 @@ from PIL import Image
 
 from iassa.image import example_image
 from iassa.plot import figure_png, overlay
+from rounding import steps
 
 CAT = example_image("cat")[::4, ::4]
 ROWS, COLUMNS = np.mgrid[: CAT.shape[0], : CAT.shape[1]]
@@ -67,9 +68,9 @@ def test_left_is_the_image_and_right_is_dimmed():
     under, over = right.images
     np.testing.assert_array_equal(over.get_array(), BUMP - np.float32(0.1))
     grey = np.asarray(under.get_array())
-    assert grey.max() <= 0.65 + 1e-6
+    assert grey.max() <= 0.65 + steps(8, 1.0)
     expected = 0.15 + 0.5 * (0.299 * CAT[..., 0] + 0.587 * CAT[..., 1] + 0.114 * CAT[..., 2])
-    np.testing.assert_allclose(grey, expected, atol=1e-6)
+    np.testing.assert_allclose(grey, expected, atol=steps(8, 1.0))
 
 
 def test_signed_maps_are_shown_about_zero():

@@ -13,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import rounding
 from iassa.black_box import FunctionAdapter
 from iassa.budget import Progress
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
@@ -128,7 +129,7 @@ def test_partition_is_what_the_package_says_of_a_masked_image(
     theirs = explainer(image[None], max_evals=found.calls, batch_size=step, silent=True)
     expected = theirs.values[0].sum(axis=2).transpose(2, 0, 1)
     assert asked == found.calls == len(recorder.images)
-    np.testing.assert_allclose(found.saliency, expected, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(found.saliency, expected, atol=rounding.steps(8, expected))
 
 
 def test_kernel_is_what_the_package_says_of_superpixels(shap_package: Any) -> None:
@@ -150,7 +151,7 @@ def test_kernel_is_what_the_package_says_of_superpixels(shap_package: Any) -> No
         np.ones((1, count)), nsamples=5000, l1_reg="num_features(4)", silent=True
     )
     expected = theirs[0].T[:, labels]
-    np.testing.assert_allclose(found.saliency, expected, atol=1e-6)
+    np.testing.assert_allclose(found.saliency, expected, atol=rounding.steps(16, expected))
     for one in found.saliency:
         assert len({float(one[labels == s][0]) for s in range(count)} - {0.0}) <= 4
 
@@ -170,7 +171,7 @@ def test_a_linear_score_is_shared_as_it_is_made(step: int) -> None:
     found = ShapPartition(step_calls=step).explain(image, score, calls=2000)
     expected = (small * (image.astype(float) - 0.5)).sum(axis=2)
     assert found.stopped == "rounds"
-    np.testing.assert_allclose(found.saliency[0], expected, atol=1e-7)
+    np.testing.assert_allclose(found.saliency[0], expected, atol=rounding.steps(32, expected))
 
 
 def test_a_patch_that_is_not_divided_shares_its_effect_evenly() -> None:
@@ -188,7 +189,9 @@ def test_a_patch_that_is_not_divided_shares_its_effect_evenly() -> None:
     for rows in (slice(0, top), slice(top, None)):
         for columns in (slice(0, left), slice(left, None)):
             part = found.saliency[0][rows, columns]
-            assert part.sum() == pytest.approx(effect[rows, columns].sum(), abs=1e-5)
+            assert part.sum() == pytest.approx(
+                effect[rows, columns].sum(), abs=rounding.steps(64, effect[rows, columns].sum())
+            )
     assert len(np.unique(found.saliency[0])) <= 120 / 2 + 1
 
 
@@ -199,7 +202,7 @@ def test_kernel_gives_each_superpixel_of_a_linear_score_its_own() -> None:
     for t, seed in enumerate((3, 4)):
         effect = (weights(seed) * (image.astype(float) - 0.5)).sum(axis=2)
         expected = np.bincount(labels.ravel(), effect.ravel())[labels]
-        np.testing.assert_allclose(found.saliency[t], expected, atol=1e-6)
+        np.testing.assert_allclose(found.saliency[t], expected, atol=rounding.steps(32, expected))
 
 
 def test_kernel_gives_shapley_values_where_it_asks_about_all_coalitions() -> None:
@@ -223,7 +226,9 @@ def test_kernel_gives_shapley_values_where_it_asks_about_all_coalitions() -> Non
                 with_player = wins(frozenset(chosen) | {player})
                 expected[player] += share * (with_player - wins(frozenset(chosen)))
     found = method.explain(image, curved, target=[0, 1, 2], calls=1000)
-    np.testing.assert_allclose(found.saliency, expected.T[:, labels], atol=1e-6)
+    np.testing.assert_allclose(
+        found.saliency, expected.T[:, labels], atol=rounding.steps(32, expected)
+    )
 
 
 @pytest.mark.parametrize("calls", [40, 150, 501])
@@ -232,14 +237,16 @@ def test_values_sum_to_what_showing_the_image_gains(calls: int, seed: int) -> No
     image = photo(seed)
     expected = gain(curved, image)
     found = ShapPartition().explain(image, curved, target=[0, 1, 2], calls=calls, seed=seed)
-    np.testing.assert_allclose(found.saliency.sum(axis=(1, 2)), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        found.saliency.sum(axis=(1, 2)), expected, atol=rounding.steps(64, expected)
+    )
     for most in (3, None):
         method = KernelShap(num_segments=12, max_segments=most)
         found = method.explain(image, curved, target=[0, 1, 2], calls=calls, seed=seed)
         labels = labels_of(method, image)
         first = [np.argmax(labels.ravel() == s) for s in range(labels.max() + 1)]
         values = found.saliency.reshape(3, -1)[:, first]
-        np.testing.assert_allclose(values.sum(axis=1), expected, atol=1e-5)
+        np.testing.assert_allclose(values.sum(axis=1), expected, atol=rounding.steps(64, expected))
 
 
 # --- budgets ------------------------------------------------------------------------------------
@@ -319,7 +326,9 @@ def test_batches_are_no_larger_than_wanted_and_change_nothing(method: ShapExplai
         shown.append(recorder.images)
     for one, images in zip(found[1:], shown[1:], strict=True):
         np.testing.assert_array_equal(images, shown[0])
-        np.testing.assert_allclose(one.saliency, found[0].saliency, atol=1e-6)
+        np.testing.assert_allclose(
+            one.saliency, found[0].saliency, atol=rounding.steps(8, found[0].scores)
+        )
 
 
 def test_progress_is_told_after_every_batch_and_there_is_one_map() -> None:
@@ -428,7 +437,9 @@ def test_a_partition_that_is_cut_short_is_the_one_of_that_many_calls(step: int, 
         assert not found.complete
         assert found.calls == len(recorder.images)
         np.testing.assert_allclose(
-            found.saliency.sum(axis=(1, 2)), gain(curved, photo()), atol=1e-5
+            found.saliency.sum(axis=(1, 2)),
+            gain(curved, photo()),
+            atol=rounding.steps(64, gain(curved, photo())),
         )
         if found.calls - method.step_calls + step >= method.fewest_calls[0] and batch_size == 16:
             whole = method.explain(photo(), curved, target=[0, 1, 2], calls=found.calls + step - 1)
@@ -492,7 +503,9 @@ def test_a_black_box_that_fails(method: ShapExplainer, good: int) -> None:
         assert not found.complete
         assert found.calls == answered + caught.value.images
         assert sum(found.rounds[0].masks.values()) == answered - 1
-        assert found.saliency.sum() == pytest.approx(gain(curved, photo())[0], abs=1e-5)
+        assert found.saliency.sum() == pytest.approx(
+            gain(curved, photo())[0], abs=rounding.steps(64, gain(curved, photo()))
+        )
 
 
 def test_a_black_box_that_fails_in_the_package_prints_nothing(
@@ -526,7 +539,9 @@ def test_kernel_gives_several_targets_what_each_has_alone() -> None:
     for t, one in enumerate(wanted):
         alone = method.explain(photo(), curved, target=one, calls=120)
         assert alone.calls == every.calls == len(together.images)
-        np.testing.assert_allclose(alone.saliency[0], every.saliency[t], atol=1e-6)
+        np.testing.assert_allclose(
+            alone.saliency[0], every.saliency[t], atol=rounding.steps(64, every.saliency)
+        )
 
 
 def test_partition_spends_the_calls_of_several_targets_on_the_one_that_changes_most() -> None:

@@ -20,6 +20,7 @@ from torch import nn
 import iassa
 from iassa.errors import BlackBoxError, InputError
 from iassa.image import example_image
+from rounding import steps
 
 SIZE = (12, 16)
 PROJECTION = np.random.default_rng(9).normal(size=(6, 5))
@@ -62,9 +63,10 @@ def test_scores_are_those_of_scikit_learn(seed, count):
     queries, images = list(pictures(3, seed)), pictures(count, seed + 100)
     mine, its = embed(np.stack(queries)), embed(images)
     cosine = iassa.Similarity(queries, embed)(images)
-    np.testing.assert_allclose(cosine, cosine_similarity(its, mine), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(cosine, cosine_similarity(its, mine), rtol=1e-5, atol=steps(8, 1.0))
     far = iassa.Similarity(queries, embed, measure="euclidean")(images)
-    np.testing.assert_allclose(far, -euclidean_distances(its, mine), rtol=1e-5)
+    tolerance = steps(8, its, mine)  # features are subtracted
+    np.testing.assert_allclose(far, -euclidean_distances(its, mine), rtol=1e-5, atol=tolerance)
     assert cosine.shape == (count, 3)
 
 
@@ -73,8 +75,8 @@ def test_cosine_does_not_depend_on_the_size_of_features(exponent, seed):
     images, query = pictures(4, seed), pictures(1, seed + 1)[0]
     plain = iassa.Similarity(query, embed)(images)
     scaled = iassa.Similarity(query, lambda shown: embed(shown) * 10.0**exponent)(images)
-    np.testing.assert_allclose(scaled, plain, rtol=1e-5, atol=1e-6)
-    assert np.abs(plain).max() <= 1 + 1e-6
+    np.testing.assert_allclose(scaled, plain, rtol=1e-5, atol=steps(8, 1.0))
+    assert np.abs(plain).max() <= 1 + steps(8, 1.0)
 
 
 def test_batches_do_not_matter():
@@ -82,7 +84,9 @@ def test_batches_do_not_matter():
     for measure in ("cosine", "euclidean"):
         like = iassa.Similarity(list(pictures(2, 5)), embed, measure=measure)
         parts = [like(images[:1]), like(images[1:3]), like(images[3:])]
-        np.testing.assert_allclose(np.concatenate(parts), like(images), rtol=1e-6)
+        whole = like(images)
+        tolerance = steps(4, embed(images), whole)
+        np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-6, atol=tolerance)
 
 
 @pytest.mark.parametrize(("measure", "most"), [("cosine", 1.0), ("euclidean", 0.0)])
@@ -90,9 +94,10 @@ def test_an_image_is_most_like_itself(measure, most):
     image = pictures(1)[0]
     like = iassa.Similarity([image, pictures(1, 1)[0]], embed, measure=measure)
     explanation = iassa.explain(image, like, method="rise", calls=60)
-    assert explanation.scores[0] == pytest.approx(most, abs=1e-9)
+    assert explanation.scores[0] == pytest.approx(most, abs=steps(16, 1.0, dtype=np.float64))
     assert explanation.targets[0].indices == (0,)
-    assert max(one.score_high[0] for one in explanation.rounds) <= most + 1e-9
+    highest = max(one.score_high[0] for one in explanation.rounds)
+    assert highest <= most + steps(16, 1.0, dtype=np.float64)
 
 
 def test_queries_are_seen_as_images_are():
@@ -105,7 +110,7 @@ def test_queries_are_seen_as_images_are():
     sized = iassa.FunctionAdapter(embed, input_size=(8, 10))
     like = iassa.Similarity(wide, sized)
     assert like.input_size == (8, 10)
-    assert like(wide[None])[0, 0] == pytest.approx(1, abs=1e-6)
+    assert like(wide[None])[0, 0] == pytest.approx(1, abs=steps(8, 1.0))
 
 
 def test_a_torch_module_gives_features():
@@ -168,8 +173,8 @@ def test_the_map_is_that_of_the_score_which_the_similarity_is(method, measure, s
     like = iassa.Similarity(np.ones(image.shape), ORACLES[measure], measure=measure)
     mine = method.explain(image, like, calls=300, seed=seed)
     its = method.explain(image, lambda images: bright(images)[:, None], calls=300, seed=seed)
-    np.testing.assert_allclose(mine.saliency, its.saliency, atol=1e-6)
-    np.testing.assert_allclose(mine.standard_error, its.standard_error, atol=1e-6)
+    np.testing.assert_allclose(mine.saliency, its.saliency, atol=steps(8, 1.0))
+    np.testing.assert_allclose(mine.standard_error, its.standard_error, atol=steps(8, 1.0))
     inside = np.zeros(SIZE, bool)
     inside[2:7, 9:14] = True
     assert mine.saliency[0][inside].mean() > 3 * abs(mine.saliency[0][~inside].mean())
@@ -190,7 +195,7 @@ def test_what_windows_cost_is_what_they_hide(measure, seed):
         total[top:bottom, left:right] += light[top:bottom, left:right].sum()
         count[top:bottom, left:right] += 1
     assert count.min() > 0
-    np.testing.assert_allclose(found.saliency[0], total / count, atol=1e-6)
+    np.testing.assert_allclose(found.saliency[0], total / count, atol=steps(16, found.scores))
 
 
 @pytest.mark.parametrize("measure", ["cosine", "euclidean"])
@@ -210,7 +215,9 @@ def test_several_queries_have_the_maps_of_each_alone(method, measure):
     for k, query in enumerate(queries):
         single = iassa.Similarity(query, embed, measure=measure)
         mine = method.explain(image, single, **options)
-        np.testing.assert_allclose(all_maps.saliency[k], mine.saliency[0], rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(
+            all_maps.saliency[k], mine.saliency[0], rtol=1e-5, atol=steps(2, mine.scores)
+        )
         assert all_maps.scores[k] == mine.scores[0]
         assert mine.calls == all_maps.calls  # for the price of one
 
@@ -306,7 +313,10 @@ def test_it_is_continued_with_the_same_queries_only(tmp_path):
             more.extend(iassa.Similarity(wrong, embed), calls=40)
     swapped = more.retarget("query 1 vs query 0")
     np.testing.assert_allclose(
-        swapped.saliency[0], more.saliency[1] - more.saliency[0], rtol=1e-4, atol=1e-6
+        swapped.saliency[0],
+        more.saliency[1] - more.saliency[0],
+        rtol=1e-4,
+        atol=steps(8, more.saliency),
     )
 
 

@@ -14,6 +14,7 @@ from iassa.masks import plan_windows, sliding_windows
 from iassa.methods import SlidingWindow
 from iassa.methods.sliding_window import Occlusion
 from iassa.rendering import Canvas, DenseMasks
+from rounding import steps
 
 Array = NDArray[np.float32]
 SIZE = (45, 62)  # windows of 10 pixels, every 4.02
@@ -70,7 +71,7 @@ def test_the_map_is_the_mean_cost_of_the_windows_that_hide_a_pixel() -> None:
     scores = two_scores(np.concatenate(recorder.batches))
     for t in range(2):
         expected = looped(hidden, scores[1:, t], scores[0, t])
-        np.testing.assert_allclose(found.saliency[t], expected, atol=1e-6)
+        np.testing.assert_allclose(found.saliency[t], expected, atol=steps(16, scores))
         assert found.scores[t] == pytest.approx(scores[0, t])
     assert found.method["measures"] == "effect"
 
@@ -101,9 +102,11 @@ def test_the_defaults_at_the_size_of_most_networks() -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_seeds_and_batch_sizes_give_one_map(seed: int, batch_size: int) -> None:
     one, other = explain(), explain(seed=seed, batch_size=batch_size)
-    np.testing.assert_allclose(other.saliency, one.saliency, atol=1e-6)
+    np.testing.assert_allclose(other.saliency, one.saliency, atol=steps(32, one.saliency))
     if seed == 0:
-        np.testing.assert_allclose(other.standard_error, one.standard_error, atol=1e-6)
+        np.testing.assert_allclose(
+            other.standard_error, one.standard_error, atol=steps(32, one.saliency)
+        )
 
 
 def test_a_window_that_touches_nothing_has_no_effect_at_all() -> None:
@@ -125,7 +128,7 @@ def test_a_linear_black_box_of_one_pixel() -> None:
         return images[:, 20, 30, :1].astype(np.float64)
 
     found = SlidingWindow().explain(image, one_pixel, calls=2000)
-    assert found.saliency[0, 20, 30] == pytest.approx(image[20, 30, 0] - 0.5, abs=1e-6)
+    assert found.saliency[0, 20, 30] == pytest.approx(image[20, 30, 0] - 0.5, abs=steps(16, image))
     assert found.saliency[0].max() == found.saliency[0, 20, 30]
 
 
@@ -138,7 +141,9 @@ def test_nothing_is_left_to_sample_when_all_windows_are_scored() -> None:
     one_less = SlidingWindow().explain(photo(), two_scores, target=[0, 1], calls=found.calls - 1)
     assert (one_less.standard_error > 0).any()
     unknown = one_less.standard_error != 0
-    np.testing.assert_allclose(one_less.saliency[~unknown], found.saliency[~unknown], atol=1e-6)
+    np.testing.assert_allclose(
+        one_less.saliency[~unknown], found.saliency[~unknown], atol=steps(32, found.saliency)
+    )
     # The pixels of the window that is missing, but for those that no other hides.
     assert 0 < unknown[0].mean() < 0.1
 
@@ -167,7 +172,7 @@ def test_a_budget_that_ends_early_has_seen_all_sides() -> None:
     assert np.isfinite(found.standard_error[:, seen]).mean() > 0.6
     for t, scores in enumerate(two_scores(np.concatenate(recorder.batches)).T):
         expected = looped(hidden, scores[1:], scores[0])
-        np.testing.assert_allclose(found.saliency[t], expected, atol=1e-6)
+        np.testing.assert_allclose(found.saliency[t], expected, atol=steps(16, scores))
 
 
 def test_a_longer_run_begins_as_a_shorter_one() -> None:
@@ -247,7 +252,7 @@ def test_the_standard_error_is_that_about_the_map_of_all_windows(count: int) -> 
         error = effect.standard_error.double().numpy()
         difference = effect.saliency.double().numpy() - truth
         exact = error == 0
-        np.testing.assert_allclose(difference[exact], 0, atol=1e-6)
+        np.testing.assert_allclose(difference[exact], 0, atol=steps(16, truth))
         left = np.isfinite(error) & ~exact
         squares.append(difference[left] ** 2)
         variances.append(error[left] ** 2)
@@ -302,12 +307,12 @@ def test_what_masks_hide_is_what_they_do_not_keep() -> None:
     weights = torch.from_numpy(np.random.default_rng(1).normal(size=(3, len(windows)))).float()
     expected = np.einsum("rn,nhw->rhw", weights.double().numpy(), 1 - values.double().numpy())
     for masks in (boxes, DenseMasks(values)):
-        np.testing.assert_allclose(masks.weigh_hidden(weights), expected, atol=1e-4)
+        np.testing.assert_allclose(masks.weigh_hidden(weights), expected, atol=steps(32, expected))
         exact = masks.weigh_hidden(weights.double())
         assert exact.dtype == torch.float64
-        np.testing.assert_allclose(exact, expected, atol=1e-12)
+        np.testing.assert_allclose(exact, expected, atol=steps(64, expected, dtype=np.float64))
         np.testing.assert_allclose(
             masks.weigh_hidden(weights) + masks.weigh(weights),
             weights.sum(1)[:, None, None].expand(3, *SIZE),
-            atol=1e-4,
+            atol=steps(50, weights.sum(1)),
         )

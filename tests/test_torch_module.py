@@ -15,6 +15,7 @@ from torch import nn
 import iassa
 from iassa.errors import BlackBoxError, InputError, TrainingModeWarning
 from iassa.torch_module import TorchAdapter
+from rounding import steps
 
 PLANES = torch.rand(4, 3, 5, 7, generator=torch.Generator().manual_seed(0))
 IMAGES = PLANES.permute(0, 2, 3, 1).contiguous().numpy()
@@ -233,8 +234,8 @@ def test_whole_numbers_are_scores():
     ("dtype", "tolerance", "given"),
     [
         (torch.bfloat16, 0.03, torch.float32),
-        (torch.float32, 1e-6, torch.float32),
-        (torch.float64, 1e-6, torch.float64),
+        (torch.float32, steps(8, 1.0), torch.float32),
+        (torch.float64, steps(8, 1.0), torch.float64),
     ],
 )
 @pytest.mark.parametrize("seed", [0, 1])
