@@ -1,14 +1,15 @@
 # Each target does all the set-up that it needs.
-# make setup | demo | test | test-tensorflow | lint | bench | bench-peers
+# make setup | demo | test | test-thorough | test-tensorflow | coverage | lint | bench | bench-peers
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?= ../shared/data
 BIN := $(VENV)/bin
 COCO := --images $(DATA)/coco-tiny/images --annotations $(DATA)/coco-tiny/instances.json
 PEERS := captum lime xaitk-saliency
+PARALLEL := --numprocesses auto --dist worksteal
 INSTALL := pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup demo test test-tensorflow lint bench bench-peers clean
+.PHONY: setup demo test test-thorough test-tensorflow coverage lint bench bench-peers clean
 
 setup: $(VENV)/.ready
 
@@ -29,8 +30,19 @@ $(VENV)-peers/.ready: benchmarks/peers-requirements.txt pyproject.toml constrain
 demo: setup
 	$(BIN)/iassa explain --example cat --out explanations/demo
 
+# On all cores at once, each test on one; a core that is done takes tests of another.
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL) -m "not thorough"
+
+test-thorough: setup
+	$(BIN)/pytest $(PARALLEL) -m thorough
+
+# Lines and branches of src that all tests reach, in the processes that they start as well.
+coverage: setup
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest $(PARALLEL)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # Too large for the environment of all tests: TensorFlow, below the Keras of docs/models.md.
 $(VENV)-tensorflow/.ready: tests/tensorflow-requirements.txt pyproject.toml constraints.txt
@@ -66,4 +78,4 @@ bench-peers: $(VENV)-peers/.ready
 	$(VENV)-peers/bin/python benchmarks/peers.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-tensorflow .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-tensorflow .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
