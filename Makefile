@@ -1,5 +1,5 @@
 # Each target does all the set-up that it needs.
-# make setup | demo | test | test-tensorflow | lint | bench | bench-peers
+# make setup | demo | test | test-package | test-tensorflow | lint | bench | bench-peers
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?= ../shared/data
@@ -8,7 +8,7 @@ COCO := --images $(DATA)/coco-tiny/images --annotations $(DATA)/coco-tiny/instan
 PEERS := captum lime xaitk-saliency
 INSTALL := pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup demo test test-tensorflow lint bench bench-peers clean
+.PHONY: setup demo test test-package test-tensorflow lint bench bench-peers clean
 
 setup: $(VENV)/.ready
 
@@ -31,6 +31,11 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest
+
+# The wheel, installed as users install it, on every Python that pyproject.toml names and the machine
+# has, or on those of PYTHONS. It makes and removes environments of its own.
+test-package:
+	$(PYTHON) tests/installed_wheel.py $(PYTHONS)
 
 # Too large for the environment of all tests: TensorFlow, below the Keras of docs/models.md.
 $(VENV)-tensorflow/.ready: tests/tensorflow-requirements.txt pyproject.toml constraints.txt
