@@ -1,5 +1,6 @@
 # Each target does all the set-up that it needs.
-# make setup | demo | test | test-thorough | test-tensorflow | coverage | lint | bench | bench-peers
+# make setup | demo | test | test-thorough | test-package | test-tensorflow | coverage | lint | bench |
+# bench-peers
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?= ../shared/data
@@ -9,7 +10,7 @@ PEERS := captum lime xaitk-saliency
 PARALLEL := --numprocesses auto --dist worksteal
 INSTALL := pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup demo test test-thorough test-tensorflow coverage lint bench bench-peers clean
+.PHONY: setup demo test test-thorough test-package test-tensorflow coverage lint bench bench-peers clean
 
 setup: $(VENV)/.ready
 
@@ -43,6 +44,11 @@ coverage: setup
 	$(BIN)/coverage run -m pytest $(PARALLEL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# The wheel, installed as users install it, on every Python that pyproject.toml names and the machine
+# has, or on those of PYTHONS. It makes and removes environments of its own.
+test-package:
+	$(PYTHON) tests/installed_wheel.py $(PYTHONS)
 
 # Too large for the environment of all tests: TensorFlow, below the Keras of docs/models.md.
 $(VENV)-tensorflow/.ready: tests/tensorflow-requirements.txt pyproject.toml constraints.txt

@@ -38,6 +38,11 @@ CONFIGURATION = {
     "metrics": {"threshold": 0.3},
     "methods": METHODS,
 }
+# Of which a report has the fewest plots: no rounds, no number of calls but one.
+PLAIN = CONFIGURATION | {
+    "seeds": [0],
+    "methods": {label: METHODS[label] | {"calls": [100]} for label in ("iassa", "rise")},
+}
 
 
 def make_entry(number, image=None, excluded="", category="cat"):

@@ -134,6 +134,7 @@ def in_new_process(code: str, cache: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.thorough  # each exports for ten seconds
 def test_two_processes_that_export_at_once(tmp_path):
     code = (
         "import numpy as np, iassa; "

@@ -204,6 +204,7 @@ def test_headers_that_make_no_sense_are_refused(change):
         Evidence.unpack(buffer.getvalue())
 
 
+@pytest.mark.thorough  # it draws and scores as many
 def test_eight_thousand_masks_and_ten_targets_take_less_than_two_megabytes():
     """Of the default method, as drawn, and at worst: ten more outputs kept, in double precision."""
     rng = np.random.default_rng(0)

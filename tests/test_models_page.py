@@ -165,7 +165,16 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", MAKERS)
+SLOW_TO_IMPORT = {"keras_network", "jax_network"}  # in four processes, one of which trains
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.thorough] if name in SLOW_TO_IMPORT else [])
+        for name in MAKERS
+    ],
+)
 def test_the_models_of_the_page(name: str, place: Path) -> None:
     assert set(re.findall(r"`(\w+)\.py`:", PAGE)) == set(MAKERS)
     code = re.search(rf"`{name}\.py`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)

@@ -80,7 +80,12 @@ def test_python_of_the_benchmark_s_page_runs(workplace: Path) -> None:
     page = (ROOT / "docs/benchmark.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     script = workplace / "script.py"
-    script.write_text(code.replace("(250, 500)", "(40, 60)"))
+    quick = code.replace("(250, 500)", "(40,)").replace(
+        "Contestant, run", "Contestant, Protocol, run"
+    )
+    assert "workers=2)" in quick
+    coarse = "workers=2, protocol=Protocol(pixels_per_step=12544))"
+    script.write_text(quick.replace("workers=2)", coarse))
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, check=True, cwd=workplace
     )
@@ -221,6 +226,8 @@ def test_commands_of_the_readme_run(workplace: Path, capsys: pytest.CaptureFixtu
     tensors = f"{maps[16][-1]},{maps[32][-1]}"
     for line in commands():
         made = [word.replace("relu_1,relu_4", tensors) for word in line]
+        if line[0] == "benchmark":
+            made += ["--pixels-per-step", "12544"]
         with pytest.raises(SystemExit) as exit_:
             # The last --calls counts.
             main(made if line[0] == "report" else [*made, "--calls", "40"])
