@@ -148,9 +148,10 @@ def test_a_first_round_too_small_to_tell_keeps_the_whole_range() -> None:
     assert {one.feedback.keep_probability for one in rounds_of(made)} == {None}
 
 
-@pytest.mark.parametrize("first", [60, 129, 200, 385])
+@pytest.mark.parametrize(
+    ("first", "through_a_file"), [(60, False), (129, True), (200, False), (385, True)]
+)
 @pytest.mark.parametrize("target", [LOST, SURE])
-@pytest.mark.parametrize("through_a_file", [False, True])
 def test_extending_gives_the_same_map_as_at_once(
     first: int, target: int, through_a_file: bool, tmp_path: Any
 ) -> None:

@@ -61,6 +61,7 @@ def test_tasks_are_done_elsewhere_as_cpus_become_free(cluster: str) -> None:
     assert found[8][:2] == (1, "1")  # of torch, of the others
 
 
+@pytest.mark.thorough  # Ray starts a worker anew for each try; one is killed in the test below, too
 def test_a_worker_that_is_killed_costs_its_task_alone(cluster: str, tmp_path: Path) -> None:
     twice, always = Die(tmp_path / "twice", 2), Die(tmp_path / "always", 99)
     tasks = [Echo(0), twice, Echo(1), always, Echo(2), Echo(3)]
@@ -106,6 +107,7 @@ def test_a_run_gives_the_bits_of_local_workers_though_one_is_killed(
     assert runs[0] == runs[1]
 
 
+@pytest.mark.thorough  # with a cluster of its own
 def test_a_node_that_dies_costs_the_tasks_in_flight_there_alone(tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 

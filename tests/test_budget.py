@@ -47,6 +47,9 @@ def constant(images):
     return np.full((len(images), 2), 0.25)
 
 
+SEVERAL = [0, 1, "0 vs 1"]
+
+
 # --- tolerance --------------------------------------------------------------------------------
 
 
@@ -56,8 +59,11 @@ def test_tolerances_that_cannot_be_are_refused(tolerance):
         Rise().iterate(IMAGE, lambda images: 1 / 0, tolerance=tolerance)
 
 
-@pytest.mark.parametrize("name", ["iassa", "rise", "lime"])
-@pytest.mark.parametrize("target", [0, [0, 1, "0 vs 1"]])
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("iassa", SEVERAL), ("rise", 0), ("rise", SEVERAL), ("lime", SEVERAL)],
+    ids=["iassa", "rise, one", "rise", "lime"],
+)
 def test_a_run_ends_after_the_first_round_that_is_known_well_enough(name, target):
     every = list(METHODS[name].iterate(IMAGE, outputs, target=target, calls=3000))
     errors = [one.relative_error for one in every]

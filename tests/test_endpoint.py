@@ -221,22 +221,23 @@ def photo():
     return np.random.default_rng(1).random((*SIZE, 3)).astype(np.float32)
 
 
-def test_a_thousand_calls_of_which_a_fifth_fail_give_the_map_of_a_faultless_server(server):
+@pytest.mark.parametrize("calls", [300, pytest.param(1000, marks=pytest.mark.thorough)])
+def test_calls_of_which_a_fifth_fail_give_the_map_of_a_faultless_server(server, calls):
     method = Rise(grid_size=4)
-    options = {"target": [0, "1 vs 2"], "calls": 1000, "seed": 3, "batch_size": 32}
+    options = {"target": [0, "1 vs 2"], "calls": calls, "seed": 3, "batch_size": 32}
     with endpoint(server) as box:
         expected = method.explain(photo(), box, **options)
-    assert server.answered == 1000
+    assert server.answered == calls
     rng = random.Random(5)
     faults = [rng.choice(PASSING) if rng.random() < 0.2 else "" for _ in range(4000)]
-    faults[20] = faults[300] = "slow"
+    faults[20] = faults[100] = "slow"
     unreliable = Server(fault=faults.__getitem__)
     settings = {"images_per_request": 2, "retries": 50, "timeout": 3.0, "in_flight": 3}
     with serving(unreliable), endpoint(unreliable, **settings) as box:
         found = method.explain(photo(), box, **options)
-    assert len(unreliable.posts) > 600  # 500 would do
+    assert len(unreliable.posts) > 0.6 * calls  # half as many would do
     assert {*PASSING, "slow"} <= set(faults[: len(unreliable.posts)])
-    assert found.calls == unreliable.answered == 1000  # none lost, none twice
+    assert found.calls == unreliable.answered == calls  # none lost, none twice
     np.testing.assert_array_equal(found.saliency, expected.saliency)
     np.testing.assert_array_equal(found.standard_error, expected.standard_error)
     # And that of the same model called as a function, on what a PNG holds.
@@ -465,7 +466,8 @@ def test_a_command_that_fails_midway_saves_the_map_so_far(run, server, monkeypat
     options += ["--form", "json", "--retries", "0", "--timeout", "0.5" if fault == "slow" else "20"]
     url = f"{server.url}#images-per-request=1&input-size=20x28"
     options += ["--model", url, "--auth-env", "MY_TOKEN", "--in-flight", "1", "--out", "out"]
-    status, out, err = run("explain", "--example", "cat", *options)
+    Image.fromarray(AS_PNG[0]).save("photo.png")
+    status, out, err = run("explain", "photo.png", *options)
     assert (status, out) == (2, "out/overlay-0.png\n")
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert MIDWAY[fault] in line

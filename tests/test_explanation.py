@@ -222,6 +222,19 @@ def test_missing_files(tmp_path):
         Explanation.load(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    example(1, evidence=evidence()).save(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy of a saved explanation, to be spoilt."""
+    return shutil.copytree(saved, tmp_path / "copy")
+
+
 def one_array() -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(3))
@@ -236,21 +249,19 @@ def pickled() -> bytes:
 
 @pytest.mark.parametrize("name", ["explanation.npz", "evidence.npz"])
 @pytest.mark.parametrize("content", [b"", b"junk" * 99, b"PK\x03\x04", one_array(), pickled()])
-def test_damaged_arrays(tmp_path, content, name):
-    example(evidence=evidence()).save(tmp_path)
-    (tmp_path / name).write_bytes(content)
+def test_damaged_arrays(folder, content, name):
+    (folder / name).write_bytes(content)
     with pytest.raises(InputError, match=rf"{name} in .* damaged, or of another run"):
-        Explanation.load(tmp_path)
+        Explanation.load(folder)
 
 
 @pytest.mark.parametrize("name", ["explanation.npz", "evidence.npz"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
-def test_half_written_arrays(tmp_path, name, share):
-    example(evidence=evidence()).save(tmp_path)
-    content = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(content[: int(share * len(content))])
+def test_half_written_arrays(folder, name, share):
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: int(share * len(content))])
     with pytest.raises(InputError, match=rf"{name} in .* damaged, or of another run"):
-        Explanation.load(tmp_path)
+        Explanation.load(folder)
 
 
 def test_without_its_evidence_an_explanation_can_be_read(tmp_path):
@@ -262,12 +273,11 @@ def test_without_its_evidence_an_explanation_can_be_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["explanation.npz", "evidence.npz"])
-def test_what_stands_in_the_place_of_a_file(tmp_path, name):
-    example(evidence=evidence()).save(tmp_path)
-    (tmp_path / name).unlink()
-    (tmp_path / name).mkdir()
+def test_what_stands_in_the_place_of_a_file(folder, name):
+    (folder / name).unlink()
+    (folder / name).mkdir()
     with pytest.raises(InputError, match=f"cannot read {name} in .*: Is a directory"):
-        Explanation.load(tmp_path)
+        Explanation.load(folder)
 
 
 def test_evidence_of_another_run_is_refused(tmp_path):
@@ -281,47 +291,43 @@ def test_evidence_of_another_run_is_refused(tmp_path):
             Explanation.load(tmp_path / folder)
 
 
-def test_a_record_of_schema_1_is_refused(tmp_path):
-    example().save(tmp_path)
-    path = tmp_path / "explanation.json"
+def test_a_record_of_schema_1_is_refused(folder):
+    path = folder / "explanation.json"
     record = json.loads(path.read_text())
     old = {k: v for k, v in record.items() if k not in ("sha256", "identity", "relative_errors")}
     old |= {"schema": 1, "arrays_sha256": record["sha256"]["explanation.npz"]}
     path.write_text(json.dumps(old))
     with pytest.raises(InputError, match=r"expected schema 2 in .*, got 1: .* another version"):
-        Explanation.load(tmp_path)
+        Explanation.load(folder)
 
 
 @pytest.mark.parametrize("sums", [None, [], {}, {"explanation.npz": None}, "0"])
-def test_records_without_sums_are_refused(tmp_path, sums):
-    example().save(tmp_path)
-    path = tmp_path / "explanation.json"
+def test_records_without_sums_are_refused(folder, sums):
+    path = folder / "explanation.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": sums}))
     with pytest.raises(InputError, match="of another run"):
-        Explanation.load(tmp_path)
+        Explanation.load(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"null", b"[]", b"{}", b"3", b"NaN"])
-def test_damaged_records(tmp_path, content):
-    example().save(tmp_path)
-    (tmp_path / "explanation.json").write_bytes(content)
+def test_damaged_records(folder, content):
+    (folder / "explanation.json").write_bytes(content)
     with pytest.raises(InputError, match=r"cannot read|expected schema 2"):
-        Explanation.load(tmp_path)
+        Explanation.load(folder)
 
 
 @pytest.mark.parametrize("lost", sorted(set(example().as_dict()) - {"schema"}))
-def test_records_that_lack_an_item(tmp_path, lost):
-    example().save(tmp_path)
-    path = tmp_path / "explanation.json"
+def test_records_that_lack_an_item(folder, lost):
+    path = folder / "explanation.json"
     record = json.loads(path.read_text())
     del record[lost]
     path.write_text(json.dumps(record))
     with pytest.raises(InputError, match=f"lacks '{lost}'"):
-        Explanation.load(tmp_path)
+        Explanation.load(folder)
     record[lost] = None
     path.write_text(json.dumps({**record, "schema": 99}))
     with pytest.raises(InputError, match=r"expected schema 2 in .*, got 99"):
-        Explanation.load(tmp_path)
+        Explanation.load(folder)
 
 
 def test_files_of_two_runs_are_refused(tmp_path):
@@ -330,13 +336,6 @@ def test_files_of_two_runs_are_refused(tmp_path):
     shutil.copy(tmp_path / "one" / "explanation.npz", tmp_path / "two")
     with pytest.raises(InputError, match="of another run"):
         Explanation.load(tmp_path / "two")
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved")
-    example(1, evidence=evidence()).save(folder)
-    return folder
 
 
 @settings(max_examples=150, deadline=None)

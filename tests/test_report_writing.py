@@ -444,7 +444,8 @@ def test_a_run_without_a_finished_item(tmp_path):
     assert not (tmp_path / "run" / "report").exists()
 
 
-def test_a_folder_that_cannot_be_written(run, tmp_path):
+def test_a_folder_that_cannot_be_written(tmp_path):
+    make_run(tmp_path / "run", 2, configuration=PLAIN)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write"):
-        write_report(run[0], tmp_path / "file" / "report", **FEW)
+        write_report(tmp_path / "run", tmp_path / "file" / "report", **FEW)

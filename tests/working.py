@@ -49,7 +49,7 @@ def choosy(images):
 
 def slow(images):
     """As `brightness`, but a batch takes long enough to be interrupted."""
-    time.sleep(0.1)
+    time.sleep(0.04)
     return brightness(images)
 
 
