@@ -234,9 +234,14 @@ FILLS = {
 }
 
 
-@pytest.mark.parametrize("fill", FILLS)
-@pytest.mark.parametrize("option", ["--baseline", "--set"])
-def test_fills(explain, fill, option):
+@pytest.mark.parametrize(
+    ("option", "fill"),
+    [
+        *(("--baseline", fill) for fill in FILLS),
+        *(("--set", fill) for fill in ("0,0.5,1", "#0080ff", "fill.png")),
+    ],
+)
+def test_fills(explain, option, fill):
     Image.new("RGB", (9, 5), (30, 90, 200)).save("fill.png")
     status, _, err = explain("photo.png", option, fill if option != "--set" else f"baseline={fill}")
     assert status == 0, err

@@ -24,6 +24,12 @@ Fit: TypeAlias = Literal["equal", "auto"]
 
 LONGEST = 1200  # pixels of the longer side of what is drawn
 WIDTH = 5.0  # inches of one panel of a square image
+# Inches of an overlay's other parts: places that are reckoned take half of the time of a layout
+# that matplotlib searches.
+MARGIN = 0.1
+GAP = 0.15  # between a panel and what is at its right
+BAR, BAR_ROOM = 0.2, 1.3  # a colour bar; with its gap, its numbers and its label
+TITLE, CAPTION = 0.5, 0.4
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, what a grey picture of colours is
 
 
@@ -67,21 +73,24 @@ def overlay(
     aspect = float(np.clip(height / width, 0.25, 4.0))
     panel = (WIDTH / max(aspect**0.5, 0.6), WIDTH * max(aspect**0.5, 0.6))
     panels = 3 if known else 2
+    step = GAP + panel[0] + BAR_ROOM
     figure = Figure(
-        figsize=(panels * panel[0] + 1.3 * (panels - 1), panel[1] + 0.9),
-        layout="constrained",
-        dpi=110,
+        figsize=(2 * MARGIN + panel[0] + (panels - 1) * step, CAPTION + panel[1] + TITLE), dpi=110
     )
-    left, right, *third = figure.subplots(1, panels)
+    places = [MARGIN, *(MARGIN + panel[0] + GAP + k * step for k in range(panels - 1))]
+    left, right, *third = (_axes(figure, x, CAPTION, *panel) for x in places)
     fit: Fit = "equal" if aspect == height / width else "auto"
     left.imshow(_shrink(image), aspect=fit)
-    shown = draw_map(right, image, saliency, measures=measures, fit=fit)
     unit = "effect on the score" if measures == "effect" else "mean score where kept"
-    figure.colorbar(shown, ax=right, label=unit, shrink=0.9)
+    bars = [(draw_map(right, image, saliency, measures=measures, fit=fit), unit)]
     for axes in third:
         most = float(np.nanmax(error.astype(np.float64)))
         shown = axes.imshow(error, cmap="viridis", vmin=0, vmax=most or 1.0, aspect=fit)
-        figure.colorbar(shown, ax=axes, label="standard error", shrink=0.9)
+        bars.append((shown, "standard error"))
+    for x, (shown, label) in zip(places[1:], bars, strict=True):
+        bar = _axes(figure, x + panel[0] + GAP, CAPTION + 0.05 * panel[1], BAR, 0.9 * panel[1])
+        figure.colorbar(shown, cax=bar, label=label)
+        bar.yaxis.set_offset_position("left")  # a power of ten is written to the right, off the map
     for axes in (left, right):
         _outline(axes, outlines, saliency.shape)
     for axes in (left, right, *third):
@@ -92,6 +101,12 @@ def overlay(
     note = _fit(caption, int(14 * inches))
     figure.supxlabel(note, fontsize=9, color="0.35", parse_math=False)
     return figure
+
+
+def _axes(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
+    """Axes at a place from the lower left corner, of a size, all in inches."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((x / across, y / up, width / across, height / up))
 
 
 def draw_map(
