@@ -19,7 +19,7 @@ import torch
 from iassa.benchmark.tasks import Failed, Model, Task, perform
 from iassa.benchmark.workers import LocalWorkers
 from iassa.errors import BlackBoxError, InputError
-from working import Die, Echo, Raise, Span, Threads, Which
+from working import Die, Echo, Environment, Raise, Span, Threads, Which
 
 MODEL = Model("working:brightness")
 
@@ -112,11 +112,33 @@ def test_a_task_that_always_kills_is_found_out(tmp_path: Path, workers: int) -> 
     assert failed == [tasks[1]]
 
 
-def test_a_worker_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+@pytest.mark.parametrize("before", ["7", None])
+def test_a_worker_has_one_thread(monkeypatch: pytest.MonkeyPatch, before: str | None) -> None:
+    if before is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", before)
     ((_, found),) = do([Threads()], MODEL, 1)
     assert found[:2] == (1, "1")
-    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+def test_a_worker_has_the_environment_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the process that it is a fork of was started before."""
+    for mood in ("sunny", None):
+        if mood is None:
+            monkeypatch.delenv("MOOD")
+        else:
+            monkeypatch.setenv("MOOD", mood)
+        ((_, found),) = do([Environment("MOOD")], MODEL, 1)
+        assert found == mood
+
+
+def test_where_no_process_can_fork_workers_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    ((_, (value, process, name)),) = do([Echo(3)], MODEL, 1)
+    assert (value, name) == (3, "brightness")
+    assert process != os.getpid()
 
 
 def test_a_model_is_opened_once_in_each_worker() -> None:

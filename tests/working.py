@@ -112,6 +112,16 @@ class Which(Task):
 
 
 @dataclass(frozen=True)
+class Environment(Task):
+    """What a variable of the environment is in a worker, None if it is not set."""
+
+    name: str
+
+    def run(self, black_box):
+        return os.environ.get(self.name)
+
+
+@dataclass(frozen=True)
 class Threads(Task):
     """How many threads a worker computes with."""
 
