@@ -184,7 +184,9 @@ def test_json_is_the_content_of_the_file_and_nothing_else(explain, workplace):
 
 def test_json_of_a_real_process_with_the_default_model(workplace):
     command = ["explain", "--example", "cat", "--calls", 40, "--json", "--out", "cat"]
-    process = subprocess_of(*command, "--device", "cpu")
+    # On as many threads as there are cores, where other tests have one.
+    environment = {name: text for name, text in os.environ.items() if "NUM_THREADS" not in name}
+    process = subprocess_of(*command, "--device", "cpu", env=environment)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     record = json.loads(out)

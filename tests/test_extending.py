@@ -147,9 +147,10 @@ def test_all_methods_are_here():
 # --- the same as asking for all at once -------------------------------------------------------
 
 
-# Rounds have 32 masks: inside a batch, a round, one more, inside a later one, all but one.
+# Rounds have 32 masks: inside a batch, one short of a round, a round, inside a later one, all
+# but one.
 # `test_cuts_anywhere` draws others.
-@pytest.mark.parametrize("cut", [24, 33, 34, 70, TOTAL - 1])
+@pytest.mark.parametrize("cut", [24, 32, 33, 70, TOTAL - 1])
 @methods
 def test_a_cut_run_goes_on_to_the_map_of_the_whole(name, cut):
     seed = cut % 3
@@ -411,7 +412,7 @@ def test_in_another_process(mine):
     assert finished.returncode == 0, finished.stderr
     for name, whole in zip(names, wholes, strict=True):
         made = Explanation.load(mine / f"again {name}")
-        assert_same(made, whole, 4)
+        assert_same(made, whole, 1)
         assert made.calls == TOTAL
         np.testing.assert_array_equal(made.saliency[2], made.saliency[3])  # 0 vs 2 is the margin
 

@@ -190,7 +190,8 @@ def test_a_patch_that_is_not_divided_shares_its_effect_evenly() -> None:
         for columns in (slice(0, left), slice(left, None)):
             part = found.saliency[0][rows, columns]
             assert part.sum() == pytest.approx(
-                effect[rows, columns].sum(), abs=rounding.steps(64, effect[rows, columns].sum())
+                effect[rows, columns].sum(),
+                abs=rounding.steps(64, np.abs(effect[rows, columns]).sum()),
             )
     assert len(np.unique(found.saliency[0])) <= 120 / 2 + 1
 

@@ -14,7 +14,7 @@ from iassa.errors import BlackBoxError, InputError
 
 # Read at its import, and by no call afterwards: else it sends notes on models and errors to its
 # makers, from a thread that no fork of this process has.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 __all__ = ["open_session", "run_session"]

@@ -90,7 +90,9 @@ def overlay(
     for x, (shown, label) in zip(places[1:], bars, strict=True):
         bar = _axes(figure, x + panel[0] + GAP, CAPTION + 0.05 * panel[1], BAR, 0.9 * panel[1])
         figure.colorbar(shown, cax=bar, label=label)
-        bar.yaxis.set_offset_position("left")  # a power of ten is written to the right, off the map
+        # A power of ten is written to the right, off the map, and above the highest number.
+        bar.yaxis.set_offset_position("left")
+        bar.yaxis.OFFSETTEXTPAD = 9
     for axes in (left, right):
         _outline(axes, outlines, saliency.shape)
     for axes in (left, right, *third):
