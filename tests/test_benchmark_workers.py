@@ -16,6 +16,8 @@ import psutil
 import pytest
 import torch
 
+from iassa.benchmark import fork_server
+from iassa.benchmark.fork_server import worker_context
 from iassa.benchmark.tasks import Failed, Model, Task, perform
 from iassa.benchmark.workers import LocalWorkers
 from iassa.errors import BlackBoxError, InputError
@@ -139,6 +141,43 @@ def test_where_no_process_can_fork_workers_import(monkeypatch: pytest.MonkeyPatc
     ((_, (value, process, name)),) = do([Echo(3)], MODEL, 1)
     assert (value, name) == (3, "brightness")
     assert process != os.getpid()
+
+
+def test_beside_a_server_of_other_code_workers_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    list(do([Echo(0)], MODEL, 1))
+    assert worker_context().get_start_method() == "forkserver"
+    monkeypatch.setattr(fork_server, "_OURS", set())
+    assert worker_context().get_start_method() == "spawn"
+
+
+ELSEWHERE = """
+    from iassa.benchmark.tasks import Model
+    from iassa.benchmark.workers import LocalWorkers
+    from working import Echo, Environment
+
+    if __name__ == "__main__":
+        with LocalWorkers(Model("working:brightness"), 1) as workers:
+            for _, result in workers.run([Environment("PYTHONPATH"), Environment("MOOD")]):
+                print(result, flush=True)
+"""
+
+
+def test_workers_import_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    script = tmp_path / "scripts" / "driver.py"
+    script.write_text(textwrap.dedent(ELSEWHERE))
+    for name in ("statistics", "PIL", "filelock"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('of the current folder')\n")
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": paths, "MOOD": "sunny"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [paths, "sunny"]  # not what the server was started with
 
 
 def test_a_model_is_opened_once_in_each_worker() -> None:

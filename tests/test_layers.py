@@ -61,6 +61,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "benchmark.configuration",
         "benchmark.contestant",
         "benchmark.database",
+        "benchmark.fork_server",
         "benchmark.packed_map",
         "benchmark.peak_memory",
         "benchmark.records",

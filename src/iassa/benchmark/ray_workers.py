@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Self
 
+from iassa.benchmark.fork_server import ONE_THREAD
 from iassa.benchmark.tasks import Failed, Model, Task, one_line, perform
-from iassa.benchmark.workers import ONE_THREAD, check_sendable
+from iassa.benchmark.workers import check_sendable
 from iassa.errors import InputError
 
 __all__ = ["RayWorkers"]

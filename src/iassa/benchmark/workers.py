@@ -10,24 +10,16 @@ import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
+from iassa.benchmark.fork_server import ONE_THREAD, environment, worker_context
 from iassa.benchmark.tasks import Failed, Model, Task, perform
-from iassa.errors import InputError
+from iassa.errors import IassaError, InputError
 
-__all__ = ["ONE_THREAD", "LocalWorkers", "check_sendable"]
+__all__ = ["LocalWorkers", "check_sendable"]
 
-# Of every library that sums in parallel: a worker has one core, and its sums one order.
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-}
-FORKSERVER = "forkserver"
 TRIES_ALONE = 2
 
 
@@ -110,16 +102,22 @@ class LocalWorkers:
         )
 
     def _submit(self, task: Task) -> Future[Any]:
-        with _environment(ONE_THREAD):  # a process that is started for it inherits this
+        with environment(ONE_THREAD):  # a process that is started for it inherits this
             if self._executor is None:
                 self._executor = ProcessPoolExecutor(
                     self._workers,
-                    _context(),
+                    worker_context(),
                     initializer=_begin,
                     initargs=(dict(os.environ), pickle.dumps(self._model)),
                 )
             before = {*multiprocessing.active_children()}
-            future = self._executor.submit(_perform, task)
+            try:
+                future = self._executor.submit(_perform, task)
+            except (EOFError, ConnectionError) as error:
+                raise IassaError(
+                    "expected worker processes to start, got none: the process that they are forks "
+                    f"of has ended ({error!r}). Import iassa.benchmark in a new process to see why."
+                ) from error
             self._processes |= {*multiprocessing.active_children()} - before
             return future
 
@@ -145,51 +143,28 @@ def check_sendable(model: Model) -> None:
         ) from error
 
 
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _context() -> BaseContext:
-    """How workers are started: as forks of a process that has imported what they need, and no more.
-
-    They are not forks of the driver, whose threads and sessions would not survive it. An import of
-    torch takes seconds; it is paid once, not by each worker and again after each that dies.
-    Windows cannot fork: each worker imports there.
-    """
-    if FORKSERVER not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context(FORKSERVER)
-    context.set_forkserver_preload(["iassa.benchmark.tasks"])
-    return context
-
-
-_MODEL: list[Model] = []  # of this worker
+_MODEL: list[bytes] = []  # of this worker, pickled: what cannot be opened is told of as its tasks
 
 
 def _perform(task: Task) -> Any:
-    return perform(task, "the model of this worker", lambda: _MODEL[0])
+    return perform(task, "the model of this worker", _model)
 
 
-def _begin(environment: Mapping[str, str], model: bytes) -> None:
+def _model() -> Model:
+    model: Model = pickle.loads(_MODEL[0])  # noqa: S301 - the driver's own
+    return model
+
+
+def _begin(variables: Mapping[str, str], model: bytes) -> None:
     """Keep the model, leave Ctrl-C to the driver, and end when it ends, however that was.
 
     Args:
-        environment: of the driver today; the process that was forked has that of its own start.
+        variables: of the driver's environment today; the server has those of its own start.
         model: pickled, as opening it may read the environment.
     """
     os.environ.clear()
-    os.environ.update(environment)
-    _MODEL.append(pickle.loads(model))  # noqa: S301 - the driver's own
+    os.environ.update(variables)
+    _MODEL.append(model)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None  # it runs in a process that was spawned
