@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 import iassa
-from iassa import efficientnet
-from iassa.black_boxes.efficientnet_lite0 import exported_graph
 from iassa.files import write_whole
-from iassa.onnx_session import open_session
+from iassa.models import efficientnet
+from iassa.models.efficientnet_lite0 import exported_graph
+from iassa.models.onnx.session import open_session
 
 BATCH = 16
 PASSES = 4  # of a batch, in each half of a pair

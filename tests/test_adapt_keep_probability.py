@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iassa.evidence import ScoredRound
-from iassa.explanation import Explanation
+from iassa.estimators.saturation import informative_range
+from iassa.explanations.evidence import ScoredRound
+from iassa.explanations.explanation import Explanation
 from iassa.methods import Iassa, Rise
-from iassa.saturation import informative_range
 
 pytestmark = pytest.mark.filterwarnings("ignore::iassa.errors.WeakEvidenceWarning")
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 import torch
 
-from iassa.benchmark.tasks import Failed, Model, Task, perform
-from iassa.benchmark.workers import LocalWorkers
+from iassa.benchmark.workers.local import LocalWorkers
+from iassa.benchmark.workers.tasks import Failed, Model, Task, perform
 from iassa.errors import BlackBoxError, InputError
 from working import Die, Echo, Raise, Span, Threads, Which
 
@@ -145,8 +145,8 @@ def test_an_error_leaves_other_processes_alone() -> None:
 
 
 DRIVER = """
-    from iassa.benchmark.tasks import Model
-    from iassa.benchmark.workers import LocalWorkers
+    from iassa.benchmark.workers.tasks import Model
+    from iassa.benchmark.workers.local import LocalWorkers
     from working import Echo
 
     if __name__ == "__main__":

@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 import iassa
-from iassa import efficientnet
-from iassa.black_box import FunctionAdapter, ask
-from iassa.black_boxes import efficientnet_lite0, open_black_box, open_device
 from iassa.errors import BlackBoxError, IassaError, InputError
 from iassa.image import example_image, resize, to_planes
 from iassa.metrics import deletion, insertion
-from iassa.torch_module import TorchAdapter
+from iassa.models import efficientnet, efficientnet_lite0
+from iassa.models.black_box import FunctionAdapter, ask
+from iassa.models.opening import open_black_box, open_device
+from iassa.models.torch_module import TorchAdapter
 from rounding import steps
 
 CPU = torch.device("cpu")

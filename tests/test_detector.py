@@ -16,11 +16,11 @@ from PIL import Image
 from torch import nn
 
 import iassa
-from iassa.benchmark.tasks import Model
-from iassa.black_boxes import open_black_box
+from iassa.benchmark.workers.tasks import Model
 from iassa.cli import main
-from iassa.detections import overlaps
 from iassa.errors import BlackBoxError, InputError
+from iassa.models.detections import overlaps
+from iassa.models.opening import open_black_box
 from rounding import steps
 
 NAMES = ("dog", "cat")

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 import iassa
-import iassa.segmentation
+import iassa.masks.superpixels
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
-from iassa.explanation import Explanation
-from iassa.loop import Method
-from iassa.methods import METHODS, Iassa, IassaPaper, Lime, Rise, SlidingWindow
+from iassa.explanations.explanation import Explanation
+from iassa.methods import Iassa, IassaPaper, Lime, Rise, SlidingWindow
+from iassa.methods.engine.loop import Method
+from iassa.methods.registry import METHODS
 from rounding import steps
 
 SIZE = (18, 27)
@@ -520,7 +521,9 @@ def test_a_method_changed_in_the_record_is_refused(tmp_path):
 def test_other_superpixels_are_refused(monkeypatch, name):
     """Another version of scikit-image may draw them another way, and as many of them."""
     made = run(name, 50, four_outputs)
-    segmentation = iassa.segmentation.segment_once if name == "lime" else iassa.segmentation.segment
+    segmentation = (
+        iassa.masks.superpixels.segment_once if name == "lime" else iassa.masks.superpixels.segment
+    )
 
     def shifted(*arguments):
         drawn = segmentation(*arguments)

@@ -19,26 +19,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from iassa.black_box import FunctionAdapter
-from iassa.budget import Progress
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
-from iassa.explainer import Explainer
-from iassa.explanation import Explanation
-from iassa.features import TorchLayers
-from iassa.loop import Method
-from iassa.masks import GridPlan
-from iassa.methods import (
-    METHODS,
-    Iassa,
-    IassaPaper,
-    KernelShap,
-    Lime,
-    Rise,
-    ShapPartition,
-    SlidingWindow,
-    explain,
-    open_method,
-)
+from iassa.explanations.explanation import Explanation
+from iassa.masks.plans import GridPlan
+from iassa.methods import Iassa, IassaPaper, KernelShap, Lime, Rise, ShapPartition, SlidingWindow
+from iassa.methods.engine.base import Explainer
+from iassa.methods.engine.budget import Progress
+from iassa.methods.engine.loop import Method
+from iassa.methods.explain import explain
+from iassa.methods.registry import METHODS, open_method
+from iassa.models.black_box import FunctionAdapter
+from iassa.models.features import TorchLayers
 from rounding import steps
 
 Array = NDArray[np.float32]

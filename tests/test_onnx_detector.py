@@ -18,11 +18,11 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import iassa
-from iassa.black_boxes import add_conventions, open_black_box
 from iassa.cli import main
-from iassa.conventions import DETECTORS
-from iassa.detector_layouts import DETECTOR_LAYOUTS
 from iassa.errors import BlackBoxError, InputError
+from iassa.models.conventions import DETECTORS
+from iassa.models.onnx.detector_layouts import DETECTOR_LAYOUTS
+from iassa.models.opening import add_conventions, open_black_box
 from rounding import steps
 
 SIZE = (32, 64)

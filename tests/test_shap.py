@@ -14,14 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 import rounding
-from iassa.black_box import FunctionAdapter
-from iassa.budget import Progress
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
-from iassa.explanation import Explanation
+from iassa.explanations.explanation import Explanation
 from iassa.image import to_planes
-from iassa.methods import METHODS, KernelShap, ShapPartition, explain
-from iassa.segmentation import segment_once
-from iassa.shapley import ShapExplainer
+from iassa.masks.superpixels import segment_once
+from iassa.methods import KernelShap, ShapPartition
+from iassa.methods.engine.budget import Progress
+from iassa.methods.engine.shap_game import ShapExplainer
+from iassa.methods.explain import explain
+from iassa.methods.registry import METHODS
+from iassa.models.black_box import FunctionAdapter
 
 Array = NDArray[np.float32]
 SIZE = (24, 33)
@@ -98,7 +100,7 @@ def labels_of(method: KernelShap, image: Array) -> NDArray[np.int32]:
 
 @pytest.fixture
 def shap_package() -> Any:
-    from iassa.shapley import _open_shap
+    from iassa.methods.engine.shap_game import _open_shap
 
     return _open_shap()
 

@@ -18,9 +18,9 @@ from PIL import Image
 import iassa
 from iassa.cli import main
 from iassa.errors import WeakEvidenceWarning
-from iassa.explainer import Explainer
-from iassa.explanation import Explanation
+from iassa.explanations.explanation import Explanation
 from iassa.methods import Iassa, IassaPaper, Lime, Rise, SlidingWindow
+from iassa.methods.engine.base import Explainer
 
 pytestmark = pytest.mark.filterwarnings("default::iassa.errors.WeakEvidenceWarning")
 

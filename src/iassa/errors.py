@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from iassa.explanation import Explanation
+    from iassa.explanations.explanation import Explanation
 
 
 class IassaError(Exception):

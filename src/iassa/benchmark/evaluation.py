@@ -22,12 +22,11 @@ from numpy.typing import NDArray
 
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.peak_memory import watch_memory
-from iassa.benchmark.records import Item, ItemKey, Snapshot
-from iassa.black_box import Adapter
+from iassa.benchmark.store.records import Item, ItemKey, Snapshot
 from iassa.errors import InputError, WeakEvidenceWarning
-from iassa.explanation import Explanation
+from iassa.explanations.explanation import Explanation
 from iassa.image import decode_image, resize
-from iassa.loop import Method
+from iassa.methods.engine.loop import Method
 from iassa.metrics import (
     Curve,
     Normalisation,
@@ -39,7 +38,8 @@ from iassa.metrics import (
     overlap_at,
     pointing_game,
 )
-from iassa.targets import Target
+from iassa.models.black_box import Adapter
+from iassa.models.targets import Target
 
 __all__ = ["Protocol", "evaluate", "method_seed"]
 

@@ -23,17 +23,17 @@ from rich.progress import (
 )
 
 import iassa
-from iassa.baselines import FILLS
-from iassa.black_boxes import efficientnet_lite0
 from iassa.cli.asked_model import BoxTexts, MeasureName, SimilarTo, opened
 from iassa.cli.model_options import describes_model
 from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages
 from iassa.errors import BlackBoxError, CancelledError, InputError
-from iassa.explainer import RunOptions
-from iassa.explanation import Explanation
+from iassa.explanations.explanation import Explanation
 from iassa.files import check_writable
 from iassa.image import EXAMPLES
-from iassa.methods import METHODS, open_method, read_fields
+from iassa.masks.baselines import FILLS
+from iassa.methods.engine.base import RunOptions
+from iassa.methods.registry import METHODS, open_method, read_fields
+from iassa.models import efficientnet_lite0
 
 __all__ = ["explain", "extend"]
 
