@@ -94,6 +94,18 @@ def test_every_row_of_the_table_has_files() -> None:
     assert len(RANK) == sum(map(len, LAYERS))
 
 
+def test_the_face_of_a_folder_says_what_flows_through_it_and_defines_nothing() -> None:
+    for path in ROOT.rglob("__init__.py"):
+        code = ast.parse(path.read_text("utf-8"))
+        said = (ast.get_docstring(code) or "").splitlines()
+        assert said[1:2] == [""], path
+        assert [line.split()[0] for line in said[2:4]] == ["In:", "Out:"], path
+        handing_on = (ast.Import, ast.ImportFrom)
+        rest = [node for node in code.body[1:] if not isinstance(node, handing_on)]
+        if path.parent != ROOT:  # iassa's own imports a name when it is first used
+            assert [ast.unparse(node).split(" = ")[0] for node in rest] in ([], ["__all__"]), path
+
+
 def test_the_reader_of_imports_sees_all_of_them() -> None:
     source = """
 import numpy, iassa.files

@@ -1,5 +1,8 @@
 """iassa: what an image model looks at, found by asking the model alone.
 
+In: an image, a black box, a target, and how many calls a map may cost.
+Out: a map for each target, with its standard error. The loop is `iassa.methods.engine.loop`.
+
 Names are imported when they are first used, so that `import iassa` does not wait for torch.
 """
 

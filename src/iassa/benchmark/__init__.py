@@ -1,7 +1,7 @@
 """Is this map better? Methods on a dataset, at equal numbers of model calls.
 
-`run` goes through a dataset, `store` keeps what it finds, `salvage` saves what a damaged store
-still holds; `iassa.benchmark.report` reads it.
+In: a dataset, a model, methods and numbers of calls; `run` shares the work out to workers.
+Out: a store of maps and metrics, one for each image, method and seed, and a report that reads it.
 """
 
 from iassa.benchmark.contestant import Contestant, parse_contestant, read_contestants

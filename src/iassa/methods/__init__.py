@@ -1,4 +1,8 @@
-"""The methods, one file each; `registry` has them by name, `explain` asks them."""
+"""The methods, one file each: which masks, and which estimator.
+
+In: an image, a black box, a target, and how many calls a map may cost.
+Out: an explanation after every round. `registry` finds methods by name, `explain` runs them.
+"""
 
 from iassa.methods.explain import explain
 from iassa.methods.iassa import Iassa

@@ -1,5 +1,8 @@
 """How good a map is: by what the black box says, by what a person has outlined, or by itself.
 
+In: one map, or maps of one image, and an image, a callable or an annotation to hold it against.
+Out: values for one image, with the curve where there is one. Means are taken elsewhere.
+
 | function | what it says of a map | range | better | source |
 |---|---|---|---|---|
 | `deletion(...).area` | the score goes with its pixels | score | lower | Petsiuk et al., 2018 |
@@ -15,8 +18,7 @@
 | `top_overlap` | it has the top pixels of another | [0, 1] | - | Ghorbani et al., 2019 |
 | `structural_similarity` | it looks like another | [-1, 1] | - | Wang et al., 2004 |
 
-Each is a pure function of one map, or of maps of one image. Values are for one image; means are
-taken elsewhere.
+Each is a pure function.
 """
 
 from iassa.metrics.activated import count_activated, pixel_level

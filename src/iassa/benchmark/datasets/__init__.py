@@ -1,4 +1,8 @@
-"""Images with annotations or without, and which outputs of a model their categories are."""
+"""Images to compare methods on.
+
+In: a folder of images, with an annotation file, masks or nothing beside them.
+Out: samples and what is annotated in them, and the outputs of a model that a category stands for.
+"""
 
 from iassa.benchmark.datasets.categories import CategoryTargets, category_targets, imagenet_groups
 from iassa.benchmark.datasets.coco import Coco

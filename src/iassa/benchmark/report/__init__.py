@@ -1,7 +1,7 @@
-"""What a benchmark run shows: tables, plots, pictures, and how well it is known.
+"""What a run shows: tables, plots, pictures, and how well it is known.
 
-`writing` reads the run and writes the files. `comparison` finds what can be compared, `statistics`
-says how well it is known, `sections` says it in words; `page`, `figures` and `data_files` write it.
+In: the store of a run. `comparison` finds what can be compared, `statistics` how sure it is.
+Out: Markdown, one HTML page, CSV files and pictures. `writing` puts them into a folder.
 """
 
 from iassa.benchmark.report.writing import Report, write_report
