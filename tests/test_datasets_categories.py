@@ -11,7 +11,7 @@ import pytest
 
 from iassa.benchmark.datasets import category_targets, imagenet_groups
 from iassa.errors import InputError
-from iassa.models.efficientnet import class_names
+from iassa.models.efficientnet_lite0 import class_names
 from iassa.models.targets import resolve_targets
 
 IMAGENET = class_names()

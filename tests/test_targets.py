@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iassa.errors import InputError
-from iassa.models.efficientnet import class_names
+from iassa.models.efficientnet_lite0 import class_names
 from iassa.models.targets import ClassLookup, Target, resolve_targets
 
 NAMES = ("ant, pismire", "bee", "Cow vs Bull", "crane", "crane", "tabby, tabby cat", "Straße")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.benchmark.changed_images import tell_changed_images
+from iassa.benchmark.configuration import tell_changed_images
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.datasets import CategoryTargets, Dataset, Sample, category_targets
 from iassa.benchmark.evaluation import Protocol

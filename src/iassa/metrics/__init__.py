@@ -21,7 +21,6 @@ Out: values for one image, with the curve where there is one. Means are taken el
 Each is a pure function.
 """
 
-from iassa.metrics.activated import count_activated, pixel_level
 from iassa.metrics.causal import Curve, Normalisation, causal_curve, deletion, insertion
 from iassa.metrics.overlap import (
     BestF1,
@@ -29,8 +28,10 @@ from iassa.metrics.overlap import (
     Overlap,
     best_f1,
     best_iou,
+    count_activated,
     measure_overlap,
     overlap_at,
+    pixel_level,
     threshold_region,
 )
 from iassa.metrics.pointing_game import Pointing, pointing_game

@@ -20,9 +20,8 @@ from iassa.errors import BlackBoxError, InputError
 from iassa.image import ImageLike, as_image, to_planes
 from iassa.models.black_box import Adapter, blamed
 from iassa.models.detections import Box, Detections, TargetBoxes, select
-from iassa.models.eval_mode import evaluating, warn_of_training
 from iassa.models.identity import digest_code, digest_module
-from iassa.models.torch_module import place
+from iassa.models.torch_module import evaluating, place, warn_of_training
 
 __all__ = ["AimedDetector", "Detector", "FunctionDetector", "TorchDetector"]
 

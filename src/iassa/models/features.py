@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from iassa.errors import InputError
 from iassa.image import resize
-from iassa.models import efficientnet
-from iassa.models.eval_mode import evaluating
+from iassa.models import efficientnet_lite0
 from iassa.models.references import import_attribute
+from iassa.models.torch_module import evaluating
 
 __all__ = ["FEATURES", "ColourPosition", "FeatureExtractor", "TorchLayers", "open_features"]
 
@@ -124,11 +124,14 @@ class ColourPosition:
 
 @functools.cache
 def _efficientnet_lite0(device: torch.device) -> FeatureExtractor:
-    network = efficientnet.load_network()
+    network = efficientnet_lite0.load_network()
     if device.type != "cpu":
         network = copy.deepcopy(network).to(device)
     return TorchLayers(
-        network, efficientnet.LEVELS, efficientnet.INPUT_SIZE, efficientnet.normalise
+        network,
+        efficientnet_lite0.LEVELS,
+        efficientnet_lite0.INPUT_SIZE,
+        efficientnet_lite0.normalise,
     )
 
 

@@ -1,25 +1,26 @@
 """A torch module as a black box.
 
 Transforms, precision and the choice among what the module returns are the adapter's, so that any
-classifier is shown masked images in [0, 1] and answers with scores (N, K).
+classifier is shown masked images in [0, 1] and answers with scores (N, K). It is in eval mode for
+as long as it runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from iassa.errors import BlackBoxError, InputError
+from iassa.errors import BlackBoxError, InputError, TrainingModeWarning
 from iassa.models.black_box import Adapter
-from iassa.models.eval_mode import evaluating, warn_of_training
 from iassa.models.identity import digest_code, digest_module
 
-__all__ = ["TorchAdapter", "place"]
+__all__ = ["TorchAdapter", "evaluating", "place", "warn_of_training"]
 
 HALVES = (torch.float16, torch.bfloat16)
 MOST_PARTS = 4  # of what a module returned, that an error lists
@@ -206,3 +207,39 @@ def _advise(output: object) -> str:
     if any(isinstance(value, Mapping) for value in parts.values()):
         return "A detector is wrapped with iassa.FunctionDetector or iassa.TorchDetector."
     return "Say how scores are made of it, with iassa.TorchAdapter(module, pick=...)."
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode inside, and each part in the mode it was in afterwards.
+
+    In training mode dropout would make scores random, and batch norm mix the images of a batch.
+    """
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def warn_of_training(module: nn.Module, name: str) -> None:
+    """Tell whoever calls the constructor that calls this, if a part is in training mode.
+
+    Args:
+        module: the network.
+        name: what it is called.
+
+    Warns:
+        TrainingModeWarning: the module, or a part of it, is in training mode.
+    """
+    if any(part.training for part in module.modules()):
+        warnings.warn(
+            f"{name} is in training mode: it is run in eval mode, where dropout is off and batch "
+            "norm uses what it has learnt, and left in training mode. Call module.eval() first, "
+            "once its weights are loaded.",
+            TrainingModeWarning,
+            stacklevel=3,
+        )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from iassa.errors import InputError
-from iassa.models.efficientnet import class_names as imagenet_names
+from iassa.models.efficientnet_lite0 import class_names as imagenet_names
 from iassa.models.targets import ClassLookup, Target
 
 __all__ = ["CategoryTargets", "category_targets", "imagenet_groups"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
-from iassa.benchmark.changed_images import list_some
+from iassa.benchmark.configuration import list_some
 from iassa.benchmark.report.columns import FURTHER, LEVELS, MAIN, METRICS
 from iassa.benchmark.report.comparison import Comparison, Difference, Mean, arms_at_shared_calls
 from iassa.benchmark.report.costs import Cost, Failed, Steadiness, excluded_entries

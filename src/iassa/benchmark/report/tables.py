@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar
 
-from iassa.benchmark.report import paper
-from iassa.benchmark.report.columns import METRICS, Level, Metric
+from iassa.benchmark.report.columns import METRICS, REPORTED, REPORTED_COLUMNS, Level, Metric
 from iassa.benchmark.report.comparison import Arm, Difference, Mean
 from iassa.benchmark.report.costs import Cost, Failed, Steadiness
 from iassa.benchmark.report.statistics import Estimate
@@ -287,10 +286,12 @@ def reported_table(level: Level) -> Table:
     return Table(
         caption=f"Reported by the paper at the {level} level{UNITS[level]}",
         heads=("method",),
-        columns=tuple(f"{METRICS[name].heading} {METRICS[name].arrow}" for name in paper.COLUMNS),
+        columns=tuple(
+            f"{METRICS[name].heading} {METRICS[name].arrow}" for name in REPORTED_COLUMNS
+        ),
         rows=tuple(
             Row((method,), tuple(Cell(value) for value in values))
-            for method, values in paper.REPORTED[level].items()
+            for method, values in REPORTED[level].items()
         ),
     )
 
