@@ -439,7 +439,7 @@ def test_a_run_that_fails_keeps_its_map_and_goes_on(server):
         server.fault = lambda number: ""
         missing = 199 - sum(sum(one.masks.values()) for one in part.rounds)
         assert missing == 200 - part.calls + 8  # the batch that failed was counted, as it was sent
-        whole = part.extend(box, calls=missing, batch_size=8)
+        whole = iassa.extend(part, box, calls=missing, batch_size=8)
     with serving() as good, endpoint(good) as box:
         expected = method.explain(photo(), box, calls=200, **options)
     np.testing.assert_array_equal(whole.saliency, expected.saliency)

@@ -212,10 +212,10 @@ def test_going_on_tells_it_again_and_another_target_its_own() -> None:
     halves = [lambda share, f=f: f(share) / 2 for f in (linear, falling)]
     made = explain(black_box(*halves), calls=60)
     assert made.warnings == ()
-    (told,) = made.retarget([0, 1]).warnings
+    (told,) = iassa.retarget(made, [0, 1]).warnings
     assert told.startswith(f"class 1: {AGAINST}")
     with pytest.warns(WeakEvidenceWarning, match=f"^{AGAINST}"):
-        longer = made.retarget(1).extend(black_box(*halves), calls=60)
+        longer = iassa.extend(iassa.retarget(made, 1), black_box(*halves), calls=60)
     assert len(longer.warnings) == 1
 
 

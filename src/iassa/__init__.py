@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         TrainingModeWarning,
         WeakEvidenceWarning,
     )
-    from iassa.explanations.explanation import Explanation
+    from iassa.explanations.explanation import Explanation, RunFailedError
     from iassa.image import example_image, load_image
     from iassa.methods import (
         Iassa,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from iassa.methods.engine.base import Explainer
     from iassa.methods.engine.budget import Progress
     from iassa.methods.engine.loop import Method
-    from iassa.methods.explain import explain
+    from iassa.methods.explain import explain, extend, retarget
     from iassa.methods.registry import METHODS
     from iassa.models.black_box import Adapter, FunctionAdapter
     from iassa.models.detections import Box, Detections, TargetBoxes
@@ -78,6 +78,7 @@ _HOMES = {
     "OnnxLayers": "models.onnx.features",
     "Progress": "methods.engine.budget",
     "Rise": "methods",
+    "RunFailedError": "explanations.explanation",
     "ShapPartition": "methods",
     "Similarity": "models.similarity",
     "SlidingWindow": "methods",
@@ -90,9 +91,11 @@ _HOMES = {
     "WeakEvidenceWarning": "errors",
     "example_image": "image",
     "explain": "methods.explain",
+    "extend": "methods.explain",
     "load_image": "image",
     "onnx_feature_names": "models.onnx.features",
     "open_black_box": "models.opening",
+    "retarget": "methods.explain",
 }
 
 __all__ = [
@@ -122,6 +125,7 @@ __all__ = [
     "OnnxLayers",
     "Progress",
     "Rise",
+    "RunFailedError",
     "ShapPartition",
     "Similarity",
     "SlidingWindow",
@@ -134,9 +138,11 @@ __all__ = [
     "WeakEvidenceWarning",
     "example_image",
     "explain",
+    "extend",
     "load_image",
     "onnx_feature_names",
     "open_black_box",
+    "retarget",
 ]
 
 

@@ -27,6 +27,7 @@ from iassa.errors import InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
 from iassa.image import decode_image, resize
 from iassa.methods.engine.loop import Method
+from iassa.methods.explain import extend
 from iassa.metrics import (
     Curve,
     Normalisation,
@@ -195,7 +196,8 @@ def _explain(
             else:
                 made = explanation.calls
                 if explanation.stopped != "rounds":  # else there are no more masks to draw
-                    explanation = explanation.extend(black_box, calls=budget - made, method=method)
+                    more = budget - made
+                    explanation = extend(explanation, black_box, calls=more, method=method)
             yield budget, explanation, explanation.calls - made
 
 

@@ -11,7 +11,7 @@ import json
 import platform
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.errors import InputError
+from iassa.errors import BlackBoxError, InputError
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.plot import figure_png, overlay
 from iassa.files import write_whole
@@ -28,15 +28,9 @@ from iassa.models.detections import TargetBoxes
 from iassa.models.targets import Target
 
 if TYPE_CHECKING:
-    import torch
     from matplotlib.figure import Figure
 
-    from iassa.methods.engine.budget import Progress
-    from iassa.methods.engine.loop import Method
-    from iassa.models.opening import BlackBoxLike
-    from iassa.models.targets import TargetLike
-
-__all__ = ["Explanation", "Round", "versions"]
+__all__ = ["Explanation", "Round", "RunFailedError", "versions"]
 
 SCHEMA = 2
 
@@ -159,81 +153,6 @@ class Explanation:
             caption=caption,
             outlines=() if self.boxes is None else self.boxes.boxes[list(known.indices)],
         )
-
-    def extend(
-        self,
-        black_box: BlackBoxLike,
-        *,
-        calls: int = 1000,
-        seconds: float | None = None,
-        tolerance: float | None = None,
-        batch_size: int | None = None,
-        device: str | torch.device | None = None,
-        method: Method | None = None,
-        target: TargetLike | None = None,
-        progress: Callable[[Progress], object] | None = None,
-        cancel: Callable[[], bool] | None = None,
-    ) -> Explanation:
-        """More evidence: the map that asking for all the calls at once would have given.
-
-        Args:
-            black_box: the one that was asked before, see `open_black_box`.
-            calls: the most that may be added.
-            seconds: the most time to add.
-            tolerance: as in `Explainer.iterate`.
-            batch_size: as in `Explainer.iterate`; with the same one the map is the same to the bit,
-                if the black box's scores are.
-            device: as in `Explainer.iterate`.
-            method: the one that was used, where its record is not enough to open it again, as that
-                of a feature extractor made in Python is not.
-            target: the ones that were explained, where functions among them were not saved.
-            progress: as in `Explainer.iterate`; `calls` counts those before, too.
-            cancel: as in `Explainer.iterate`.
-
-        Returns:
-            A new explanation; this one stays as it is.
-
-        Raises:
-            InputError: another black box or method, no evidence, or masks that this version of
-                iassa would not draw.
-            BlackBoxError: it failed; `explanation` holds the map so far.
-        """
-        from iassa.methods import extending  # upwards: the loop makes explanations
-
-        return extending.extend(
-            self,
-            black_box,
-            calls=calls,
-            seconds=seconds,
-            tolerance=tolerance,
-            batch_size=batch_size,
-            device=device,
-            method=method,
-            target=target,
-            progress=progress,
-            cancel=cancel,
-        )
-
-    def retarget(self, target: TargetLike, *, method: Method | None = None) -> Explanation:
-        """Explain another target from the same masks, without a call.
-
-        The masks of later rounds were drawn where the first targets' maps were high, so a target
-        that looks elsewhere is known less well there; its standard error says so.
-
-        Args:
-            target: of outputs whose scores were kept, see `keep` of `Explainer.iterate`; a function
-                needs all of them.
-            method: as in `extend`.
-
-        Returns:
-            A new explanation.
-
-        Raises:
-            InputError: outputs that were not kept, another method, or no evidence.
-        """
-        from iassa.methods import extending  # upwards: the loop makes explanations
-
-        return extending.retarget(self, target, method=method)
 
     def as_dict(self) -> dict[str, Any]:
         """The content of `explanation.json`: all but the arrays."""
@@ -370,6 +289,28 @@ class Explanation:
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
         return buffer.getvalue()
+
+
+class RunFailedError(BlackBoxError):
+    """The black box failed in a run that had a map by then.
+
+    Attributes:
+        explanation: the map of the masks that were scored before the failure, marked incomplete.
+    """
+
+    def __init__(self, message: str, explanation: Explanation) -> None:
+        super().__init__(message, explanation)
+        self.explanation = explanation
+
+    @classmethod
+    def after(cls, failure: BlackBoxError, explanation: Explanation) -> Self:
+        """The same failure with the map; raise it from what caused the failure."""
+        error = cls(str(failure), explanation)
+        error.images = failure.images
+        return error
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def _read_checked(directory: Path, name: str, record: dict[str, Any]) -> bytes:

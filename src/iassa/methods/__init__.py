@@ -4,7 +4,7 @@ In: an image, a black box, a target, and how many calls a map may cost.
 Out: an explanation after every round. `registry` finds methods by name, `explain` runs them.
 """
 
-from iassa.methods.explain import explain
+from iassa.methods.explain import explain, extend, retarget
 from iassa.methods.iassa import Iassa
 from iassa.methods.iassa_paper import IassaPaper
 from iassa.methods.kernel_shap import KernelShap
@@ -24,6 +24,8 @@ __all__ = [
     "ShapPartition",
     "SlidingWindow",
     "explain",
+    "extend",
     "open_method",
     "read_fields",
+    "retarget",
 ]

@@ -128,7 +128,7 @@ class Explainer(ABC):
             batch_size: the most images at a time; None takes 16 on a CPU, 128 on a GPU. Fewer where
                 they would take over 32 MB, or 512 MB on a GPU.
             keep: how many outputs to keep the scores of, beside those of the targets: those that
-                are highest for the whole image; 'all' for all. `Explanation.retarget` explains
+                are highest for the whole image; 'all' for all. `iassa.retarget` explains
                 any of them later without a call. Only of methods that keep their evidence.
             device: where the black box and the masks are; see `open_device`.
             progress: told after every batch.
@@ -139,7 +139,8 @@ class Explainer(ABC):
 
         Raises:
             InputError: an argument that cannot be used.
-            BlackBoxError: the black box failed; `explanation` holds the map so far.
+            RunFailedError: the black box failed; `explanation` of the error is the map so far.
+            BlackBoxError: it failed before there was a map.
             CancelledError: cancelled before there was a map.
         """
         # Checked here, not at the first `next`: a generator's body would run too late to be seen.

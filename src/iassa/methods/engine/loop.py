@@ -21,7 +21,7 @@ from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidence
 from iassa.estimators.attention import Attention
 from iassa.estimators.effect import Effect, Estimator
 from iassa.explanations.evidence import Feedback, Scored, ScoredRound
-from iassa.explanations.explanation import Explanation, Round
+from iassa.explanations.explanation import Explanation, Round, RunFailedError
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Canvas
 from iassa.masks.superpixels import Segmentations
@@ -190,8 +190,7 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
             explanation = conclude(case, record, adjusted, budget, rounds, history, superpixels)
         budget.latest = explanation
         if failure is not None:
-            failure.explanation = explanation
-            raise failure
+            raise RunFailedError.after(failure, explanation) from failure.__cause__
         for text in explanation.warnings:
             warnings.warn(text, WeakEvidenceWarning, stacklevel=2)
         yield explanation

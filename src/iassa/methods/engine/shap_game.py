@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
-from iassa.explanations.explanation import Explanation, Round
+from iassa.explanations.explanation import Explanation, Round, RunFailedError
 from iassa.masks.plans import SegmentPlan
 from iassa.masks.rendering import Canvas
 from iassa.masks.superpixels import Segmentations
@@ -172,7 +172,7 @@ class ShapExplainer(Explainer):
     """A method of the `shap` package.
 
     Its values come without an error: the standard error is infinite everywhere, and a `tolerance`
-    is refused. No evidence is kept, so that `Explanation.extend` and `retarget` refuse, too.
+    is refused. No evidence is kept, so that `extend` and `retarget` refuse, too.
     `iterate` yields one map, at the end.
 
     The package draws from NumPy's global generator, whose state is put back. Runs in several
@@ -259,8 +259,7 @@ class ShapExplainer(Explainer):
         explanation = conclude(case, self.as_dict(), MapAlone(saliency), budget, None, history)
         budget.latest = explanation
         if failure is not None:
-            failure.explanation = explanation
-            raise failure
+            raise RunFailedError.after(failure, explanation) from failure.__cause__
         for text in explanation.warnings:
             warnings.warn(text, WeakEvidenceWarning, stacklevel=2)
         yield explanation
