@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 import iassa
-from iassa import efficientnet
-from iassa.black_boxes.efficientnet_lite0 import exported_graph
 from iassa.files import write_whole
-from iassa.onnx_session import open_session
+from iassa.models import efficientnet_lite0
+from iassa.models.efficientnet_lite0 import exported_graph
+from iassa.models.onnx.session import open_session
 
 BATCH = 16
 PASSES = 4  # of a batch, in each half of a pair
@@ -52,11 +52,11 @@ class Pair:
 def onnx_pairs(folder: Path) -> list[Pair]:
     """EfficientNet-Lite0: a graph that takes [0, 1], and one that is normalised outside."""
     planes = torch.rand(
-        (BATCH, 3, *efficientnet.INPUT_SIZE), generator=torch.Generator().manual_seed(0)
+        (BATCH, 3, *efficientnet_lite0.INPUT_SIZE), generator=torch.Generator().manual_seed(0)
     )
     plain = folder / "plain.onnx"
     torch.onnx.export(
-        efficientnet.load_network(),
+        efficientnet_lite0.load_network(),
         (planes[:2],),
         plain,
         dynamic_shapes=({0: torch.export.Dim("batch")},),
@@ -64,7 +64,7 @@ def onnx_pairs(folder: Path) -> list[Pair]:
         dynamo=True,
         verbose=False,
     )
-    shown = efficientnet.normalise(planes).numpy()
+    shown = efficientnet_lite0.normalise(planes).numpy()
     return [
         _onnx_pair(
             "onnx, all in the graph",
@@ -94,12 +94,14 @@ def _onnx_pair(
 def torch_pairs(folder: Path) -> list[Pair]:
     """EfficientNet-Lite0 in torch and a small ViT of transformers, planes normalised outside."""
     planes = torch.rand(
-        (BATCH, 3, *efficientnet.INPUT_SIZE), generator=torch.Generator().manual_seed(0)
+        (BATCH, 3, *efficientnet_lite0.INPUT_SIZE), generator=torch.Generator().manual_seed(0)
     )
-    network = efficientnet.load_network()
-    made = iassa.TorchAdapter(network, normalise=efficientnet.normalise, softmax=True)
+    network = efficientnet_lite0.load_network()
+    made = iassa.TorchAdapter(network, normalise=efficientnet_lite0.normalise, softmax=True)
     return [
-        _torch_pair("torch, mean, std and softmax", made, network, efficientnet.normalise(planes)),
+        _torch_pair(
+            "torch, mean, std and softmax", made, network, efficientnet_lite0.normalise(planes)
+        ),
         _torch_pair(
             "torch, autocast",
             iassa.TorchAdapter(network, autocast=torch.bfloat16),

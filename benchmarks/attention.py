@@ -6,10 +6,11 @@ All four levels of the default network. The matrix alone would take 4 P^2 bytes:
 112 x 112, 10 GB at 224 x 224. Each case runs in a process of its own; memory is the peak beyond
 what was resident with the features.
 
-Normalised features are projected on fewer directions (`iassa.attention.KEPT`). What that costs is
-the relative L2 error of A S against the same with all directions, S a random smooth map. Both are
-compared less the mean of the latter: rows of A sum to 1, so a constant has no error, and counting
-it would make the error small. The largest of several maps is given, for each example image.
+Normalised features are projected on fewer directions (`KEPT` of `iassa.estimators.attention`). What
+that costs is the relative L2 error of A S against the same with all directions, S a random smooth
+map. Both are compared less the mean of the latter: rows of A sum to 1, so a constant has no error,
+and counting it would make the error small. The largest of several maps is given, for each example
+image.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from rich.console import Console
 from rich.table import Table
 
 import iassa
-import iassa.attention
-from iassa.attention import spatial_attention
-from iassa.features import open_features
+import iassa.estimators.attention
+from iassa.estimators.attention import spatial_attention
 from iassa.files import write_whole
 from iassa.image import resize
+from iassa.models.features import open_features
 
 CASES = (  # positions per side, features as in the default (normalised) or as printed, most MB
     (28, True, 100),
@@ -76,7 +77,7 @@ def run_error(positions: int, name: str) -> dict[str, float]:
     maps = resize(coarse, (224, 224))
     size = (positions, positions)
     projected = spatial_attention(levels, size)
-    iassa.attention.KEPT = 1.0  # this process is for nothing else
+    iassa.estimators.attention.KEPT = 1.0  # this process is for nothing else
     whole = spatial_attention(levels, size)
     exact = whole.attend(maps).flatten(1)
     difference = (projected.attend(maps).flatten(1) - exact).norm(dim=1)

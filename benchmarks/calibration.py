@@ -54,16 +54,16 @@ from rich.table import Table
 from torch import Tensor
 
 import iassa
-from iassa.attention import Attention
-from iassa.evidence import Feedback
+from iassa.estimators.attention import Attention
+from iassa.estimators.effect import Effect
+from iassa.estimators.jackknife import deviate
+from iassa.explanations.evidence import Feedback
 from iassa.files import write_whole
 from iassa.image import resize
-from iassa.jackknife import deviate
-from iassa.loop import Setting, afford
-from iassa.masks import MaskPlan, WindowPlan
-from iassa.rendering import Canvas, DenseMasks, Masks
-from iassa.saliency import Effect
-from iassa.segmentation import Segmentations
+from iassa.masks.plans import MaskPlan, WindowPlan
+from iassa.masks.rendering import Canvas, DenseMasks, Masks
+from iassa.masks.superpixels import Segmentations
+from iassa.methods.engine.loop import Setting, afford
 
 SIZE = (56, 72)
 BATCH = 256  # masks rendered at a time
@@ -196,7 +196,7 @@ class Drawn:
 
 
 def explain(name: str, box: str, calls: int, seed: int) -> tuple[Effect, Drawn]:
-    """The map of a seed: `iassa.loop.run` in short."""
+    """The map of a seed: `iassa.methods.engine.loop.run` in short."""
     method = CONTESTANTS[name].method(calls)
     segmentations, attention = _prepare(name, calls)
     score = BLACK_BOXES[box]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from iassa.datasets import Annotated, Coco, Sample, imagenet_groups
+from iassa.benchmark.datasets import Annotated, Coco, Sample, imagenet_groups
 from iassa.errors import InputError
 from iassa.image import load_image
 

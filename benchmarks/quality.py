@@ -22,11 +22,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from iassa.benchmark import Protocol, Tally, read_contestants, run
-from iassa.datasets import Coco
+from iassa.benchmark.datasets import Coco
+from iassa.benchmark.report import Report, write_report
+from iassa.benchmark.report.columns import METRICS
 from iassa.errors import IassaError
 from iassa.files import write_whole
-from iassa.report import Report, write_report
-from iassa.report.columns import METRICS
 
 METHODS = ("iassa", "rise")
 CALLS = (500, 1000)

@@ -25,11 +25,11 @@ from rich.table import Table
 
 import iassa
 import iassa.image
-from iassa.benchmark.records import Entry, Item, ItemKey, Snapshot
-from iassa.benchmark.store import Store
+from iassa.benchmark.store.records import Entry, Item, ItemKey, Snapshot
+from iassa.benchmark.store.store import Store
 from iassa.files import write_whole
 from iassa.metrics import Curve
-from iassa.targets import Target
+from iassa.models.targets import Target
 
 SIZE = (480, 640)
 BUDGETS = (250, 500, 1000)

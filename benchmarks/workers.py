@@ -22,10 +22,10 @@ from rich.table import Table
 
 import iassa
 from iassa.benchmark import Contestant, ItemKey, Protocol
-from iassa.benchmark.tasks import Failed, MakeItem, Model, ScoreImage, Task
-from iassa.benchmark.workers import LocalWorkers
+from iassa.benchmark.workers.local import LocalWorkers
+from iassa.benchmark.workers.tasks import Failed, MakeItem, Model, ScoreImage, Task
 from iassa.files import write_whole
-from iassa.targets import Target
+from iassa.models.targets import Target
 
 GOAL = 1.7
 CAT = Target("Egyptian cat", (285,), (1.0,))

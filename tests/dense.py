@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from iassa.estimators.effect import Effect, Estimator
 from iassa.image import resize
-from iassa.masks import MaskPlan
-from iassa.rendering import DenseMasks
-from iassa.saliency import Effect, Estimator
+from iassa.masks.plans import MaskPlan
+from iassa.masks.rendering import DenseMasks
 
 Array = NDArray[np.float64]
 GROUPS = 32  # masks are dealt to them in turn

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from iassa.benchmark.records import Entry, Item, ItemKey, Snapshot
-from iassa.benchmark.store import Store
-from iassa.evidence import Evidence
+from iassa.benchmark.store.records import Entry, Item, ItemKey, Snapshot
+from iassa.benchmark.store.store import Store
+from iassa.explanations.evidence import Evidence
 from iassa.metrics import Curve
-from iassa.targets import Target
+from iassa.models.targets import Target
 
 CONFIGURATION = {
     "dataset": "made",
@@ -99,7 +99,7 @@ def add(folder, first, added):
 def adding(folder, first=0):
     """A process that adds items; it is killed at the end."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["iassa.benchmark.tasks"])  # as those of local workers
+    context.set_forkserver_preload(["iassa.benchmark.workers.tasks"])  # as those of local workers
     told, added = context.Pipe(duplex=False)
     writer = context.Process(target=add, args=(folder, first, added))
     writer.start()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from iassa.benchmark.records import (
+from iassa.benchmark.store.records import (
     Entry,
     Failure,
     Item,
@@ -15,9 +15,9 @@ from iassa.benchmark.records import (
     StoredItem,
     StoredSnapshot,
 )
-from iassa.benchmark.store import Store
+from iassa.benchmark.store.store import Store
 from iassa.metrics import Curve
-from iassa.targets import Target
+from iassa.models.targets import Target
 
 SIZE = (18, 24)
 METHODS = {

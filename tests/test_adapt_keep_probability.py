@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iassa.evidence import ScoredRound
-from iassa.explanation import Explanation
-from iassa.methods import Iassa, Rise
-from iassa.saturation import informative_range
+from iassa.estimators.saturation import informative_range
+from iassa.explanations.evidence import ScoredRound
+from iassa.explanations.explanation import Explanation
+from iassa.methods import Iassa, Rise, extend, retarget
 
 pytestmark = pytest.mark.filterwarnings("ignore::iassa.errors.WeakEvidenceWarning")
 
@@ -160,7 +160,7 @@ def test_extending_gives_the_same_map_as_at_once(
     part, box = explain(target, first)
     if through_a_file:
         part = Explanation.load(part.save(tmp_path / "part"))
-    longer = part.extend(box, calls=500 - first, batch_size=16)
+    longer = extend(part, box, calls=500 - first, batch_size=16)
     assert box.asked == 500  # no mask twice
     assert_same(longer, whole)
     if through_a_file:
@@ -173,7 +173,7 @@ def test_in_three_steps() -> None:
     whole, _ = explain(LOST, 420)
     part, box = explain(LOST, 50)
     for calls in (90, 130, 150):
-        part = part.extend(box, calls=calls, batch_size=16)
+        part = extend(part, box, calls=calls, batch_size=16)
     assert box.asked == 420
     assert_same(part, whole)
 
@@ -182,15 +182,15 @@ def test_retarget_reads_the_same_masks_and_goes_on_from_there(tmp_path: Any) -> 
     made, box = explain(LOST, 300)
     loaded = Explanation.load(made.save(tmp_path))
     for one in (made, loaded):
-        other = one.retarget(SURE)
+        other = retarget(one, SURE)
         assert box.asked == 300
         ranges = [scored.feedback.keep_probability for scored in rounds_of(other)]
         assert ranges == [None, (0.7, 0.9), (0.7, 0.9)]  # the masks are as they were drawn
-        back = other.retarget(LOST)
+        back = retarget(other, LOST)
         np.testing.assert_array_equal(back.saliency, made.saliency)
         np.testing.assert_array_equal(back.standard_error, made.standard_error)
     # The third round was cut short and is finished as it was begun; the next is for the new target.
-    longer = other.extend(box, calls=300, batch_size=16)
+    longer = extend(other, box, calls=300, batch_size=16)
     assert box.asked == 600
     ranges = [scored.feedback.keep_probability for scored in rounds_of(longer)]
     assert ranges == [None, (0.7, 0.9), (0.7, 0.9), (0.1, 0.5), (0.1, 0.5)]

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from iassa import attention as attention_module
-from iassa.attention import BLOCK, KEPT, Attention, spatial_attention
+from iassa.estimators import attention as attention_module
+from iassa.estimators.attention import BLOCK, KEPT, Attention, spatial_attention
 from rounding import steps
 
 Array = NDArray[np.float64]

@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from iassa.baselines import BLUR_SHARE, FILLS, open_baseline
-from iassa.black_box import FunctionAdapter
 from iassa.errors import InputError, WeakEvidenceWarning
-from iassa.masks import GridPlan, draw_grids, plan_windows, sliding_windows
-from iassa.methods import METHODS, Iassa, IassaPaper, Rise, open_method
-from iassa.rendering import Canvas, DenseMasks, HiddenWindows
+from iassa.masks.baselines import BLUR_SHARE, FILLS, open_baseline
+from iassa.masks.grids import draw_grids
+from iassa.masks.plans import GridPlan
+from iassa.masks.rendering import Canvas, DenseMasks, HiddenWindows
+from iassa.masks.windows import plan_windows, sliding_windows
+from iassa.methods import Iassa, IassaPaper, Rise
+from iassa.methods.registry import METHODS, open_method
+from iassa.models.black_box import FunctionAdapter
 from rounding import steps
 
 Array = NDArray[np.float32]

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iassa.benchmark.changed_images import tell_changed_images
-from iassa.benchmark.configuration import as_json, differences, join_methods
+from iassa.benchmark.configuration import as_json, differences, join_methods, tell_changed_images
 from iassa.errors import InputError
 
 LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab.", max_size=2)

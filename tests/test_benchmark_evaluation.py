@@ -13,12 +13,12 @@ import iassa
 import working
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.evaluation import Protocol, evaluate, method_seed
-from iassa.benchmark.records import Item, ItemKey
+from iassa.benchmark.store.records import Item, ItemKey
 from iassa.errors import InputError
-from iassa.evidence import Evidence
+from iassa.explanations.evidence import Evidence
 from iassa.image import resize
 from iassa.metrics import best_f1, deletion, insertion, overlap_at, pointing_game
-from iassa.targets import Target
+from iassa.models.targets import Target
 
 SIZE = (36, 50)
 KEY = ItemKey("photo.png dog", "label", 3)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import iassa
-from iassa.benchmark.packed_map import PackedMap, pack_map, unpack_map
+from iassa.benchmark.store.packed_map import PackedMap, pack_map, unpack_map
 from iassa.errors import InputError
 from iassa.image import resize
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 import iassa
 from iassa.benchmark import Contestant, Protocol, Tally, run
-from iassa.benchmark.ray_workers import RayWorkers
-from iassa.benchmark.tasks import Failed, Model, Task
-from iassa.datasets import ImageFolder
+from iassa.benchmark.datasets import ImageFolder
+from iassa.benchmark.workers.ray_workers import RayWorkers
+from iassa.benchmark.workers.tasks import Failed, Model, Task
 from iassa.errors import InputError
 from made_runs import contents
 from working import Die, Echo, Raise, Span, Threads

@@ -15,7 +15,7 @@ from PIL import Image
 
 import iassa
 from iassa.benchmark import Contestant, ItemKey, Outcome, Protocol, Store, Tally, run
-from iassa.datasets import Coco, ImageFolder, MaskFolder
+from iassa.benchmark.datasets import Coco, ImageFolder, MaskFolder
 from iassa.errors import BlackBoxError, InputError
 from made_runs import contents
 

@@ -10,11 +10,11 @@ import struct
 
 import pytest
 
-from iassa.benchmark.item_rows import PARTS, ItemRows
-from iassa.benchmark.records import Failure
-from iassa.benchmark.rows import select
-from iassa.benchmark.salvage import Salvage, salvage
-from iassa.benchmark.store import Store
+from iassa.benchmark.store.item_rows import PARTS, ItemRows
+from iassa.benchmark.store.records import Failure
+from iassa.benchmark.store.rows import select
+from iassa.benchmark.store.salvage import Salvage, salvage
+from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 from made_runs import CONFIGURATION, assert_stored, make_entries, make_item, make_key
 
@@ -254,7 +254,9 @@ def test_rows_that_vanish_from_a_page_are_missed(damaged, table, read, monkeypat
     change(damaged, hit)
     with pytest.raises(InputError, match="is damaged"):
         Store.read(damaged)
-    monkeypatch.setattr("iassa.benchmark.store.check_pages", lambda _: None)  # damaged after it
+    monkeypatch.setattr(
+        "iassa.benchmark.store.store.check_pages", lambda _: None
+    )  # damaged after it
     with Store.read(damaged) as store, pytest.raises(InputError, match=r"1 rows of table .* are"):
         read(store)
 

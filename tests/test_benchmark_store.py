@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iassa.benchmark.records import Failure, ItemKey
-from iassa.benchmark.salvage import salvage
-from iassa.benchmark.store import Store
+from iassa.benchmark.store.records import Failure, ItemKey
+from iassa.benchmark.store.salvage import salvage
+from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
-from iassa.targets import Target
+from iassa.models.targets import Target
 from made_runs import (
     CONFIGURATION,
     SIZE_ADDED,
@@ -264,7 +264,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from made_runs import CONFIGURATION
-from iassa.benchmark.store import Store
+from iassa.benchmark.store.store import Store
 with Store.open(Path(sys.argv[1]), CONFIGURATION) as store:
     print("open", flush=True)
     sys.stdin.read()
@@ -451,7 +451,7 @@ def test_a_run_on_a_medium_that_cannot_be_written_is_read(run, killed):
 import sys
 from pathlib import Path
 from made_runs import CONFIGURATION
-from iassa.benchmark.store import Store
+from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 with Store.read(Path(sys.argv[1])) as store:
     print(len(list(store.items(with_curves=True))))
@@ -548,7 +548,7 @@ KILL_EVERYWHERE = """
 import os, shutil, signal, sqlite3, sys
 from pathlib import Path
 from made_runs import CONFIGURATION, assert_stored, make_entries, make_item
-from iassa.benchmark.store import Store
+from iassa.benchmark.store.store import Store
 folder = Path(sys.argv[1])
 connect, left = sqlite3.connect, 0
 
@@ -607,7 +607,7 @@ FILL = """
 import resource, sys
 from pathlib import Path
 from made_runs import CONFIGURATION, make_item, make_key
-from iassa.benchmark.store import Store
+from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 folder, limit = Path(sys.argv[1]), int(sys.argv[2])
 if limit:

@@ -16,10 +16,10 @@ import psutil
 import pytest
 import torch
 
-from iassa.benchmark import fork_server
-from iassa.benchmark.fork_server import worker_context
-from iassa.benchmark.tasks import Failed, Model, Task, perform
-from iassa.benchmark.workers import LocalWorkers
+from iassa.benchmark.workers import fork_server
+from iassa.benchmark.workers.fork_server import worker_context
+from iassa.benchmark.workers.local import LocalWorkers
+from iassa.benchmark.workers.tasks import Failed, Model, Task, perform
 from iassa.errors import BlackBoxError, InputError
 from working import Die, Echo, Environment, Raise, Span, Threads, Which
 
@@ -151,8 +151,8 @@ def test_beside_a_server_of_other_code_workers_import(monkeypatch: pytest.Monkey
 
 
 ELSEWHERE = """
-    from iassa.benchmark.tasks import Model
-    from iassa.benchmark.workers import LocalWorkers
+    from iassa.benchmark.workers.local import LocalWorkers
+    from iassa.benchmark.workers.tasks import Model
     from working import Echo, Environment
 
     if __name__ == "__main__":
@@ -206,8 +206,8 @@ def test_an_error_leaves_other_processes_alone() -> None:
 
 
 DRIVER = """
-    from iassa.benchmark.tasks import Model
-    from iassa.benchmark.workers import LocalWorkers
+    from iassa.benchmark.workers.tasks import Model
+    from iassa.benchmark.workers.local import LocalWorkers
     from working import Echo
 
     if __name__ == "__main__":

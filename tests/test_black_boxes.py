@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 import iassa
-from iassa import efficientnet
-from iassa.black_box import FunctionAdapter, ask
-from iassa.black_boxes import efficientnet_lite0, open_black_box, open_device
 from iassa.errors import BlackBoxError, IassaError, InputError
 from iassa.image import example_image, resize, to_planes
 from iassa.metrics import deletion, insertion
-from iassa.torch_module import TorchAdapter
+from iassa.models import efficientnet_lite0
+from iassa.models.black_box import FunctionAdapter, ask
+from iassa.models.opening import open_black_box, open_device
+from iassa.models.torch_module import TorchAdapter
 from rounding import steps
 
 CPU = torch.device("cpu")
@@ -65,7 +65,7 @@ def test_the_default_model_knows_the_examples(default, photo, name, low, high):
 
 def test_onnx_is_torch(default):
     torch_box = TorchAdapter(
-        efficientnet.load_network(), normalise=efficientnet.normalise, softmax=True
+        efficientnet_lite0.load_network(), normalise=efficientnet_lite0.normalise, softmax=True
     )
     photos = [example_image(name) for name in ("cat", "coffee")]
     planes = torch.stack(
@@ -87,10 +87,10 @@ def test_features_are_what_the_classifier_is_given(default, count):
     photos = [example_image("cat"), example_image("coffee"), np.zeros((5, 9, 3), np.float32)]
     planes = torch.stack([to_planes(photo, (224, 224)) for photo in photos])
     planes = torch.cat([planes, planes.flip(3)])[:count]
-    network, caught = efficientnet.load_network(), []
+    network, caught = efficientnet_lite0.load_network(), []
     handle = network._fc.register_forward_pre_hook(lambda _layer, given: caught.append(given[0]))
     with torch.inference_mode():
-        logits = network(efficientnet.normalise(planes))
+        logits = network(efficientnet_lite0.normalise(planes))
     handle.remove()
     (expected,) = caught
     assert expected.shape == (count, 1280)
@@ -101,7 +101,9 @@ def test_features_are_what_the_classifier_is_given(default, count):
         ask(default, planes).float(), logits.softmax(1), atol=steps(256, 1.0), rtol=1e-3
     )
     on_a_gpu = efficientnet_lite0._TorchNetwork(
-        efficientnet_lite0._Features(network), normalise=efficientnet.normalise, name=features.name
+        efficientnet_lite0._Features(network),
+        normalise=efficientnet_lite0.normalise,
+        name=features.name,
     )
     torch.testing.assert_close(
         ask(on_a_gpu, planes).float(), expected, rtol=1.3e-6, atol=steps(32, expected)

@@ -12,12 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import iassa.budget
-from iassa.budget import Budget, Progress
+import iassa.methods.engine.budget
 from iassa.errors import CancelledError, InputError, WeakEvidenceWarning
-from iassa.jackknife import Lattice
+from iassa.estimators.effect import Effect
+from iassa.estimators.jackknife import Lattice
 from iassa.methods import Iassa, IassaPaper, Lime, Rise, SlidingWindow
-from iassa.saliency import Effect
+from iassa.methods.engine.budget import Budget, Progress
 
 SIZE = (18, 27)
 IMAGE = np.random.default_rng(0).uniform(0.1, 0.2, (*SIZE, 3)).astype(np.float32)
@@ -219,7 +219,9 @@ def test_before_the_first_call_nothing_can_be_said_of_the_rest():
 def test_the_rate_is_that_of_this_run(monkeypatch):
     """Of a run that goes on: its own calls in its own time, though all of both are told."""
     clock, told = [7.0], []
-    monkeypatch.setattr(iassa.budget, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(
+        iassa.methods.engine.budget, "time", SimpleNamespace(perf_counter=lambda: clock[0])
+    )
     budget = Budget(50, 4.0, told.append, None, spent=(1000, 10_000.0))
     clock[0] += 100  # a model is opened
     budget.start()

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 import iassa
-from iassa.black_boxes.efficientnet_lite0 import exported_graph
 from iassa.cli import main
-from iassa.methods import open_method
+from iassa.methods.registry import open_method
+from iassa.models.efficientnet_lite0 import exported_graph
 from rounding import steps
 
 BOXES = """

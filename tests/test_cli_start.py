@@ -17,7 +17,7 @@ from rich.markup import render
 from iassa.cli import COMMANDS, import_command
 from iassa.cli.dataset_options import KINDS
 from iassa.cli.model_options import PANEL, URL_PANEL, describes_model
-from iassa.conventions import Conventions
+from iassa.models.conventions import Conventions
 
 ROOT = Path(__file__).parents[1]
 PANELS = (PANEL, URL_PANEL)

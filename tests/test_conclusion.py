@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from iassa.conclusion import _enlarge
 from iassa.image import resize
+from iassa.methods.engine.conclusion import _enlarge
 from rounding import steps
 
 

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iassa.conventions import Conventions, parse_class_names, read_class_names, to_bytes
 from iassa.errors import InputError
+from iassa.models.conventions import Conventions, parse_class_names, read_class_names, to_bytes
 from rounding import steps
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -9,10 +9,10 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from iassa.datasets import category_targets, imagenet_groups
-from iassa.efficientnet import class_names
+from iassa.benchmark.datasets import category_targets, imagenet_groups
 from iassa.errors import InputError
-from iassa.targets import resolve_targets
+from iassa.models.efficientnet_lite0 import class_names
+from iassa.models.targets import resolve_targets
 
 IMAGENET = class_names()
 TABLE = json.loads(resources.files("iassa").joinpath("data/coco_imagenet_groups.json").read_text())

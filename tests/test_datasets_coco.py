@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from pycocotools import mask as pycocotools_mask
 
-from iassa.datasets import Coco
+from iassa.benchmark.datasets import Coco
 from iassa.errors import InputError
 
 HEIGHT, WIDTH = SIZE = (7, 11)

@@ -8,7 +8,7 @@ import sys
 import pytest
 from PIL import Image
 
-from iassa.datasets import IMAGE_SUFFIXES, ImageFolder
+from iassa.benchmark.datasets import IMAGE_SUFFIXES, ImageFolder
 from iassa.errors import InputError
 from iassa.image import load_image
 

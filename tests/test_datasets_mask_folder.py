@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iassa.datasets import MaskFolder
+from iassa.benchmark.datasets import MaskFolder
 from iassa.errors import InputError
 
 SIZE = (4, 6)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from iassa.detections import Box, Detections, TargetBoxes, overlaps, select
 from iassa.errors import InputError
-from iassa.targets import resolve_targets
+from iassa.models.detections import Box, Detections, TargetBoxes, overlaps, select
+from iassa.models.targets import resolve_targets
 from rounding import steps
 
 

@@ -28,15 +28,15 @@ from PIL import Image
 
 import iassa
 from iassa.benchmark import Store
-from iassa.black_box import FunctionAdapter, ask
-from iassa.black_boxes import open_black_box
-from iassa.black_boxes.endpoint import add_settings, open_endpoint
 from iassa.cli import main
-from iassa.endpoint.authorisation import hide
-from iassa.endpoint.pace import backoff, read_retry_after
-from iassa.endpoint.score_cache import FILE, ScoreCache
 from iassa.errors import BlackBoxError, InputError
 from iassa.methods import Rise
+from iassa.models.black_box import FunctionAdapter, ask
+from iassa.models.http.authorisation import hide
+from iassa.models.http.endpoint import add_settings, open_endpoint
+from iassa.models.http.pace import backoff, read_retry_after
+from iassa.models.http.score_cache import FILE, ScoreCache
+from iassa.models.opening import open_black_box
 from rounding import steps
 from scoring_server import Server, model, serving
 
@@ -439,7 +439,7 @@ def test_a_run_that_fails_keeps_its_map_and_goes_on(server):
         server.fault = lambda number: ""
         missing = 199 - sum(sum(one.masks.values()) for one in part.rounds)
         assert missing == 200 - part.calls + 8  # the batch that failed was counted, as it was sent
-        whole = part.extend(box, calls=missing, batch_size=8)
+        whole = iassa.extend(part, box, calls=missing, batch_size=8)
     with serving() as good, endpoint(good) as box:
         expected = method.explain(photo(), box, calls=200, **options)
     np.testing.assert_array_equal(whole.saliency, expected.saliency)

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from iassa.errors import BlackBoxError, InputError
-from iassa.evidence import Evidence, Feedback, Readout, Scored, ScoredRound, open_readout
-from iassa.masks import GridPlan, SegmentPlan, WindowPlan
+from iassa.explanations.evidence import Evidence, Feedback, Scored, ScoredRound
+from iassa.masks.plans import GridPlan, SegmentPlan, WindowPlan
 from iassa.methods import Iassa
-from iassa.targets import Target, resolve_targets
+from iassa.models.readout import Readout, open_readout
+from iassa.models.targets import Target, resolve_targets
 from rounding import steps
 
 SCORES = np.array([0.1, 0.4, 0.4, 0.0, -1.0, 0.3])

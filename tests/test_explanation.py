@@ -16,10 +16,11 @@ from PIL import Image
 
 import iassa
 from iassa.errors import InputError
-from iassa.evidence import Evidence, Feedback, Scored, ScoredRound
-from iassa.explanation import SCHEMA, Explanation, Round
-from iassa.masks import draw_grids, plan_windows, sliding_windows
-from iassa.targets import Target
+from iassa.explanations.evidence import Evidence, Feedback, Scored, ScoredRound
+from iassa.explanations.explanation import SCHEMA, Explanation, Round
+from iassa.masks.grids import draw_grids
+from iassa.masks.windows import plan_windows, sliding_windows
+from iassa.models.targets import Target
 
 SIZE = (6, 9)
 TARGETS = (Target("tabby", (281,), (1.0,)), Target("a vs b", (1, 2, 3), (1.0, 1.0, -1.0)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from iassa.errors import InputError
-from iassa.features import (
+from iassa.models.features import (
     FEATURES,
     ColourPosition,
     FeatureExtractor,

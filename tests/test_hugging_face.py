@@ -39,13 +39,13 @@ from transformers import (
 
 import iassa
 from hub_server import COMMIT, hub
-from iassa.benchmark.tasks import Model, ScoreImage
-from iassa.benchmark.workers import LocalWorkers
-from iassa.black_boxes import add_conventions, open_black_box
-from iassa.black_boxes.hugging_face import HuggingFaceAdapter
+from iassa.benchmark.workers.local import LocalWorkers
+from iassa.benchmark.workers.tasks import Model, ScoreImage
 from iassa.cli import main
 from iassa.errors import InputError
 from iassa.image import decode_image, resize
+from iassa.models.hugging_face.classifier import HuggingFaceAdapter
+from iassa.models.opening import add_conventions, open_black_box
 from made_runs import contents
 from rounding import steps
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from iassa.black_box import Adapter, FunctionAdapter
-from iassa.black_boxes import efficientnet_lite0, open_black_box
-from iassa.identity import ELEMENTS, digest_code, digest_module
-from iassa.torch_module import TorchAdapter
+from iassa.models import efficientnet_lite0
+from iassa.models.black_box import Adapter, FunctionAdapter
+from iassa.models.identity import ELEMENTS, digest_code, digest_module
+from iassa.models.opening import open_black_box
+from iassa.models.torch_module import TorchAdapter
 
 SOURCE = """
     import numpy as np
@@ -61,9 +62,9 @@ def identities():
 def test_the_same_in_another_process():
     """Sets of texts are ordered anew in every process, and addresses differ."""
     script = textwrap.dedent(SOURCE) + textwrap.dedent("""
-        from iassa.black_box import FunctionAdapter
-        from iassa.black_boxes import open_black_box
-        from iassa.torch_module import TorchAdapter
+        from iassa.models.black_box import FunctionAdapter
+        from iassa.models.opening import open_black_box
+        from iassa.models.torch_module import TorchAdapter
         print(FunctionAdapter(by_sets).identity())
         print(FunctionAdapter(by_sets, name="mine").identity())
         print(FunctionAdapter(changed_constant, name="mine").identity())

@@ -23,7 +23,7 @@ from transformers import (
 
 from iassa.errors import InputError
 from iassa.image import to_planes
-from iassa.image_processor import measure_normalisation, measure_size
+from iassa.models.hugging_face.image_processor import measure_normalisation, measure_size
 from rounding import steps
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

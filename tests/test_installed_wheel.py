@@ -80,7 +80,7 @@ def test_without_a_python_nothing_passes(machine: Path, capsys: pytest.CaptureFi
 
 
 def test_a_wheel_has_every_file_and_no_other(tmp_path: Path) -> None:
-    names = ["iassa/__init__.py", "iassa/report/page.html", "iassa/py.typed"]
+    names = ["iassa/__init__.py", "iassa/benchmark/report/page.html", "iassa/py.typed"]
     ignored = "iassa/__pycache__/__init__.pyc"
     for name in (*names, ignored):
         (tmp_path / "src" / name).parent.mkdir(parents=True, exist_ok=True)

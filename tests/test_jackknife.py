@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 import dense
 from dense import Array, Family, Round, Rounds, reference, run
 from iassa import Iassa
-from iassa.attention import Attention, spatial_attention
-from iassa.jackknife import (
+from iassa.estimators.attention import Attention, spatial_attention
+from iassa.estimators.coverage_mean import CoverageMean
+from iassa.estimators.debiased_effect import DebiasedEffect
+from iassa.estimators.effect import Effect, Estimator, adjust
+from iassa.estimators.jackknife import (
     FOLD,
     GROUPS,
     SIDE,
@@ -27,19 +30,13 @@ from iassa.jackknife import (
     deviate,
     standard_error,
 )
-from iassa.kernel_regression import EffectWithKernelRegression, KernelRegression
-from iassa.loop import Setting
-from iassa.masks import (
-    MaskPlan,
-    draw_grids,
-    draw_segments,
-    plan_windows,
-    select_windows,
-    sliding_windows,
-)
-from iassa.rendering import Canvas, DenseMasks
-from iassa.saliency import CoverageMean, DebiasedEffect, Effect, Estimator, adjust
-from iassa.segmentation import Segmentations
+from iassa.estimators.kernel_regression import EffectWithKernelRegression, KernelRegression
+from iassa.masks.grids import draw_grids, draw_segments
+from iassa.masks.plans import MaskPlan
+from iassa.masks.rendering import Canvas, DenseMasks
+from iassa.masks.superpixels import Segmentations
+from iassa.masks.windows import plan_windows, select_windows, sliding_windows
+from iassa.methods.engine.loop import Setting
 from rounding import steps
 
 CPU = torch.device("cpu")

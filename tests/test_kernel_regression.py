@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 import dense
 from dense import GROUPS, Family, Rounds, reference, run
-from iassa import kernel_regression
-from iassa.attention import Attention, spatial_attention
-from iassa.image import resize
-from iassa.kernel_regression import (
+from iassa.estimators import kernel_regression
+from iassa.estimators.attention import Attention, spatial_attention
+from iassa.estimators.debiased_effect import DebiasedEffect
+from iassa.estimators.kernel_regression import (
     CELLS,
     LENGTH,
     LIKENESS,
@@ -26,7 +26,7 @@ from iassa.kernel_regression import (
     KernelRegression,
     prior_covariance,
 )
-from iassa.saliency import DebiasedEffect
+from iassa.image import resize
 from rounding import steps
 
 Array = NDArray[np.float64]

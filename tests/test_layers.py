@@ -1,114 +1,33 @@
-"""The direction of imports: one table, and every module is in it."""
+"""The direction of imports: one table, and every folder is in it."""
 
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import iassa
 
-# A module may import those of lower layers only. `__init__` files stand for their package.
+# A file may import those of lower rows, and of its own folder. Folders of one row do not know each
+# other. A file that has no entry counts with the folder that it lies in; "" is iassa itself. An
+# import inside of a function or for type checkers counts as any other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "efficientnet", "hyperparameters", "saturation"),
-    ("budget", "conventions", "eval_mode", "identity", "onnx_session", "python_object"),
-    ("image", "files", "onnx_graph", "targets", "masks", "datasets.sample"),
-    (
-        "endpoint",
-        "endpoint.authorisation",
-        "endpoint.pace",
-        "endpoint.request_forms",
-        "endpoint.score_cache",
-    ),
-    ("endpoint.connection", "endpoint.open_inference"),
-    ("endpoint.line",),
-    ("image_processor", "onnx_features", "detections", "evidence"),
-    ("datasets.categories", "datasets.coco_outline", "datasets.image_folder"),
-    ("datasets.coco", "datasets.mask_folder"),
-    ("datasets",),
-    ("segmentation", "attention", "baselines", "detector_layouts", "features", "jackknife", "plot"),
-    ("rendering", "explanation"),
-    ("saliency", "level_sets", "black_box"),
-    ("onnx_model", "torch_module"),
-    ("detector",),
-    (
-        "kernel_regression",
-        "black_boxes.efficientnet_lite0",
-        "black_boxes.endpoint",
-        "black_boxes.hugging_face",
-        "black_boxes.onnx_detector",
-        "black_boxes.onnx_file",
-    ),
-    ("black_boxes", "case"),
-    ("similarity", "weaknesses"),
-    ("conclusion",),
-    ("explainer",),
-    ("loop", "shapley"),
-    (
-        "methods.iassa",
-        "methods.iassa_paper",
-        "methods.kernel_shap",
-        "methods.lime",
-        "methods.rise",
-        "methods.shap_partition",
-        "methods.sliding_window",
-    ),
+    ("errors", "checks"),
+    ("image", "files"),
+    ("masks", "models", "metrics"),
+    ("estimators", "explanations"),
+    ("methods.engine",),
     ("methods",),
-    ("extending",),
-    (
-        "benchmark.changed_images",
-        "benchmark.configuration",
-        "benchmark.contestant",
-        "benchmark.database",
-        "benchmark.fork_server",
-        "benchmark.packed_map",
-        "benchmark.peak_memory",
-        "benchmark.records",
-    ),
-    ("benchmark.evaluation", "benchmark.rows"),
-    ("benchmark.item_rows", "benchmark.pages", "benchmark.tasks"),
-    ("benchmark.remains", "benchmark.workers"),
-    ("benchmark.ray_workers", "benchmark.store"),
-    ("benchmark.run", "benchmark.salvage"),
     ("benchmark",),
-    ("",),  # iassa itself, what users import
-    ("report.columns", "report.pictures", "report.statistics"),
-    ("report.comparison", "report.paper"),
-    ("report.costs", "report.data_files", "report.trajectories"),
-    ("report.figures", "report.tables"),
-    ("report.page",),
-    ("report.sections",),
-    ("report.writing",),
-    ("report",),
-    ("cli.dataset_options", "cli.model_options", "cli.terminal"),
-    ("cli.asked_model",),
-    ("cli.benchmark", "cli.explain", "cli.report"),
+    ("",),
     ("cli",),
     ("__main__",),
 )
-# Beside the others: made from arrays and any black box, used by nothing above but `iassa` and
-# the benchmark.
-METRICS: tuple[tuple[str, ...], ...] = (
-    ("metrics.overlap",),
-    (
-        "metrics.activated",
-        "metrics.causal",
-        "metrics.pointing_game",
-        "metrics.similarity",
-        "metrics.sparsity",
-    ),
-    ("metrics.randomisation", "metrics.stability"),
-    ("metrics",),
-)
-METRICS_MAY_IMPORT = {"errors", "image"}
-# `explanation.extend()` is a method for its users' sake, and runs the loop that made it.
-UPWARDS = {"explanation": {"extending"}}
 
 ROOT = Path(iassa.__file__).parent
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-METRICS_RANK = {name: rank for rank, layer in enumerate(METRICS) for name in layer}
-MEASURING = {""} | {name for name in RANK if name.startswith(("benchmark.", "report.", "cli."))}
 
 
 def module_name(path: Path) -> str:
@@ -120,29 +39,28 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
-def is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+def home(module: str) -> str:
+    """The entry of the table that a module counts with: its own, or that of a folder above it."""
+    parts = module.split(".")
+    entries = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    found = [entry for entry in entries if entry in RANK]
+    assert found, f"{module} is in no row of the table: give its folder one"
+    return found[0]
 
 
-def imported_names(node: ast.AST) -> set[str]:
-    """Modules that code imports, at any depth, but for type checkers alone."""
+def imported_names(code: ast.AST) -> set[str]:
+    """Modules that code imports, anywhere in it."""
     found: set[str] = set()
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            found |= {alias.name for alias in child.names}
-        elif isinstance(child, ast.ImportFrom):
-            assert child.level == 0, f"line {child.lineno}: import by the whole name"
-            # `from iassa import efficientnet` is an import of the module, not of the package.
-            for alias in child.names:
-                whole = f"{child.module}.{alias.name}"
+    for node in ast.walk(code):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: import by the whole name"
+            # `from iassa import metrics` is an import of the module, not of the package.
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
                 is_module = whole.removeprefix("iassa.") in MODULES
-                found.add(whole if is_module else str(child.module))
-        elif is_type_checking(child):
-            assert isinstance(child, ast.If)
-            for other in child.orelse:
-                found |= imported_names(ast.Module([other], []))
-        else:
-            found |= imported_names(child)
+                found.add(whole if is_module else str(node.module))
     return found
 
 
@@ -152,45 +70,53 @@ def imports(code: ast.AST) -> set[str]:
     return {name.removeprefix("iassa").removeprefix(".") for name in ours}
 
 
+IMPORTS = {name: imports(ast.parse(path.read_text("utf-8"))) for name, path in MODULES.items()}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down(module: str) -> None:
-    imported = imports(ast.parse(MODULES[module].read_text("utf-8")))
-    if module in METRICS_RANK:
-        lower = {name for name, rank in METRICS_RANK.items() if rank < METRICS_RANK[module]}
-        assert imported <= lower | METRICS_MAY_IMPORT
-    else:
-        assert imported <= {name for name, rank in RANK.items() if rank < RANK[module]} | (
-            {*METRICS_RANK} if module in MEASURING else UPWARDS.get(module, set())
-        )
+    here = home(module)
+    outside = {name for name in IMPORTS[module] if home(name) != here}
+    up = {name for name in outside if RANK[home(name)] >= RANK[here]}
+    assert not up, f"{module} of the row of {here} imports {sorted(up)}"
 
 
-def test_every_module_is_in_the_table_and_nothing_else() -> None:
-    assert set(MODULES) == set(RANK) | set(METRICS_RANK)
-    assert len(RANK) + len(METRICS_RANK) == sum(map(len, LAYERS + METRICS))
+def test_no_imports_make_a_circle() -> None:
+    TopologicalSorter(IMPORTS).prepare()  # raises CycleError, which names the circle
 
 
-def test_methods_and_black_boxes_do_not_know_each_other() -> None:
-    for module, path in MODULES.items():
-        family = module.rpartition(".")[0]
-        if family in ("methods", "black_boxes"):
-            imported = imports(ast.parse(path.read_text("utf-8")))
-            assert not {name for name in imported if name.startswith(f"{family}.")}
+def test_every_folder_is_in_the_table_and_nothing_else() -> None:
+    assert {home(module) for module in MODULES} == set(RANK)
+    assert len(RANK) == sum(map(len, LAYERS))
+
+
+def test_the_face_of_a_folder_says_what_flows_through_it_and_defines_nothing() -> None:
+    for path in ROOT.rglob("__init__.py"):
+        code = ast.parse(path.read_text("utf-8"))
+        said = (ast.get_docstring(code) or "").splitlines()
+        assert said[1:2] == [""], path
+        assert [line.split()[0] for line in said[2:4]] == ["In:", "Out:"], path
+        handing_on = (ast.Import, ast.ImportFrom)
+        rest = [node for node in code.body[1:] if not isinstance(node, handing_on)]
+        if path.parent != ROOT:  # iassa's own imports a name when it is first used
+            assert [ast.unparse(node).split(" = ")[0] for node in rest] in ([], ["__all__"]), path
 
 
 def test_the_reader_of_imports_sees_all_of_them() -> None:
     source = """
 import numpy, iassa.files
-from iassa import masks, example_image
+from iassa import metrics, example_image
 from iassa.methods import Rise
 if TYPE_CHECKING:
-    from iassa.explanation import Explanation
+    from iassa.explanations.explanation import Explanation
 else:
-    from iassa import plot
+    from iassa.explanations import plot
 def later():
     try:
-        from iassa.loop import Method
+        from iassa.methods.engine.loop import Method
     finally:
         import iassa
 """
-    expected = {"files", "masks", "methods", "plot", "loop", ""}
-    assert imports(ast.parse(source)) == expected
+    expected = {"files", "metrics", "methods", "methods.engine.loop", ""}
+    typing = {"explanations.explanation", "explanations.plot"}
+    assert imports(ast.parse(source)) == expected | typing

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iassa.level_sets import draw_level_sets, rank_cells
-from iassa.masks import GridPlan, fit_grid
-from iassa.rendering import Canvas
+from iassa.masks.grids import fit_grid
+from iassa.masks.level_sets import draw_level_sets, rank_cells
+from iassa.masks.plans import GridPlan
+from iassa.masks.rendering import Canvas
 from rounding import steps
 
 CELLS = (6, 9)

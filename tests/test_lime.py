@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances
 
+from iassa.estimators.effect import Effect
+from iassa.estimators.jackknife import Lattice
+from iassa.estimators.local_regression import LocalRegression
 from iassa.image import example_image, resize
-from iassa.jackknife import Lattice
-from iassa.masks import SegmentPlan, draw_segments
+from iassa.masks.grids import draw_segments
+from iassa.masks.plans import SegmentPlan
+from iassa.masks.rendering import Canvas
+from iassa.masks.superpixels import Segmentations, segment_once
 from iassa.methods import Lime
-from iassa.methods.lime import LocalRegression
-from iassa.rendering import Canvas
-from iassa.saliency import Effect
-from iassa.segmentation import Segmentations, segment_once
 from rounding import steps
 
 Array = NDArray[np.float64]

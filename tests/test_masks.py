@@ -18,23 +18,11 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from iassa.errors import InputError
-from iassa.masks import (
-    STRATA,
-    GridPlan,
-    MaskPlan,
-    SegmentPlan,
-    WindowPlan,
-    draw_grids,
-    draw_keep_probability,
-    draw_segments,
-    fit_grid,
-    plan_windows,
-    select_windows,
-    sliding_windows,
-    sum_windows,
-)
-from iassa.rendering import Canvas, Masks
-from iassa.segmentation import Segmentations
+from iassa.masks.grids import STRATA, draw_grids, draw_keep_probability, draw_segments, fit_grid
+from iassa.masks.plans import GridPlan, MaskPlan, SegmentPlan, WindowPlan, sum_windows
+from iassa.masks.rendering import Canvas, Masks
+from iassa.masks.superpixels import Segmentations
+from iassa.masks.windows import plan_windows, select_windows, sliding_windows
 from rounding import steps
 
 Windows = NDArray[np.int32]

@@ -18,11 +18,11 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import iassa
-from iassa.black_boxes import add_conventions, open_black_box
 from iassa.cli import main
-from iassa.conventions import DETECTORS
-from iassa.detector_layouts import DETECTOR_LAYOUTS
 from iassa.errors import BlackBoxError, InputError
+from iassa.models.conventions import DETECTORS
+from iassa.models.onnx.detector_layouts import DETECTOR_LAYOUTS
+from iassa.models.opening import add_conventions, open_black_box
 from rounding import steps
 
 SIZE = (32, 64)
@@ -354,14 +354,14 @@ def test_extended_runs_and_copies_are_of_the_same_detector(path: Path, tmp_path:
     loaded = iassa.Explanation.load(tmp_path / "saved")
     whole = iassa.explain(image, reference, method="rise", calls=100)
     for again in (reference, pickle.loads(pickle.dumps(open_black_box(reference)))):
-        longer = loaded.extend(again, calls=40)
+        longer = iassa.extend(loaded, again, calls=40)
         np.testing.assert_array_equal(longer.saliency, whole.saliency)
     surer = open_black_box(f"{reference}?threshold=0.7")
     assert surer.identity() == open_black_box(reference).identity()
     assert len(surer.aim(image).boxes) < len(open_black_box(reference).aim(image).boxes)
     graph(path, "yolov8", notes=ULTRALYTICS | {"version": "2"})
     with pytest.raises(InputError, match="expected the black box that was asked before"):
-        loaded.extend(reference, calls=40)
+        iassa.extend(loaded, reference, calls=40)
 
 
 # --- what is told from the file ---------------------------------------------------------------

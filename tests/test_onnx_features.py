@@ -20,12 +20,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 import iassa
-from iassa.black_boxes import efficientnet_lite0
 from iassa.errors import InputError
-from iassa.features import ColourPosition, TorchLayers, open_features
 from iassa.image import example_image, resize
-from iassa.methods import Iassa, IassaPaper, open_method
-from iassa.onnx_features import OnnxLayers, onnx_feature_names
+from iassa.methods import Iassa, IassaPaper
+from iassa.methods.registry import open_method
+from iassa.models import efficientnet_lite0
+from iassa.models.features import ColourPosition, TorchLayers, open_features
+from iassa.models.onnx.features import OnnxLayers, onnx_feature_names
 from rounding import steps
 
 CPU = torch.device("cpu")

@@ -20,11 +20,12 @@ from PIL import Image
 from torch import nn
 
 import iassa
-from iassa.benchmark.tasks import Model
-from iassa.black_boxes import add_conventions, efficientnet_lite0, open_black_box
+from iassa.benchmark.workers.tasks import Model
 from iassa.cli import main
 from iassa.errors import BlackBoxError, InputError
 from iassa.image import resize
+from iassa.models import efficientnet_lite0
+from iassa.models.opening import add_conventions, open_black_box
 from rounding import steps
 
 SIZE = (6, 10)
@@ -617,7 +618,7 @@ def test_it_is_opened_again_in_another_process(path: Path) -> None:
 
 
 def test_the_package_onnx_is_imported_by_who_needs_it() -> None:
-    code = "import sys, iassa.black_boxes, iassa.cli; print('onnx' in sys.modules)"
+    code = "import sys, iassa.models.opening, iassa.cli; print('onnx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

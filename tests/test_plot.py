@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from iassa.explanations.plot import figure_png, overlay
 from iassa.image import example_image
-from iassa.plot import figure_png, overlay
 from rounding import steps
 
 CAT = example_image("cat")[::4, ::4]

@@ -19,9 +19,9 @@ from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 import iassa
-from iassa.black_boxes.efficientnet_lite0 import exported_graph
 from iassa.cli import main
 from iassa.image import example_image, resize
+from iassa.models.efficientnet_lite0 import exported_graph
 from rounding import steps
 
 ROOT = Path(__file__).parents[1]

@@ -9,17 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from iassa.masks import (
-    GridPlan,
-    MaskPlan,
-    SegmentPlan,
-    draw_grids,
-    draw_segments,
-    plan_windows,
-    sliding_windows,
-)
-from iassa.rendering import Canvas, DenseMasks, HiddenWindows, Masks
-from iassa.segmentation import Segmentations
+from iassa.masks.grids import draw_grids, draw_segments
+from iassa.masks.plans import GridPlan, MaskPlan, SegmentPlan
+from iassa.masks.rendering import Canvas, DenseMasks, HiddenWindows, Masks
+from iassa.masks.superpixels import Segmentations
+from iassa.masks.windows import plan_windows, sliding_windows
 from rounding import steps
 
 Array = NDArray[np.float64]

@@ -8,9 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from iassa.benchmark.records import ItemKey
-from iassa.errors import InputError
-from iassa.report.comparison import (
+from iassa.benchmark.report.comparison import (
     Arm,
     arms_at_shared_calls,
     compare_methods,
@@ -19,7 +17,9 @@ from iassa.report.comparison import (
     pairs_at_equal_calls,
     resolve_pairs,
 )
-from iassa.report.statistics import MIN_IMAGES
+from iassa.benchmark.report.statistics import MIN_IMAGES
+from iassa.benchmark.store.records import ItemKey
+from iassa.errors import InputError
 from reported_runs import make_entry, stored
 
 METHODS = {"a": [100, 200], "b": [100]}

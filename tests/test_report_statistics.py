@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from iassa.report.statistics import COLUMNS_AT_ONCE, Estimate, estimate_means, judge
+from iassa.benchmark.report.statistics import COLUMNS_AT_ONCE, Estimate, estimate_means, judge
 from rounding import steps
 
 

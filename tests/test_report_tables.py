@@ -7,12 +7,11 @@ import re
 
 import pytest
 
-from iassa.benchmark.records import Failure, ItemKey
-from iassa.report.columns import FURTHER, MAIN, METRICS
-from iassa.report.comparison import Arm, Difference, Mean
-from iassa.report.costs import costs, excluded_entries, failed_items
-from iassa.report.statistics import Estimate
-from iassa.report.tables import (
+from iassa.benchmark.report.columns import FURTHER, MAIN, METRICS
+from iassa.benchmark.report.comparison import Arm, Difference, Mean
+from iassa.benchmark.report.costs import costs, excluded_entries, failed_items
+from iassa.benchmark.report.statistics import Estimate
+from iassa.benchmark.report.tables import (
     Cell,
     Row,
     Table,
@@ -26,6 +25,7 @@ from iassa.report.tables import (
     number,
     reported_table,
 )
+from iassa.benchmark.store.records import Failure, ItemKey
 from reported_runs import make_entry, stored
 
 A, B, C = (Arm(label, 500) for label in "abc")

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from iassa.benchmark.report.comparison import Arm
+from iassa.benchmark.report.trajectories import mean_curves, trajectories
 from iassa.metrics import Curve
-from iassa.report.comparison import Arm
-from iassa.report.trajectories import mean_curves, trajectories
 from reported_runs import make_entry, stored
 
 ENTRIES = [make_entry(number) for number in range(4)]

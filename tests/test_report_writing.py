@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iassa.benchmark.store import Store
+from iassa.benchmark.report import write_report
+from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 from iassa.metrics import rank_correlation
-from iassa.report import write_report
 from reported_runs import CONFIGURATION, METHODS, PLAIN, SIZE, make_run
 from rounding import steps
 

@@ -16,17 +16,14 @@ from numpy.typing import NDArray
 
 import dense
 from dense import GROUPS, Family, Rounds, feed, reference, run
-from iassa.attention import Attention
-from iassa.masks import draw_grids, draw_segments, plan_windows, sliding_windows
-from iassa.rendering import Canvas, DenseMasks
-from iassa.saliency import (
-    CoverageMean,
-    DebiasedEffect,
-    Effect,
-    adjust,
-    highest_activated_region,
-)
-from iassa.segmentation import Segmentations
+from iassa.estimators.attention import Attention
+from iassa.estimators.coverage_mean import CoverageMean
+from iassa.estimators.debiased_effect import DebiasedEffect
+from iassa.estimators.effect import Effect, adjust, highest_activated_region
+from iassa.masks.grids import draw_grids, draw_segments
+from iassa.masks.rendering import Canvas, DenseMasks
+from iassa.masks.superpixels import Segmentations
+from iassa.masks.windows import plan_windows, sliding_windows
 from rounding import steps
 
 Array = NDArray[np.float64]

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from iassa.saturation import informative_range, is_flat, is_gone, stays_sure, telling_share
+from iassa.estimators.saturation import (
+    informative_range,
+    is_flat,
+    is_gone,
+    stays_sure,
+    telling_share,
+)
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from iassa.image import example_image
-from iassa.segmentation import segment
+from iassa.masks.superpixels import segment
 
 COUNTS, COMPACTNESS = (16, 64), (5.0, 20.0)
 

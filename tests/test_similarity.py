@@ -306,12 +306,14 @@ def test_it_is_continued_with_the_same_queries_only(tmp_path):
     options = {"target": range(2), "method": "rise", "seed": 1}
     part = iassa.explain(image, like, calls=60, **options).save(tmp_path / "part")
     whole = iassa.explain(image, like, calls=100, **options)
-    more = iassa.Explanation.load(part).extend(iassa.Similarity([one, other], embed), calls=40)
+    more = iassa.extend(
+        iassa.Explanation.load(part), iassa.Similarity([one, other], embed), calls=40
+    )
     np.testing.assert_array_equal(more.saliency, whole.saliency)
     for wrong in ([other, one], [one]):
         with pytest.raises(InputError, match="expected the black box that was asked before"):
-            more.extend(iassa.Similarity(wrong, embed), calls=40)
-    swapped = more.retarget("query 1 vs query 0")
+            iassa.extend(more, iassa.Similarity(wrong, embed), calls=40)
+    swapped = iassa.retarget(more, "query 1 vs query 0")
     np.testing.assert_allclose(
         swapped.saliency[0],
         more.saliency[1] - more.saliency[0],

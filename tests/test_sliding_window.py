@@ -9,11 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from iassa.explanation import Explanation
-from iassa.masks import plan_windows, sliding_windows
+from iassa.estimators.occlusion import Occlusion
+from iassa.explanations.explanation import Explanation
+from iassa.masks.rendering import Canvas, DenseMasks
+from iassa.masks.windows import plan_windows, sliding_windows
 from iassa.methods import SlidingWindow
-from iassa.methods.sliding_window import Occlusion
-from iassa.rendering import Canvas, DenseMasks
 from rounding import steps
 
 Array = NDArray[np.float32]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iassa.efficientnet import class_names
 from iassa.errors import InputError
-from iassa.targets import ClassLookup, Target, resolve_targets
+from iassa.models.efficientnet_lite0 import class_names
+from iassa.models.targets import ClassLookup, Target, resolve_targets
 
 NAMES = ("ant, pismire", "bee", "Cow vs Bull", "crane", "crane", "tabby, tabby cat", "Straße")
 SCORES = np.array([0.1, 0.3, 0.05, 0.3, 0.05, 0.15, 0.05])

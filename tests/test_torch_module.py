@@ -14,7 +14,7 @@ from torch import nn
 
 import iassa
 from iassa.errors import BlackBoxError, InputError, TrainingModeWarning
-from iassa.torch_module import TorchAdapter
+from iassa.models.torch_module import TorchAdapter
 from rounding import steps
 
 PLANES = torch.rand(4, 3, 5, 7, generator=torch.Generator().manual_seed(0))

@@ -18,9 +18,9 @@ from PIL import Image
 import iassa
 from iassa.cli import main
 from iassa.errors import WeakEvidenceWarning
-from iassa.explainer import Explainer
-from iassa.explanation import Explanation
+from iassa.explanations.explanation import Explanation
 from iassa.methods import Iassa, IassaPaper, Lime, Rise, SlidingWindow
+from iassa.methods.engine.base import Explainer
 
 pytestmark = pytest.mark.filterwarnings("default::iassa.errors.WeakEvidenceWarning")
 
@@ -213,10 +213,10 @@ def test_going_on_tells_it_again_and_another_target_its_own() -> None:
     halves = [lambda share, f=f: f(share) / 2 for f in (linear, falling)]
     made = explain(black_box(*halves), calls=60)
     assert made.warnings == ()
-    (told,) = made.retarget([0, 1]).warnings
+    (told,) = iassa.retarget(made, [0, 1]).warnings
     assert told.startswith(f"class 1: {AGAINST}")
     with pytest.warns(WeakEvidenceWarning, match=f"^{AGAINST}"):
-        longer = made.retarget(1).extend(black_box(*halves), calls=60)
+        longer = iassa.extend(iassa.retarget(made, 1), black_box(*halves), calls=60)
     assert len(longer.warnings) == 1
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iassa.benchmark.tasks import Task
+from iassa.benchmark.workers.tasks import Task
 
 WEIGHTS = np.random.default_rng(5).normal(size=(6, 8, 4))
 

@@ -1,5 +1,8 @@
 """iassa: what an image model looks at, found by asking the model alone.
 
+In: an image, a black box, a target, and how many calls a map may cost.
+Out: a map for each target, with its standard error. The loop is `iassa.methods.engine.loop`.
+
 Names are imported when they are first used, so that `import iassa` does not wait for torch.
 """
 
@@ -9,14 +12,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from iassa.black_box import Adapter, FunctionAdapter
-    from iassa.black_boxes import open_black_box
-    from iassa.black_boxes.endpoint import EndpointAdapter
-    from iassa.black_boxes.onnx_detector import OnnxDetector
-    from iassa.black_boxes.onnx_file import OnnxAdapter
-    from iassa.budget import Progress
-    from iassa.detections import Box, Detections, TargetBoxes
-    from iassa.detector import AimedDetector, Detector, FunctionDetector, TorchDetector
     from iassa.errors import (
         BlackBoxError,
         CancelledError,
@@ -25,13 +20,9 @@ if TYPE_CHECKING:
         TrainingModeWarning,
         WeakEvidenceWarning,
     )
-    from iassa.explainer import Explainer
-    from iassa.explanation import Explanation
-    from iassa.features import ColourPosition, TorchLayers
+    from iassa.explanations.explanation import Explanation, RunFailedError
     from iassa.image import example_image, load_image
-    from iassa.loop import Method
     from iassa.methods import (
-        METHODS,
         Iassa,
         IassaPaper,
         KernelShap,
@@ -39,57 +30,72 @@ if TYPE_CHECKING:
         Rise,
         ShapPartition,
         SlidingWindow,
-        explain,
     )
-    from iassa.onnx_features import OnnxLayers, onnx_feature_names
-    from iassa.similarity import Similarity
-    from iassa.targets import Target
-    from iassa.torch_module import TorchAdapter
+    from iassa.methods.engine.base import Explainer
+    from iassa.methods.engine.budget import Progress
+    from iassa.methods.engine.loop import Method
+    from iassa.methods.explain import explain, extend, retarget
+    from iassa.methods.registry import METHODS
+    from iassa.models.black_box import Adapter, FunctionAdapter
+    from iassa.models.detections import Box, Detections, TargetBoxes
+    from iassa.models.detector import AimedDetector, Detector, FunctionDetector, TorchDetector
+    from iassa.models.features import ColourPosition, TorchLayers
+    from iassa.models.http.endpoint import EndpointAdapter
+    from iassa.models.onnx.classifier import OnnxAdapter
+    from iassa.models.onnx.detector import OnnxDetector
+    from iassa.models.onnx.features import OnnxLayers, onnx_feature_names
+    from iassa.models.opening import open_black_box
+    from iassa.models.similarity import Similarity
+    from iassa.models.targets import Target
+    from iassa.models.torch_module import TorchAdapter
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "METHODS": "methods",
-    "Adapter": "black_box",
-    "AimedDetector": "detector",
+    "METHODS": "methods.registry",
+    "Adapter": "models.black_box",
+    "AimedDetector": "models.detector",
     "BlackBoxError": "errors",
-    "Box": "detections",
+    "Box": "models.detections",
     "CancelledError": "errors",
-    "ColourPosition": "features",
-    "Detections": "detections",
-    "Detector": "detector",
-    "EndpointAdapter": "black_boxes.endpoint",
-    "Explainer": "explainer",
-    "Explanation": "explanation",
-    "FunctionAdapter": "black_box",
-    "FunctionDetector": "detector",
+    "ColourPosition": "models.features",
+    "Detections": "models.detections",
+    "Detector": "models.detector",
+    "EndpointAdapter": "models.http.endpoint",
+    "Explainer": "methods.engine.base",
+    "Explanation": "explanations.explanation",
+    "FunctionAdapter": "models.black_box",
+    "FunctionDetector": "models.detector",
     "Iassa": "methods",
     "IassaError": "errors",
     "IassaPaper": "methods",
     "InputError": "errors",
     "KernelShap": "methods",
     "Lime": "methods",
-    "Method": "loop",
-    "OnnxAdapter": "black_boxes.onnx_file",
-    "OnnxDetector": "black_boxes.onnx_detector",
-    "OnnxLayers": "onnx_features",
-    "Progress": "budget",
+    "Method": "methods.engine.loop",
+    "OnnxAdapter": "models.onnx.classifier",
+    "OnnxDetector": "models.onnx.detector",
+    "OnnxLayers": "models.onnx.features",
+    "Progress": "methods.engine.budget",
     "Rise": "methods",
+    "RunFailedError": "explanations.explanation",
     "ShapPartition": "methods",
-    "Similarity": "similarity",
+    "Similarity": "models.similarity",
     "SlidingWindow": "methods",
-    "Target": "targets",
-    "TargetBoxes": "detections",
-    "TorchAdapter": "torch_module",
-    "TorchDetector": "detector",
-    "TorchLayers": "features",
+    "Target": "models.targets",
+    "TargetBoxes": "models.detections",
+    "TorchAdapter": "models.torch_module",
+    "TorchDetector": "models.detector",
+    "TorchLayers": "models.features",
     "TrainingModeWarning": "errors",
     "WeakEvidenceWarning": "errors",
     "example_image": "image",
-    "explain": "methods",
+    "explain": "methods.explain",
+    "extend": "methods.explain",
     "load_image": "image",
-    "onnx_feature_names": "onnx_features",
-    "open_black_box": "black_boxes",
+    "onnx_feature_names": "models.onnx.features",
+    "open_black_box": "models.opening",
+    "retarget": "methods.explain",
 }
 
 __all__ = [
@@ -119,6 +125,7 @@ __all__ = [
     "OnnxLayers",
     "Progress",
     "Rise",
+    "RunFailedError",
     "ShapPartition",
     "Similarity",
     "SlidingWindow",
@@ -131,9 +138,11 @@ __all__ = [
     "WeakEvidenceWarning",
     "example_image",
     "explain",
+    "extend",
     "load_image",
     "onnx_feature_names",
     "open_black_box",
+    "retarget",
 ]
 
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from iassa.explanation import Explanation
-
 
 class IassaError(Exception):
     """Every error that iassa raises on purpose."""
@@ -20,12 +15,9 @@ class BlackBoxError(IassaError, RuntimeError):
     """The black box raised, or returned scores that cannot be used.
 
     Attributes:
-        explanation: the map made of the masks scored before the failure, marked incomplete;
-            None where too few masks had been scored to make one.
         images: how many images the call that failed was about.
     """
 
-    explanation: Explanation | None = None
     images: int = 0
 
 

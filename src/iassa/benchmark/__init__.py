@@ -1,15 +1,15 @@
 """Is this map better? Methods on a dataset, at equal numbers of model calls.
 
-`run` goes through a dataset, `store` keeps what it finds, `salvage` saves what a damaged store
-still holds; `iassa.report` reads it.
+In: a dataset, a model, methods and numbers of calls; `run` shares the work out to workers.
+Out: a store of maps and metrics, one for each image, method and seed, and a report that reads it.
 """
 
 from iassa.benchmark.contestant import Contestant, parse_contestant, read_contestants
 from iassa.benchmark.evaluation import Protocol
-from iassa.benchmark.records import Entry, Failure, Item, ItemKey, Snapshot
 from iassa.benchmark.run import Outcome, Tally, run
-from iassa.benchmark.salvage import salvage
-from iassa.benchmark.store import Store
+from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey, Snapshot
+from iassa.benchmark.store.salvage import salvage
+from iassa.benchmark.store.store import Store
 
 __all__ = [
     "Contestant",

@@ -7,13 +7,22 @@ agree, since items are comparable only where they were made alike.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from iassa.errors import InputError
 
-__all__ = ["DATA", "IMAGES", "as_json", "differences", "join_methods"]
+__all__ = [
+    "DATA",
+    "IMAGES",
+    "as_json",
+    "differences",
+    "join_methods",
+    "list_some",
+    "tell_changed_images",
+]
 
+TOLD = 5  # names, of many
 METHODS = "methods"  # label -> definition
 # Of what the configuration has digests alone: nobody would know the data by these.
 IMAGES = "dataset.images"
@@ -90,3 +99,35 @@ def differences(stored: Any, asked: Any, path: str = "") -> Iterator[str]:
 def _show(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def tell_changed_images(known: Collection[str], names: Sequence[str], half: str) -> str:
+    """How the images of a folder differ from those that a run has scored.
+
+    Args:
+        known: names of the run's.
+        names: of all in the folder.
+        half: of the images that the run is of; see `run`. Of 'even' or 'odd', those that are not in
+            it are not told: the other half is none of it either.
+
+    Returns:
+        'not in the run: a.png; no longer in the folder: b.png, c.png and 3 more'; or that
+        no name differs.
+    """
+    new = [name for name in names if name not in known] if half == "both" else []
+    gone = sorted(set(known).difference(names))
+    told = [
+        f"{what}: {list_some(found)}"
+        for what, found in (("not in the run", new), ("no longer in the folder", gone))
+        if found
+    ]
+    if told:
+        return "; ".join(told)
+    same = "the names are the same, so a file has another size"
+    return same if half == "both" else "those of this half are there, by name"
+
+
+def list_some(names: Sequence[str]) -> str:
+    """The first names of many: 'a.png, b.png and 3 more'."""
+    more = len(names) - TOLD
+    return ", ".join(names[:TOLD]) + (f" and {more} more" if more > 0 else "")

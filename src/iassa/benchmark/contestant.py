@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iassa.budget import FEWEST_MASKS
 from iassa.errors import InputError
-from iassa.explainer import Explainer
-from iassa.loop import Method
-from iassa.methods import METHODS, open_method, read_fields
+from iassa.methods.engine.base import Explainer
+from iassa.methods.engine.budget import FEWEST_MASKS
+from iassa.methods.engine.loop import Method
+from iassa.methods.registry import METHODS, open_method, read_fields
 
 __all__ = ["Contestant", "parse_contestant", "read_contestants"]
 

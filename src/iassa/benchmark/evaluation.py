@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.peak_memory import watch_memory
-from iassa.benchmark.records import Item, ItemKey, Snapshot
-from iassa.black_box import Adapter
+from iassa.benchmark.store.records import Item, ItemKey, Snapshot
 from iassa.errors import InputError, WeakEvidenceWarning
-from iassa.explanation import Explanation
+from iassa.explanations.explanation import Explanation
 from iassa.image import decode_image, resize
-from iassa.loop import Method
+from iassa.methods.engine.loop import Method
+from iassa.methods.explain import extend
 from iassa.metrics import (
     Curve,
     Normalisation,
@@ -39,7 +39,8 @@ from iassa.metrics import (
     overlap_at,
     pointing_game,
 )
-from iassa.targets import Target
+from iassa.models.black_box import Adapter
+from iassa.models.targets import Target
 
 __all__ = ["Protocol", "evaluate", "method_seed"]
 
@@ -195,7 +196,8 @@ def _explain(
             else:
                 made = explanation.calls
                 if explanation.stopped != "rounds":  # else there are no more masks to draw
-                    explanation = explanation.extend(black_box, calls=budget - made, method=method)
+                    more = budget - made
+                    explanation = extend(explanation, black_box, calls=more, method=method)
             yield budget, explanation, explanation.calls - made
 
 

@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.benchmark.changed_images import tell_changed_images
+from iassa.benchmark.configuration import tell_changed_images
 from iassa.benchmark.contestant import Contestant
+from iassa.benchmark.datasets import CategoryTargets, Dataset, Sample, category_targets
 from iassa.benchmark.evaluation import Protocol
-from iassa.benchmark.ray_workers import RayWorkers
-from iassa.benchmark.records import Entry, Failure, Item, ItemKey, asked_entries
-from iassa.benchmark.store import Store
-from iassa.benchmark.tasks import (
+from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey, asked_entries
+from iassa.benchmark.store.store import Store
+from iassa.benchmark.workers.local import LocalWorkers
+from iassa.benchmark.workers.ray_workers import RayWorkers
+from iassa.benchmark.workers.tasks import (
     Failed,
     MakeItem,
     Model,
@@ -32,12 +34,10 @@ from iassa.benchmark.tasks import (
     Task,
     one_line,
 )
-from iassa.benchmark.workers import LocalWorkers
-from iassa.black_box import Adapter
-from iassa.black_boxes import BlackBoxLike
-from iassa.datasets import CategoryTargets, Dataset, Sample, category_targets
 from iassa.errors import BlackBoxError, InputError
-from iassa.targets import Target, resolve_targets
+from iassa.models.black_box import Adapter
+from iassa.models.opening import BlackBoxLike
+from iassa.models.targets import Target, resolve_targets
 
 __all__ = ["Outcome", "Tally", "run"]
 

@@ -14,11 +14,11 @@ import typer
 from rich.markup import escape
 
 import iassa
-from iassa.black_boxes import BlackBoxLike
-from iassa.black_boxes.endpoint import is_url, open_endpoint
 from iassa.cli.terminal import messages
 from iassa.errors import InputError
-from iassa.similarity import MEASURES, Measure
+from iassa.models.http.endpoint import is_url, open_endpoint
+from iassa.models.opening import BlackBoxLike
+from iassa.models.similarity import MEASURES, Measure
 
 __all__ = ["BoxTexts", "MeasureName", "SimilarTo", "opened"]
 

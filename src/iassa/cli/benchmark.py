@@ -26,7 +26,7 @@ from iassa.cli.dataset_options import open_dataset
 from iassa.cli.model_options import describes_model
 from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages, typed
 from iassa.errors import InputError
-from iassa.methods import METHODS
+from iassa.methods.registry import METHODS
 from iassa.metrics import Normalisation
 
 __all__ = ["benchmark"]

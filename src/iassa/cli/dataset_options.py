@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iassa.datasets import Coco, Dataset, ImageFolder, MaskFolder
+from iassa.benchmark.datasets import Coco, Dataset, ImageFolder, MaskFolder
 from iassa.errors import InputError
 
 __all__ = ["open_dataset"]

@@ -23,17 +23,17 @@ from rich.progress import (
 )
 
 import iassa
-from iassa.baselines import FILLS
-from iassa.black_boxes import efficientnet_lite0
 from iassa.cli.asked_model import BoxTexts, MeasureName, SimilarTo, opened
 from iassa.cli.model_options import describes_model
 from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages
 from iassa.errors import BlackBoxError, CancelledError, InputError
-from iassa.explainer import RunOptions
-from iassa.explanation import Explanation
+from iassa.explanations.explanation import Explanation, RunFailedError
 from iassa.files import check_writable
 from iassa.image import EXAMPLES
-from iassa.methods import METHODS, open_method, read_fields
+from iassa.masks.baselines import FILLS
+from iassa.methods.engine.base import RunOptions
+from iassa.methods.registry import METHODS, open_method, read_fields
+from iassa.models import efficientnet_lite0
 
 __all__ = ["explain", "extend"]
 
@@ -204,7 +204,7 @@ def extend(
                 "expected --target without the options of a run, as another target takes no calls. "
                 "Explain it first, then extend the result."
             )
-        _make_all(folders, lambda *_: saved.retarget(target), 0, as_json, quiet)
+        _make_all(folders, lambda *_: iassa.retarget(saved, target), 0, as_json, quiet)
         return
     # A name from a file must not run code, as that of a module would.
     known = efficientnet_lite0.FEATURES if similar_to else saved.model
@@ -215,7 +215,8 @@ def extend(
     with asked as black_box:
 
         def make(_folder: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
-            return saved.extend(
+            return iassa.extend(
+                saved,
                 black_box,
                 calls=more,
                 seconds=seconds,
@@ -266,7 +267,7 @@ def _make_all(
                 _report(explanation, folder, as_json, quiet)
             except BlackBoxError as error:
                 saved = ""
-                if error.explanation is not None:
+                if isinstance(error, RunFailedError):
                     _report(error.explanation, folder, as_json, quiet)
                     saved = (
                         f" The map of the {error.explanation.calls} calls so far is in {folder}."

@@ -15,10 +15,10 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
-from iassa.black_boxes import add_conventions
-from iassa.black_boxes.endpoint import FORMS, add_settings, is_url
-from iassa.conventions import DETECTORS
 from iassa.errors import InputError
+from iassa.models.conventions import DETECTORS
+from iassa.models.http.endpoint import FORMS, add_settings, is_url
+from iassa.models.opening import add_conventions
 
 __all__ = ["describes_model"]
 

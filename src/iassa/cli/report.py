@@ -65,7 +65,7 @@ def report(
     if images is None and (pictures is not None or photographs):
         option = "--photographs" if pictures is None else "--pictures"
         raise InputError(f"expected --images with {option}, got none. Name the images' folder.")
-    from iassa.report import write_report
+    from iassa.benchmark.report import write_report
 
     pairs = [_comparison(text) for text in compare or []]
     written = write_report(

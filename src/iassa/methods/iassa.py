@@ -1,8 +1,8 @@
 """IASSA: iterative and adaptive sampling with spatial attention, as we recommend it.
 
-The loop (`iassa.loop`) is the paper's. What differs from `iassa-paper`: masks that hide many places
-at once, grids and superpixels, in the place of single windows; the debiased effect, and with it a
-kernel regression on the masks, in the place of Eq. 5; attention over normalised features.
+The loop (`engine.loop`) is the paper's. What differs from `iassa-paper`: masks that hide many
+places at once, grids and superpixels, in the place of single windows; the debiased effect, and with
+it a kernel regression on the masks, in the place of Eq. 5; attention over normalised features.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.attention import Attention, spatial_attention
-from iassa.features import SOURCES, FeatureExtractor, is_source, open_features
-from iassa.kernel_regression import EffectWithKernelRegression
-from iassa.level_sets import draw_level_sets, rank_cells
-from iassa.loop import Method, Setting
-from iassa.masks import MaskPlan, draw_grids, draw_segments, fit_grid
-from iassa.saliency import DebiasedEffect, Effect, Estimator, adjust, highest_activated_region
-from iassa.saturation import informative_range
-from iassa.segmentation import Segmentations, segment
+from iassa.estimators.attention import Attention, spatial_attention
+from iassa.estimators.debiased_effect import DebiasedEffect
+from iassa.estimators.effect import Effect, Estimator, adjust, highest_activated_region
+from iassa.estimators.kernel_regression import EffectWithKernelRegression
+from iassa.estimators.saturation import informative_range
+from iassa.masks.grids import draw_grids, draw_segments, fit_grid
+from iassa.masks.level_sets import draw_level_sets, rank_cells
+from iassa.masks.plans import MaskPlan
+from iassa.masks.superpixels import Segmentations, segment
+from iassa.methods.engine.loop import Method, Setting
+from iassa.models.features import SOURCES, FeatureExtractor, is_source, open_features
 
 __all__ = ["Iassa"]
 

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.attention import Attention, spatial_attention
-from iassa.features import SOURCES, FeatureExtractor, is_source, open_features
-from iassa.loop import Method, Setting
-from iassa.masks import MaskPlan, plan_windows, select_windows, sliding_windows
-from iassa.saliency import CoverageMean, Effect, Estimator, adjust, highest_activated_region
-from iassa.segmentation import Segmentations
+from iassa.estimators.attention import Attention, spatial_attention
+from iassa.estimators.coverage_mean import CoverageMean
+from iassa.estimators.effect import Effect, Estimator, adjust, highest_activated_region
+from iassa.masks.plans import MaskPlan
+from iassa.masks.superpixels import Segmentations
+from iassa.masks.windows import plan_windows, select_windows, sliding_windows
+from iassa.methods.engine.loop import Method, Setting
+from iassa.models.features import SOURCES, FeatureExtractor, is_source, open_features
 
 __all__ = ["IassaPaper"]
 

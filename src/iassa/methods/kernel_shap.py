@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.errors import InputError
-from iassa.segmentation import ALGORITHMS, Segmentations, segment_once
-from iassa.shapley import Game, ShapExplainer
+from iassa.masks.superpixels import ALGORITHMS, Segmentations, segment_once
+from iassa.methods.engine.shap_game import Game, ShapExplainer
 
 __all__ = ["KernelShap"]
 

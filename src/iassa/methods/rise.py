@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.attention import Attention
-from iassa.loop import Method, Setting
-from iassa.masks import MaskPlan, draw_grids, fit_grid
-from iassa.saliency import CoverageMean, DebiasedEffect, Estimator
-from iassa.segmentation import Segmentations
+from iassa.estimators.attention import Attention
+from iassa.estimators.coverage_mean import CoverageMean
+from iassa.estimators.debiased_effect import DebiasedEffect
+from iassa.estimators.effect import Estimator
+from iassa.masks.grids import draw_grids, fit_grid
+from iassa.masks.plans import MaskPlan
+from iassa.masks.superpixels import Segmentations
+from iassa.methods.engine.loop import Method, Setting
 
 __all__ = ["Rise"]
 

@@ -24,9 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.budget import FEWEST_MASKS
-from iassa.segmentation import Segmentations
-from iassa.shapley import Game, ShapExplainer
+from iassa.masks.superpixels import Segmentations
+from iassa.methods.engine.budget import FEWEST_MASKS
+from iassa.methods.engine.shap_game import Game, ShapExplainer
 
 __all__ = ["ShapPartition"]
 

@@ -1,5 +1,8 @@
 """How good a map is: by what the black box says, by what a person has outlined, or by itself.
 
+In: one map, or maps of one image, and an image, a callable or an annotation to hold it against.
+Out: values for one image, with the curve where there is one. Means are taken elsewhere.
+
 | function | what it says of a map | range | better | source |
 |---|---|---|---|---|
 | `deletion(...).area` | the score goes with its pixels | score | lower | Petsiuk et al., 2018 |
@@ -15,11 +18,9 @@
 | `top_overlap` | it has the top pixels of another | [0, 1] | - | Ghorbani et al., 2019 |
 | `structural_similarity` | it looks like another | [-1, 1] | - | Wang et al., 2004 |
 
-Each is a pure function of one map, or of maps of one image. Values are for one image; means are
-taken elsewhere.
+Each is a pure function.
 """
 
-from iassa.metrics.activated import count_activated, pixel_level
 from iassa.metrics.causal import Curve, Normalisation, causal_curve, deletion, insertion
 from iassa.metrics.overlap import (
     BestF1,
@@ -27,8 +28,10 @@ from iassa.metrics.overlap import (
     Overlap,
     best_f1,
     best_iou,
+    count_activated,
     measure_overlap,
     overlap_at,
+    pixel_level,
     threshold_region,
 )
 from iassa.metrics.pointing_game import Pointing, pointing_game

@@ -1,0 +1,113 @@
+"""A folder of images, and one of masks with the same names."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from iassa.benchmark.datasets.image_folder import ImageFolder, digest_lines, list_files
+from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
+from iassa.errors import InputError
+from iassa.image import load_mask
+
+__all__ = ["MaskFolder"]
+
+
+class MaskFolder(Dataset):
+    """Images, each with a PNG that marks its object.
+
+    The mask of `dog/a.jpg` is `dog/a.png` in the folder of masks. What is not zero is the object;
+    see `load_mask`. The category is the name of the subfolder that holds the image, 'dog' here, and
+    '' for an image that is in none. An image without a mask is a sample all the same, its
+    annotation excluded; a mask without an image is in `missing`.
+    """
+
+    kind = "masks"
+
+    def __init__(self, images: Path, masks: Path) -> None:
+        """List both folders.
+
+        Args:
+            images: folder of the images, subfolders included; see `ImageFolder`.
+            masks: folder of the masks, beside that of the images, not in it.
+
+        Raises:
+            InputError: no such folder; one inside the other; no image, or none with a mask; two
+                images or two masks whose names differ in the suffix alone.
+        """
+        inner, outer = images.resolve(), masks.resolve()
+        if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+            raise InputError(
+                f"expected two folders beside each other, got images in {images} and masks in "
+                f"{masks}. Move one out of the other."
+            )
+        self._images = ImageFolder(images)
+        names = [sample.name for sample in self._images.samples()]
+        stems = _by_stem(names, images)
+        found = _by_stem(list_files(masks, (".png",)), masks)
+        self._masks = {name: masks / found[stem] for stem, name in stems.items() if stem in found}
+        if not self._masks:
+            raise InputError(
+                f"expected a PNG in {masks} for the images of {images}, got none with the name of "
+                f"one, such as {PurePosixPath(names[0]).with_suffix('.png')}."
+            )
+        self._samples = tuple(
+            dataclasses.replace(sample, categories=(PurePosixPath(sample.name).parent.name,))
+            for sample in self._images.samples()
+        )
+        self.categories = tuple(sorted({sample.categories[0] for sample in self._samples}))
+        self.missing = tuple(name for stem, name in found.items() if stem not in stems)
+
+    def samples(self) -> Sequence[Sample]:
+        """All images, by name relative to the folder, whether or not there is a mask."""
+        return self._samples
+
+    def annotations(self, sample: Sample, size: tuple[int, int]) -> Iterator[Annotated]:
+        """The mask of the image; see `Dataset`."""
+        (category,) = sample.categories
+        path = self._masks.get(sample.name)
+        annotation = np.zeros(size, dtype=np.bool_) if path is None else load_mask(path)
+        if annotation.shape != tuple(size):
+            height, width = annotation.shape
+            raise InputError(
+                f"expected a mask of {size[0]} x {size[1]} (height x width), the size of "
+                f"{sample.name}, got {height} x {width} in {path}. Scale neither, or both alike."
+            )
+        excluded = ""
+        if path is None:
+            excluded = f"there is no mask {PurePosixPath(sample.name).with_suffix('.png')}"
+        elif not annotation.any():
+            excluded = "its mask is empty"
+        return iter([Annotated(category, annotation, excluded=excluded, index=sample.index)])
+
+    def describe(self) -> dict[str, Any]:
+        """Names and sizes in bytes of the images, names and content of the masks that are used."""
+        lines = (f"{name}\0{_digest_content(path)}" for name, path in self._masks.items())
+        return self._images.describe() | {"kind": self.kind, "masks": digest_lines(lines)}
+
+
+def _by_stem(names: Sequence[str], folder: Path) -> dict[str, str]:
+    stems: dict[str, str] = {}
+    for name in names:
+        stem = PurePosixPath(name).with_suffix("").as_posix()
+        if stem in stems:
+            raise InputError(
+                f"expected names in {folder} that differ in more than the suffix, got "
+                f"{stems[stem]} and {name}. Rename one."
+            )
+        stems[stem] = name
+    return stems
+
+
+def _digest_content(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"cannot read the mask {path}: {error.strerror or error}. Check its rights."
+        ) from None

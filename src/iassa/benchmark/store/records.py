@@ -1,0 +1,197 @@
+"""What a benchmark run is made of: entries, items, snapshots. Plain values that can be pickled.
+
+An *entry* is one target in one image. An *item* is what one method, with one seed, made of one
+entry: the unit of work, of storage and of loss. A *snapshot* is the map at one moment of an item,
+with its metrics: an anytime method has several in one item, each made of the masks of the one
+before and more. What the store gives back of the two are a `StoredItem` and `StoredSnapshot`s, all
+but the arrays that are read one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iassa.metrics import Curve
+from iassa.models.targets import Target
+
+__all__ = [
+    "Entry",
+    "Failure",
+    "Item",
+    "ItemKey",
+    "Snapshot",
+    "StoredItem",
+    "StoredSnapshot",
+    "asked_entries",
+]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One target in one image.
+
+    Attributes:
+        key: unique in the run, the same from run to run: the image, or image and category.
+        image: the file, relative to the folder of images.
+        image_index: place of the image among all of the dataset, whatever files are there.
+        size: (height, width) of the image file.
+        category: that the annotation outlines; '' where the dataset has none.
+        target: the weights over the outputs.
+        score: of the target for the whole image.
+        annotated: share of the pixels that are annotated; None without annotation.
+        excluded: why it is not explained; '' for one that is.
+    """
+
+    key: str
+    image: str
+    image_index: int
+    size: tuple[int, int]
+    category: str
+    target: Target
+    score: float
+    annotated: float | None = None
+    excluded: str = ""
+
+
+@dataclass(frozen=True, order=True)
+class ItemKey:
+    """What an item is of.
+
+    Attributes:
+        entry: key of the entry.
+        method: label of the method with its settings.
+        seed: of the run; what the method is given is made of it and of the entry.
+    """
+
+    entry: str
+    method: str
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The map at one moment, and how good it is.
+
+    Attributes:
+        budget: the calls that were allowed by then; None for a snapshot after a round.
+        rounds: rounds that had been scored by then.
+        calls: calls made by then, the whole image included.
+        saliency: (H, W) float32, H x W the size of the image file. The store keeps it as float16.
+        relative_error: see `Explanation.relative_error`; infinite where it is not known.
+        metrics: finite values by name; `iassa.benchmark.report.columns` describes them.
+        curves: 'deletion' and 'insertion'.
+    """
+
+    budget: int | None
+    rounds: int
+    calls: int
+    saliency: NDArray[np.float32]
+    relative_error: float
+    metrics: Mapping[str, float]
+    curves: Mapping[str, Curve]
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """What one method made of one entry.
+
+    Attributes:
+        key: what it is of.
+        calls: calls made for its explanations, all of them.
+        seconds: that the explanations took.
+        metric_seconds: that the metrics took.
+        peak_memory: bytes that the process grew by while it explained; None where not known.
+        warnings: of weak evidence.
+        evidence: plans and scores of all masks, as `Evidence.pack` gives them; None for a method
+            that keeps none.
+        snapshots: in the order in which they were taken.
+    """
+
+    key: ItemKey
+    calls: int
+    seconds: float
+    metric_seconds: float
+    peak_memory: int | None
+    warnings: tuple[str, ...]
+    evidence: bytes | None
+    snapshots: tuple[Snapshot, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An item that could not be made. It is tried again by the same command.
+
+    Attributes:
+        key: what it is of.
+        error: what went wrong, one line.
+    """
+
+    key: ItemKey
+    error: str
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSnapshot:
+    """A `Snapshot` without its map.
+
+    Attributes:
+        budget: see `Snapshot`, as the others that have the names of its attributes.
+        rounds: see there.
+        calls: see there.
+        relative_error: see there.
+        saliency_error: the largest absolute error of the map as it was stored, in score units.
+        metrics: see there.
+        curves: see there; empty where they were not asked for.
+    """
+
+    budget: int | None
+    rounds: int
+    calls: int
+    relative_error: float
+    saliency_error: float
+    metrics: Mapping[str, float]
+    curves: Mapping[str, Curve]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredItem:
+    """An `Item` without its maps and its evidence.
+
+    Attributes:
+        key: see `Item`, as the others that have the names of its attributes.
+        calls: see there.
+        seconds: see there.
+        metric_seconds: see there.
+        peak_memory: see there.
+        warnings: see there.
+        finished: when it was stored, in UTC.
+        snapshots: in the order in which they were taken.
+    """
+
+    key: ItemKey
+    calls: int
+    seconds: float
+    metric_seconds: float
+    peak_memory: int | None
+    warnings: tuple[str, ...]
+    finished: datetime
+    snapshots: tuple[StoredSnapshot, ...]
+
+
+def asked_entries(entries: Iterable[Entry], limit: int | None) -> list[Entry]:
+    """The entries that a run is to explain: those of the highest scores.
+
+    Args:
+        entries: of the run; excluded ones are passed over.
+        limit: the most of them; None for all.
+
+    Returns:
+        By falling score, those of the same score by key.
+    """
+    explained = (entry for entry in entries if not entry.excluded)
+    return sorted(explained, key=lambda entry: (-entry.score, entry.key))[:limit]

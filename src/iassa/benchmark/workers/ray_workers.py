@@ -1,0 +1,126 @@
+"""Workers on a Ray cluster. The only user of Ray, which schedules, retries and moves the tasks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Self
+
+from iassa.benchmark.workers.fork_server import ONE_THREAD
+from iassa.benchmark.workers.local import check_sendable
+from iassa.benchmark.workers.tasks import Failed, Model, Task, one_line, perform
+from iassa.errors import InputError
+
+__all__ = ["RayWorkers"]
+
+RETRIES = 3  # of a task whose worker or node died
+PATIENCE = 10.0  # seconds, with an address
+
+
+class RayWorkers:
+    """A Ray cluster, one task on each of its CPUs at a time. A context manager.
+
+    A worker or node that dies costs the tasks that it was at: Ray does them again elsewhere. iassa
+    and whatever the model's name refers to must be installed on the nodes; images are sent.
+    """
+
+    def __init__(self, model: Model, address: str) -> None:
+        """Join the cluster.
+
+        Args:
+            model: opened once in each worker process.
+            address: what `ray.init` takes: 'auto', 'ray://host:port', 'host:port'; 'local' starts
+                a cluster on this machine, for this run.
+
+        Raises:
+            InputError: Ray is not installed, no cluster at the address, or the model cannot be
+                sent.
+        """
+        try:
+            import ray
+        except ImportError:
+            raise InputError("--ray needs Ray. Install it: pip install 'iassa[ray]'.") from None
+        check_sendable(model)
+        if ray.is_initialized():
+            raise InputError(
+                "expected a process that has not joined a Ray cluster, got one that has. Call "
+                "ray.shutdown() first, or run the benchmark in a process of its own."
+            )
+        _check_reachable(address)
+        # Modules of the user's that this process finds, a worker on this machine finds too. What is
+        # installed is not named: another node has it elsewhere.
+        installed = (sys.prefix, sys.base_prefix)
+        paths = os.pathsep.join(p for p in sys.path if p and not p.startswith(installed))
+        try:
+            ray.init(
+                address=address,
+                runtime_env={"env_vars": ONE_THREAD | {"PYTHONPATH": paths}},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+            )
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            reason = one_line(error)
+            raise InputError(f"cannot reach a Ray cluster at {address!r}: {reason}") from error
+        self._ray: Any = ray
+        try:
+            self._model = ray.put(model)
+            self._perform = ray.remote(num_cpus=1, max_retries=RETRIES)(_perform)
+        except BaseException:
+            ray.shutdown()
+            raise
+        self._token = uuid.uuid4().hex
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ray.shutdown()
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
+        """Do tasks; see `LocalWorkers.run`."""
+        queue = iter(tasks)
+        pending: dict[Any, Task] = {}
+        while True:
+            resources: dict[str, float] = self._ray.cluster_resources()  # nodes come and go
+            cpus = max(1, int(resources.get("CPU", 1)))
+            for task in islice(queue, max(0, cpus - len(pending))):
+                # In a list, a reference is not followed by Ray: the model is fetched once a worker.
+                pending[self._perform.remote(task, self._token, [self._model])] = task
+            if not pending:
+                return
+            ready, _ = self._ray.wait(list(pending), num_returns=1)
+            for reference in ready:
+                try:
+                    result = self._ray.get(reference)
+                except self._ray.exceptions.RayTaskError as error:
+                    result = Failed(one_line(error.cause))
+                except self._ray.exceptions.RayError as error:
+                    result = Failed(f"Ray gave it up after {RETRIES} retries: {one_line(error)}")
+                yield pending.pop(reference), result
+
+
+def _perform(task: Task, token: str, held: Sequence[Any]) -> Any:
+    import ray  # in a worker of it
+
+    def fetch() -> Model:
+        model: Model = ray.get(held[0])
+        return model
+
+    return perform(task, token, fetch)
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would try it for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # 'auto', 'local'
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"cannot reach a Ray cluster at {address!r}: {error}.") from error

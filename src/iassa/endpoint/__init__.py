@@ -1,1 +1,0 @@
-"""What `iassa.EndpointAdapter` is made of: request forms, connection, pace, cache of scores."""

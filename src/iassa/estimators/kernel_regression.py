@@ -1,0 +1,225 @@
+"""Kernel regression of the scores on the masks: all pixels at once, attention as a prior.
+
+Where the effect of a pixel is a slope of its own, here one linear model of all cells of a coarse
+grid explains the scores, f~ = X~ w + noise, with a Gaussian prior on w: cells that are near and
+look alike are expected to matter alike. It is ridge regression with the prior's covariance
+
+    K(a, b) = exp(-|a - b|^2 / (2 LENGTH^2)) exp((cos(phi_a, phi_b) - 1) / LIKENESS)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from iassa.estimators.attention import Attention
+from iassa.estimators.debiased_effect import DebiasedEffect, Spread, design, invert_design
+from iassa.estimators.effect import Effect
+from iassa.estimators.jackknife import GROUPS, Lattice
+from iassa.image import resize
+from iassa.masks.plans import MaskPlan
+from iassa.masks.rendering import Masks
+
+__all__ = ["EffectWithKernelRegression", "KernelRegression", "prior_covariance"]
+
+CELLS = (20, 20)  # 14 x 14 localise less; with 28 x 28 the algebra takes six times as long
+LENGTH = 1 / 7  # of a side
+LIKENESS = 0.3
+NOISE_SHARE = 0.5  # variance of the noise, that of the scores being 1
+PRIOR_MASKS = 512  # against whose weight the prior is set
+
+
+def prior_covariance(attention: Attention | None, cells: tuple[int, int]) -> Tensor:
+    """K over cells, (P, P) float64 with ones on the diagonal; without attention the place alone."""
+    rows, columns = torch.meshgrid(*(torch.arange(n).double() / n for n in cells), indexing="ij")
+    place = torch.stack([rows.flatten(), columns.flatten()], dim=1)
+    covariance = torch.exp(-torch.cdist(place, place).square() / (2 * LENGTH**2))
+    if attention is None:
+        return covariance
+    planes = attention.features.T.reshape(-1, *attention.size).double()
+    looks = torch.nn.functional.normalize(resize(planes, cells).flatten(1).T, dim=1)
+    return covariance.to(looks.device) * torch.exp((looks @ looks.T - 1) / LIKENESS)
+
+
+class KernelRegression:
+    """Kernel regression on the masks of all rounds; the map is w per cell, interpolated.
+
+    The prior weighs against the masks, however many, as it would against `PRIOR_MASKS` of them, so
+    that more masks make the map surer, not another: there is one map for its standard error to be
+    about. X~ is kept, 1.6 KB a
+    mask: what leaving out a group changes hangs on the w of all of them.
+    """
+
+    def __init__(
+        self, reference: Tensor, size: tuple[int, int], attention: Attention | None
+    ) -> None:
+        """Start empty; see `coverage_mean.CoverageMean`; attention gives the prior its likeness."""
+        self._reference = reference
+        self._size = size
+        self._lattice = Lattice.over(size, reference.device)
+        self._covariance = prior_covariance(attention, CELLS).to(reference)
+        # Cells and scores, confined or not, by family; see `Spread`.
+        self._open: dict[bool, dict[str, list[tuple[Tensor, Tensor]]]] = {}
+        C = CELLS[0] * CELLS[1]
+        self._gram = reference.new_zeros((C, C))  # X~^T X~
+        self._cells: list[Tensor] = []  # X~ (N, C), float32
+        self._scores: list[Tensor] = []  # f~ (N, T), each set in units of its spread
+        self._products: list[Tensor] = []  # X~^T f~ (C, T) of each set
+        self._groups: list[Tensor] = []  # (N,) of `jackknife`
+        self._spread = Spread.empty(reference * 0)
+        # Of each set's scores, and what leaving out a group does to it, as factors (GROUPS, T).
+        self._spreads: list[Tensor] = []
+        self._factors: list[Tensor] = []
+
+    def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
+        """Add a batch; see `effect.Estimator.add`."""
+        sample = masks.at(self._lattice.rows, self._lattice.columns)
+        cells = torch.nn.functional.adaptive_avg_pool2d(sample, CELLS).flatten(1)
+        keep_probability = torch.tensor(plan.keep_probability).to(scores)
+        known = torch.cat([scores, design(keep_probability)], dim=1)
+        families = self._open.setdefault(plan.confined, {})
+        families.setdefault(family, []).append((cells, known))
+
+    def close_round(self) -> None:
+        """Close the round's sets of masks, one after another."""
+        for families in self._open.values():
+            self._close(families)
+        self._open.clear()
+
+    def _close(self, families: Mapping[str, list[tuple[Tensor, Tensor]]]) -> None:
+        """Free cells and scores of the keep probability, standardise and keep them."""
+        T = len(self._reference)
+        cells, scores, groups, raw = [], [], [], self._reference * 0
+        freedom = 0
+        for batches in families.values():
+            x, known = (torch.cat(part) for part in zip(*batches, strict=True))
+            # From the first: small numbers lose fewer digits, and equal ones none.
+            f, z = known[:, :T] - known[0, :T], known[:, T:]
+            inverse, rank = invert_design(z.T @ z)
+            to_design = inverse @ z.T
+            cells.append(x - z.to(x) @ (to_design.to(x) @ x))
+            scores.append(f - z @ (to_design @ f))
+            groups.append(torch.arange(len(f), device=f.device) % GROUPS)
+            raw += f.square().sum(0)
+            freedom += len(f) - int(rank)
+        if freedom <= 0:
+            return
+        x, f = torch.cat(cells), torch.cat(scores)
+        squares = f.square().sum(0)
+        squares = torch.where(squares > 1e-12 * raw, squares, 0.0)  # less is rounding
+        group = torch.cat(groups)
+        without = squares - squares.new_zeros((GROUPS, T)).index_add_(0, group, f.square())
+        fewer = freedom - torch.bincount(group, minlength=GROUPS)
+        before = self._spread.total
+        spread = self._spread.of(squares, squares.new_tensor(freedom))
+        factors = (without.clamp(min=0) / fewer.clamp(min=1)[:, None]).sqrt() / spread
+        self._factors.append(torch.where((squares > 0) & (factors > 0), factors, 1.0))
+        self._spreads.append(self._spread.total - before)
+        self._gram += x.T @ x
+        f = torch.where(squares > 0, f / spread, 0.0)
+        self._cells.append(x)
+        self._scores.append(f)
+        self._products.append(x.T.to(f) @ f)
+        self._groups.append(group)
+
+    def estimate(self) -> Effect:
+        """Posterior mean of w, in units of the scores' mean spread."""
+        T = len(self._reference)
+        if not self._cells:
+            zero = self._reference.new_zeros((T, *self._size))
+            deviations = zero.new_zeros((0, T, *self._lattice.size))
+            nowhere = zero.new_zeros(self._lattice.size, dtype=torch.bool)
+            return Effect(zero.float(), zero[0] > 0, deviations, nowhere, signed=True)
+        products = torch.stack(self._products, dim=2)  # (C, T, sets)
+        count = sum(map(len, self._scores))
+        # The prior is scaled so that what it expects to explain has the scores' variance, 1, and
+        # the noise NOISE_SHARE of that.
+        scale = count / (self._gram * self._covariance).sum().clamp(min=1e-12)
+        prior = scale * self._covariance
+        system = self._gram @ prior / count
+        system.diagonal().add_(NOISE_SHARE / PRIOR_MASKS)
+        factors = torch.linalg.lu_factor(system)
+        parts = prior @ torch.linalg.lu_solve(*factors, products.flatten(1) / count)
+        parts = parts.view(products.shape)  # of w, each set's, (C, T, sets)
+        mean = parts.sum(2)  # w, (C, T)
+
+        # To first order, without a group of masks w loses what it adds to the equations that w
+        # solves, less what a group of its size adds on average.
+        adds, sizes = products.new_zeros((len(prior), T, GROUPS)), products.new_zeros(GROUPS)
+        for cells, scores, groups in zip(self._cells, self._scores, self._groups, strict=True):
+            x = cells.to(mean)
+            left = scores - x @ mean
+            members = torch.nn.functional.one_hot(groups, GROUPS).to(mean)  # (n, G)
+            sizes += members.sum(0)
+            for t in range(T):
+                adds[:, t] += x.T @ (left[:, t, None] * members)
+        adds, sizes = adds[:, :, sizes > 0], sizes[sizes > 0]
+        adds -= adds.sum(2, keepdim=True) * (sizes / count)
+        columns = (adds / (count - sizes).clamp(min=1)).flatten(1)
+        moved = -(prior @ torch.linalg.lu_solve(*factors, columns)).view(adds.shape)
+        # And the scores would have been divided by other spreads, and the map multiplied.
+        own, spreads = torch.stack(self._factors), torch.stack(self._spreads)  # (sets, G, T)
+        weights = spreads / spreads.sum(0).clamp(min=torch.finfo(mean.dtype).tiny)
+        change = torch.einsum("rt,rgt->gt", weights, own) - own
+        moved += torch.einsum("ctr,rgt->ctg", parts, change[:, : moved.shape[2]])
+        unit = self._spread.mean[:, None]
+        deviations = moved.permute(2, 1, 0) * unit
+
+        maps = resize((mean.T * unit).reshape(-1, *CELLS), self._size)
+        deviations = resize(deviations.reshape(-1, T, *CELLS), self._lattice.size)
+        everywhere = maps.new_ones(self._size, dtype=torch.bool)
+        settled = maps.new_ones(self._lattice.size, dtype=torch.bool)
+        return Effect(maps.float(), everywhere, deviations, settled, signed=True)
+
+
+class EffectWithKernelRegression:
+    """(1 - share) of the debiased effect and share of a kernel regression scaled to its length.
+
+    The two measure different things, the slope of one pixel and its part in a model of all, so the
+    second is scaled.
+    """
+
+    def __init__(
+        self, reference: Tensor, size: tuple[int, int], attention: Attention | None, share: float
+    ) -> None:
+        """Start both; see `KernelRegression`; `share` is in [0, 1]."""
+        self._share = share
+        self._parts = (
+            DebiasedEffect(reference, size),
+            KernelRegression(reference, size, attention),
+        )
+
+    def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
+        """Add a batch to both; see `effect.Estimator.add`."""
+        for part in self._parts:
+            part.add(masks, scores, plan, family)
+
+    def close_round(self) -> None:
+        """End the round of both."""
+        for part in self._parts:
+            part.close_round()
+
+    def estimate(self) -> Effect:
+        """Both, weighted."""
+        effect, kernel = (part.estimate() for part in self._parts)
+        size = (effect.deviations.shape[-2], effect.deviations.shape[-1])
+        first, second = (resize(e.saliency.double(), size) for e in (effect, kernel))
+        without = self._weigh(first + effect.deviations, second + kernel.deviations)
+        return Effect(
+            saliency=self._weigh(effect.saliency.double(), kernel.saliency.double()).float(),
+            sampled=effect.sampled,
+            deviations=without - self._weigh(first, second),
+            settled=effect.settled & kernel.settled,
+            signed=True,
+        )
+
+    def _weigh(self, effect: Tensor, kernel: Tensor) -> Tensor:
+        """Of maps (..., H, W) in float64, as squares of scores of 1e30 are too large for float32.
+
+        Without a group of masks the lengths are others too: more noise makes a map longer.
+        """
+        own_length, length = (maps.flatten(-2).norm(dim=-1) for maps in (effect, kernel))
+        scale = torch.where(length > 0, own_length / length, 0.0)[..., None, None]
+        return (1 - self._share) * effect + self._share * scale * kernel

@@ -1,0 +1,380 @@
+"""The result: a map for each target, how sure it is, and all that is needed to make it again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import platform
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iassa.errors import BlackBoxError, InputError
+from iassa.explanations.evidence import Evidence
+from iassa.explanations.plot import figure_png, overlay
+from iassa.files import write_whole
+from iassa.models.detections import TargetBoxes
+from iassa.models.targets import Target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Explanation", "Round", "RunFailedError", "versions"]
+
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of the loop.
+
+    Attributes:
+        masks: number of masks scored, by family.
+        region_share: share of the image that the most confined of the masks could hide: that of
+            the region; 1 in a first round.
+        score_mean: (T) mean score of the masked images.
+        score_low: (T) lowest of them.
+        score_high: (T) highest.
+        seconds: spent on it.
+    """
+
+    masks: Mapping[str, int]
+    region_share: float
+    score_mean: tuple[float, ...]
+    score_low: tuple[float, ...]
+    score_high: tuple[float, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """What an image model looks at.
+
+    Attributes:
+        saliency: (T, H, W) float32, signed and in score units, at the size of the image.
+        standard_error: (T, H, W) float32, in score units; infinite where no mask varied, and
+            everywhere if the method has none.
+        relative_errors: (T) standard error as a share of the map's peak, root mean square over the
+            pixels above 0.3 of that peak; infinite while one of them is not known, or no mask has
+            varied at some pixel, which may be as high.
+        image: (H, W, 3) float32 in [0, 1].
+        targets: T of them.
+        scores: (T) scores of the whole image.
+        calls: model calls really made: one for each image that the black box was given.
+        seconds: from the start of the run to this map.
+        method: name and fields of the method.
+        rounds: the history.
+        seed: where all randomness came from.
+        model: name of the black box.
+        identity: of the black box, see `Adapter.identity`.
+        device: where it ran.
+        source: path of the image file, None for an array.
+        complete: False if the run was cut short and the map is what was known by then.
+        stopped: why it ended: 'calls', 'seconds', 'tolerance', 'rounds', 'cancelled', 'failed';
+            'running' for a map in between.
+        warnings: what the user should know before trusting the map.
+        versions: of iassa and what it computes with.
+        boxes: what the outputs of a detector stand for, of which the targets are some; None of a
+            black box that has scores of its own.
+        evidence: the masks and what the black box said of them; None where it was not saved, or
+            where the method keeps none.
+    """
+
+    saliency: NDArray[np.float32]
+    standard_error: NDArray[np.float32]
+    relative_errors: tuple[float, ...]
+    image: NDArray[np.float32]
+    targets: tuple[Target, ...]
+    scores: tuple[float, ...]
+    calls: int
+    seconds: float
+    method: Mapping[str, Any]
+    rounds: tuple[Round, ...]
+    seed: int
+    model: str
+    identity: str
+    device: str
+    source: str | None
+    complete: bool
+    stopped: str
+    warnings: tuple[str, ...]
+    versions: Mapping[str, str]
+    boxes: TargetBoxes | None = None
+    evidence: Evidence | None = None
+
+    @property
+    def relative_error(self) -> float:
+        """The largest of the targets': what `tolerance` is about."""
+        return max(self.relative_errors)
+
+    def __repr__(self) -> str:
+        """One line: no arrays."""
+        names = ", ".join(
+            f"{t.name} {s:.3g}" for t, s in zip(self.targets, self.scores, strict=True)
+        )
+        height, width = self.saliency.shape[1:]
+        return (
+            f"Explanation({names}; {height} x {width}, {self.method['name']}, {self.calls} calls, "
+            f"{self.seconds:.1f} s, {self.stopped})"
+        )
+
+    def plot(self, target: int = 0) -> Figure:
+        """The image, the map over it, and the standard error of the map.
+
+        Args:
+            target: which of the targets, from 0.
+
+        Returns:
+            A matplotlib figure; a notebook shows it, `figure.savefig(path)` saves it.
+        """
+        known = self.targets[target]
+        caption = f"{self.method['name']}, {self.calls} calls of {self.model}"
+        if np.isfinite(self.relative_errors[target]):
+            caption += f"; standard error {self.relative_errors[target]:.0%} of the peak"
+        if not self.complete:
+            caption += f", incomplete ({self.stopped})"
+        return overlay(
+            self.image,
+            self.saliency[target],
+            self.standard_error[target],
+            measures=self.method["measures"],
+            title=f"{known.name}: {self.scores[target]:.3g}",
+            caption=caption,
+            outlines=() if self.boxes is None else self.boxes.boxes[list(known.indices)],
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of `explanation.json`: all but the arrays."""
+        return {
+            "schema": SCHEMA,
+            "image": {"path": self.source, "size": list(self.image.shape[:2])},
+            "model": self.model,
+            "identity": self.identity,
+            "device": self.device,
+            "method": dict(self.method),
+            "targets": [
+                {"name": t.name, "indices": list(t.indices), "weights": list(t.weights)}
+                for t in self.targets
+            ],
+            "scores": list(self.scores),
+            "relative_errors": [e if np.isfinite(e) else None for e in self.relative_errors],
+            "calls": self.calls,
+            "seconds": self.seconds,
+            "seed": self.seed,
+            "complete": self.complete,
+            "stopped": self.stopped,
+            "warnings": list(self.warnings),
+            "rounds": [dataclasses.asdict(one) for one in self.rounds],
+            "versions": dict(self.versions),
+            **({} if self.boxes is None else {"boxes": self.boxes.describe()}),
+        }
+
+    def save(self, directory: str | Path) -> Path:
+        """Write the arrays, the record and the pictures, whole or not at all.
+
+        They are `explanation.npz`, `explanation.json`, `overlay-<k>.png` and, to go on from,
+        `evidence.npz`. What an earlier explanation left there and this one lacks is removed.
+
+        Args:
+            directory: made if it is not there.
+
+        Returns:
+            The directory.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        directory = Path(directory)
+        contents = {"explanation.npz": self._pack_arrays()}
+        if self.evidence is not None:
+            contents["evidence.npz"] = self.evidence.pack()
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        for k in range(len(self.targets)):
+            contents[f"overlay-{k}.png"] = figure_png(self.plot(k))
+        record = self.as_dict() | {"sha256": sums}
+        text = json.dumps(record, indent=2, allow_nan=False)
+        contents["explanation.json"] = (text + "\n").encode()
+        write_whole(directory, contents)
+        for path in directory.iterdir():
+            ours = re.fullmatch(r"overlay-\d+\.png|evidence\.npz", path.name)
+            if ours and path.name not in contents:
+                with contextlib.suppress(OSError):  # a folder of that name is none of ours
+                    path.unlink()
+        return directory
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            directory: that it was saved in.
+
+        Returns:
+            The explanation.
+
+        Raises:
+            InputError: a file is missing, damaged, of another schema, or the two do not match.
+        """
+        directory = Path(directory)
+        try:
+            record = json.loads((directory / "explanation.json").read_text("utf-8"))
+        except FileNotFoundError as missing:
+            raise InputError(
+                f"expected a saved explanation in {directory}, got no {missing.filename}."
+            ) from None
+        except (OSError, ValueError) as damage:
+            raise InputError(
+                f"cannot read the explanation in {directory}: {damage}. Make it again."
+            ) from damage
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+            found = record.get("schema") if isinstance(record, dict) else type(record).__name__
+            raise InputError(
+                f"expected schema {SCHEMA} in {directory}, got {found}: it was saved by another "
+                "version of iassa. Make it again."
+            )
+        content = _read_checked(directory, "explanation.npz", record)
+        evidence = None
+        if (directory / "evidence.npz").exists():  # without it, an explanation can still be read
+            evidence = Evidence.unpack(_read_checked(directory, "evidence.npz", record))
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            boxes = None
+            if "boxes" in record:
+                boxes = _restore(record["boxes"], arrays, directory)
+            pixels = arrays["image"]
+            if pixels.dtype == np.uint8:
+                pixels = pixels.astype(np.float32) / np.float32(255)
+            try:
+                return cls(
+                    saliency=arrays["saliency"],
+                    standard_error=arrays["standard_error"],
+                    image=pixels,
+                    boxes=boxes,
+                    evidence=evidence,
+                    **_unpack(record),
+                )
+            except (KeyError, TypeError) as damage:
+                raise InputError(
+                    f"the explanation.json in {directory} lacks {damage}. Make it again."
+                ) from None
+
+    def _pack_arrays(self) -> bytes:
+        """The content of `explanation.npz`: `np.savez_compressed` in a third of its time.
+
+        The maps are noise in their last bits: of zlib's levels the first makes them as small.
+        """
+        # Of an 8-bit image its bytes are enough and a tenth of the size.
+        pixels = np.round(self.image * 255).astype(np.uint8)
+        exact = np.array_equal(pixels.astype(np.float32) / np.float32(255), self.image)
+        arrays: dict[str, NDArray[Any]] = {
+            "saliency": self.saliency,
+            "standard_error": self.standard_error,
+            "image": pixels if exact else self.image,
+        }
+        if self.boxes is not None:
+            arrays["class_scores"] = self.boxes.class_scores
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+        return buffer.getvalue()
+
+
+class RunFailedError(BlackBoxError):
+    """The black box failed in a run that had a map by then.
+
+    Attributes:
+        explanation: the map of the masks that were scored before the failure, marked incomplete.
+    """
+
+    def __init__(self, message: str, explanation: Explanation) -> None:
+        super().__init__(message, explanation)
+        self.explanation = explanation
+
+    @classmethod
+    def after(cls, failure: BlackBoxError, explanation: Explanation) -> Self:
+        """The same failure with the map; raise it from what caused the failure."""
+        error = cls(str(failure), explanation)
+        error.images = failure.images
+        return error
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def _read_checked(directory: Path, name: str, record: dict[str, Any]) -> bytes:
+    """A file, if it is the one that the record was written with."""
+    try:
+        content = (directory / name).read_bytes()
+    except OSError as damage:
+        raise InputError(
+            f"cannot read {name} in {directory}: {damage.strerror}. Make it again."
+        ) from damage
+    sums = record.get("sha256")
+    if not isinstance(sums, dict) or sums.get(name) != hashlib.sha256(content).hexdigest():
+        raise InputError(
+            f"the {name} in {directory} is not the one that explanation.json was written with: it "
+            "is damaged, or of another run. Make it again."
+        )
+    return content
+
+
+def _restore(described: Any, arrays: Mapping[str, Any], directory: Path) -> TargetBoxes:
+    try:
+        return TargetBoxes.restore(described, arrays["class_scores"])
+    except (InputError, KeyError, TypeError, ValueError) as damage:
+        raise InputError(
+            f"the boxes in {directory} cannot be read: {damage}. Make the explanation again."
+        ) from damage
+
+
+def _unpack(record: dict[str, Any]) -> dict[str, Any]:
+    """Fields of an explanation from `as_dict`; a KeyError or TypeError where one is missing."""
+    rounds = [
+        one | {key: tuple(one[key]) for key in ("score_mean", "score_low", "score_high")}
+        for one in record["rounds"]
+    ]
+    same = (
+        "method",
+        "calls",
+        "seconds",
+        "seed",
+        "model",
+        "identity",
+        "device",
+        "complete",
+        "stopped",
+        "versions",
+    )
+    return {
+        "targets": tuple(
+            Target(t["name"], tuple(t["indices"]), tuple(t["weights"])) for t in record["targets"]
+        ),
+        "scores": tuple(record["scores"]),
+        "rounds": tuple(Round(**one) for one in rounds),
+        "warnings": tuple(record["warnings"]),
+        "relative_errors": tuple(np.inf if e is None else e for e in record["relative_errors"]),
+        "source": record["image"]["path"],
+        **{key: record[key] for key in same},
+    }
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what a map depends on."""
+    names = ("iassa", "numpy", "torch", "onnxruntime", "scikit-image")
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+    }

@@ -1,0 +1,5 @@
+"""What is hidden: masks as plans, rendered a batch at a time.
+
+In: the size of an image, its superpixels, the region and the map of the last round, a generator.
+Out: masks (N, H, W) in which 1 keeps a pixel, and the fill that shows where they hide one.
+"""

@@ -1,0 +1,177 @@
+"""What all methods have in common: a name, hyperparameters, and the arguments of a run.
+
+A method says how a question and a budget become explanations, and no more. Most are a
+`loop.Method`, which says even less: which masks, and how their scores are read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypedDict, Unpack
+
+import torch
+
+from iassa.checks import describe, fits
+from iassa.errors import InputError
+from iassa.explanations.explanation import Explanation
+from iassa.image import ImageLike, as_image
+from iassa.masks.baselines import BaselineLike, FillImage, read_baseline
+from iassa.methods.engine.budget import Budget, Progress
+from iassa.methods.engine.case import Question
+from iassa.models.opening import BlackBoxLike, open_black_box
+from iassa.models.readout import Keep
+from iassa.models.targets import TargetLike
+
+__all__ = ["Explainer", "RunOptions", "last"]
+
+
+class RunOptions(TypedDict, total=False):
+    """Keywords of a run; `Explainer.iterate` says what each means."""
+
+    target: TargetLike
+    calls: int
+    seconds: float | None
+    tolerance: float | None
+    seed: int
+    batch_size: int | None
+    keep: Keep
+    device: str | torch.device | None
+    progress: Callable[[Progress], object] | None
+    cancel: Callable[[], bool] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explainer(ABC):
+    """A way to explain; its fields are its hyperparameters. `loop.Method` is one that draws masks.
+
+    Attributes:
+        baseline: what hidden pixels show: a grey or RGB in [0, 1], '#rrggbb', 'zero', 'grey',
+            'mean', 'blur', 'noise', the path of an image or an array (H, W, 3); see
+            `iassa.masks.baselines`.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def measures(self) -> str:
+        """What the map's values are: 'effect', signed about 0, or 'mean score' where kept."""
+        return "effect"
+
+    baseline: BaselineLike = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse hyperparameters that make no sense; a subclass adds its own `_require`."""
+        # An array becomes a value: a method can be compared, hashed and written down.
+        object.__setattr__(self, "baseline", read_baseline(self.baseline, self.name))
+        for name, kind in typing.get_type_hints(type(self)).items():
+            if typing.get_origin(kind) is not ClassVar:
+                self._require(name, fits(getattr(self, name), kind), describe(kind))
+
+    def _require(self, field: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise InputError(
+                f"expected {field} of {self.name} to be {expected}, got {getattr(self, field)!r}."
+            )
+
+    @abstractmethod
+    def answer(self, question: Question, budget: Budget) -> Iterator[Explanation]:
+        """The explanations that `iterate` yields.
+
+        It is no generator but gives one: what it refuses, it refuses when it is called.
+
+        Args:
+            question: what is asked.
+            budget: what it may cost, of which nothing is spent.
+        """
+
+    def as_dict(self) -> dict[str, Any]:
+        """Name and fields, as JSON holds them."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain = {k: _plain(v) for k, v in fields.items()}
+        return {"name": self.name, "measures": self.measures, "fields": plain}
+
+    def iterate(
+        self,
+        image: ImageLike,
+        black_box: BlackBoxLike,
+        *,
+        target: TargetLike = "top-1",
+        calls: int = 1000,
+        seconds: float | None = None,
+        tolerance: float | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        keep: Keep = 10,
+        device: str | torch.device | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Iterator[Explanation]:
+        """Explain, anytime: yield the map so far after every round.
+
+        A wrapped method may have no rounds, no error or no map before its end, and says so.
+
+        Args:
+            image: a path, a Pillow image or an array (H, W, 3), uint8 or in [0, 1].
+            black_box: a callable, a torch module or the name of a model; see `open_black_box`.
+            target: what to explain; see `resolve_targets`.
+            calls: the most images that the black box may be asked for, the whole image included.
+            seconds: the most time, checked after every batch.
+            tolerance: end after the first round that knows the map this well: the standard error
+                where the map is high, as a share of its peak; see
+                `Explanation.relative_error`. 0.05 is a map that is known well.
+            seed: of all randomness: the same seed gives the same map whatever the batch size.
+            batch_size: the most images at a time; None takes 16 on a CPU, 128 on a GPU. Fewer where
+                they would take over 32 MB, or 512 MB on a GPU.
+            keep: how many outputs to keep the scores of, beside those of the targets: those that
+                are highest for the whole image; 'all' for all. `iassa.retarget` explains
+                any of them later without a call. Only of methods that keep their evidence.
+            device: where the black box and the masks are; see `open_device`.
+            progress: told after every batch.
+            cancel: asked after every batch; True ends the run with the map so far.
+
+        Yields:
+            An explanation after every round; the last one has `complete` true unless cancelled.
+
+        Raises:
+            InputError: an argument that cannot be used.
+            RunFailedError: the black box failed; `explanation` of the error is the map so far.
+            BlackBoxError: it failed before there was a map.
+            CancelledError: cancelled before there was a map.
+        """
+        # Checked here, not at the first `next`: a generator's body would run too late to be seen.
+        budget = Budget(calls, seconds, progress, cancel, tolerance)
+        source = str(image) if isinstance(image, str | Path) else None
+        photo, adapter = as_image(image), open_black_box(black_box, device)
+        question = Question(photo, source, adapter, target, keep, seed, batch_size)
+        return self.answer(question, budget)
+
+    def explain(
+        self, image: ImageLike, black_box: BlackBoxLike, **options: Unpack[RunOptions]
+    ) -> Explanation:
+        """Explain at once: the last of what `iterate` yields, for the same arguments."""
+        return last(self.iterate(image, black_box, **options))
+
+
+def last(explanations: Iterator[Explanation]) -> Explanation:
+    """The last one, keeping no other."""
+    for explanation in explanations:
+        final = explanation
+    return final  # there is one: a run without any raises
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, FillImage):
+        return value.as_dict()
+    # The `str` of an object is what opens it again by name, where there is such a text.
+    return value if _is_plain(value) else str(value)
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

@@ -1,0 +1,149 @@
+"""What a run may cost, what it has cost, and why it stops. The unit of cost is the model call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iassa.errors import InputError
+
+if TYPE_CHECKING:
+    from iassa.explanations.explanation import Explanation
+
+__all__ = ["FEWEST_MASKS", "Budget", "Progress"]
+
+FEWEST_MASKS = 16  # below, a map of fifty cells is noise
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, told after every batch.
+
+    Attributes:
+        calls: made so far.
+        budget: that may be made.
+        seconds: since the run began.
+        rate: calls a second, of this run; 0 before the first.
+        explanation: the map after the last round that ended; None before that.
+    """
+
+    calls: int
+    budget: int
+    seconds: float
+    rate: float = 0.0
+    explanation: Explanation | None = None
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the calls are spent, at this rate; infinite before the first."""
+        return (self.budget - self.calls) / self.rate if self.rate else float("inf")
+
+
+class Budget:
+    """Counts the calls, and says when and why to stop.
+
+    Attributes:
+        calls: made so far.
+        stopped: empty, or why the run ends: see `Explanation.stopped`.
+        tolerance: how well the map must be known for the run to end; None for any.
+        latest: the map after the last round that ended, for whoever follows the progress.
+    """
+
+    def __init__(
+        self,
+        calls: int,
+        seconds: float | None,
+        progress: Callable[[Progress], object] | None,
+        cancel: Callable[[], bool] | None,
+        tolerance: float | None = None,
+        spent: tuple[int, float] = (0, 0.0),
+    ) -> None:
+        """Check what may be spent.
+
+        Args:
+            calls: the most that may be made, the whole image included; in a run that goes on, the
+                most that may be added.
+            seconds: the most time, None for any.
+            progress: told after every batch.
+            cancel: asked after every batch; True stops the run.
+            tolerance: above 0 and below 1, see `Explanation.relative_error`; None for none.
+            spent: calls and seconds of the run that is continued.
+
+        Raises:
+            InputError: too few calls for a map, no time, or a tolerance that cannot be.
+        """
+        if spent[0] and calls < 1:
+            raise InputError(f"expected at least 1 more call, got {calls}.")
+        if not spent[0] and calls < 1 + FEWEST_MASKS:
+            raise InputError(
+                f"expected a budget of at least {1 + FEWEST_MASKS} calls (the whole image and "
+                f"{FEWEST_MASKS} masks), got {calls}. A map that says something takes hundreds."
+            )
+        if seconds is not None and not seconds > 0:
+            raise InputError(f"expected a time budget above 0 seconds, got {seconds}.")
+        if tolerance is not None and not 0 < tolerance < 1:
+            raise InputError(
+                "expected a tolerance above 0 and below 1, the standard error as a share of the "
+                f"map's peak, got {tolerance}. 0.05 is a map that is known well."
+            )
+        self.calls, self._seconds_before = spent
+        self._calls_before = self.calls
+        self.stopped = ""
+        self.tolerance = tolerance
+        self.latest: Explanation | None = None
+        self._limit = self.calls + calls
+        self._seconds = seconds
+        self._progress = progress
+        self._cancel = cancel
+        self._started = time.perf_counter()
+
+    def start(self) -> None:
+        """Start the clock: opening a model may take longer than asking it."""
+        self._started = time.perf_counter()
+
+    def is_over(self) -> bool:
+        """Whether the run ends."""
+        return bool(self.stopped)
+
+    @property
+    def left(self) -> int:
+        """Calls that may still be made."""
+        return self._limit - self.calls
+
+    @property
+    def seconds(self) -> float:
+        """Since the start, with those of the run that is continued."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def spend(self, calls: int) -> None:
+        """Count calls, tell of them, and see whether it is time to stop."""
+        self.calls += calls
+        elapsed = time.perf_counter() - self._started
+        if self._progress is not None:
+            rate = (self.calls - self._calls_before) / max(elapsed, 1e-9)
+            self._progress(Progress(self.calls, self._limit, self.seconds, rate, self.latest))
+        if self._cancel is not None and self._cancel():
+            self.stopped = "cancelled"
+        elif self.left == 0:
+            self.stopped = "calls"
+        elif self._seconds is not None and elapsed >= self._seconds:
+            self.stopped = "seconds"
+
+    def give_up_the_rest(self) -> None:
+        """Leave nothing to spend: what is known already is all there will be."""
+        self._limit = self.calls
+
+    def stop_if_enough(self, relative_error: float) -> None:
+        """End the run after a round, if the map is known well enough or nothing is left to spend.
+
+        Args:
+            relative_error: of the map, see `Explanation.relative_error`.
+        """
+        if self.stopped:
+            return
+        if self.tolerance is not None and relative_error <= self.tolerance:
+            self.stopped = "tolerance"
+        elif not self.left:
+            self.stopped = "calls"

@@ -1,0 +1,318 @@
+"""Methods of the `shap` package: the image as a game, and what they have in common as explainers.
+
+The players are the segments of one segmentation, pixels or superpixels; a coalition is the set of
+those that are shown, the others show the baseline. What it wins are the scores of the targets. The
+package chooses coalitions and reads their scores; how they are shown and asked about, counted and
+stopped is as in every other method.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
+from iassa.explanations.explanation import Explanation, Round, RunFailedError
+from iassa.masks.plans import SegmentPlan
+from iassa.masks.rendering import Canvas
+from iassa.masks.superpixels import Segmentations
+from iassa.methods.engine.base import Explainer
+from iassa.methods.engine.budget import FEWEST_MASKS, Budget
+from iassa.methods.engine.case import Case, Question, open_case
+from iassa.methods.engine.conclusion import MapAlone, conclude
+from iassa.methods.engine.scoring import cap_batch, score_masks
+from iassa.models.black_box import one_thread
+
+__all__ = ["Game", "Halted", "ShapExplainer"]
+
+Coalitions = NDArray[np.bool_]  # (N, S), True = shown
+
+
+class Halted(Exception):  # noqa: N818 - no error: it carries the end of a run through the package
+    """The budget is over before the package has had all its answers."""
+
+
+class Game:
+    """What coalitions of segments win: the scores of the targets, within a budget.
+
+    Attributes:
+        num_players: S, the segments.
+        size: (height, width) of the image.
+        answers: what was answered so far, an array (N, T) for each question.
+        scores: (T) those of masked images, one array for each batch.
+    """
+
+    def __init__(
+        self, case: Case, segmentations: Segmentations, budget: Budget, threads: int
+    ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            case: image, black box, targets.
+            segmentations: one, of S segments.
+            budget: what may be spent.
+            threads: of torch, for the black box.
+        """
+        self.num_players = segmentations.num_segments
+        self.size = case.size
+        self.answers: list[NDArray[np.float64]] = []
+        self.scores: list[NDArray[np.float64]] = []
+        self._case = case
+        self._budget = budget
+        self._threads = threads
+        self._randomness = _Randomness(case.question.seed)
+        batch_size = cap_batch(case.question.batch_size, case.size, case.image.device)
+        self._canvas = Canvas(case.size, batch_size, segmentations, case.image.device)
+        self._whole = case.reference.cpu().numpy()
+        self._nothing: NDArray[np.float64] | None = None
+        self._told = 0
+
+    @property
+    def masks(self) -> int:
+        """Masked images that were scored."""
+        return sum(map(len, self.scores))
+
+    @property
+    def calls_left(self) -> int:
+        """Of the budget."""
+        return self._budget.left
+
+    def open(self) -> None:
+        """Ask about the baseline alone, as every method of the package does first.
+
+        Raises:
+            Halted: the run is over.
+            BlackBoxError: the black box failed.
+        """
+        self._nothing = self._ask(np.zeros((1, self.num_players), np.bool_))[0]
+
+    def play(self, coalitions: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Scores (N, T) of the coalitions (N, S); after `rewind`, what was answered before.
+
+        Raises:
+            Halted: the run is over.
+            BlackBoxError: the black box failed.
+        """
+        if self._told == len(self.answers):
+            self.answers.append(self._answer(coalitions.astype(np.bool_)))
+        self._told += 1
+        return self.answers[self._told - 1].copy()
+
+    def rewind(self) -> None:
+        """Give the same answers once more, for the same questions, without a call."""
+        self._told = 0
+
+    @contextmanager
+    def played(self) -> Iterator[ModuleType]:
+        """The package, with random numbers that begin at the seed, and none of the user's.
+
+        The package draws from NumPy's global generator. Inside it has a state of its own, and the
+        black box, when it is asked, the one that it would have without us.
+        """
+        shap = _open_shap()
+        self._randomness = _Randomness(self._case.question.seed)
+        with self._randomness.swapped():
+            yield shap
+
+    def _answer(self, coalitions: Coalitions) -> NDArray[np.float64]:
+        """What is known already costs no call: the whole image, and the baseline alone."""
+        assert self._nothing is not None, "open the game first"
+        whole, nothing = coalitions.all(1), ~coalitions.any(1)
+        answers = np.empty((len(coalitions), len(self._whole)))
+        answers[whole], answers[nothing] = self._whole, self._nothing
+        unknown = ~(whole | nothing)
+        if unknown.any():
+            with self._randomness.swapped():
+                answers[unknown] = self._ask(coalitions[unknown])
+        return answers
+
+    def _ask(self, coalitions: Coalitions) -> NDArray[np.float64]:
+        if len(coalitions) > self._budget.left:
+            self._budget.stopped = self._budget.stopped or "calls"
+            raise Halted
+        question, case = self._case.question, self._case
+        kept = coalitions.mean(1, dtype=np.float32)
+        plan = SegmentPlan(kept, coalitions, np.zeros(len(coalitions), np.uint8), None)
+        batches = score_masks(
+            question.black_box,
+            case.image,
+            case.baseline,
+            plan,
+            self._canvas,
+            case.readout,
+            threads=self._threads,
+        )
+        first = len(self.scores)
+        for _ in range(0, len(coalitions), self._canvas.batch_size):
+            if self._is_over():
+                raise Halted
+            _, _, readings, asked = next(batches)
+            self.scores.append((readings @ case.weights).cpu().numpy())
+            self._budget.spend(asked)
+        return np.concatenate(self.scores[first:])
+
+    def _is_over(self) -> bool:
+        """Whether to ask no more. Of time alone some is left for a poor map: better than none."""
+        enough = self.masks >= FEWEST_MASKS
+        return self._budget.is_over() and (enough or self._budget.stopped != "seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapExplainer(Explainer):
+    """A method of the `shap` package.
+
+    Its values come without an error: the standard error is infinite everywhere, and a `tolerance`
+    is refused. No evidence is kept, so that `extend` and `retarget` refuse, too.
+    `iterate` yields one map, at the end.
+
+    The package draws from NumPy's global generator, whose state is put back. Runs in several
+    threads of one process disturb each other's.
+    """
+
+    def __post_init__(self) -> None:
+        """Refuse hyperparameters that make no sense, and to be made without the package."""
+        super().__post_init__()
+        if importlib.util.find_spec("shap") is None:
+            raise InputError(f"{self.name} needs the shap package: pip install iassa[shap]")
+
+    @property
+    @abstractmethod
+    def fewest_calls(self) -> tuple[int, str]:
+        """The smallest budget there is a map for, and what it is spent on."""
+
+    @property
+    def step_calls(self) -> int:
+        """Calls that the package makes at a time, and that it must have left for another time."""
+        return 1
+
+    @abstractmethod
+    def players(self, image: Tensor) -> Segmentations:
+        """One segmentation of the image (3, H, W)."""
+
+    @abstractmethod
+    def attribute(self, game: Game) -> NDArray[np.float64]:
+        """Values (S, T) of the players.
+
+        Raises:
+            InputError: the budget is too small for so many players.
+            Halted: the run was over before.
+            BlackBoxError: the black box failed.
+        """
+
+    def salvage(self, game: Game) -> NDArray[np.float64] | None:
+        """Values (S, T) from a game that was cut short; None if there are none."""
+        del game
+        return None
+
+    def paint(self, values: Tensor, segmentations: Segmentations) -> Tensor:
+        """Maps (T, H, W) from the values (S, T)."""
+        return values.T[:, segmentations.labels[0].long()].float()
+
+    def answer(self, question: Question, budget: Budget) -> Iterator[Explanation]:
+        """One map; see `Explainer.answer`."""
+        if budget.tolerance is not None:
+            raise InputError(
+                f"expected no tolerance for {self.name}, got {budget.tolerance}: the standard "
+                "error of its map is not known. Limit calls or seconds, or use another method."
+            )
+        fewest, spent_on = self.fewest_calls
+        if budget.left < fewest:
+            raise InputError(
+                f"expected a budget of at least {fewest} calls for {self.name} ({spent_on}), got "
+                f"{budget.left}."
+            )
+        return self._answer(question, budget)
+
+    def _answer(self, question: Question, budget: Budget) -> Iterator[Explanation]:
+        _open_shap()  # before the clock starts, and before a call is spent
+        budget.start()
+        case = open_case(question, self.baseline, budget)
+        failure: BlackBoxError | None = None
+        with one_thread() as threads:
+            segmentations = self.players(case.image)
+            game = Game(case, segmentations, budget, threads)
+            values: NDArray[np.float64] | None
+            try:
+                game.open()
+                values = self.attribute(game)
+            except (Halted, BlackBoxError) as end:
+                if isinstance(end, BlackBoxError):
+                    failure, budget.stopped = end, "failed"
+                    budget.calls += end.images  # it was asked, though it did not answer
+                values = self.salvage(game)
+            else:
+                budget.stopped = "calls" if budget.left < self.step_calls else "rounds"
+        if values is None:
+            raise failure or self._nothing_known(game, budget)
+        saliency = self.paint(torch.from_numpy(values).to(case.image.device), segmentations)
+        history = [_summarise(self.name, game, budget)]
+        explanation = conclude(case, self.as_dict(), MapAlone(saliency), budget, None, history)
+        budget.latest = explanation
+        if failure is not None:
+            raise RunFailedError.after(failure, explanation) from failure.__cause__
+        for text in explanation.warnings:
+            warnings.warn(text, WeakEvidenceWarning, stacklevel=2)
+        yield explanation
+
+    def _nothing_known(self, game: Game, budget: Budget) -> CancelledError | InputError:
+        so_far = f"{game.masks} masks were scored by then, and {self.name} has no map before "
+        if budget.stopped == "cancelled":
+            return CancelledError(f"cancelled too early for a map: {so_far}it has all it needs.")
+        return InputError(
+            f"expected more time, or fewer calls: {so_far}it has all it needs. The "
+            f"{budget.seconds:.3g} seconds until then are enough for about {budget.calls} calls."
+        )
+
+
+class _Randomness:
+    """A state of NumPy's global generator, to be swapped with the one that it is in."""
+
+    def __init__(self, seed: int) -> None:
+        bits = np.random.MT19937(np.random.SeedSequence(seed))
+        self._other = np.random.RandomState(bits).get_state()
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """The other state inside, this one after it. Inside of itself it is back at this one."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        current = np.random.get_state()  # noqa: NPY002 - it is what shap reads
+        np.random.set_state(self._other)  # noqa: NPY002
+        self._other = current
+
+
+def _open_shap() -> ModuleType:
+    with warnings.catch_warnings():
+        # It calls what matplotlib is about to drop, as it is imported.
+        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        import shap  # here: two seconds, and no other method needs it
+    package: ModuleType = shap
+    return package
+
+
+def _summarise(name: str, game: Game, budget: Budget) -> Round:
+    together = np.concatenate(game.scores)
+    return Round(
+        masks={name: len(together)},
+        region_share=1.0,
+        score_mean=tuple(together.mean(0).tolist()),
+        score_low=tuple(together.min(0).tolist()),
+        score_high=tuple(together.max(0).tolist()),
+        seconds=budget.seconds,
+    )

@@ -1,0 +1,246 @@
+"""The verbs: explain an image, extend an explanation by more masks, retarget it at no cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Callable
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from iassa.errors import InputError, WeakEvidenceWarning
+from iassa.explanations.evidence import Evidence
+from iassa.explanations.explanation import Explanation
+from iassa.image import ImageLike
+from iassa.methods.engine.base import Explainer, RunOptions, last
+from iassa.methods.engine.budget import Budget, Progress
+from iassa.methods.engine.case import Question, recall
+from iassa.methods.engine.loop import Method, run
+from iassa.methods.registry import open_method
+from iassa.models.black_box import Adapter
+from iassa.models.detector import Detector
+from iassa.models.opening import BlackBoxLike, open_black_box
+from iassa.models.targets import Target, TargetLike
+
+__all__ = ["explain", "extend", "retarget"]
+
+
+def explain(
+    image: ImageLike,
+    black_box: BlackBoxLike = "efficientnet-lite0",
+    *,
+    method: str | Explainer = "iassa",
+    **options: Unpack[RunOptions],
+) -> Explanation:
+    """Explain what a black box looks at in an image.
+
+    Args:
+        image: a path, a Pillow image or an array (H, W, 3), uint8 or floating point in [0, 1].
+        black_box: any callable, images (N, H, W, 3) float32 in [0, 1] -> scores (N, K), a torch
+            module, or the name of a model.
+        method: a name, or an instance with hyperparameters of your own.
+        options: `target`, `calls`, `seconds`, `tolerance`, `seed`, `batch_size`, `keep`, `device`,
+            `progress` and `cancel`, as in `Explainer.iterate`.
+
+    Returns:
+        The explanation.
+
+    Raises:
+        InputError: an argument that cannot be used.
+        RunFailedError: the black box failed; `explanation` of the error is the map so far.
+        BlackBoxError: it failed before there was a map.
+        CancelledError: cancelled before there was a map.
+
+    Example:
+        >>> import numpy as np, iassa
+        >>> image = np.zeros((24, 32, 3), np.float32)
+        >>> image[6:12, 8:16] = 1  # a bright patch, and a black box that looks at nothing else
+        >>> brightness = lambda images: images[:, 6:12, 8:16].mean(axis=(1, 2, 3))[:, None]
+        >>> explanation = iassa.explain(image, brightness, method="rise", calls=200)
+        >>> row, column = np.unravel_index(explanation.saliency[0].argmax(), (24, 32))
+        >>> bool(6 <= row < 12 and 8 <= column < 16), explanation.calls
+        (True, 200)
+    """
+    return open_method(method).explain(image, black_box, **options)
+
+
+def extend(
+    explanation: Explanation,
+    black_box: BlackBoxLike,
+    *,
+    calls: int = 1000,
+    seconds: float | None = None,
+    tolerance: float | None = None,
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+    method: Method | None = None,
+    target: TargetLike | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> Explanation:
+    """More evidence: the map that asking for all the calls at once would have given.
+
+    Args:
+        explanation: what is known so far; it stays as it is.
+        black_box: the one that was asked before, see `open_black_box`.
+        calls: the most that may be added.
+        seconds: the most time to add.
+        tolerance: as in `Explainer.iterate`.
+        batch_size: as in `Explainer.iterate`; with the same one the map is the same to the bit,
+            if the black box's scores are.
+        device: as in `Explainer.iterate`.
+        method: the one that was used, where its record is not enough to open it again, as that
+            of a feature extractor made in Python is not.
+        target: the ones that were explained, where functions among them were not saved.
+        progress: as in `Explainer.iterate`; `calls` counts those before, too.
+        cancel: as in `Explainer.iterate`.
+
+    Returns:
+        The explanation of all calls.
+
+    Raises:
+        InputError: another black box or method, no evidence, or masks that this version of
+            iassa would not draw.
+        RunFailedError: the black box failed; `explanation` of the error is the map so far.
+    """
+    evidence = _evidence(explanation)
+    spent = (explanation.calls, explanation.seconds)
+    budget = Budget(calls, seconds, progress, cancel, tolerance, spent)
+    adapter = open_black_box(black_box, device)
+    if explanation.boxes is not None and isinstance(adapter, Detector):
+        # What was found then: another look would cost a call, and may find other boxes.
+        adapter = adapter.aim(explanation.image, explanation.boxes)
+    if adapter.identity() != explanation.identity:
+        raise InputError(
+            f"expected the black box that was asked before, {explanation.identity}, got "
+            f"{adapter.identity()}. Scores of two models make no map: explain again."
+        )
+    size = adapter.input_size or explanation.image.shape[:2]
+    if tuple(size) != evidence.size:
+        raise InputError(
+            f"expected a black box that looks at {evidence.size} pixels, as before, got one that "
+            f"looks at {tuple(size)}."
+        )
+    question = Question(
+        photo=explanation.image,
+        source=explanation.source,
+        black_box=adapter,
+        target=_targets(explanation, evidence, target),
+        keep=0,
+        seed=explanation.seed,
+        batch_size=batch_size,
+        known=evidence,
+    )
+    return last(run(_method(explanation, method), question, budget))
+
+
+def retarget(
+    explanation: Explanation, target: TargetLike, *, method: Method | None = None
+) -> Explanation:
+    """Explain another target from the same masks, without a call.
+
+    The masks of later rounds were drawn where the first targets' maps were high, so a target
+    that looks elsewhere is known less well there; its standard error says so.
+
+    Args:
+        explanation: of other targets; it stays as it is.
+        target: of outputs whose scores were kept, see `keep` of `Explainer.iterate`; a function
+            needs all of them.
+        method: as in `extend`.
+
+    Returns:
+        The explanation of that target.
+
+    Raises:
+        InputError: outputs that were not kept, another method, or no evidence.
+    """
+    evidence = _evidence(explanation)
+    budget = Budget(1, None, None, None, spent=(explanation.calls, explanation.seconds))
+    budget.give_up_the_rest()
+    recorded = _Recorded(explanation, evidence)
+    question = Question(
+        photo=explanation.image,
+        source=explanation.source,
+        black_box=recorded,
+        target=target,
+        keep=0,
+        seed=explanation.seed,
+        batch_size=None,
+        known=evidence,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", WeakEvidenceWarning)  # told in `warnings`
+        made = last(run(_method(explanation, method), question, budget))
+    return dataclasses.replace(
+        made,
+        device=explanation.device,
+        seconds=explanation.seconds,
+        stopped=explanation.stopped,
+        complete=explanation.complete,
+        versions=explanation.versions,
+    )
+
+
+class _Recorded(Adapter):
+    """The black box of a saved run, of which nothing is asked."""
+
+    def __init__(self, explanation: Explanation, evidence: Evidence) -> None:
+        self.name = explanation.model
+        self.input_size = evidence.size
+        self.boxes = explanation.boxes
+        self._identity = explanation.identity
+
+    def identity(self) -> str:
+        return self._identity
+
+    def score(self, planes: Tensor) -> Tensor:
+        raise AssertionError("all masks were known, and one was asked about")
+
+
+def _evidence(explanation: Explanation) -> Evidence:
+    if explanation.evidence is None:
+        raise InputError(
+            "expected an explanation with its evidence, got one without: evidence.npz was not "
+            f"beside explanation.json, or {explanation.method['name']} keeps none. Explain again."
+        )
+    return explanation.evidence
+
+
+def _targets(
+    explanation: Explanation, evidence: Evidence, target: TargetLike | None
+) -> list[Target]:
+    """The targets that were explained, with their functions."""
+    targets, readout, _ = recall(explanation.targets if target is None else target, evidence)
+    found = [dataclasses.replace(one, function=None) for one in targets]
+    before = [dataclasses.replace(one, function=None) for one in explanation.targets]
+    if found != before or readout.digests != evidence.functions:
+        raise InputError(
+            f"expected the targets that were explained, {_names(before)}, got {_names(found)} or "
+            "functions with another code. Leave `target` out, or `retarget` first."
+        )
+    return list(targets)
+
+
+def _names(targets: list[Target]) -> str:
+    return ", ".join(target.name for target in targets)
+
+
+def _method(explanation: Explanation, method: Method | None) -> Method:
+    """The method that an explanation was made with."""
+    record = dict(explanation.method)
+    try:
+        made = open_method(record["name"], **record["fields"]) if method is None else method
+    except InputError as error:
+        raise InputError(
+            f"cannot open the method again from its record: {error} Pass it with `method=`."
+        ) from error
+    if json.loads(json.dumps(made.as_dict())) != json.loads(json.dumps(record)):
+        raise InputError(
+            f"expected the method that drew the masks, {record['fields']}, got "
+            f"{made.as_dict()['fields']}."
+        )
+    assert isinstance(made, Method), "no other method keeps its evidence"
+    return made

@@ -1,0 +1,85 @@
+"""The methods by name. The command line, the benchmark and saved explanations open them here."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from iassa.errors import InputError
+from iassa.methods.engine.base import Explainer
+from iassa.methods.iassa import Iassa
+from iassa.methods.iassa_paper import IassaPaper
+from iassa.methods.kernel_shap import KernelShap
+from iassa.methods.lime import Lime
+from iassa.methods.rise import Rise
+from iassa.methods.shap_partition import ShapPartition
+from iassa.methods.sliding_window import SlidingWindow
+
+__all__ = ["METHODS", "open_method", "read_fields"]
+
+METHODS: dict[str, type[Explainer]] = {
+    method.name: method
+    for method in (Iassa, IassaPaper, Rise, SlidingWindow, Lime, KernelShap, ShapPartition)
+}
+
+
+def open_method(method: str | Explainer, **fields: Any) -> Explainer:
+    """A method by name.
+
+    Args:
+        method: a name in `METHODS`, or a method, returned as it is.
+        fields: hyperparameters that differ from the defaults.
+
+    Raises:
+        InputError: no such method, a field of it that is unknown or of the wrong kind, or a
+            package that it wraps is missing.
+    """
+    if isinstance(method, Explainer):
+        return method
+    kind = _method_type(method)
+    # JSON has lists where a field is a tuple: what `explanation.json` says is to open it again.
+    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise InputError(f"cannot use these fields of {method}: {error}.") from None
+
+
+def read_fields(method: str, settings: Sequence[str]) -> dict[str, Any]:
+    """Hyperparameters as a command line has them, each FIELD=VALUE.
+
+    Args:
+        method: a name in `METHODS`.
+        settings: a value is a Python literal; what is none, is a word, as in features=none.
+
+    Raises:
+        InputError: an unknown method, another form, an unknown field, or one that is given twice.
+    """
+    known = [field.name for field in dataclasses.fields(_method_type(method))]
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in known:
+            raise InputError(
+                f"expected FIELD=VALUE with a field of {method}, got {setting!r}. "
+                f"Its fields: {', '.join(known)}."
+            )
+        if name in values:
+            raise InputError(f"expected one value for {name}, got another: {text!r}. Give it once.")
+        try:
+            values[name] = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            values[name] = text.strip()
+    return values
+
+
+def _method_type(method: str) -> type[Explainer]:
+    if method not in METHODS:
+        near = difflib.get_close_matches(str(method), METHODS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise InputError(f"unknown method {method!r}. Use {', '.join(METHODS)}.{hint}")
+    return METHODS[method]

@@ -1,0 +1,255 @@
+"""The black box: what it is, how any callable becomes one, and how it is asked.
+
+A black box is any callable, images (N, H, W, 3) float32 RGB in [0, 1] -> scores (N, K). Inside,
+each is an `Adapter`, which owns layout, normalisation, input size, device and softmax, and is asked
+with planes (N, 3, H, W) on its device.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from iassa.errors import BlackBoxError, InputError
+from iassa.image import resize
+from iassa.models.detections import Detections, TargetBoxes
+from iassa.models.identity import digest_code
+
+__all__ = ["Adapter", "FunctionAdapter", "ask", "blamed", "one_thread"]
+
+FLATTEN = (
+    "; of maps (N, C, h, w) return scores.reshape(N, -1), and ask for a function of them as the "
+    "target: see docs/targets.md"
+)
+DETECTOR = ". A detector is wrapped with iassa.FunctionDetector or iassa.TorchDetector."
+
+
+class Adapter(ABC):
+    """A black box as the loop asks it: subclass it and write `score`.
+
+    Attributes:
+        name: what to call it in results.
+        class_names: names of the K outputs, synonyms after commas; None if it has none.
+        input_size: (height, width) that it looks at; None if it takes images of any size.
+        device: where it wants its planes.
+        boxes: what its K outputs stand for, if these are boxes in one image.
+    """
+
+    name: str
+    class_names: Sequence[str] | None = None
+    input_size: tuple[int, int] | None = None
+    boxes: TargetBoxes | None = None
+    device: torch.device = torch.device("cpu")
+
+    @abstractmethod
+    def score(self, planes: Tensor) -> Tensor:
+        """Scores (N, K) of planes (N, 3, H, W) float32 in [0, 1], already of the input size."""
+
+    def identity(self) -> str:
+        """A text that changes when the black box does, as far as can be told without a call.
+
+        What is saved is continued only with a black box of the same identity, so it must be the
+        same in another process. By default it is the name.
+        """
+        return self.name
+
+    def begin(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[Adapter, Tensor]:
+        """The first call of a run, about the whole image.
+
+        What the outputs of a black box are may depend on the image: those of a detector are boxes
+        in it. So it is another one that is asked from then on.
+
+        Args:
+            image: (3, H, W) float32 in [0, 1], on the device of the black box; left as it is.
+            photo_size: (height, width) of the image as it was given.
+
+        Returns:
+            Whom to ask about its masked images, and the scores (1, K) of the whole, checked.
+
+        Raises:
+            InputError: there is nothing to ask about in this image.
+            BlackBoxError: see `ask`.
+        """
+        del photo_size
+        return self, ask(self, image[None].clone())
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of images of any one size.
+
+        Args:
+            images: (N, H, W, 3) float32 RGB in [0, 1].
+
+        Returns:
+            (N, K) float32.
+
+        Raises:
+            InputError: images of another shape.
+            BlackBoxError: see `ask`.
+        """
+        # A copy, for a black box may write to what it is shown.
+        return ask(self, self._planes(images).clone()).float().cpu().numpy()
+
+    def consume(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of images that nobody needs afterwards: the black box may write to them.
+
+        As a call, but images that are a view of planes (N, 3, H, W) are not copied, which takes a
+        share of the time of a fast network. The curves of `iassa.metrics` hand over such images:
+        pass them this method.
+
+        Args:
+            images: (N, H, W, 3) float32 RGB in [0, 1].
+
+        Returns:
+            (N, K) float32.
+
+        Raises:
+            InputError: images of another shape.
+            BlackBoxError: see `ask`.
+        """
+        return ask(self, self._planes(images).contiguous()).float().cpu().numpy()
+
+    def _planes(self, images: NDArray[np.float32]) -> Tensor:
+        if images.ndim != 4 or images.shape[3] != 3:
+            raise InputError(f"expected images (N, H, W, 3), got shape {images.shape}.")
+        planes = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device, torch.float32)
+        return planes if self.input_size is None else resize(planes, self.input_size)
+
+
+class FunctionAdapter(Adapter):
+    """Any function, images (N, H, W, 3) float32 NumPy -> scores (N, K).
+
+    The array is the function's for the length of the call: the next batch is written over it.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[NDArray[np.float32]], ArrayLike],
+        *,
+        name: str | None = None,
+        class_names: Sequence[str] | None = None,
+        input_size: tuple[int, int] | None = None,
+    ) -> None:
+        """Wrap a function; what it does not say of itself can be given.
+
+        Args:
+            function: the black box.
+            name: what to call it; its own name if not given.
+            class_names: names of the K outputs.
+            input_size: (height, width) that images are resized to before they are masked.
+        """
+        self._function = function
+        self.name = name or str(getattr(function, "__qualname__", type(function).__qualname__))
+        self.class_names = class_names
+        self.input_size = input_size
+
+    def identity(self) -> str:
+        """Name and code, where it has one; what the code reads from elsewhere is not seen."""
+        return f"{self.name} {digest_code(self._function)}".strip()
+
+    def score(self, planes: Tensor) -> Tensor:
+        """Scores of planes; see `Adapter.score`."""
+        scores = self._function(planes.permute(0, 2, 3, 1).numpy())
+        if isinstance(scores, Tensor):
+            return scores.detach().cpu()
+        if isinstance(scores, list | tuple) and any(isinstance(s, Detections) for s in scores):
+            raise InputError("expected scores, got detections. Use iassa.FunctionDetector.")
+        return torch.from_numpy(np.array(scores))
+
+
+def ask(
+    black_box: Adapter, planes: Tensor, num_classes: int | None = None, threads: int | None = None
+) -> Tensor:
+    """Ask the black box once, and check what it says.
+
+    Args:
+        black_box: whom to ask.
+        planes: (N, 3, H, W) float32 in [0, 1].
+        num_classes: the K it has answered with before; None at first.
+        threads: of torch, while the black box runs and no longer; None leaves them.
+
+    Returns:
+        (N, K) float64, finite, on the device of the planes.
+
+    Raises:
+        BlackBoxError: it raised, or its scores are not (N, K), not finite, or of another K.
+    """
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        with blamed(black_box.name, len(planes)):
+            scores = black_box.score(planes)
+            _check_scores(scores, black_box.name, len(planes), num_classes)
+    finally:
+        if threads is not None:
+            torch.set_num_threads(before)
+    return scores.to(planes.device, torch.float64)
+
+
+class blamed:  # noqa: N801 - `contextlib` lets a StopIteration through, which a user may raise
+    """Whatever is raised inside is a failure of the black box that was asked about some images."""
+
+    def __init__(self, name: str, images: int) -> None:
+        self._name = name
+        self._images = images
+
+    def __enter__(self) -> None:
+        """Nothing has failed yet."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Whatever a user's code raises is one thing here: it failed."""
+        if isinstance(error, BlackBoxError):
+            error.images = self._images
+        elif isinstance(error, Exception):
+            failure = BlackBoxError(
+                f"the black box {self._name} raised {type(error).__name__}: {error}"
+            )
+            failure.images = self._images
+            raise failure from error
+
+
+def _check_scores(scores: object, name: str, count: int, num_classes: int | None) -> None:
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != count:
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        maps = isinstance(scores, Tensor) and scores.ndim > 2 and scores.shape[0] == count
+        raise BlackBoxError(
+            f"expected scores (N, K) with N = {count} images, got {got} from the black box {name}. "
+            "Return one row for each image and one column for each class"
+            + (FLATTEN if maps else "")
+            + ("." if isinstance(scores, Tensor) and scores.ndim < 2 else DETECTOR)
+        )
+    if scores.shape[1] == 0 or (num_classes is not None and scores.shape[1] != num_classes):
+        raise BlackBoxError(
+            f"expected {num_classes or 'at least 1'} scores for each image, got {scores.shape[1]} "
+            f"from the black box {name}. Return the same classes for every batch."
+        )
+    if scores.dtype == torch.bool or scores.is_complex():
+        raise BlackBoxError(f"expected real scores, got {scores.dtype} from the black box {name}.")
+    finite = torch.isfinite(scores).all(dim=1)
+    if not finite.all():
+        raise BlackBoxError(
+            f"expected finite scores, got NaN or infinity for {int((~finite).sum())} of {count} "
+            f"images from the black box {name}. Check it on masked images."
+        )
+
+
+@contextmanager
+def one_thread() -> Iterator[int]:
+    """One thread of torch inside; gives the number there was, for the black box.
+
+    Torch's other threads go on spinning for ten milliseconds after each small operation, on cores
+    that the black box needs by then: a tenth of all time. It also makes every sum the same on any
+    number of threads.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)

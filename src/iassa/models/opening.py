@@ -1,0 +1,174 @@
+"""Black boxes by name: what `--model` and `iassa.explain` accept, each kind in its own file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+from urllib.parse import quote
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from iassa.errors import InputError
+from iassa.models import efficientnet_lite0
+from iassa.models.black_box import Adapter, FunctionAdapter
+from iassa.models.conventions import PLAIN, Conventions
+from iassa.models.http.endpoint import add_settings, is_url, open_endpoint
+from iassa.models.references import import_attribute
+from iassa.models.torch_module import TorchAdapter
+
+__all__ = ["BlackBoxLike", "add_conventions", "open_black_box", "open_device"]
+
+ONNX = re.compile(r".+\.onnx(\?.*)?", re.DOTALL)
+HUGGING_FACE = "hf:"
+# Weights without a network, or pickled code; `torch.export.load`, too, says that it unpickles.
+TORCH_FILES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors")
+
+BlackBoxLike: TypeAlias = (
+    "str | Path | Adapter | nn.Module | Callable[[NDArray[np.float32]], ArrayLike]"
+)
+
+
+def open_device(device: str | torch.device | None) -> torch.device:
+    """The device by name, checked to be there.
+
+    Args:
+        device: 'cpu', 'cuda', 'cuda:1', ...; None takes a GPU where torch sees one, else the CPU.
+
+    Raises:
+        InputError: no such device on this machine; nothing falls back to another.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        # Sums are in float64, which not every device has; 'meta' makes tensors, computes nothing.
+        torch.zeros(1, dtype=torch.float64, device=found).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"expected a device that is here, got {device!r}: {reason}") from None
+    return found
+
+
+def _same(wanted: torch.device, there: torch.device) -> bool:
+    """Whether two devices are one; 'cuda' without a number is any of them."""
+    numbered = None not in (wanted.index, there.index)
+    return wanted.type == there.type and not (numbered and wanted.index != there.index)
+
+
+def open_black_box(
+    model: BlackBoxLike = "efficientnet-lite0", device: str | torch.device | None = None
+) -> Adapter:
+    """Whatever a user has, as a black box.
+
+    Args:
+        model: 'efficientnet-lite0', 'efficientnet-lite0-features' (its 1280 pooled features, for
+            `iassa.Similarity`), 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes' (see
+            `iassa.OnnxAdapter`, and `iassa.OnnxDetector` for what detects objects), 'hf:NAME',
+            'hf:NAME@REVISION' or 'hf:FOLDER' (a classifier of transformers; what may follow a '?'
+            is in `HuggingFaceAdapter`), a URL (settings may follow a '#', see `open_endpoint`),
+            'package.module:attribute' (a callable, a torch module, or a factory of one without
+            arguments; naming it runs its code), any callable, images (N, H, W, 3) -> scores (N, K),
+            a torch module that takes planes (N, 3, H, W) in [0, 1], or an `Adapter`, as any
+            `iassa.Detector` is.
+        device: where the default model and those of Hugging Face run, and where a torch module is
+            moved to, see `open_device`; without one a module stays where it is, and an ONNX file
+            runs on the CPU: ONNX Runtime has CUDA in a package of its own. A function runs where it
+            likes, and is handed NumPy arrays.
+
+    Returns:
+        The adapter.
+
+    Raises:
+        InputError: nothing of that name, or not something that can be called.
+        BlackBoxError: a model server that does not say what it takes.
+    """
+    if isinstance(model, str | Path):
+        return _open_by_name(str(model), device)
+    if isinstance(model, nn.Module):
+        return TorchAdapter(model, device=None if device is None else open_device(device))
+    adapter = model
+    if callable(model) and not isinstance(model, Adapter):
+        adapter = FunctionAdapter(model)
+    if isinstance(adapter, Adapter):
+        if device is not None and not _same(open_device(device), adapter.device):
+            raise InputError(
+                f"{adapter.name} runs on {adapter.device}, got device {device}. Leave it out, or "
+                "wrap a torch module with iassa.TorchAdapter(module, device=...)."
+            )
+        return adapter
+    raise InputError(
+        f"expected a black box, got {type(model).__name__}. Pass a callable, images (N, H, W, 3) "
+        "-> scores (N, K), a torch module, or the name of a model."
+    )
+
+
+def _open_by_name(model: str, device: str | torch.device | None) -> Adapter:
+    if model in efficientnet_lite0.NAMES:
+        return efficientnet_lite0.open_default(open_device(device), model)
+    if is_url(model):
+        return open_black_box(open_endpoint(model), device)
+    # Imported here, since transformers and the package onnx take their time.
+    if model.startswith(HUGGING_FACE):
+        from iassa.models.hugging_face.classifier import HuggingFaceAdapter
+
+        return HuggingFaceAdapter.parse(model, open_device(device))
+    if ONNX.fullmatch(model):
+        from iassa.models.onnx.classifier import OnnxAdapter
+        from iassa.models.onnx.detector import OnnxDetector, is_detector
+        from iassa.models.onnx.model import OnnxFile, split_name
+
+        path, said = split_name(model)
+        file = OnnxFile(path, said.layout)
+        kind = OnnxDetector if is_detector(file, said) else OnnxAdapter
+        return kind.of(file, said, "cpu" if device is None else open_device(device))
+    if model.partition("?")[0].lower().endswith(TORCH_FILES):
+        raise InputError(
+            f"expected a network, got {model}: such files hold weights without one, or code that "
+            "loading would run. Write a function that builds the network and loads the file "
+            "(torch.load(..., weights_only=True), torch.jit.load(...)), and name it as "
+            "package.module:function; or export it to ONNX. A folder of save_pretrained is "
+            "hf:FOLDER."
+        )
+    if ":" in model and "/" not in model:
+        return open_black_box(cast("Any", import_attribute(model)), device)
+    raise InputError(
+        f"unknown model {model!r}. Use {', '.join(efficientnet_lite0.NAMES)}, FILE.onnx, hf:NAME, "
+        "hf:FOLDER, a URL or package.module:attribute."
+    )
+
+
+def add_conventions(model: str, said: Mapping[str, str]) -> str:
+    """The name of a model with what options say of it: a text that opens anywhere.
+
+    Args:
+        model: as `open_black_box` takes it.
+        said: values by name of the fields of `Conventions`, as text; names and paths as they are.
+
+    Raises:
+        InputError: a model that says all of itself, a field that the name has already, or a value
+            that cannot be read.
+
+    Example:
+        >>> add_conventions("net.onnx?softmax=yes", {"range": "0-255"})
+        'net.onnx?range=0..255&softmax=yes'
+    """
+    if not said:
+        return model
+    if is_url(model):
+        return add_settings(model, said)
+    kept, mark, options = model.partition("?" if model.startswith(HUGGING_FACE) else ".onnx?")
+    if not model.startswith(HUGGING_FACE) and not ONNX.fullmatch(model):
+        names = ", ".join("--" + name.replace("_", "-") for name in said)
+        raise InputError(
+            f"expected {names} for an ONNX file, hf:NAME or a URL, got model {model}, which takes "
+            "images in [0, 1] and says the rest of itself. Leave them out, or do it in your own "
+            "function."
+        )
+    texts = [options] if options else []
+    texts += [f"{name}={quote(value, safe=PLAIN + ',')}" for name, value in said.items()]
+    return f"{kept}{mark or '?'}{Conventions.parse('&'.join(texts))}"

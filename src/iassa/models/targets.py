@@ -1,0 +1,270 @@
+"""Targets: what of the black box's outputs is to be explained.
+
+A target is a weight vector over the K outputs: one class, a group summed, a contrast +1/-1. T
+targets are a matrix (K, T), so that one product serves every kind and many cost no more than one. A
+function of the outputs is one more column of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from iassa.errors import InputError
+from iassa.models.references import import_attribute
+
+__all__ = ["ClassLookup", "Target", "TargetFunction", "TargetLike", "resolve_targets"]
+
+FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:attribute
+
+# Scores (N, K) float64 -> (N,).
+TargetFunction: TypeAlias = Callable[[NDArray[np.float64]], ArrayLike]
+TargetLike: TypeAlias = (
+    "str | int | Target | TargetFunction | Sequence[str | int | Target | TargetFunction]"
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target: a weighted sum of outputs, or a function of all of them.
+
+    Attributes:
+        name: for people: 'Egyptian cat', 'tabby vs Egyptian cat'; 'package.module:attribute' or the
+            name of the function.
+        indices: the outputs that count; none for a function.
+        weights: the weight of each, in the order of `indices`.
+        function: scores (N, K) float64 -> (N,); None for a sum, and for a function whose name is
+            all that was saved of it.
+    """
+
+    name: str
+    indices: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+    function: TargetFunction | None = field(default=None, hash=False)  # it may have none
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is a function of the scores, at hand or not."""
+        return not self.indices
+
+
+def resolve_targets(
+    wanted: TargetLike, scores: NDArray[np.floating], class_names: Sequence[str] | None
+) -> tuple[Target, ...]:
+    """Targets from what a user writes.
+
+    Args:
+        wanted: one of the following, or a sequence of them:
+            'top-k', the k classes with the highest scores for the whole image, k targets;
+            a class by index (an int or digits) or by any of its names, whatever the case;
+            a group, comma-separated, its classes summed: '281,282,tabby';
+            a contrast of two classes or groups, the first minus the second, 'tabby vs tiger cat';
+            a function of the scores, (N, K) -> (N,), or its name 'package.module:attribute', whose
+            code is run.
+        scores: (K,) scores of the whole image.
+        class_names: K names, synonyms after commas; None if the black box has none.
+
+    Returns:
+        The targets, in the order given; one asked for twice is given once.
+
+    Raises:
+        InputError: no target, an unknown class (all of them named, with the nearest names), an
+            ambiguous name, an index out of range.
+    """
+    several = isinstance(wanted, Iterable) and not isinstance(wanted, str)
+    items: list[Any] = [*wanted] if several else [wanted]  # type: ignore[misc]
+    if not items:
+        raise InputError("expected at least one target, got none. Ask for 'top-1' or a class.")
+    lookup = ClassLookup(len(scores), class_names)
+    found: list[Target] = []
+    for item in items:
+        if isinstance(item, Target):
+            found.append(_check(item, lookup))
+        elif callable(item):
+            name = getattr(item, "__qualname__", type(item).__qualname__)
+            found.append(Target(str(name), function=item))
+        elif isinstance(item, bool) or not isinstance(item, str | int | np.integer):
+            raise InputError(
+                f"expected a class name, an index, 'top-1' or a function, got {item!r}."
+            )
+        elif top := re.fullmatch(r"top-(\d+)", _text(item).strip().lower()):
+            count = _number(top[1])
+            if not 1 <= count <= len(scores):
+                raise InputError(f"expected top-1 to top-{len(scores)}, got {item!r}.")
+            order = np.argsort(-scores, kind="stable")[:count]
+            found += [Target(lookup.name(int(k)), (int(k),), (1.0,)) for k in order]
+        else:
+            found.append(_parse(_text(item), lookup))
+    lookup.raise_unknown()
+    found = list(dict.fromkeys(found))
+    names = [target.name for target in found if target.is_function]
+    if len(set(names)) < len(names):
+        raise InputError(f"expected functions with different names as targets, got {names}.")
+    return tuple(found)
+
+
+def _check(target: Target, lookup: ClassLookup) -> Target:
+    if not target.is_function:
+        _check_weights(target)
+        lookup.check(target.indices)
+        if target.function is not None:
+            raise InputError(
+                f"expected classes or a function in target {target.name!r}, got both. Make two "
+                "targets of it."
+            )
+    elif target.function is None:
+        function = _import_function(target.name) if FUNCTION.fullmatch(target.name) else None
+        if function is None:
+            raise InputError(
+                f"expected classes or a function in target {target.name!r}, got its name alone, "
+                "which is all that is saved of a function. Pass the function."
+            )
+        return dataclasses.replace(target, function=function)
+    return target
+
+
+def _import_function(reference: str) -> TargetFunction:
+    function = import_attribute(reference)
+    if not callable(function):
+        raise InputError(
+            f"expected a function of scores (N, K) at {reference}, got {type(function).__name__}."
+        )
+    return function
+
+
+def _check_weights(target: Target) -> None:
+    if len(target.indices) != len(target.weights):
+        raise InputError(
+            f"expected a weight for each of 1 or more classes, got {len(target.indices)} classes "
+            f"and {len(target.weights)} weights in target {target.name!r}."
+        )
+    if len(set(target.indices)) < len(target.indices) or not np.isfinite(target.weights).all():
+        raise InputError(f"expected different classes, finite weights in target {target.name!r}.")
+
+
+def _text(item: str | int | np.integer) -> str:
+    return item if isinstance(item, str) else f"{min(max(item, -(10**18)), 10**18)}"
+
+
+def _number(digits: str) -> int:
+    # Python refuses to read numbers of thousands of digits; such a one is out of range in any case.
+    return int(digits) if len(digits) < 1000 else 10**18
+
+
+def _parse(text: str, lookup: ClassLookup) -> Target:
+    # The whole text first: a name may hold a comma, as 'tabby, tabby cat' does.
+    whole = lookup.find(text)
+    if len(whole) == 1:
+        return Target(lookup.name(whole[0]), tuple(whole), (1.0,))
+    if FUNCTION.fullmatch(text.strip()):
+        return Target(text.strip(), function=_import_function(text.strip()))
+    sides = re.split(r"\s+vs\.?\s+", text.strip())
+    if len(sides) > 2:
+        raise InputError(f"expected a contrast of two, 'A vs B', got {text!r}.")
+    groups = [lookup.group(side) for side in sides]
+    if len(groups) == 2 and set(groups[0]) & set(groups[1]):
+        raise InputError(f"expected different classes on the two sides of {text!r}.")
+    indices = [index for group in groups for index in group]
+    weights = [sign for group, sign in zip(groups, (1.0, -1.0), strict=False) for _ in group]
+    name = " vs ".join(" + ".join(lookup.name(index) for index in group) for group in groups)
+    return Target(name, tuple(indices), tuple(weights))
+
+
+class ClassLookup:
+    """Finds classes by index and by name; collects what it does not know, to name all at once."""
+
+    def __init__(self, num_classes: int, class_names: Sequence[str] | None) -> None:
+        if class_names is not None and len(class_names) != num_classes:
+            raise InputError(
+                f"expected a name for each of the {num_classes} scores of the black box, got "
+                f"{len(class_names)} class names. Give one for each, or none."
+            )
+        self._num_classes = num_classes
+        self._names = class_names
+        self._unknown: list[str] = []
+        self._by_name: dict[str, list[int]] = {}
+        for index, name in enumerate(class_names or ()):
+            synonyms = {part.strip().casefold() for part in [name, *name.split(",")]}
+            for synonym in synonyms - {""}:
+                self._by_name.setdefault(synonym, []).append(index)
+
+    def name(self, index: int) -> str:
+        """The first name of a class."""
+        return f"class {index}" if self._names is None else self._names[index].split(",")[0].strip()
+
+    def find(self, text: str) -> list[int]:
+        """Indices of all classes that a text may mean; none if it is not known."""
+        text = text.strip()
+        if re.fullmatch(r"[+-]?\d+", text):
+            index = _number(text)
+            self.check([index])
+            return [index]
+        return self.named(text)
+
+    def named(self, text: str) -> list[int]:
+        """Indices of all classes with this name, which is no index even if it is all digits."""
+        return self._by_name.get(text.strip().casefold(), [])
+
+    def group(self, text: str) -> list[int]:
+        """Indices of the classes of a comma-separated group, each once."""
+        indices: list[int] = []
+        for part in text.split(","):
+            found = self.only(part)
+            indices += [index for index in found if index not in indices]
+        return indices
+
+    def only(self, text: str) -> list[int]:
+        """Index of the one class that a text means; none, and taken down, if it is not known.
+
+        Raises:
+            InputError: the text is the name of several classes.
+        """
+        found = self.find(text)
+        if len(found) > 1:
+            # By name where names tell them apart, as those of the boxes 'dog 1' and 'dog 2' do.
+            names = [self.name(index) for index in found]
+            told = [self.named(name) for name in names] == [[index] for index in found]
+            choices = " or ".join(names if told else map(str, found))
+            raise InputError(
+                f"expected the name of one class, got {text.strip()!r}, which is the name of "
+                f"several. Say {choices}."
+            )
+        if not found:
+            self._unknown.append(text.strip())
+        return found
+
+    def check(self, indices: Sequence[int]) -> None:
+        """Raise for an index that is out of range."""
+        for index in indices:
+            if not 0 <= index < self._num_classes:
+                raise InputError(
+                    f"expected a class index from 0 to {self._num_classes - 1}, got {index}."
+                )
+
+    def raise_unknown(self, *, top: bool = True) -> None:
+        """Raise if a text was not known, with all that were not and the names near to them.
+
+        Args:
+            top: whether 'top-1' could have been said.
+        """
+        if not self._unknown:
+            return
+        choices = ["an index", "'top-1'"] if top else ["an index"]
+        if self._names is None:
+            raise InputError(
+                f"expected a class index, got {', '.join(map(repr, self._unknown))}: this black "
+                f"box has no class names. Use {' or '.join(choices)}."
+            )
+        hints = []
+        for text in self._unknown:
+            near = difflib.get_close_matches(text.casefold(), self._by_name, n=3, cutoff=0.6)
+            hints.append(f"{text!r}" + (f" (nearest: {', '.join(near)})" if near else ""))
+        *first, last = ["a class name", *choices]
+        raise InputError(f"unknown class {'; '.join(hints)}. Use {', '.join(first)} or {last}.")
