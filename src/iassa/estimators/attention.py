@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from iassa.image import resize
 
@@ -47,9 +48,7 @@ class Attention:
             (T, H, W) float32. Rows of A sum to 1, so a constant map stays what it is.
         """
         values = resize(maps.float(), self.size).flatten(1).T  # (P, T)
-        columns = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
-        sums = self._sums(columns) if self.bounded else self._sums_unbounded(columns)
-        attended = sums[:, :-1] / sums[:, -1:]  # Eq. 10
+        attended = self._attend_bounded(values) if self.bounded else self._attend_unbounded(values)
         height, width = maps.shape[-2:]
         return resize(attended.T.reshape(-1, *self.size), (height, width))
 
@@ -64,12 +63,13 @@ class Attention:
             features = torch.nn.functional.normalize(features, dim=1)
         return Attention(features.contiguous(), size, self.scale, self.bounded)
 
-    def _sums(self, columns: Tensor) -> Tensor:
-        """E times columns with E = exp(scale (Phi' Phi'^T - 1)), (P, T + 1).
+    def _attend_bounded(self, values: Tensor) -> Tensor:
+        """A times values (P, T), by E = exp(scale (Phi' Phi'^T - 1)): A is E with rows of sum 1.
 
         No product exceeds 1, so one shift serves all rows, and E is symmetric: each block of it
         above the diagonal serves twice.
         """
+        columns = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
         sums = torch.zeros_like(columns)
         block = columns.new_empty((BLOCK, BLOCK))
         queries = self.features * self.scale
@@ -84,18 +84,20 @@ class Attention:
                 sums[rows] += weights @ columns[across]
                 if j > i:
                     sums[across] += weights.T @ columns[rows]
-        return sums
+        return sums[:, :-1] / sums[:, -1:]  # Eq. 10
 
-    def _sums_unbounded(self, columns: Tensor) -> Tensor:
-        """The same for products of any size, each row shifted by its largest, as exp overflows."""
-        sums = torch.empty_like(columns)
-        rows = max(1, BLOCK * BLOCK // len(columns))
-        queries = self.features * self.scale
-        for start in range(0, len(columns), rows):
-            products = queries[start : start + rows] @ self.features.T
-            products -= products.amax(dim=1, keepdim=True)
-            sums[start : start + rows] = products.exp_() @ columns
-        return sums
+    def _attend_unbounded(self, values: Tensor) -> Tensor:
+        """A times values (P, T) for products of any size, by torch's own attention (Eq. 10).
+
+        It works in blocks only where keys and values are of one width: both are filled up with
+        columns of zeros, which change no product.
+        """
+        width = max(values.shape[1], self.features.shape[1])
+        features, filled = (
+            pad(one, (0, width - one.shape[1]))[None, None] for one in (self.features, values)
+        )
+        attended = scaled_dot_product_attention(features, features, filled, scale=self.scale)
+        return attended[0, 0, :, : values.shape[1]]
 
 
 def spatial_attention(
