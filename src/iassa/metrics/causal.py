@@ -268,25 +268,17 @@ def gaussian_blur(image: ArrayLike, *, size: int = 11, sigma: float = 5.0) -> ND
     Raises:
         InputError: `size` is not odd and positive, or `sigma` not positive.
     """
-    image = as_image(image)
+    from scipy.ndimage import gaussian_filter1d  # here: a fifth of a second to import
+
+    blurred = as_image(image)
     if size < 1 or size % 2 == 0:
         raise InputError(f"expected an odd number of taps, got size {size}. Use 11, say.")
     if not sigma > 0:
         raise InputError(f"expected a sigma above 0 pixels, got {sigma}. Use 5, say.")
-    reach = size // 2
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).astype(np.float32)
     for axis in (0, 1):
-        length = image.shape[axis]
-        padding = [(0, 0)] * 3
-        padding[axis] = (reach, reach)
-        padded = np.pad(image, padding, mode="symmetric")
-        blurred = np.zeros_like(image)
-        for tap, weight in enumerate(kernel):
-            shifted = padded[tap : tap + length] if axis == 0 else padded[:, tap : tap + length]
-            blurred += weight * shifted
-        image = blurred
-    return image.clip(0, 1)  # the taps' sum is 1 but for rounding
+        # scipy's 'reflect' repeats the pixel at the border, as in d c b a | a b c d.
+        blurred = gaussian_filter1d(blurred, sigma, axis, mode="reflect", radius=size // 2)
+    return blurred.clip(0, 1)  # the taps' sum is 1 but for rounding
 
 
 def _normalise(
