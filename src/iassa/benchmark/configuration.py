@@ -107,8 +107,8 @@ def tell_changed_images(known: Collection[str], names: Sequence[str], half: str)
     Args:
         known: names of the run's.
         names: of all in the folder.
-        half: of the images that the run is of; see `run`. Of 'even' or 'odd', those that are not in
-            it are not told: the other half is none of it either.
+        half: of the images that the run is of; see `run`. For 'even' and 'odd', new images are
+            not listed: images of the other half are never part of the run.
 
     Returns:
         'not in the run: a.png; no longer in the folder: b.png, c.png and 3 more'; or that

@@ -36,8 +36,8 @@ class Effect:
         saliency: (T, H, W) float32, in score units.
         sampled: (H, W) bool, where masks have varied.
         deviations: (G, T, h, w) float64, what leaving out each of G groups of masks changes, at the
-            pixels of a lattice; see `jackknife`. An error found otherwise is told by two, at all
-            pixels.
+            pixels of a lattice; see `jackknife`. An error that does not come from the jackknife
+            is stored as two deviations, +error and -error, at every pixel.
         settled: (h, w) bool, where every group could be left out.
         signed: whether 0 is no effect; else the map is a mean score, high or low.
     """

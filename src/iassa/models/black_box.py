@@ -62,8 +62,8 @@ class Adapter(ABC):
     def begin(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[Adapter, Tensor]:
         """The first call of a run, about the whole image.
 
-        What the outputs of a black box are may depend on the image: those of a detector are boxes
-        in it. So it is another one that is asked from then on.
+        A detector's outputs are the boxes of one image. So this returns the adapter to use for the
+        rest of the run, which may be another one.
 
         Args:
             image: (3, H, W) float32 in [0, 1], on the device of the black box; left as it is.

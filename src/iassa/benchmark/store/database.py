@@ -212,8 +212,9 @@ def _check_held(path: Path) -> bool:
     """Whether the run has begun, by the file beside its database, which then holds something.
 
     A run is begun by one transaction, and only after that is on the disk does `Store.open` write
-    the file. So a kill leaves it beside no database without tables: what was in such a one is gone.
-    Without the file nothing was ever stored, and the run can begin.
+    the file. If the file exists but the database has no tables, its content was lost: a killed
+    process cannot leave that state behind. Without the file nothing was ever stored, and the run
+    can begin.
 
     To be asked before SQLite opens the database, since it deletes the log of an empty one, even if
     it only reads; and before the tables are counted, since another process may be beginning.

@@ -85,8 +85,8 @@ class Store:
             folder: made if it is not there; other files in it are left alone.
             configuration: of JSON values. That of a run to go on with has to agree but for
                 'methods', label -> definition: labels may be new, or not asked for this time.
-            tell_images: says of the names of the run's images how those asked for differ, for the
-                error where they do; None to say no more than that.
+            tell_images: given the image names of the stored run, returns a text about which images
+                differ, used in the error message; None for no detail.
 
         Raises:
             InputError: another process works on the run, it was begun with another configuration
@@ -153,7 +153,7 @@ class Store:
             self._lock.release()
 
     def remember(self, last: Mapping[str, Any]) -> None:
-        """Keep what was asked for last that need not agree, JSON values; see `last`."""
+        """Store settings of the latest command that may change between commands; see `last`."""
         with self._writing("what was asked for") as connection:
             connection.execute("DELETE FROM meta WHERE name = 'last'")
             rows.insert(connection, "meta", [("last", json.dumps(last, allow_nan=False))])
@@ -194,8 +194,8 @@ class Store:
 
         Args:
             name: of an image that was added, with excluded entries alone.
-            entries: see `add_image`; as many as it had at least, so that who counts rows and then
-                reads them, as this goes on, misses none.
+            entries: see `add_image`. At least as many as before, so that a concurrent reader that
+                counted the rows first does not miss any.
             digest: see there.
 
         Raises:

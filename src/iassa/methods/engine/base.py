@@ -82,7 +82,8 @@ class Explainer(ABC):
     def answer(self, question: Question, budget: Budget) -> Iterator[Explanation]:
         """The explanations that `iterate` yields.
 
-        It is no generator but gives one: what it refuses, it refuses when it is called.
+        A plain method that returns an iterator, so that invalid arguments raise at the call and not
+        at the first `next`.
 
         Args:
             question: what is asked.

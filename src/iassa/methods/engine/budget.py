@@ -132,7 +132,7 @@ class Budget:
             self.stopped = "seconds"
 
     def give_up_the_rest(self) -> None:
-        """Leave nothing to spend: what is known already is all there will be."""
+        """Allow no further calls."""
         self._limit = self.calls
 
     def stop_if_enough(self, relative_error: float) -> None:
