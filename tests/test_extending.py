@@ -194,7 +194,7 @@ def test_many_extensions_in_a_row(name):
     assert Counter(recorder.seen) == shown
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(
     name=st.sampled_from(sorted(CASES)),
     cuts=st.lists(st.integers(17, 119), max_size=3).map(sorted),
@@ -231,7 +231,7 @@ def test_the_default_with_a_network_of_another_size():
 # --- after every way to stop ------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(sorted(CASES)),
     moments=st.lists(st.integers(1, 12), min_size=1, max_size=3),

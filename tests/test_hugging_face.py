@@ -538,6 +538,7 @@ def test_models_are_downloaded_from_the_hub_and_kept(folders, tmp_path):
     assert f"and {there.url} cannot be reached: ConnectError" in gone[2]
 
 
+@pytest.mark.thorough  # in a process that imports all anew, as the test above has two
 def test_pickled_weights_are_downloaded_where_there_are_no_others(folders, tmp_path):
     (source := tmp_path / "repository").mkdir()
     for file in ("config.json", "preprocessor_config.json"):

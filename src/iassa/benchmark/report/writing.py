@@ -316,7 +316,9 @@ def _contents(results: Results, items: Sequence[StoredItem], photographs: bool) 
     plots: dict[str, bytes] = {}
     for name, panels in panels_of(results).items():
         figure = draw_panels(panels, looks)
-        plots |= {f"{name}.{kind}": figure_bytes(figure, kind) for kind in ("png", "svg")}
+        plots[f"{name}.png"] = figure_bytes(figure, "png")
+        figure.set_layout_engine("none")  # it has its places, which take long to find
+        plots[f"{name}.svg"] = figure_bytes(figure, "svg")
     return {
         "report.md": markdown(page, photographs=photographs),
         "report.html": html(page),
