@@ -41,7 +41,7 @@ test-thorough: setup
 # Lines and branches of src that all tests reach, in the processes that they start as well.
 coverage: setup
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest $(PARALLEL)
+	COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run -m pytest $(PARALLEL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
