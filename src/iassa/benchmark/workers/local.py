@@ -18,7 +18,7 @@ from iassa.benchmark.workers.fork_server import ONE_THREAD, environment, worker_
 from iassa.benchmark.workers.tasks import Failed, Model, Task, perform
 from iassa.errors import IassaError, InputError
 
-__all__ = ["LocalWorkers", "check_sendable"]
+__all__ = ["LocalWorkers", "pack_model"]
 
 TRIES_ALONE = 2
 
@@ -40,8 +40,7 @@ class LocalWorkers:
         Raises:
             InputError: the model cannot be sent to another process.
         """
-        check_sendable(model)
-        self._model = model
+        self._model = pack_model(model)
         self._workers = workers
         self._executor: ProcessPoolExecutor | None = None
         self._processes: set[BaseProcess] = set()
@@ -108,7 +107,7 @@ class LocalWorkers:
                     self._workers,
                     worker_context(),
                     initializer=_begin,
-                    initargs=(dict(os.environ), pickle.dumps(self._model)),
+                    initargs=(dict(os.environ), self._model),
                 )
             before = {*multiprocessing.active_children()}
             try:
@@ -128,14 +127,14 @@ class LocalWorkers:
             self._processes.clear()
 
 
-def check_sendable(model: Model) -> None:
-    """Refuse a model that cannot be sent to another process.
+def pack_model(model: Model) -> bytes:
+    """The model as it is sent to another process.
 
     Raises:
         InputError: it cannot be pickled.
     """
     try:
-        pickle.dumps(model)
+        return pickle.dumps(model)
     except Exception as error:  # objects refuse to be pickled with nearly anything
         raise InputError(
             "expected a black box that can be sent to a worker process, got one that cannot be "
@@ -143,7 +142,8 @@ def check_sendable(model: Model) -> None:
         ) from error
 
 
-_MODEL: list[bytes] = []  # of this worker, pickled: what cannot be opened is told of as its tasks
+# The pickled model of this worker. A task opens it, so that a failure to open it is that task's.
+_MODEL: list[bytes] = []
 
 
 def _perform(task: Task) -> Any:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Self
 
 from iassa.benchmark.workers.fork_server import ONE_THREAD
-from iassa.benchmark.workers.local import check_sendable
+from iassa.benchmark.workers.local import pack_model
 from iassa.benchmark.workers.tasks import Failed, Model, Task, one_line, perform
 from iassa.errors import InputError
 
@@ -45,7 +45,7 @@ class RayWorkers:
             import ray
         except ImportError:
             raise InputError("--ray needs Ray. Install it: pip install 'iassa[ray]'.") from None
-        check_sendable(model)
+        pack_model(model)
         if ray.is_initialized():
             raise InputError(
                 "expected a process that has not joined a Ray cluster, got one that has. Call "
