@@ -68,14 +68,16 @@ def onnx_pairs(folder: Path) -> list[Pair]:
     return [
         _onnx_pair(
             "onnx, all in the graph",
-            iassa.OnnxAdapter(exported_graph(), range=(0, 1), output_name="probabilities"),
+            iassa.models.OnnxModel(exported_graph(), range=(0, 1), output_name="probabilities"),
             exported_graph(),
             planes.numpy(),
             planes,
         ),
         _onnx_pair(
             "onnx, mean, std and softmax",
-            iassa.OnnxAdapter(plain, range=(0, 255), mean=(127,) * 3, std=(128,) * 3, softmax=True),
+            iassa.models.OnnxModel(
+                plain, range=(0, 255), mean=(127,) * 3, std=(128,) * 3, softmax=True
+            ),
             plain,
             shown,
             planes,
@@ -84,7 +86,7 @@ def onnx_pairs(folder: Path) -> list[Pair]:
 
 
 def _onnx_pair(
-    name: str, adapter: iassa.Adapter, path: Path, shown: object, planes: torch.Tensor
+    name: str, adapter: iassa.models.BlackBox, path: Path, shown: object, planes: torch.Tensor
 ) -> Pair:
     session = open_session(path)
     feed = {session.get_inputs()[0].name: shown}
@@ -97,14 +99,14 @@ def torch_pairs(folder: Path) -> list[Pair]:
         (BATCH, 3, *efficientnet_lite0.INPUT_SIZE), generator=torch.Generator().manual_seed(0)
     )
     network = efficientnet_lite0.load_network()
-    made = iassa.TorchAdapter(network, normalise=efficientnet_lite0.normalise, softmax=True)
+    made = iassa.models.TorchModel(network, normalise=efficientnet_lite0.normalise, softmax=True)
     return [
         _torch_pair(
             "torch, mean, std and softmax", made, network, efficientnet_lite0.normalise(planes)
         ),
         _torch_pair(
             "torch, autocast",
-            iassa.TorchAdapter(network, autocast=torch.bfloat16),
+            iassa.models.TorchModel(network, autocast=torch.bfloat16),
             network,
             planes,
             torch.bfloat16,
@@ -115,7 +117,7 @@ def torch_pairs(folder: Path) -> list[Pair]:
 
 def _torch_pair(
     name: str,
-    adapter: iassa.Adapter,
+    adapter: iassa.models.BlackBox,
     module: torch.nn.Module,
     shown: torch.Tensor,
     autocast: torch.dtype | None = None,
@@ -139,7 +141,7 @@ def _hugging_face_pair(folder: Path, planes: torch.Tensor) -> Pair:
     module.eval()
     module.save_pretrained(folder / "vit")
     ViTImageProcessor().save_pretrained(folder / "vit")
-    adapter = iassa.open_black_box(f"hf:{folder / 'vit'}", "cpu")
+    adapter = iassa.open_model(f"hf:{folder / 'vit'}", "cpu")
     return _torch_pair("hf, a tiny ViT", adapter, module, 2 * planes - 1)
 
 

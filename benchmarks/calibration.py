@@ -87,26 +87,26 @@ class Contestant:
         truth: the method for a number of calls and a multiple of masks; None for the method itself.
     """
 
-    method: Callable[[int], iassa.Method]
-    truth: Callable[[int, int], iassa.Method] | None = None
+    method: Callable[[int], iassa.methods.Method]
+    truth: Callable[[int, int], iassa.methods.Method] | None = None
 
 
 CONTESTANTS = {
-    "iassa": Contestant(lambda _: iassa.Iassa()),
-    "iassa, kernel_share=0": Contestant(lambda _: iassa.Iassa(kernel_share=0.0)),
-    "iassa, beta=1": Contestant(lambda _: iassa.Iassa(beta=1.0)),
-    "iassa, both": Contestant(lambda _: iassa.Iassa(kernel_share=0.0, beta=1.0)),
-    "iassa, one round": Contestant(lambda n: iassa.Iassa(round_calls=n, max_rounds=1)),
-    "rise": Contestant(lambda _: iassa.Rise()),
-    "rise, debiased": Contestant(lambda _: iassa.Rise(debiased=True)),
+    "iassa": Contestant(lambda _: iassa.methods.Iassa()),
+    "iassa, kernel_share=0": Contestant(lambda _: iassa.methods.Iassa(kernel_share=0.0)),
+    "iassa, beta=1": Contestant(lambda _: iassa.methods.Iassa(beta=1.0)),
+    "iassa, both": Contestant(lambda _: iassa.methods.Iassa(kernel_share=0.0, beta=1.0)),
+    "iassa, one round": Contestant(lambda n: iassa.methods.Iassa(round_calls=n, max_rounds=1)),
+    "rise": Contestant(lambda _: iassa.methods.Rise()),
+    "rise, debiased": Contestant(lambda _: iassa.methods.Rise(debiased=True)),
     # The ridge weighs as much as so many masks: with more of them it must grow with them.
     "lime": Contestant(
-        lambda _: iassa.Lime(segmentation="slic"),
-        lambda _, scale: iassa.Lime(segmentation="slic", ridge=float(scale)),
+        lambda _: iassa.methods.Lime(segmentation="slic"),
+        lambda _, scale: iassa.methods.Lime(segmentation="slic", ridge=float(scale)),
     ),
-    "iassa-paper": Contestant(lambda _: iassa.IassaPaper()),
-    "sliding-window": Contestant(lambda _: iassa.SlidingWindow()),
-    "sliding-window, stride=8": Contestant(lambda _: iassa.SlidingWindow(stride=8.0)),
+    "iassa-paper": Contestant(lambda _: iassa.methods.IassaPaper()),
+    "sliding-window": Contestant(lambda _: iassa.methods.Occlusion()),
+    "sliding-window, stride=8": Contestant(lambda _: iassa.methods.Occlusion(stride=8.0)),
 }
 
 
@@ -229,7 +229,7 @@ def know(name: str, box: str, calls: int, seed: int, drawn: Drawn, scale: int) -
     """The truth: `scale` times the masks, drawn by the same maps from seeds of their own."""
     contestant = CONTESTANTS[name]
     method = contestant.truth(calls, scale) if contestant.truth else contestant.method(calls)
-    if isinstance(method, iassa.IassaPaper | iassa.SlidingWindow):
+    if isinstance(method, iassa.methods.IassaPaper | iassa.methods.Occlusion):
         return know_lattices(method, name, box, calls, drawn)
     segmentations, attention = _prepare(name, calls)
     score = BLACK_BOXES[box]
@@ -253,13 +253,17 @@ def know(name: str, box: str, calls: int, seed: int, drawn: Drawn, scale: int) -
 
 
 def know_lattices(
-    method: iassa.IassaPaper | iassa.SlidingWindow, name: str, box: str, calls: int, drawn: Drawn
+    method: iassa.methods.IassaPaper | iassa.methods.Occlusion,
+    name: str,
+    box: str,
+    calls: int,
+    drawn: Drawn,
 ) -> Effect:
     """The truth of windows: all of those that each round was drawn from, its weight as it was."""
     _, attention = _prepare(name, calls)
-    paper = isinstance(method, iassa.IassaPaper)
+    paper = isinstance(method, iassa.methods.IassaPaper)
     rounds = list(zip(drawn.feedback, drawn.counts, strict=True))
-    if isinstance(method, iassa.SlidingWindow):  # all of its rounds are of one lattice
+    if isinstance(method, iassa.methods.Occlusion):  # all of its rounds are of one lattice
         method = dataclasses.replace(method, round_calls=100_000)
         rounds = rounds[:1]
     whole = float(BLACK_BOXES[box](torch.ones(1, *SIZE)))
@@ -303,7 +307,9 @@ _truths: dict[tuple[object, ...], Effect] = {}
 
 def _truth_of(name: str, box: str, calls: int, seed: int, drawn: Drawn) -> Effect:
     """The truth that a seed's map is about; made once where others have the same."""
-    windows = isinstance(CONTESTANTS[name].method(calls), iassa.IassaPaper | iassa.SlidingWindow)
+    windows = isinstance(
+        CONTESTANTS[name].method(calls), iassa.methods.IassaPaper | iassa.methods.Occlusion
+    )
     adapted = (one.region is not None or one.ranks is not None for one in drawn.feedback)
     if not windows and any(adapted):
         return know(name, box, calls, seed, drawn, TRUTH.get(calls, 8))
@@ -410,7 +416,7 @@ def exact_share(seeds: int) -> float:
     return sum(math.comb(seeds, n) * 0.95**n * 0.05 ** (seeds - n) for n in inside)
 
 
-class Painted(iassa.Adapter):
+class Painted(iassa.models.BlackBox):
     """The black box as one of images, black where they are hidden: to check the loop here."""
 
     name = "painted"
@@ -430,7 +436,7 @@ def check_loop(name: str, box: str) -> None:
     calls = 600
     method = dataclasses.replace(CONTESTANTS[name].method(calls), baseline="zero")
     image = _image().permute(1, 2, 0).numpy()
-    expected = method.explain(image, Painted(box), calls=calls, seed=3)
+    expected = iassa.explain(image, Painted(box), method=method, calls=calls, seed=3)
     effect, _ = explain(name, box, calls, 3)
     for ours, theirs in (
         (effect.saliency, expected.saliency),
@@ -444,9 +450,11 @@ def _tasks(names: Sequence[str], calls: Sequence[int], seeds: int) -> Iterator[A
     for number in sorted(calls, reverse=True):  # the longest first, so that all cores end together
         for name in names:
             method = CONTESTANTS[name].method(number)
-            confined = type(method).region is not iassa.Method.region
+            confined = type(method).region is not iassa.methods.Method.region
             confined &= getattr(method, "max_rounds", None) != 1
-            confined &= not isinstance(method, iassa.IassaPaper)  # one truth serves all seeds
+            confined &= not isinstance(
+                method, iassa.methods.IassaPaper
+            )  # one truth serves all seeds
             step = SEEDS_A_TASK if confined and number > 256 else seeds
             for box in BLACK_BOXES:
                 for start in range(0, seeds, step):

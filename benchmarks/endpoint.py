@@ -96,7 +96,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     for name, (url, form) in forms.items():
         settings = {"in_flight": options.in_flight, "images_per_request": each}
-        with iassa.EndpointAdapter(url, form=form, **settings) as box:
+        with iassa.models.HttpModel(url, form=form, **settings) as box:
             box.score(planes)
             seconds = []
             for _ in range(options.repeats):

@@ -51,9 +51,9 @@ def run_case(method: str, edge: int, calls: int) -> float:
     """Growth in MB of one case, in this process."""
     image = np.random.default_rng(0).random((edge, edge, 3), dtype=np.float32)
     small = image[:64, :64]
-    iassa.METHODS[method]().explain(small, score, calls=100)
+    iassa.explain(small, score, method=iassa.methods.METHODS[method](), calls=100)
     before = psutil.Process().memory_info().rss / 2**20
-    iassa.METHODS[method]().explain(image, score, calls=calls)
+    iassa.explain(image, score, method=iassa.methods.METHODS[method](), calls=calls)
     growth: float = peak_megabytes() - before
     return growth
 

@@ -44,7 +44,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def works(
-    image: NDArray[np.float32], black_box: iassa.Adapter
+    image: NDArray[np.float32], black_box: iassa.models.BlackBox
 ) -> tuple[dict[str, Callable[[], object]], dict[str, Callable[[], object]]]:
     """The metrics that ask the black box and those that do not, each ready to be called.
 
@@ -60,7 +60,7 @@ def works(
         return lambda: curve(
             maps[0],
             image,
-            black_box.consume,
+            black_box.call_without_copy,
             weights,
             pixels_per_step=PIXELS_PER_STEP,
             batch_size=BATCH_SIZE,
@@ -92,7 +92,7 @@ def main() -> None:
         "--results", type=Path, default=Path(__file__).parent / "results" / "metrics.json"
     )
     options = parser.parse_args()
-    black_box = iassa.open_black_box("efficientnet-lite0", "cpu")
+    black_box = iassa.open_model("efficientnet-lite0", "cpu")
     planes = to_planes(iassa.example_image("cat"), SIZE)
     asking, others = works(planes.permute(1, 2, 0).numpy(), black_box)
     batch = torch.rand((BATCH_SIZE, 3, *SIZE), generator=torch.Generator().manual_seed(0))

@@ -38,7 +38,7 @@ GOALS = {  # figure -> the most it may be
 }
 
 
-class Free(iassa.Adapter):
+class Free(iassa.models.BlackBox):
     """A black box that looks at a corner, and costs nothing."""
 
     name = "free"
@@ -50,7 +50,7 @@ class Free(iassa.Adapter):
 
 
 @dataclass(frozen=True)
-class Windows(iassa.IassaPaper):
+class Windows(iassa.methods.IassaPaper):
     """Single windows alone: no attention, no second round."""
 
     beta: float = 1.0
@@ -66,7 +66,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def own_seconds(method: iassa.Method, image: NDArray[np.float32], repeats: int) -> float:
+def own_seconds(method: iassa.methods.Method, image: NDArray[np.float32], repeats: int) -> float:
     """CPU seconds for 1000 masks, without what is done once for an image.
 
     The difference between a long run of one round and a short one, median over repeats: rendering,
@@ -74,15 +74,18 @@ def own_seconds(method: iassa.Method, image: NDArray[np.float32], repeats: int) 
     """
     figures = []
     for _ in range(repeats):
-        assert method.explain(image, Free(), calls=CALLS + 200).calls == CALLS + 200
-        long = cpu_seconds(lambda: method.explain(image, Free(), calls=CALLS + 200))
-        short = cpu_seconds(lambda: method.explain(image, Free(), calls=200))
+        assert iassa.explain(image, Free(), method=method, calls=CALLS + 200).calls == CALLS + 200
+        long = cpu_seconds(lambda: iassa.explain(image, Free(), method=method, calls=CALLS + 200))
+        short = cpu_seconds(lambda: iassa.explain(image, Free(), method=method, calls=200))
         figures.append(long - short)
     return statistics.median(figures)
 
 
 def ratio_to_bare(
-    method: iassa.Explainer, image: NDArray[np.float32], black_box: iassa.Adapter, repeats: int
+    method: iassa.methods.Explainer,
+    image: NDArray[np.float32],
+    black_box: iassa.models.BlackBox,
+    repeats: int,
 ) -> list[float]:
     """CPU of whole runs over CPU of as many bare passes, pair by pair."""
     batch = torch.rand((16, 3, 224, 224), generator=torch.Generator().manual_seed(0))
@@ -92,7 +95,7 @@ def ratio_to_bare(
             black_box.score(batch[: min(len(batch), CALLS - start)])
 
     def whole() -> None:
-        method.explain(image, black_box, calls=CALLS)
+        iassa.explain(image, black_box, method=method, calls=CALLS)
 
     bare()
     ratios = []
@@ -112,16 +115,18 @@ def main() -> None:
     )
     options = parser.parse_args()
     image = iassa.example_image("cat")
-    grids = iassa.Iassa(segment_share=0.0, beta=1.0, max_rounds=1, round_calls=2000)
-    segments = iassa.Iassa(segment_share=1.0, beta=1.0, max_rounds=1, round_calls=2000)
+    grids = iassa.methods.Iassa(segment_share=0.0, beta=1.0, max_rounds=1, round_calls=2000)
+    segments = iassa.methods.Iassa(segment_share=1.0, beta=1.0, max_rounds=1, round_calls=2000)
     for method in (grids, segments, Windows()):
-        method.explain(image, Free(), calls=100)  # what is imported or read once, is by now
+        iassa.explain(
+            image, Free(), method=method, calls=100
+        )  # what is imported or read once, is by now
     figures: dict[str, float] = {
         "own s/1000 grid masks": own_seconds(grids, image, options.repeats),
         "own s/1000 segment masks": own_seconds(segments, image, options.repeats),
         "own s/1000 windows": own_seconds(Windows(), image, options.repeats),
     }
-    default = iassa.Iassa()
+    default = iassa.methods.Iassa()
     planes = torch.from_numpy(image).permute(2, 0, 1).contiguous()
     seen = iassa.image.resize(planes, (224, 224))
     attention = default.attention(seen)
@@ -133,10 +138,12 @@ def main() -> None:
     }
     for name, work in once.items():
         figures[name] = statistics.median(cpu_seconds(work) for _ in range(options.repeats))
-    black_box = iassa.open_black_box("efficientnet-lite0", "cpu")
+    black_box = iassa.open_model("efficientnet-lite0", "cpu")
     ratios = {}
     for name in ("rise", "iassa"):
-        ratios[name] = ratio_to_bare(iassa.METHODS[name](), image, black_box, options.repeats)
+        ratios[name] = ratio_to_bare(
+            iassa.methods.METHODS[name](), image, black_box, options.repeats
+        )
         figures[f"whole / bare, {name}"] = statistics.median(ratios[name])
 
     table = Table("figure", "measured", "at most", title="CPU time, 224 x 224, one target")

@@ -54,7 +54,7 @@ CELLS, KEEP = 7, 0.5  # of RISE
 WINDOW, STRIDE = 50, 20
 
 
-class Counted(iassa.Adapter):
+class Counted(iassa.models.BlackBox):
     """A black box that counts the images that it is asked about."""
 
     name = "counted"
@@ -66,7 +66,7 @@ class Counted(iassa.Adapter):
         self.calls = 0
 
     def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `Adapter.score`."""
+        """Scores of planes; see `BlackBox.score`."""
         self.calls += len(planes)
         return self._score(planes)
 
@@ -119,7 +119,7 @@ def run_iassa(name: str) -> Run:
         explanation = iassa.explain(
             image,
             black_box,
-            method=iassa.METHODS[name](**{k: float(v) for k, v in fields.items()}),
+            method=iassa.methods.METHODS[name](**{k: float(v) for k, v in fields.items()}),
             target=black_box.class_index,
             calls=options.calls,
             seed=options.seed,
@@ -284,7 +284,7 @@ CONTESTANTS = {
     ),
     "the RISE formula": Contestant(run_formula),
     "xaitk RISE": Contestant(run_xaitk_rise),
-    "xaitk SlidingWindow": Contestant(run_xaitk_windows, chosen=False),
+    "xaitk Occlusion": Contestant(run_xaitk_windows, chosen=False),
     "captum Occlusion": Contestant(run_captum, chosen=False),
     "lime": Contestant(run_lime),
 }
@@ -303,7 +303,7 @@ def _image(edge: int = SIZE[0]) -> NDArray[np.float32]:
 
 def _open(image: NDArray[np.float32]) -> Counted:
     """EfficientNet-Lite0, about its first class for the image."""
-    network = iassa.open_black_box("efficientnet-lite0", "cpu")
+    network = iassa.open_model("efficientnet-lite0", "cpu")
     return Counted(network.score, int(np.asarray(network(image[None]))[0].argmax()))
 
 

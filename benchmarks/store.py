@@ -42,12 +42,12 @@ def make_item() -> tuple[Item, float]:
     """An item of the default method, and the seconds that its 1000 calls took."""
     planes = torch.from_numpy(iassa.example_image("cat")).permute(2, 0, 1)
     image = iassa.image.resize(planes, SIZE).permute(1, 2, 0).clamp(0, 1).contiguous().numpy()
-    black_box = iassa.open_black_box("efficientnet-lite0", "cpu")
+    black_box = iassa.open_model("efficientnet-lite0", "cpu")
     rng = np.random.default_rng(0)
     snapshots = []
     for budget in BUDGETS:
         start = time.perf_counter()
-        made = iassa.Iassa().explain(image, black_box, calls=budget)
+        made = iassa.explain(image, black_box, method=iassa.methods.Iassa(), calls=budget)
         seconds = time.perf_counter() - start
         curves = {
             name: Curve(rng.random(POINTS), np.linspace(0, 1, POINTS))

@@ -41,7 +41,7 @@ def read_errors(
     image: Any, black_box: Any, classes: Sequence[int], seed: int, cap: int
 ) -> list[tuple[int, float]]:
     """Calls and relative error after every round, until the smallest tolerance is met."""
-    run = iassa.Iassa().iterate(
+    run = iassa.methods.Iassa().iterate(
         image,
         black_box,
         target=",".join(map(str, classes)),
@@ -98,7 +98,7 @@ def main() -> None:
         if path is None or not path.exists():
             messages.print(f"skipped: no {what} at {path}. See --images and --annotations.")
             return
-    black_box = iassa.open_black_box(MODEL)
+    black_box = iassa.open_model(MODEL)
     pairs = choose(options, black_box)
     if not pairs:
         messages.print("no pair reached the minimum score. Lower --min-score.")

@@ -42,7 +42,7 @@ def photograph() -> bytes:
 def measure(workers: int, items: int, calls: int) -> float:
     """Seconds for all items."""
     content = photograph()
-    contestant = Contestant("iassa", iassa.Iassa(), (calls,))
+    contestant = Contestant("iassa", iassa.methods.Iassa(), (calls,))
     protocol = Protocol(pixels_per_step=896)
     tasks: list[Task] = [
         MakeItem(ItemKey("cat", "iassa", seed), content, CAT, None, contestant, protocol)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import iassa
 from iassa.estimators.saturation import informative_range
 from iassa.explanations.evidence import ScoredRound
 from iassa.explanations.explanation import Explanation
@@ -58,7 +59,9 @@ def small(**fields: Any) -> Iassa:
 
 def explain(target: Any, calls: int, *, seed: int = 0, **fields: Any) -> tuple[Explanation, Box]:
     box = Box()
-    made = small(**fields).explain(IMAGE, box, target=target, calls=calls, seed=seed, batch_size=16)
+    made = iassa.explain(
+        IMAGE, box, method=small(**fields), target=target, calls=calls, seed=seed, batch_size=16
+    )
     assert made.calls == box.asked <= calls
     return made, box
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+import iassa
 from iassa.errors import InputError, WeakEvidenceWarning
 from iassa.masks.baselines import BLUR_SHARE, FILLS, open_baseline
 from iassa.masks.grids import draw_grids
@@ -25,7 +26,7 @@ from iassa.masks.rendering import Canvas, DenseMasks, HiddenWindows
 from iassa.masks.windows import plan_windows, sliding_windows
 from iassa.methods import Iassa, IassaPaper, Rise
 from iassa.methods.registry import METHODS, open_method
-from iassa.models.black_box import FunctionAdapter
+from iassa.models.black_box import FunctionModel
 from rounding import steps
 
 Array = NDArray[np.float32]
@@ -176,9 +177,14 @@ def test_hidden_pixels_show_the_fill_at_the_size_of_the_model(kind: str, picture
         return images[:, 3, 4]
 
     baseline = KINDS[kind](picture)
-    box = FunctionAdapter(look, input_size=(12, 16))
-    IassaPaper(baseline=baseline, features="none").explain(
-        random_image(1), box, target=0, calls=40, seed=6
+    box = FunctionModel(look, input_size=(12, 16))
+    iassa.explain(
+        random_image(1),
+        box,
+        method=IassaPaper(baseline=baseline, features="none"),
+        target=0,
+        calls=40,
+        seed=6,
     )
     images = np.concatenate(batches)
     whole = images[0]
@@ -263,7 +269,14 @@ def test_the_map_of_one_value_is_scaled_by_its_distance_to_the_fill(
     row, column, channel = PLACE
     shown = float(fill[channel, row, column])
     black, found = (
-        Rise(debiased=True, baseline=one).explain(image, one_value, target=0, calls=200, seed=seed)
+        iassa.explain(
+            image,
+            one_value,
+            method=Rise(debiased=True, baseline=one),
+            target=0,
+            calls=200,
+            seed=seed,
+        )
         for one in (0.0, baseline)
     )
     expected = black.saliency * (0.9 - shown) / 0.9
@@ -274,14 +287,18 @@ def test_the_map_of_one_value_is_scaled_by_its_distance_to_the_fill(
 def test_a_bright_place_counts_against_a_brighter_fill_and_not_at_all_against_its_own() -> None:
     image = np.full((*SIZE, 3), 0.25, np.float32)
     black, white = (
-        Rise(debiased=True, baseline=fill).explain(image, one_value, target=0, calls=300)
+        iassa.explain(
+            image, one_value, method=Rise(debiased=True, baseline=fill), target=0, calls=300
+        )
         for fill in ("zero", "#ffffff")
     )
     np.testing.assert_allclose(white.saliency, -3 * black.saliency, atol=steps(32, white.saliency))
     assert black.saliency[0, PLACE[0], PLACE[1]] == pytest.approx(0.25, rel=0.1)
     for own in ("mean", image):
         with pytest.warns(WeakEvidenceWarning, match="every masked image scores the same"):
-            flat = Rise(debiased=True, baseline=own).explain(image, one_value, target=0, calls=60)
+            flat = iassa.explain(
+                image, one_value, method=Rise(debiased=True, baseline=own), target=0, calls=60
+            )
         np.testing.assert_allclose(flat.saliency, 0, atol=steps(16, image))
 
 
@@ -297,7 +314,7 @@ def test_noise_leaves_the_masks_as_they_are_and_is_the_same_behind_all(seed: int
             return one_value(images)
 
         white = np.ones((*SIZE, 3), np.float32)
-        Rise(baseline=baseline).explain(white, look, target=0, calls=80, seed=seed)
+        iassa.explain(white, look, method=Rise(baseline=baseline), target=0, calls=80, seed=seed)
         shown[baseline] = np.concatenate(batches)[1:].astype(np.float64)
     masks = shown["zero"]
     weight = 1 - masks
@@ -332,7 +349,7 @@ def test_the_record_opens_the_same_method(name: str, kind: str, picture: Path) -
 
 @pytest.mark.parametrize("baseline", ["blur", 0.25, (0.1, 0.2, 0.3), "#abcdef"])
 def test_a_choice_is_recorded_as_it_was_given(baseline: Any) -> None:
-    found = Rise(baseline=baseline).explain(random_image(0), one_value, calls=20)
+    found = iassa.explain(random_image(0), one_value, method=Rise(baseline=baseline), calls=20)
     assert found.method["fields"]["baseline"] == baseline
 
 
@@ -451,7 +468,7 @@ def test_a_file_that_cannot_be_read_costs_no_call(
 
     method = Rise(baseline=path)
     with pytest.raises(InputError, match=r"^baseline: .*(none|text\.png|dog)"):
-        method.explain(random_image(0), count, calls=40)
+        iassa.explain(random_image(0), count, method=method, calls=40)
     assert calls == []
 
 

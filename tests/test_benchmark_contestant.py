@@ -17,19 +17,24 @@ from iassa.errors import InputError
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a=rise", Contestant("a", iassa.Rise(), (250, 500))),
-        ("a=rise@4000", Contestant("a", iassa.Rise(), (4000,))),
-        ("a.b-1=rise@100+4000", Contestant("a.b-1", iassa.Rise(), (100, 4000))),
-        ("a=rise/round", Contestant("a", iassa.Rise(), (500,), every_round=True)),
+        ("a=rise", Contestant("a", iassa.methods.Rise(), (250, 500))),
+        ("a=rise@4000", Contestant("a", iassa.methods.Rise(), (4000,))),
+        ("a.b-1=rise@100+4000", Contestant("a.b-1", iassa.methods.Rise(), (100, 4000))),
+        ("a=rise/round", Contestant("a", iassa.methods.Rise(), (500,), every_round=True)),
         (
             "p=iassa-paper@9000/round:beta=1.0,features=none",
-            Contestant("p", iassa.IassaPaper(beta=1.0, features="none"), (9000,), True),
+            Contestant("p", iassa.methods.IassaPaper(beta=1.0, features="none"), (9000,), True),
         ),
         (
             " two = iassa@300:grid_sizes=(7, 9),keep-probability=(0.2,0.8) ".replace(" = ", "="),
-            Contestant("two", iassa.Iassa(grid_sizes=(7, 9), keep_probability=(0.2, 0.8)), (300,)),
+            Contestant(
+                "two", iassa.methods.Iassa(grid_sizes=(7, 9), keep_probability=(0.2, 0.8)), (300,)
+            ),
         ),
-        ("s=lime:segmentation=slic", Contestant("s", iassa.Lime(segmentation="slic"), (250, 500))),
+        (
+            "s=lime:segmentation=slic",
+            Contestant("s", iassa.methods.Lime(segmentation="slic"), (250, 500)),
+        ),
     ],
 )
 def test_a_text_is_read(text: str, expected: Contestant) -> None:

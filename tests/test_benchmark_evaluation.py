@@ -40,29 +40,35 @@ def annotation() -> np.ndarray:
 
 
 def make(contestant: Contestant, annotated: bool = True, protocol: Protocol = PROTOCOL) -> Item:
-    black_box = iassa.open_black_box(working.brightness)
+    black_box = iassa.open_model(working.brightness)
     marked = annotation() if annotated else None
     return evaluate(KEY, png(), TARGET, marked, contestant, protocol, black_box)
 
 
-def explain(method: iassa.Explainer, calls: int) -> iassa.Explanation:
+def explain(method: iassa.methods.Explainer, calls: int) -> iassa.Explanation:
     photo = np.asarray(Image.open(io.BytesIO(png())), np.float32) / np.float32(255)
-    return method.explain(
-        photo, working.brightness, target=TARGET, calls=calls, seed=method_seed(KEY), keep=0
+    return iassa.explain(
+        photo,
+        working.brightness,
+        method=method,
+        target=TARGET,
+        calls=calls,
+        seed=method_seed(KEY),
+        keep_scores=0,
     )
 
 
 METHODS = [
-    iassa.Iassa(round_calls=64, features="colour-position"),
-    iassa.Rise(round_calls=64),
-    iassa.SlidingWindow(),
-    iassa.Lime(segmentation="slic"),
-    iassa.ShapPartition(),
+    iassa.methods.Iassa(round_calls=64, features="colour-position"),
+    iassa.methods.Rise(round_calls=64),
+    iassa.methods.Occlusion(),
+    iassa.methods.Lime(segmentation="slic"),
+    iassa.methods.ShapPartition(),
 ]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_each_snapshot_is_the_map_of_a_run_with_its_budget(method: iassa.Explainer) -> None:
+def test_each_snapshot_is_the_map_of_a_run_with_its_budget(method: iassa.methods.Explainer) -> None:
     item = make(Contestant("label", method, (60, 100, 150)))
     assert [snapshot.budget for snapshot in item.snapshots] == [60, 100, 150]
     for snapshot in item.snapshots:
@@ -74,7 +80,7 @@ def test_each_snapshot_is_the_map_of_a_run_with_its_budget(method: iassa.Explain
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_calls_are_counted_once(method: iassa.Explainer) -> None:
+def test_calls_are_counted_once(method: iassa.methods.Explainer) -> None:
     images = 0
 
     def counting(batch: np.ndarray) -> np.ndarray:
@@ -84,18 +90,18 @@ def test_calls_are_counted_once(method: iassa.Explainer) -> None:
 
     counting.__qualname__ = "counting"
     contestant = Contestant("label", method, (60, 100))
-    black_box = iassa.FunctionAdapter(counting, name="counting")
+    black_box = iassa.models.FunctionModel(counting, name="counting")
     item = evaluate(KEY, png(), TARGET, None, contestant, PROTOCOL, black_box)
     curves = 2 * len(item.snapshots[0].curves["deletion"].scores) + 1  # and one for K
     assert images == item.calls + curves * len(item.snapshots)
     first, last = (snapshot.calls for snapshot in item.snapshots)
     # SHAP keeps no evidence to go on from: it is run again.
-    again = isinstance(method, iassa.ShapPartition)
+    again = isinstance(method, iassa.methods.ShapPartition)
     assert item.calls == (first + last if again else last)
 
 
 def test_after_every_round() -> None:
-    method = iassa.Rise(round_calls=50)
+    method = iassa.methods.Rise(round_calls=50)
     item = make(Contestant("label", method, (170,), every_round=True))
     assert [(s.budget, s.rounds, s.calls) for s in item.snapshots] == [
         (None, 1, 51),
@@ -108,7 +114,7 @@ def test_after_every_round() -> None:
 
 
 def test_metrics_are_those_of_the_map() -> None:
-    item = make(Contestant("label", iassa.Rise(), (80,)))
+    item = make(Contestant("label", iassa.methods.Rise(), (80,)))
     (snapshot,) = item.snapshots
     marked = annotation()
     overlap = overlap_at(snapshot.saliency, marked, fraction=0.4)
@@ -149,15 +155,15 @@ def test_metrics_are_those_of_the_map() -> None:
 
 
 def test_without_annotation_there_are_no_metrics_of_it() -> None:
-    item = make(Contestant("label", iassa.Rise(), (80,)), annotated=False)
+    item = make(Contestant("label", iassa.methods.Rise(), (80,)), annotated=False)
     metrics = item.snapshots[0].metrics
     assert {"deletion", "insertion", "insertion_minus_deletion"} <= metrics.keys()
     assert not {"f1", "iou", "best_f1", "pointing", "pointing_tolerant"} & metrics.keys()
 
 
 def test_the_curves_are_taken_at_what_the_black_box_looks_at() -> None:
-    black_box = iassa.FunctionAdapter(working.brightness, input_size=(12, 20))
-    contestant = Contestant("label", iassa.Rise(), (80,))
+    black_box = iassa.models.FunctionModel(working.brightness, input_size=(12, 20))
+    contestant = Contestant("label", iassa.methods.Rise(), (80,))
     protocol = Protocol(pixels_per_step=24)
     item = evaluate(KEY, png(), TARGET, None, contestant, protocol, black_box)
     assert len(item.snapshots[0].curves["deletion"].scores) == 12 * 20 / 24 + 1
@@ -166,12 +172,12 @@ def test_the_curves_are_taken_at_what_the_black_box_looks_at() -> None:
 
 
 def test_evidence_holds_what_was_spent() -> None:
-    item = make(Contestant("label", iassa.Rise(), (60, 100)))
+    item = make(Contestant("label", iassa.methods.Rise(), (60, 100)))
     assert item.evidence is not None
     kept = Evidence.unpack(item.evidence)
     masks = [one.plan for scored in kept.rounds for one in scored.families.values()]
     assert sum(map(len, masks)) == 99
-    assert make(Contestant("label", iassa.ShapPartition(), (60,))).evidence is None
+    assert make(Contestant("label", iassa.methods.ShapPartition(), (60,))).evidence is None
 
 
 def test_seeds_differ_by_entry_and_seed_and_not_by_method() -> None:
@@ -181,7 +187,7 @@ def test_seeds_differ_by_entry_and_seed_and_not_by_method() -> None:
 
 
 def test_an_item_can_be_sent() -> None:
-    item = make(Contestant("label", iassa.Rise(), (60,)))
+    item = make(Contestant("label", iassa.methods.Rise(), (60,)))
     sent = pickle.loads(pickle.dumps(item))
     np.testing.assert_array_equal(sent.snapshots[0].saliency, item.snapshots[0].saliency)
     assert sent.key == item.key

@@ -79,8 +79,8 @@ def test_a_run_gives_the_bits_of_local_workers_though_one_is_killed(
         pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(photos / f"{number}.png")
     contestants = [
-        Contestant("rise", iassa.Rise(), (40, 90)),
-        Contestant("windows", iassa.SlidingWindow(), (60,)),
+        Contestant("rise", iassa.methods.Rise(), (40, 90)),
+        Contestant("windows", iassa.methods.Occlusion(), (60,)),
     ]
     killed: list[int] = []
 

@@ -21,8 +21,8 @@ from made_runs import contents
 
 SIZES = [(40, 56), (48, 40), (36, 80), (52, 52)]
 PROTOCOL = Protocol(pixels_per_step=400)
-RISE = Contestant("rise", iassa.Rise(), (40, 90))
-WINDOWS = Contestant("windows", iassa.SlidingWindow(), (60,))
+RISE = Contestant("rise", iassa.methods.Rise(), (40, 90))
+WINDOWS = Contestant("windows", iassa.methods.Occlusion(), (60,))
 MODEL = "working:brightness"
 
 
@@ -57,8 +57,8 @@ def test_any_number_of_workers_gives_the_same_bits(photos: Path, tmp_path: Path)
 
 def test_the_default_model_and_method_give_the_same_bits(photos: Path, tmp_path: Path) -> None:
     contestants = [
-        Contestant("iassa", iassa.Iassa(), (40,)),
-        Contestant("slic", iassa.Lime(segmentation="slic"), (40,)),
+        Contestant("iassa", iassa.methods.Iassa(), (40,)),
+        Contestant("slic", iassa.methods.Lime(segmentation="slic"), (40,)),
     ]
     settings = {"model": "efficientnet-lite0", "protocol": Protocol(pixels_per_step=12544)}
     for workers in (1, 2):
@@ -201,7 +201,7 @@ def test_images_that_are_new_or_gone_are_named(photos: Path, tmp_path: Path) -> 
 
 def test_a_label_with_other_settings_is_refused(photos: Path, tmp_path: Path) -> None:
     go(photos, tmp_path / "run", limit=1)
-    other = Contestant("rise", iassa.Rise(grid_size=5), (40, 90))
+    other = Contestant("rise", iassa.methods.Rise(grid_size=5), (40, 90))
     with pytest.raises(InputError, match=r"methods.rise.fields.grid_size: 7 in the run, 5"):
         go(photos, tmp_path / "run", other)
 
@@ -328,7 +328,7 @@ def test_coco_with_classes_of_a_file(photos: Path, tmp_path: Path) -> None:
         items = list(store.items())
         assert store.last["missing"] == ["lost.png"]
     assert set(entries) == {"0.png left", "1.png left", "2.png left"}
-    scores = iassa.open_black_box(MODEL)(iassa.load_image(photos / "1.png")[None])[0]
+    scores = iassa.open_model(MODEL)(iassa.load_image(photos / "1.png")[None])[0]
     assert entries["1.png left"].score == pytest.approx(float(scores[0] + scores[2]), rel=1e-5)
     assert entries["1.png left"].annotated == pytest.approx(20 * 25 / (48 * 40), rel=0.1)
     assert all({"f1", "pointing", "best_iou"} <= item.snapshots[0].metrics.keys() for item in items)
@@ -475,8 +475,8 @@ def environment() -> dict[str, str]:
 
 def test_a_killed_run_goes_on(photos: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    typed = [Contestant("rise", iassa.Rise(), (40, 90))]
-    typed.append(Contestant("sliding-window", iassa.SlidingWindow(), (40, 90)))
+    typed = [Contestant("rise", iassa.methods.Rise(), (40, 90))]
+    typed.append(Contestant("sliding-window", iassa.methods.Occlusion(), (40, 90)))
     assert go(photos, whole, *typed, model="working:slow").made == 8
     for round_ in range(2):
         with subprocess.Popen(

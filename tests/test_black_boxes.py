@@ -20,9 +20,9 @@ from iassa.errors import BlackBoxError, IassaError, InputError
 from iassa.image import example_image, resize, to_planes
 from iassa.metrics import deletion, insertion
 from iassa.models import efficientnet_lite0
-from iassa.models.black_box import FunctionAdapter, ask
-from iassa.models.opening import open_black_box, open_device
-from iassa.models.torch_module import TorchAdapter
+from iassa.models.black_box import FunctionModel, ask
+from iassa.models.opening import open_device, open_model
+from iassa.models.torch_module import TorchModel
 from rounding import steps
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def own_import_path(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def default():
-    return open_black_box("efficientnet-lite0", "cpu")
+    return open_model("efficientnet-lite0", "cpu")
 
 
 # The default model.
@@ -64,7 +64,7 @@ def test_the_default_model_knows_the_examples(default, photo, name, low, high):
 
 
 def test_onnx_is_torch(default):
-    torch_box = TorchAdapter(
+    torch_box = TorchModel(
         efficientnet_lite0.load_network(), normalise=efficientnet_lite0.normalise, softmax=True
     )
     photos = [example_image(name) for name in ("cat", "coffee")]
@@ -82,7 +82,7 @@ def test_onnx_is_torch(default):
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_features_are_what_the_classifier_is_given(default, count):
     """In torch, caught on their way into the last layer of the network as it is."""
-    features = open_black_box("efficientnet-lite0-features", "cpu")
+    features = open_model("efficientnet-lite0-features", "cpu")
     assert (features.input_size, features.class_names) == ((224, 224), None)
     photos = [example_image("cat"), example_image("coffee"), np.zeros((5, 9, 3), np.float32)]
     planes = torch.stack([to_planes(photo, (224, 224)) for photo in photos])
@@ -113,7 +113,7 @@ def test_features_are_what_the_classifier_is_given(default, count):
 
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite0-features"])
 def test_the_default_model_can_be_sent_to_another_process(name):
-    box = open_black_box(name, "cpu")
+    box = open_model(name, "cpu")
     again = pickle.loads(pickle.dumps(box))
     assert (again.name, again.identity()) == (name, box.identity())
     np.testing.assert_array_equal(again(IMAGES), box(IMAGES))
@@ -140,7 +140,7 @@ def in_new_process(code: str, cache: Path) -> subprocess.Popen[str]:
 def test_two_processes_that_export_at_once(tmp_path):
     code = (
         "import numpy as np, iassa; "
-        "box = iassa.open_black_box('efficientnet-lite0', 'cpu'); "
+        "box = iassa.open_model('efficientnet-lite0', 'cpu'); "
         "print(box(np.full((1, 8, 9, 3), 0.5, np.float32)).argmax())"
     )
     started = [in_new_process(code, tmp_path / "cache") for _ in range(2)]
@@ -163,7 +163,7 @@ def test_a_damaged_cached_graph_is_made_again(tmp_path, monkeypatch, default):
         graph.write_bytes(content)
         with pytest.raises(InputError, match="got a damaged one"):
             efficientnet_lite0.OnnxSession(graph)
-        again = open_black_box("efficientnet-lite0", "cpu")
+        again = open_model("efficientnet-lite0", "cpu")
         np.testing.assert_array_equal(again(IMAGES), default(IMAGES))
         assert graph.read_bytes() == whole
     assert [path.name for path in graph.parent.iterdir()] == [graph.name]
@@ -193,7 +193,7 @@ def test_an_export_that_differs_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(efficientnet_lite0, "_export", export_something_else)
     with pytest.raises(IassaError, match="differs from torch by"):
-        open_black_box("efficientnet-lite0", "cpu")
+        open_model("efficientnet-lite0", "cpu")
     assert list((tmp_path / "iassa").iterdir()) == []
 
 
@@ -201,7 +201,7 @@ def test_a_cache_folder_that_cannot_be_made(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(IassaError, match=r"cannot write the cache folder .*set XDG_CACHE_HOME"):
-        open_black_box("efficientnet-lite0", "cpu")
+        open_model("efficientnet-lite0", "cpu")
 
 
 # Devices.
@@ -223,7 +223,7 @@ def test_devices_that_are_here():
         assert open_device(None) == CPU
         for model in ("efficientnet-lite0", nn.Identity()):
             with pytest.raises(InputError, match="got 'cuda'"):
-                open_black_box(model, "cuda")
+                open_model(model, "cuda")
 
 
 # Objects by name.
@@ -265,7 +265,7 @@ module = Mean()
 instance = Callable()
 with_defaults = lambda images, scale=1.0: scale * images.mean((1, 2))
 bound = partial(with_defaults, scale=1.0)
-adapter = iassa.FunctionAdapter(function, name="own name", class_names=("r", "g", "b"))
+adapter = iassa.models.FunctionModel(function, name="own name", class_names=("r", "g", "b"))
 number = 3
 """
 
@@ -273,21 +273,21 @@ number = 3
 @pytest.mark.parametrize(
     ("attribute", "kind"),
     [
-        ("function", FunctionAdapter),
-        ("instance", FunctionAdapter),
-        ("Callable", FunctionAdapter),
-        ("with_defaults", FunctionAdapter),
-        ("bound", FunctionAdapter),
-        ("Needs.inside", FunctionAdapter),
-        ("adapter", FunctionAdapter),
-        ("module", TorchAdapter),
-        ("Mean", TorchAdapter),
-        ("factory", TorchAdapter),
+        ("function", FunctionModel),
+        ("instance", FunctionModel),
+        ("Callable", FunctionModel),
+        ("with_defaults", FunctionModel),
+        ("bound", FunctionModel),
+        ("Needs.inside", FunctionModel),
+        ("adapter", FunctionModel),
+        ("module", TorchModel),
+        ("Mean", TorchModel),
+        ("factory", TorchModel),
     ],
 )
 def test_objects_by_name(tmp_path, attribute, kind):
     (tmp_path / "mine_objects.py").write_text(MODULE)
-    black_box = open_black_box(f"mine_objects:{attribute}", "cpu")
+    black_box = open_model(f"mine_objects:{attribute}", "cpu")
     assert isinstance(black_box, kind)
     np.testing.assert_allclose(black_box(IMAGES), MEANS, rtol=1e-5)
     assert black_box.name
@@ -299,7 +299,7 @@ def test_objects_in_packages(tmp_path):
     (tmp_path / "mine_package").mkdir()
     (tmp_path / "mine_package" / "__init__.py").write_text("")
     (tmp_path / "mine_package" / "models.py").write_text(MODULE)
-    black_box = open_black_box("mine_package.models:function")
+    black_box = open_model("mine_package.models:function")
     np.testing.assert_allclose(black_box(IMAGES), MEANS, rtol=1e-5)
 
 
@@ -332,7 +332,7 @@ def test_names_of_nothing(tmp_path, reference, message):
     (tmp_path / "mine_quits.py").write_text("import sys\nsys.exit(3)")
     (tmp_path / "mine_syntax.py").write_text("def :")
     with pytest.raises(InputError) as refusal:
-        open_black_box(reference)
+        open_model(reference)
     assert message in str(refusal.value)
 
 
@@ -347,7 +347,7 @@ def test_files_of_torch_are_refused_unread(tmp_path, file):
     path.parent.mkdir(exist_ok=True)
     torch.save(Touch(), path)
     with pytest.raises(InputError, match=f"got {re.escape(file)}: .*package.module:function") as no:
-        open_black_box(file)
+        open_model(file)
     assert not (tmp_path / "touched").exists()
     assert "weights_only=True" in str(no.value)
 
@@ -363,14 +363,14 @@ def test_what_the_refusal_of_weights_advises_works(tmp_path):
         "    network.load_state_dict(torch.load('weights.pt', weights_only=True))\n"
         "    return network.eval()\n"
     )
-    made = open_black_box("mine_weights:build", "cpu")
-    np.testing.assert_array_equal(made(IMAGES), TorchAdapter(network)(IMAGES))
+    made = open_model("mine_weights:build", "cpu")
+    np.testing.assert_array_equal(made(IMAGES), TorchModel(network)(IMAGES))
 
 
 def test_objects_pass_through(default):
-    assert open_black_box(default) is default
-    assert isinstance(open_black_box(nn.Identity(), "cpu"), TorchAdapter)
-    assert isinstance(open_black_box(lambda images: images), FunctionAdapter)
+    assert open_model(default) is default
+    assert isinstance(open_model(nn.Identity(), "cpu"), TorchModel)
+    assert isinstance(open_model(lambda images: images), FunctionModel)
 
 
 # Functions.
@@ -388,12 +388,12 @@ def test_objects_pass_through(default):
     ],
 )
 def test_functions_may_return_any_array(function):
-    np.testing.assert_allclose(FunctionAdapter(function)(IMAGES), MEANS, rtol=1e-5)
+    np.testing.assert_allclose(FunctionModel(function)(IMAGES), MEANS, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float16, np.int8])
 def test_functions_may_return_any_real_number(dtype):
-    box = FunctionAdapter(lambda images: (100 * images.mean((1, 2))).astype(dtype))
+    box = FunctionModel(lambda images: (100 * images.mean((1, 2))).astype(dtype))
     scores = box(IMAGES)
     assert scores.dtype == np.float32
     np.testing.assert_array_equal(scores, (100 * MEANS).astype(dtype).astype(np.float32))
@@ -406,8 +406,8 @@ def test_functions_see_images_of_the_contract():
         seen.append(images.copy())
         return np.zeros((len(images), 1))
 
-    FunctionAdapter(look)(IMAGES)
-    FunctionAdapter(look, input_size=(10, 14))(IMAGES)
+    FunctionModel(look)(IMAGES)
+    FunctionModel(look, input_size=(10, 14))(IMAGES)
     assert seen[0].dtype == np.float32
     np.testing.assert_array_equal(seen[0], IMAGES)
     assert seen[1].shape == (4, 10, 14, 3)
@@ -441,13 +441,13 @@ FAULTS = {
 def test_functions_at_fault(fault):
     function, message = FAULTS[fault]
     with pytest.raises(BlackBoxError, match=message) as refusal:
-        FunctionAdapter(function, name="box of mine")(IMAGES)
+        FunctionModel(function, name="box of mine")(IMAGES)
     assert "box of mine" in str(refusal.value)
 
 
 def test_a_black_box_that_changes_its_number_of_classes():
     with pytest.raises(BlackBoxError, match="expected 5 scores for each image, got 3"):
-        ask(FunctionAdapter(lambda images: images.mean((1, 2))), PLANES, num_classes=5)
+        ask(FunctionModel(lambda images: images.mean((1, 2))), PLANES, num_classes=5)
 
 
 # What a black box does to its input is its own affair.
@@ -483,37 +483,39 @@ def test_a_black_box_that_overwrites_its_input(black_box, method):
 
 def test_images_that_a_black_box_is_called_with_stay():
     images = IMAGES.copy()
-    open_black_box(overwriting)(images)
+    open_model(overwriting)(images)
     np.testing.assert_array_equal(images, IMAGES)
     planar = PLANES.clone().permute(0, 2, 3, 1).numpy()
-    open_black_box(overwriting)(planar)
+    open_model(overwriting)(planar)
     np.testing.assert_array_equal(planar, IMAGES)
 
 
 @pytest.mark.parametrize("black_box", [overwriting, Overwriting()])
 @pytest.mark.parametrize("input_size", [None, (10, 14)])
 def test_images_to_consume_are_scored_alike(black_box, input_size):
-    adapter = type(open_black_box(black_box))(black_box, input_size=input_size)
+    adapter = type(open_model(black_box))(black_box, input_size=input_size)
     for images in (IMAGES, PLANES.clone().permute(0, 2, 3, 1).numpy()):
-        np.testing.assert_allclose(adapter.consume(images.copy()), adapter(images), rtol=1e-6)
+        np.testing.assert_allclose(
+            adapter.call_without_copy(images.copy()), adapter(images), rtol=1e-6
+        )
     with pytest.raises(InputError, match="expected images"):
-        adapter.consume(IMAGES[0])
+        adapter.call_without_copy(IMAGES[0])
 
 
 def test_planes_to_consume_are_not_copied():
     planes = PLANES.clone()
     seen = []
-    adapter = TorchAdapter(nn.Identity())
+    adapter = TorchModel(nn.Identity())
     adapter.score = lambda given: seen.append(given.data_ptr()) or given.mean((2, 3))
-    adapter.consume(planes.permute(0, 2, 3, 1).numpy())
+    adapter.call_without_copy(planes.permute(0, 2, 3, 1).numpy())
     assert seen == [planes.data_ptr()]
 
 
 def test_a_curve_may_consume_its_images():
     image = np.random.default_rng(0).random((12, 16, 3), np.float32)
-    adapter = open_black_box(Overwriting())
+    adapter = open_model(Overwriting())
     arguments = {"weights": [1.0, 0.0, 2.0], "pixels_per_step": 10, "batch_size": 4}
     for curve in (deletion, insertion):
         asked = curve(image[..., 0], image, adapter, **arguments)
-        consumed = curve(image[..., 0], image, adapter.consume, **arguments)
+        consumed = curve(image[..., 0], image, adapter.call_without_copy, **arguments)
         np.testing.assert_array_equal(consumed.scores, asked.scores)

@@ -12,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import iassa
 import iassa.methods.engine.budget
 from iassa.errors import CancelledError, InputError, WeakEvidenceWarning
 from iassa.estimators.effect import Effect
 from iassa.estimators.jackknife import Lattice
-from iassa.methods import Iassa, IassaPaper, Lime, Rise, SlidingWindow
+from iassa.methods import Iassa, IassaPaper, Lime, Occlusion, Rise
 from iassa.methods.engine.budget import Budget, Progress
 
 SIZE = (18, 27)
@@ -33,7 +34,7 @@ METHODS = {
     ),
     "iassa-paper": IassaPaper(features="none", window=90.0, stride=40.0, max_rounds=3),
     "rise": Rise(round_calls=32),
-    "sliding-window": SlidingWindow(round_calls=32),
+    "sliding-window": Occlusion(round_calls=32),
     "lime": Lime(round_calls=32, segmentation="slic", num_segments=12),
 }
 
@@ -85,16 +86,16 @@ def test_a_run_ends_after_the_first_round_that_is_known_well_enough(name, target
 @pytest.mark.parametrize("calls", [33, 40, 65])
 def test_calls_end_it_first(calls):
     """At the end of a round too: a tolerance that is met by then makes no difference."""
-    found = METHODS["rise"].explain(IMAGE, outputs, calls=calls, tolerance=1e-9)
+    found = iassa.explain(IMAGE, outputs, method=METHODS["rise"], calls=calls, tolerance=1e-9)
     assert (found.stopped, found.calls) == ("calls", calls)
-    found = METHODS["rise"].explain(IMAGE, outputs, calls=33, tolerance=0.99)
+    found = iassa.explain(IMAGE, outputs, method=METHODS["rise"], calls=33, tolerance=0.99)
     assert found.relative_error <= 0.99
     assert (found.stopped, found.calls) == ("calls", 33)
 
 
 def test_what_is_never_known_goes_on_to_its_budget():
     """Windows are hidden in a random order: those of a few rounds leave gaps."""
-    found = METHODS["sliding-window"].explain(IMAGE, outputs, calls=40, tolerance=0.9)
+    found = iassa.explain(IMAGE, outputs, method=METHODS["sliding-window"], calls=40, tolerance=0.9)
     assert found.relative_error == math.inf
     assert (found.stopped, found.calls) == ("calls", 40)
 
@@ -105,18 +106,20 @@ def test_windows_of_a_whole_lattice_are_known_whatever_the_tolerance():
     assert len(every) == 3
     assert [one.relative_error for one in every] == [0, 0, 0]
     assert every[-1].stopped == "rounds"
-    found = METHODS["iassa-paper"].explain(IMAGE, outputs, calls=1500, tolerance=1e-9)
+    found = iassa.explain(IMAGE, outputs, method=METHODS["iassa-paper"], calls=1500, tolerance=1e-9)
     assert (found.stopped, found.calls) == ("tolerance", every[0].calls)
     np.testing.assert_array_equal(found.saliency, every[0].saliency)
-    cut = METHODS["iassa-paper"].explain(IMAGE, outputs, calls=every[1].calls - 5, tolerance=1e-9)
+    cut = iassa.explain(
+        IMAGE, outputs, method=METHODS["iassa-paper"], calls=every[1].calls - 5, tolerance=1e-9
+    )
     assert cut.stopped == "tolerance"
-    cut = METHODS["iassa-paper"].explain(IMAGE, outputs, calls=every[1].calls - 5)
+    cut = iassa.explain(IMAGE, outputs, method=METHODS["iassa-paper"], calls=every[1].calls - 5)
     assert 0 < cut.relative_error < 1
 
 
 def test_a_black_box_that_says_always_the_same_is_known_at_once():
     with pytest.warns(WeakEvidenceWarning, match="scores the same"):
-        found = METHODS["rise"].explain(IMAGE, constant, calls=1000, tolerance=0.01)
+        found = iassa.explain(IMAGE, constant, method=METHODS["rise"], calls=1000, tolerance=0.01)
     assert (found.stopped, found.calls, found.relative_error) == ("tolerance", 33, 0.0)
 
 
@@ -257,9 +260,10 @@ def test_cancelled_at_any_moment_it_has_every_mask_that_was_scored(name, moment,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", WeakEvidenceWarning)
         try:
-            found = METHODS[name].explain(
+            found = iassa.explain(
                 IMAGE,
                 black_box,
+                method=METHODS[name],
                 calls=120,
                 batch_size=batch_size,
                 cancel=lambda: next(left, True),
@@ -279,7 +283,12 @@ def test_cancelled_at_any_moment_it_has_every_mask_that_was_scored(name, moment,
 
 def test_a_cancel_at_the_last_call_is_a_cancel():
     calls = iter([False] * 3 + [True])
-    found = Rise(round_calls=48).explain(
-        IMAGE, outputs, calls=49, batch_size=16, cancel=lambda: next(calls)
+    found = iassa.explain(
+        IMAGE,
+        outputs,
+        method=Rise(round_calls=48),
+        calls=49,
+        batch_size=16,
+        cancel=lambda: next(calls),
     )
     assert (found.calls, found.stopped, found.complete) == (49, "cancelled", False)

@@ -26,7 +26,7 @@ BOXES = """
 import itertools
 import numpy as np
 import torch
-import iassa
+from iassa.models import FunctionModel
 
 calls = itertools.count()
 
@@ -34,8 +34,8 @@ def bright(images):
     patch = images[:, 3:8, 4:12].mean((1, 2))
     return np.stack([patch[:, 0], 1 - patch[:, 1], images.mean((1, 2, 3))], 1)
 
-named = iassa.FunctionAdapter(bright, name="named", class_names=("ant, pismire", "b$e_e$", "cow"))
-constant = iassa.FunctionAdapter(lambda images: np.full((len(images), 2), 0.25), name="constant")
+named = FunctionModel(bright, name="named", class_names=("ant, pismire", "b$e_e$", "cow"))
+constant = FunctionModel(lambda images: np.full((len(images), 2), 0.25), name="constant")
 def negative(images): return bright(images) - 5
 def one_dimension(images): return images.mean((1, 2, 3))
 def too_few(images): return np.zeros((max(0, len(images) - 1), 2))
@@ -222,7 +222,7 @@ def test_targets(explain, workplace):
         assert f"{name}: " in err
 
 
-@pytest.mark.parametrize("method", iassa.METHODS)
+@pytest.mark.parametrize("method", iassa.methods.METHODS)
 def test_methods(explain, method):
     arguments = ["--set", "features=none"] if method.startswith("iassa") else []
     status, _, err = explain("photo.png", "--json", *arguments, method=method)
@@ -270,7 +270,7 @@ def test_fills(explain, option, fill):
     record = json.loads(Path("explanations/photo/explanation.json").read_text())
     assert record["method"]["fields"]["baseline"] == FILLS[fill]
     again = open_method("rise", **record["method"]["fields"])
-    same = again.explain("photo.png", REFERENCE, calls=60)
+    same = iassa.explain("photo.png", REFERENCE, method=again, calls=60)
     found = iassa.Explanation.load("explanations/photo")
     np.testing.assert_array_equal(found.saliency, same.saliency)
     assert found.method == json.loads(json.dumps(same.method))
@@ -546,7 +546,7 @@ def test_bad_hyperparameters_of_iassa(explain, setting, word):
 
 def test_features_of_an_onnx_file(explain, workplace):
     path = exported_graph()
-    maps = iassa.onnx_feature_names(path)
+    maps = iassa.models.onnx_feature_names(path)
     last = {stride: names[-1] for stride, names in maps.items()}
     said = refused(explain("photo.png", "--set", f"features={path}", method="iassa"))
     assert f"16: {last[16]}, 32: {last[32]}." in said
@@ -560,7 +560,7 @@ def test_features_of_an_onnx_file(explain, workplace):
 
 def test_features_of_a_module_that_prints(explain, workplace):
     (workplace / "cli_features.py").write_text(
-        "import iassa\nprint('noise')\nown = iassa.ColourPosition(position=1.0)\n"
+        "import iassa\nprint('noise')\nown = iassa.models.ColourPosition(position=1.0)\n"
     )
     arguments = ["--set", "features=cli_features:own", "--json", "--quiet"]
     status, out, err = explain("photo.png", *arguments, method="iassa")
@@ -858,7 +858,7 @@ def test_similarity_to_all_that_are_named(explain, run, others, caplog, measure)
     assert record["model"] == f"named compared by {measure} with two.png, one.png"
     assert record["identity"].startswith(f"{measure} to ")
     assert "named: 2 calls for what is compared with" in caplog.text
-    like = iassa.Similarity(["two.png", "one.png"], REFERENCE, measure=measure)
+    like = iassa.models.Similarity(["two.png", "one.png"], REFERENCE, measure=measure)
     same = iassa.explain("photo.png", like, target=[0, 1], method="rise", calls=60)
     found = iassa.Explanation.load("o")
     np.testing.assert_array_equal(found.saliency, same.saliency)

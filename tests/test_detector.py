@@ -20,7 +20,7 @@ from iassa.benchmark.workers.tasks import Model
 from iassa.cli import main
 from iassa.errors import BlackBoxError, InputError
 from iassa.models.detections import overlaps
-from iassa.models.opening import open_black_box
+from iassa.models.opening import open_model
 from rounding import steps
 
 NAMES = ("dog", "cat")
@@ -40,7 +40,7 @@ def street(size: tuple[int, int] = SIZE) -> NDArray[np.float32]:
     return image[rows][:, columns]
 
 
-def detect(images: NDArray[np.float32]) -> list[iassa.Detections]:
+def detect(images: NDArray[np.float32]) -> list[iassa.models.Detections]:
     """A box is as sure as its place is bright, at any size of the image."""
     scale = np.tile(np.array(images.shape[1:3]) / SIZE, 2)
     found = []
@@ -49,12 +49,12 @@ def detect(images: NDArray[np.float32]) -> list[iassa.Detections]:
         for place in PLACES:
             top, left, bottom, right = np.round(place * scale).astype(int)
             scores.append(image[top:bottom, left:right].mean())
-        found.append(iassa.Detections.of_labels(PLACES * scale, LABELS, scores, len(NAMES)))
+        found.append(iassa.models.Detections.of_labels(PLACES * scale, LABELS, scores, len(NAMES)))
     return found
 
 
-def detector(**fields: Any) -> iassa.FunctionDetector:
-    return iassa.FunctionDetector(detect, **{"class_names": NAMES, **fields})
+def detector(**fields: Any) -> iassa.models.FunctionDetector:
+    return iassa.models.FunctionDetector(detect, **{"class_names": NAMES, **fields})
 
 
 def explain(box: Any, image: Any = None, **options: Any) -> iassa.Explanation:
@@ -75,7 +75,7 @@ def inside(place: tuple[int, ...], size: tuple[int, int] = SIZE) -> NDArray[np.b
 @pytest.mark.parametrize("method", ["iassa", "rise", "sliding-window"])
 def test_the_map_of_a_box_is_high_where_its_score_comes_from(method: str) -> None:
     fields = {"debiased": True} if method == "rise" else {}
-    chosen = iassa.METHODS[method](baseline=0.0, **fields)
+    chosen = iassa.methods.METHODS[method](baseline=0.0, **fields)
     explanation = explain(detector(), target="top-3", method=chosen, calls=600)
     assert [target.name for target in explanation.targets] == ["dog 1", "cat", "dog 2"]
     np.testing.assert_allclose(explanation.scores, BRIGHTNESS, rtol=1e-5)
@@ -112,11 +112,11 @@ def test_targets_work_as_they_do_for_classes() -> None:
 def test_a_run_costs_what_it_says_and_asks_about_the_whole_image_once() -> None:
     shown = []
 
-    def counting(images: NDArray[np.float32]) -> list[iassa.Detections]:
+    def counting(images: NDArray[np.float32]) -> list[iassa.models.Detections]:
         shown.extend(len(images) * [images.mean()])
         return detect(images)
 
-    explanation = explain(iassa.FunctionDetector(counting, class_names=NAMES), calls=100)
+    explanation = explain(iassa.models.FunctionDetector(counting, class_names=NAMES), calls=100)
     assert explanation.calls == len(shown) == 100
     assert np.isclose(shown, street().mean()).sum() == 1
 
@@ -150,7 +150,12 @@ def test_boxes_are_in_pixels_of_the_image_whatever_the_detector_looks_at(
 
 def test_boxes_of_the_user_s_own() -> None:
     near = (5, 6, 16, 20)
-    boxes = [near, iassa.Box(*near, "dog"), iassa.Box(*near, "cat"), iassa.Box(17, 2, 20, 5, 0)]
+    boxes = [
+        near,
+        iassa.models.Box(*near, "dog"),
+        iassa.models.Box(*near, "cat"),
+        iassa.models.Box(17, 2, 20, 5, 0),
+    ]
     with pytest.warns(iassa.WeakEvidenceWarning):  # of the two that are not there
         explanation = explain(detector().aim(street(), boxes), target="top-4")
     assert any("cat, dog 2: every masked image" in text for text in explanation.warnings)
@@ -166,13 +171,13 @@ def test_boxes_of_the_user_s_own() -> None:
 
 
 def test_near_duplicates_and_low_scores_are_left_out() -> None:
-    def crowded(images: NDArray[np.float32]) -> list[iassa.Detections]:
+    def crowded(images: NDArray[np.float32]) -> list[iassa.models.Detections]:
         boxes = [(4, 6, 16, 20), (5, 6, 16, 20), (4, 6, 16, 19), (4, 6, 16, 20), (18, 26, 28, 40)]
-        one = iassa.Detections.of_labels(boxes, [0, 0, 0, 1, 0], [0.8, 0.9, 0.7, 0.6, 0.3])
+        one = iassa.models.Detections.of_labels(boxes, [0, 0, 0, 1, 0], [0.8, 0.9, 0.7, 0.6, 0.3])
         return [one] * len(images)
 
     def found(**fields: Any) -> list[str]:
-        aimed = iassa.FunctionDetector(crowded, class_names=NAMES, **fields).aim(street())
+        aimed = iassa.models.FunctionDetector(crowded, class_names=NAMES, **fields).aim(street())
         return [
             f"{n.split(',')[0]} {c:.1f}"
             for n, c in zip(aimed.boxes.names, aimed.boxes.confidences, strict=True)
@@ -197,21 +202,30 @@ def test_near_duplicates_and_low_scores_are_left_out() -> None:
     ],
 )
 def test_an_image_in_which_there_is_nothing_to_explain(boxes: Any, word: str) -> None:
-    def odd(images: NDArray[np.float32]) -> list[iassa.Detections]:
+    def odd(images: NDArray[np.float32]) -> list[iassa.models.Detections]:
         scores = [0.9] * len(boxes)
-        return [iassa.Detections.of_labels(boxes, [0] * len(boxes), scores)] * len(images)
+        return [iassa.models.Detections.of_labels(boxes, [0] * len(boxes), scores)] * len(images)
 
     with pytest.raises(InputError, match=word):
-        explain(iassa.FunctionDetector(odd))
+        explain(iassa.models.FunctionDetector(odd))
 
 
 @pytest.mark.parametrize(
     ("given", "word"),
     [
-        (lambda n: [iassa.Detections([(1, 1, 5, np.nan)], [[1.0]])] * n, "finite boxes"),
-        (lambda n: [iassa.Detections([(5, 1, 1, 5)], [[1.0]])] * n, "top, left, bottom, right"),
-        (lambda n: [iassa.Detections([(1, 1, 5, 5)], [[1.0] * 3])] * n, "expected 2 class scores"),
-        (lambda n: np.zeros((n, 2)), "iassa.Detections, one for each image, got 1 of ndarray"),
+        (lambda n: [iassa.models.Detections([(1, 1, 5, np.nan)], [[1.0]])] * n, "finite boxes"),
+        (
+            lambda n: [iassa.models.Detections([(5, 1, 1, 5)], [[1.0]])] * n,
+            "top, left, bottom, right",
+        ),
+        (
+            lambda n: [iassa.models.Detections([(1, 1, 5, 5)], [[1.0] * 3])] * n,
+            "expected 2 class scores",
+        ),
+        (
+            lambda n: np.zeros((n, 2)),
+            "iassa.models.Detections, one for each image, got 1 of ndarray",
+        ),
         (lambda n: [], "got 0 of none"),
         (lambda n: 5, "raised TypeError"),
         (lambda n: next(iter(())), "raised StopIteration"),
@@ -219,20 +233,20 @@ def test_an_image_in_which_there_is_nothing_to_explain(boxes: Any, word: str) ->
 )
 def test_a_detector_that_fails(given: Any, word: str) -> None:
     with pytest.raises(BlackBoxError, match=word):
-        explain(iassa.FunctionDetector(lambda images: given(len(images)), class_names=NAMES))
+        explain(iassa.models.FunctionDetector(lambda images: given(len(images)), class_names=NAMES))
 
 
 def test_a_detector_that_fails_half_way_leaves_the_map_so_far() -> None:
     calls = []
 
-    def failing(images: NDArray[np.float32]) -> list[iassa.Detections]:
+    def failing(images: NDArray[np.float32]) -> list[iassa.models.Detections]:
         calls.append(len(images))
         if len(calls) == 6:
             raise ConnectionError("gone")
         return detect(images)
 
     with pytest.raises(BlackBoxError, match="raised ConnectionError: gone") as caught:
-        explain(iassa.FunctionDetector(failing, class_names=NAMES))
+        explain(iassa.models.FunctionDetector(failing, class_names=NAMES))
     assert isinstance(caught.value, iassa.RunFailedError)
     assert caught.value.explanation.boxes is not None
     assert caught.value.explanation.calls == sum(calls)
@@ -276,7 +290,7 @@ def test_extending_is_as_asking_at_once_and_finds_nothing_anew(tmp_path: Path) -
             return detect(images)
 
         # The code of a function is part of its identity; that of a class of ours is its name.
-        class Counting(iassa.Detector):
+        class Counting(iassa.models.Detector):
             name, class_names = "detect", NAMES
 
             def identity(self) -> str:
@@ -307,7 +321,7 @@ def test_identity_tells_the_detector_and_the_boxes() -> None:
         one.identity()
         for one in (
             detector().aim(street(), boxes),
-            detector().aim(street(), [iassa.Box(*boxes[0], "dog")]),
+            detector().aim(street(), [iassa.models.Box(*boxes[0], "dog")]),
             detector(name="other").aim(street()),
         )
     }
@@ -379,20 +393,22 @@ class Network(nn.Module):
 
 def test_a_torch_module_that_gives_dictionaries() -> None:
     network = Network().train()
-    box = iassa.TorchDetector(network, class_names=("__background__", *NAMES))
+    box = iassa.models.TorchDetector(network, class_names=("__background__", *NAMES))
     explanation = explain(box, target="top-3", calls=200)
     assert network.training
     assert [target.name for target in explanation.targets] == ["dog 1", "cat", "dog 2"]
     same = explain(detector(), target="top-3", calls=200)
     np.testing.assert_allclose(explanation.saliency, same.saliency, atol=steps(16, same.saliency))
-    assert box.identity() == iassa.TorchDetector(Network()).identity()
+    assert box.identity() == iassa.models.TorchDetector(Network()).identity()
     changed = Network()
     changed.gain.data.fill_(0.5)
-    assert iassa.TorchDetector(changed).identity() != box.identity()
-    halved = iassa.TorchDetector(Network(), normalise=lambda planes: planes / 2).aim(street())
+    assert iassa.models.TorchDetector(changed).identity() != box.identity()
+    halved = iassa.models.TorchDetector(Network(), normalise=lambda planes: planes / 2).aim(
+        street()
+    )
     np.testing.assert_allclose(halved.boxes.confidences, np.array(BRIGHTNESS) / 2, rtol=1e-5)
     assert halved.boxes.names == ("class 1 1, class 1", "class 2", "class 1 2, class 1")
-    assert open_black_box(box, "cpu") is box
+    assert open_model(box, "cpu") is box
 
 
 @pytest.mark.parametrize(
@@ -410,7 +426,7 @@ def test_a_torch_module_that_gives_others(output: Any, word: str) -> None:
             return output
 
     with pytest.raises(BlackBoxError, match=word):
-        explain(iassa.TorchDetector(Odd()))
+        explain(iassa.models.TorchDetector(Odd()))
 
 
 def test_a_module_that_was_not_wrapped_is_told_of_the_wrapper() -> None:
@@ -426,11 +442,11 @@ def test_a_module_that_was_not_wrapped_is_told_of_the_wrapper() -> None:
 
 def test_training_mode_of_a_detector_is_warned_of() -> None:
     with pytest.warns(iassa.TrainingModeWarning, match="Network is in training mode") as told:
-        iassa.TorchDetector(Network())
+        iassa.models.TorchDetector(Network())
     assert told[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        iassa.TorchDetector(Network().eval())
+        iassa.models.TorchDetector(Network().eval())
 
 
 # --- the command line, and the page -----------------------------------------------------------

@@ -31,12 +31,12 @@ from iassa.benchmark import Store
 from iassa.cli import main
 from iassa.errors import BlackBoxError, InputError
 from iassa.methods import Rise
-from iassa.models.black_box import FunctionAdapter, ask
+from iassa.models.black_box import FunctionModel, ask
 from iassa.models.http.authorisation import hide
 from iassa.models.http.endpoint import add_settings, open_endpoint
 from iassa.models.http.pace import backoff, read_retry_after
 from iassa.models.http.score_cache import FILE, ScoreCache
-from iassa.models.opening import open_black_box
+from iassa.models.opening import open_model
 from rounding import steps
 from scoring_server import Server, model, serving
 
@@ -63,7 +63,7 @@ def server():
 
 
 def endpoint(server, **settings):
-    return iassa.EndpointAdapter(server.url, **{**QUICK, **settings})
+    return iassa.models.HttpModel(server.url, **{**QUICK, **settings})
 
 
 def failure(server, fault, images=IMAGES[:2], **settings) -> str:
@@ -226,7 +226,7 @@ def test_calls_of_which_a_fifth_fail_give_the_map_of_a_faultless_server(server, 
     method = Rise(grid_size=4)
     options = {"target": [0, "1 vs 2"], "calls": calls, "seed": 3, "batch_size": 32}
     with endpoint(server) as box:
-        expected = method.explain(photo(), box, **options)
+        expected = iassa.explain(photo(), box, method=method, **options)
     assert server.answered == calls
     rng = random.Random(5)
     faults = [rng.choice(PASSING) if rng.random() < 0.2 else "" for _ in range(4000)]
@@ -234,15 +234,15 @@ def test_calls_of_which_a_fifth_fail_give_the_map_of_a_faultless_server(server, 
     unreliable = Server(fault=faults.__getitem__)
     settings = {"images_per_request": 2, "retries": 50, "timeout": 3.0, "in_flight": 3}
     with serving(unreliable), endpoint(unreliable, **settings) as box:
-        found = method.explain(photo(), box, **options)
+        found = iassa.explain(photo(), box, method=method, **options)
     assert len(unreliable.posts) > 0.6 * calls  # half as many would do
     assert {*PASSING, "slow"} <= set(faults[: len(unreliable.posts)])
     assert found.calls == unreliable.answered == calls  # none lost, none twice
     np.testing.assert_array_equal(found.saliency, expected.saliency)
     np.testing.assert_array_equal(found.standard_error, expected.standard_error)
     # And that of the same model called as a function, on what a PNG holds.
-    called = FunctionAdapter(lambda images: model(np.rint(images * 255).astype(np.uint8)))
-    plain = method.explain(photo(), called, **options)
+    called = FunctionModel(lambda images: model(np.rint(images * 255).astype(np.uint8)))
+    plain = iassa.explain(photo(), called, method=method, **options)
     np.testing.assert_array_equal(found.saliency, plain.saliency)
 
 
@@ -432,7 +432,7 @@ def test_a_run_that_fails_keeps_its_map_and_goes_on(server):
     options = {"target": 0, "seed": 1, "batch_size": 8}
     with endpoint(server, retries=2) as box:
         with pytest.raises(BlackBoxError, match="asked 3 times") as error:
-            method.explain(photo(), box, calls=200, **options)
+            iassa.explain(photo(), box, method=method, calls=200, **options)
         part = error.value.explanation
         assert 0 < part.calls < 200
         assert not part.complete
@@ -441,7 +441,7 @@ def test_a_run_that_fails_keeps_its_map_and_goes_on(server):
         assert missing == 200 - part.calls + 8  # the batch that failed was counted, as it was sent
         whole = iassa.extend(part, box, calls=missing, batch_size=8)
     with serving() as good, endpoint(good) as box:
-        expected = method.explain(photo(), box, calls=200, **options)
+        expected = iassa.explain(photo(), box, method=method, calls=200, **options)
     np.testing.assert_array_equal(whole.saliency, expected.saliency)
 
 
@@ -521,7 +521,7 @@ def test_headers_that_cannot_be(monkeypatch, value):
     if value is not None and "\x00" not in value:
         monkeypatch.setenv("MY_TOKEN", value)
     with pytest.raises(InputError, match="MY_TOKEN") as error:
-        iassa.EndpointAdapter("http://localhost/", auth_env="MY_TOKEN")
+        iassa.models.HttpModel("http://localhost/", auth_env="MY_TOKEN")
     assert "Bearer a" not in str(error.value)
 
 
@@ -535,7 +535,7 @@ def test_the_header_is_written_nowhere(server, monkeypatch, tmp_path, caplog, st
     settings = {"auth_env": "MY_TOKEN", "cache": tmp_path / "cache", "retries": 1}
     with endpoint(server, **settings) as box:
         with pytest.raises(BlackBoxError) as error:
-            Rise(grid_size=4).explain(photo(), box, target=0, calls=100, batch_size=8)
+            iassa.explain(photo(), box, method=Rise(grid_size=4), target=0, calls=100, batch_size=8)
         said = ["".join(traceback.format_exception(error.value)), str(error.value), repr(box)]
         said += [str(box), box.name, box.identity(), str(pickle.dumps(box)), str(hash(box))]
     assert "***" in said[1]
@@ -565,9 +565,9 @@ def test_texts_are_freed_of_secrets(monkeypatch, header):
 def test_a_header_over_http_is_warned_of(monkeypatch, caplog):
     monkeypatch.setenv("MY_TOKEN", "Bearer abc")
     for url in ("http://localhost/", "http://127.0.0.1:8/", "https://example.org/"):
-        iassa.EndpointAdapter(url, auth_env="MY_TOKEN")
+        iassa.models.HttpModel(url, auth_env="MY_TOKEN")
     assert caplog.text == ""
-    iassa.EndpointAdapter("http://example.org/", auth_env="MY_TOKEN")
+    iassa.models.HttpModel("http://example.org/", auth_env="MY_TOKEN")
     assert "sent unencrypted" in caplog.text
 
 
@@ -582,11 +582,11 @@ def test_a_second_run_asks_nothing(server, tmp_path, caplog, form):
     method = Rise(grid_size=4)
     options = {"target": 0, "calls": 100, "seed": 2}
     with endpoint(server, cache=tmp_path) as box:
-        first = method.explain(photo(), box, **options)
-        other = method.explain(photo(), box, **{**options, "calls": 150})
+        first = iassa.explain(photo(), box, method=method, **options)
+        other = iassa.explain(photo(), box, method=method, **{**options, "calls": 150})
     assert server.answered == 150
     with endpoint(server, cache=tmp_path, in_flight=2) as box:
-        second = method.explain(photo(), box, **{**options, "calls": 150})
+        second = iassa.explain(photo(), box, method=method, **{**options, "calls": 150})
     assert server.answered == 150
     assert second.calls == other.calls == 150  # counted as made, whoever answered
     np.testing.assert_array_equal(second.saliency, other.saliency)
@@ -611,7 +611,7 @@ def test_another_model_is_asked_anew(server, tmp_path):
     identities = set()
     for k, one in enumerate(others):
         for _ in range(2):
-            with iassa.EndpointAdapter(**one, **settings) as box:
+            with iassa.models.HttpModel(**one, **settings) as box:
                 box(IMAGES[:1])
                 identities.add(box.identity())
         assert len(server.posts) == k + 1
@@ -653,7 +653,7 @@ def test_caches_that_cannot_be(tmp_path):
         ("other", "got a file of another program"),
     ]:
         with pytest.raises(InputError, match=message):
-            iassa.EndpointAdapter("http://localhost/", cache=tmp_path / folder)
+            iassa.models.HttpModel("http://localhost/", cache=tmp_path / folder)
 
 
 def test_a_damaged_row_is_asked_again(server, tmp_path, caplog):
@@ -675,7 +675,7 @@ def test_settings_behind_the_url(server):
     text = (
         "form=multipart&in-flight=3&images_per_request=2&input-size=10x14&version=v 1&softmax=true"
     )
-    with open_black_box(f"{server.url}?a=1#{text}", "cpu") as box:
+    with open_model(f"{server.url}?a=1#{text}", "cpu") as box:
         assert (box.form, box.in_flight, box.images_per_request) == ("multipart", 3, 2)
         assert (box.input_size, box.version, box.softmax) == ((10, 14), "v 1", True)
         scores = box(IMAGES[:3])
@@ -684,7 +684,7 @@ def test_settings_behind_the_url(server):
     shapes = sorted(one.images.shape for one in server.posts)
     assert shapes == [(1, 10, 14, 3), (2, 10, 14, 3)]
     with pytest.raises(InputError, match=r"runs on cpu, got device cuda|a device that is here"):
-        open_black_box(server.url, "cuda")
+        open_model(server.url, "cuda")
 
 
 @pytest.mark.parametrize(
@@ -720,10 +720,10 @@ def test_settings_that_cannot_be(url, message):
 def test_passwords_in_urls_are_refused_and_not_repeated():
     for url in (f"https://u:{SECRET}@h/", f"https://u:{SECRET}@h:x/"):
         with pytest.raises(InputError, match="expected a URL") as error:
-            open_black_box(url)
+            open_model(url)
         assert "s3cr3t" not in str(error.value)
     with pytest.raises(InputError, match="without #"):
-        iassa.EndpointAdapter("https://h/#a=b")
+        iassa.models.HttpModel("https://h/#a=b")
 
 
 @pytest.mark.parametrize("text", ["20x28", "20,28"])

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+import iassa
 from iassa.errors import BlackBoxError, InputError
 from iassa.explanations.evidence import Evidence, Feedback, Scored, ScoredRound
 from iassa.masks.plans import GridPlan, SegmentPlan, WindowPlan
@@ -218,7 +219,9 @@ def test_eight_thousand_masks_and_ten_targets_take_less_than_two_megabytes():
 
     lowest = np.argsort(black_box(image[None])[0])[:10].tolist()
     method = Iassa(features="colour-position")
-    made = method.explain(image, black_box, target=lowest, calls=8001, keep=10, batch_size=256)
+    made = iassa.explain(
+        image, black_box, method=method, target=lowest, calls=8001, keep_scores=10, batch_size=256
+    )
     content = made.evidence.pack()
     assert (len(made.evidence), len(made.targets), len(made.evidence.outputs)) == (8000, 10, 20)
     print(f"8000 masks, 20 outputs: {len(content) / 1e6:.2f} MB")
@@ -256,7 +259,7 @@ def test_which_outputs_are_kept(wanted, keep, outputs):
 @pytest.mark.parametrize("keep", [-1, 1.5, True, None, "some", "ALL"])
 def test_what_cannot_be_kept_is_refused_before_a_call(keep):
     with pytest.raises(InputError, match="number of outputs to keep, 0 or more, or 'all', got"):
-        Iassa().iterate(np.zeros((8, 9, 3)), lambda images: 1 / 0, keep=keep)
+        Iassa().iterate(np.zeros((8, 9, 3)), lambda images: 1 / 0, keep_scores=keep)
 
 
 def test_targets_are_a_matrix_over_what_is_kept():
@@ -357,7 +360,7 @@ def test_what_was_not_kept_is_refused_and_what_was_is_named(readout, needs):
     text = str(refusal.value)
     assert "the 4 of 6 outputs whose scores were kept (a, b, e, f)" in text
     assert f"needs {needs}." in text
-    assert "keep='all'" in text
+    assert "keep_scores='all'" in text
     evidence = dataclasses.replace(evidence, class_names=())
     with pytest.raises(InputError, match=r"\(class 0, class 1, class 4, class 5\)"):
         evidence.read(readout)

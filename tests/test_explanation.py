@@ -180,15 +180,22 @@ def test_json_says_all_that_is_needed_to_run_it_again(tmp_path):
 
 def test_an_explanation_that_was_made_round_trips_and_runs_again(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (20, 28, 3), dtype=np.uint8)
-    black_box = iassa.FunctionAdapter(lambda images: images.mean((1, 2)), name="mean")
+    black_box = iassa.models.FunctionModel(lambda images: images.mean((1, 2)), name="mean")
     fields = {"grid_size": 4, "round_calls": 20}
-    made = iassa.Rise(**fields).explain(image, black_box, target=[0, "2"], calls=50, seed=5)
+    made = iassa.explain(
+        image, black_box, method=iassa.methods.Rise(**fields), target=[0, "2"], calls=50, seed=5
+    )
     made.save(tmp_path)
     after = Explanation.load(tmp_path)
     assert_same(made, after)
     assert after.method["fields"].items() >= fields.items()
-    again = iassa.Rise(**after.method["fields"]).explain(
-        after.image, black_box, target=after.targets, calls=after.calls, seed=after.seed
+    again = iassa.explain(
+        after.image,
+        black_box,
+        method=iassa.methods.Rise(**after.method["fields"]),
+        target=after.targets,
+        calls=after.calls,
+        seed=after.seed,
     )
     np.testing.assert_array_equal(again.saliency, made.saliency)
 

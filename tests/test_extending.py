@@ -23,7 +23,7 @@ import iassa
 import iassa.masks.superpixels
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
-from iassa.methods import Iassa, IassaPaper, Lime, Rise, SlidingWindow
+from iassa.methods import Iassa, IassaPaper, Lime, Occlusion, Rise
 from iassa.methods.engine.loop import Method
 from iassa.methods.registry import METHODS
 from rounding import steps
@@ -52,7 +52,7 @@ CASES = {
     "iassa-paper": IassaPaper(**PAPER, window=90.0, stride=40.0, window_step=20.0),
     "rise": Rise(round_calls=32),
     "rise, debiased": Rise(round_calls=32, debiased=True),
-    "sliding-window": SlidingWindow(round_calls=32),
+    "sliding-window": Occlusion(round_calls=32),
     "lime": Lime(round_calls=32, segmentation="slic", num_segments=12),
 }
 methods = pytest.mark.parametrize("name", CASES)
@@ -83,7 +83,9 @@ class Recorder:
 
 
 def run(name, calls, black_box, **options):
-    return CASES[name].explain(IMAGE, black_box, **{"target": TARGETS, "calls": calls, **options})
+    return iassa.explain(
+        IMAGE, black_box, method=CASES[name], **{"target": TARGETS, "calls": calls, **options}
+    )
 
 
 @functools.cache
@@ -218,10 +220,10 @@ def test_the_default_with_a_network_of_another_size():
     """Resized by the adapter, in float32, on a map that is enlarged again."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 6, 5, stride=3), nn.Tanh(), nn.Flatten(), nn.LazyLinear(4))
-    adapter = iassa.TorchAdapter(network, input_size=(24, 20), softmax=True)
-    method = Iassa(features=iassa.TorchLayers(network, ("0",), (24, 20)))
-    whole = method.explain(IMAGE, adapter, target=["top-1", "0 vs 1"], calls=600)
-    part = method.explain(IMAGE, adapter, target=["top-1", "0 vs 1"], calls=331)
+    adapter = iassa.models.TorchModel(network, input_size=(24, 20), softmax=True)
+    method = Iassa(features=iassa.models.TorchLayers(network, ("0",), (24, 20)))
+    whole = iassa.explain(IMAGE, adapter, method=method, target=["top-1", "0 vs 1"], calls=600)
+    part = iassa.explain(IMAGE, adapter, method=method, target=["top-1", "0 vs 1"], calls=331)
     made = iassa.extend(part, adapter, calls=269, method=method)
     assert_same(made, whole, 64)
     with pytest.raises(InputError, match=r"(?s)open the method again from its record: .*`method=`"):
@@ -322,13 +324,13 @@ def test_a_failure_at_the_first_masks_asks_no_others():
 @methods
 def test_after_seconds(name):
     recorder = Recorder()
-    part = run(name, TOTAL, recorder, batch_size=16, seconds=1e-9)
+    part = run(name, TOTAL, recorder, batch_size=16, max_seconds=1e-9)
     assert (part.stopped, part.calls) == ("seconds", 17)
-    more = iassa.extend(part, recorder, calls=TOTAL - 17, batch_size=16, seconds=1e-9)
+    more = iassa.extend(part, recorder, calls=TOTAL - 17, batch_size=16, max_seconds=1e-9)
     assert more.stopped == "seconds"
     assert 17 < more.calls == len(recorder.seen) <= 33
     assert more.seconds > part.seconds
-    made = iassa.extend(more, recorder, calls=TOTAL - more.calls, batch_size=16, seconds=1e9)
+    made = iassa.extend(more, recorder, calls=TOTAL - more.calls, batch_size=16, max_seconds=1e9)
     assert_same(made, uncut(name, TOTAL)[0])
 
 
@@ -453,11 +455,11 @@ def test_another_black_box_is_refused(part):
     with pytest.raises(InputError, match=r"black box that was asked before, four_outputs \w+, got"):
         iassa.extend(part, silent)
     with pytest.raises(InputError, match="black box that was asked before"):
-        iassa.extend(part, iassa.FunctionAdapter(four_outputs, name="other"))
+        iassa.extend(part, iassa.models.FunctionModel(four_outputs, name="other"))
 
 
 def test_another_size_is_refused(part):
-    adapter = iassa.FunctionAdapter(four_outputs, input_size=(18, 18))
+    adapter = iassa.models.FunctionModel(four_outputs, input_size=(18, 18))
     with pytest.raises(InputError, match=r"\(18, 27\) pixels, as before, got .* \(18, 18\)"):
         iassa.extend(part, adapter)
 
@@ -481,7 +483,7 @@ def test_another_method_is_refused(part, other):
 def silent_twin(explanation):
     """A black box that passes for the one that was asked, and must not be."""
 
-    class Twin(iassa.Adapter):
+    class Twin(iassa.models.BlackBox):
         name = explanation.model
 
         def identity(self):
@@ -569,7 +571,7 @@ def test_without_evidence(tmp_path, part):
     [
         ({"calls": 0}, "at least 1 more call"),
         ({"calls": -5}, "at least 1 more call"),
-        ({"seconds": 0}, "above 0 seconds"),
+        ({"max_seconds": 0}, "above 0 seconds"),
         ({"tolerance": 1}, "tolerance above 0"),
         ({"batch_size": 0}, "batch size of 1"),
         ({"batch_size": -1}, "batch size of 1"),
@@ -613,7 +615,7 @@ def test_a_function_that_was_not_saved_is_asked_for(tmp_path):
 
 
 def test_another_function_of_that_name_is_refused(tmp_path):
-    part = run("rise", 60, four_outputs, target=margin, keep=0)
+    part = run("rise", 60, four_outputs, target=margin, keep_scores=0)
     part.save(tmp_path)
 
     def other(scores):
@@ -625,7 +627,7 @@ def test_another_function_of_that_name_is_refused(tmp_path):
             iassa.extend(explanation, four_outputs, target=other)
         with pytest.raises(InputError, match=r"one that needs all"):
             iassa.retarget(explanation, other)
-    kept = run("rise", 60, four_outputs, target=margin, keep="all")
+    kept = run("rise", 60, four_outputs, target=margin, keep_scores="all")
     with pytest.raises(InputError, match="functions with another code"):
         iassa.extend(kept, four_outputs, target=other)
     assert_same_map(iassa.retarget(kept, other), run("rise", 60, four_outputs, target=other))
@@ -697,7 +699,7 @@ ONE_ROUND = {
     "iassa, no kernel": Iassa(**SMALL, max_rounds=1, kernel_share=0.0),
     "iassa-paper": IassaPaper(**{**PAPER, "max_rounds": 1}),
     "rise": Rise(round_calls=32),
-    "sliding-window": SlidingWindow(round_calls=32),
+    "sliding-window": Occlusion(round_calls=32),
     "lime": Lime(round_calls=32, segmentation="slic", num_segments=12),
 }
 
@@ -721,12 +723,14 @@ def assert_same_map(one, other, number=8):
 @pytest.mark.parametrize("name", ONE_ROUND)
 def test_another_target_has_the_map_of_its_own_run(tmp_path, name, loaded):
     """Rounds that are drawn without looking at the map have the same masks for every target."""
-    made = ONE_ROUND[name].explain(IMAGE, four_outputs, target=0, calls=100, seed=2)
+    made = iassa.explain(IMAGE, four_outputs, method=ONE_ROUND[name], target=0, calls=100, seed=2)
     if loaded:
         made.save(tmp_path)
         made = Explanation.load(tmp_path)
     for target in (1, "top-2", "2,3", [3, "0,1 vs 2"], "0"):
-        expected = ONE_ROUND[name].explain(IMAGE, four_outputs, target=target, calls=100, seed=2)
+        expected = iassa.explain(
+            IMAGE, four_outputs, method=ONE_ROUND[name], target=target, calls=100, seed=2
+        )
         found = iassa.retarget(made, target)
         assert_same_map(found, expected)
         same = ("calls", "seconds", "seed", "model", "identity", "device", "stopped", "versions")
@@ -748,19 +752,25 @@ def test_the_own_targets_give_the_same_explanation(name):
 @pytest.mark.parametrize("name", ONE_ROUND)
 def test_functions_need_all_outputs(name):
     options = {"calls": 100, "seed": 2}
-    made = ONE_ROUND[name].explain(IMAGE, four_outputs, target=0, keep="all", **options)
-    expected = ONE_ROUND[name].explain(IMAGE, four_outputs, target=["0 vs 2", 1], **options)
+    made = iassa.explain(
+        IMAGE, four_outputs, method=ONE_ROUND[name], target=0, keep_scores="all", **options
+    )
+    expected = iassa.explain(
+        IMAGE, four_outputs, method=ONE_ROUND[name], target=["0 vs 2", 1], **options
+    )
     found = iassa.retarget(made, [margin, 1])
     np.testing.assert_allclose(found.saliency, expected.saliency, atol=steps(8, expected.scores))
-    few = ONE_ROUND[name].explain(IMAGE, four_outputs, target=0, keep=2, **options)
-    with pytest.raises(InputError, match=r"2 of 4 outputs .* needs all.*keep='all'"):
+    few = iassa.explain(
+        IMAGE, four_outputs, method=ONE_ROUND[name], target=0, keep_scores=2, **options
+    )
+    with pytest.raises(InputError, match=r"2 of 4 outputs .* needs all.*keep_scores='all'"):
         iassa.retarget(few, margin)
 
 
 def test_what_was_not_kept_is_refused_by_name():
     names = ("ant", "bee, Biene", "cow", "dog")
-    adapter = iassa.FunctionAdapter(four_outputs, class_names=names)
-    made = Rise().explain(IMAGE, adapter, target="bee", calls=40, keep=1)
+    adapter = iassa.models.FunctionModel(four_outputs, class_names=names)
+    made = iassa.explain(IMAGE, adapter, method=Rise(), target="bee", calls=40, keep_scores=1)
     best = int(four_outputs(IMAGE[None])[0].argmax())
     assert made.evidence.outputs == tuple(sorted({1, best}))
     kept = [names[k].split(",")[0] for k in sorted({1, best})]
@@ -790,7 +800,7 @@ def test_a_flat_target_is_told_of_in_the_explanation():
     def partly_flat(images):
         return np.hstack([four_outputs(images), np.ones((len(images), 1))])
 
-    made = Rise().explain(IMAGE, partly_flat, target=0, calls=200)
+    made = iassa.explain(IMAGE, partly_flat, method=Rise(), target=0, calls=200)
     assert made.warnings == ()
     assert "scores the same" in iassa.retarget(made, 4).warnings[0]
 

@@ -44,8 +44,8 @@ from iassa.benchmark.workers.tasks import Model, ScoreImage
 from iassa.cli import main
 from iassa.errors import InputError
 from iassa.image import decode_image, resize
-from iassa.models.hugging_face.classifier import HuggingFaceAdapter
-from iassa.models.opening import add_conventions, open_black_box
+from iassa.models.hugging_face.classifier import HuggingFaceModel
+from iassa.models.opening import add_conventions, open_model
 from made_runs import contents
 from rounding import steps
 
@@ -196,7 +196,7 @@ def scores(black_box, images):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_scores_are_those_of_transformers(folders, kind, seed):
     """On noise of the size that the model looks at, where no filter has a say."""
-    black_box = open_black_box(f"hf:{folders(kind)}", "cpu")
+    black_box = open_model(f"hf:{folders(kind)}", "cpu")
     images = noise(black_box.input_size, seed)
     expected = oracle(folders(kind), images)
     np.testing.assert_allclose(
@@ -207,26 +207,26 @@ def test_scores_are_those_of_transformers(folders, kind, seed):
 
 def test_large_images_are_resized_as_its_processor_does(folders):
     """The same bilinear filter, but for Pillow's steps of 8 bits."""
-    black_box = open_black_box(f"hf:{folders('vit')}", "cpu")
+    black_box = open_model(f"hf:{folders('vit')}", "cpu")
     images = noise((90, 70))
     np.testing.assert_allclose(scores(black_box, images), oracle(folders("vit"), images), atol=0.02)
 
 
 def test_what_it_knows_of_itself(folders):
-    black_box = open_black_box(f"hf:{folders('vit')}")
+    black_box = open_model(f"hf:{folders('vit')}")
     assert black_box.name == "vit"
     assert black_box.input_size == SIZE
     assert black_box.class_names == tuple(NAMES.values())
     assert scores(black_box, noise((9, 8))).sum(1) == pytest.approx(1, rel=1e-5)
     assert "mean=0.485,0.456,0.406&std=0.229,0.224,0.225&bgr=no&softmax=yes" in black_box.identity()
-    assert "bgr=yes" in open_black_box(f"hf:{folders('blue first')}").identity()
+    assert "bgr=yes" in open_model(f"hf:{folders('blue first')}").identity()
 
 
 def test_weights_in_half_precision_run_in_float32(folders, tmp_path):
     shutil.copytree(folders("vit"), tmp_path, dirs_exist_ok=True)
     model = AutoModelForImageClassification.from_pretrained(tmp_path)
     model.half().save_pretrained(tmp_path)
-    black_box = open_black_box(f"hf:{tmp_path}", "cpu")
+    black_box = open_model(f"hf:{tmp_path}", "cpu")
     images = noise(SIZE)
     rounded = {name: value.float() for name, value in model.state_dict().items()}
     plain = AutoModelForImageClassification.from_pretrained(folders("vit"))
@@ -253,7 +253,7 @@ def test_what_is_said_counts(folders, tmp_path):
         "softmax": "no",
         "class_names": str(tmp_path / "names.txt"),
     }
-    black_box = open_black_box(add_conventions(f"hf:{folder}", options), "cpu")
+    black_box = open_model(add_conventions(f"hf:{folder}", options), "cpu")
     assert black_box.class_names == tuple("abcde")
     assert black_box.input_size == (16, 20)
     network = AutoModelForImageClassification.from_pretrained(folder)
@@ -276,11 +276,11 @@ def test_conventions_join_the_name():
 def test_the_activation_can_be_said(folders):
     images = noise(SIZE)
     folder = folders("several labels")
-    plain = scores(open_black_box(f"hf:{folder}?sigmoid=no"), images)
+    plain = scores(open_model(f"hf:{folder}?sigmoid=no"), images)
     np.testing.assert_allclose(
-        scores(open_black_box(f"hf:{folder}"), images), 1 / (1 + np.exp(-plain)), rtol=1e-5
+        scores(open_model(f"hf:{folder}"), images), 1 / (1 + np.exp(-plain)), rtol=1e-5
     )
-    soft = scores(open_black_box(f"hf:{folder}?softmax=yes"), images)
+    soft = scores(open_model(f"hf:{folder}?softmax=yes"), images)
     np.testing.assert_allclose(soft, np.exp(plain) / np.exp(plain).sum(1, keepdims=True), rtol=1e-5)
 
 
@@ -291,8 +291,8 @@ def crop():
 def test_a_processor_that_crops_has_to_be_overruled(tmp_path):
     folder = save(tmp_path / "crops", resnet, crop)
     with pytest.raises(InputError, match=r"crops: expected .*Say input_size=32,32 to have"):
-        open_black_box(f"hf:{folder}")
-    black_box = open_black_box(f"hf:{folder}?input_size=32,32")
+        open_model(f"hf:{folder}")
+    black_box = open_model(f"hf:{folder}?input_size=32,32")
     images = noise((32, 32))
     np.testing.assert_allclose(scores(black_box, images), oracle(folder, images), rtol=1e-4)
     # Of a picture that is not square it sees all, resized as iassa resizes.
@@ -303,7 +303,7 @@ def test_a_processor_that_crops_has_to_be_overruled(tmp_path):
 
 def test_a_processor_that_does_not_resize(tmp_path):
     folder = save(tmp_path / "any", resnet, lambda: whole(do_resize=False))
-    black_box = open_black_box(f"hf:{folder}")
+    black_box = open_model(f"hf:{folder}")
     assert black_box.input_size is None
     for size in ((32, 40), (51, 35)):
         images = noise(size)
@@ -314,8 +314,8 @@ def test_without_a_processor_all_has_to_be_said(tmp_path):
     folder = save(tmp_path / "bare", resnet, None)
     for said in ("", "?input_size=24,32", "?mean=0.5&std=0.5"):
         with pytest.raises(InputError, match=r"expected an image processor in .*Say what it would"):
-            open_black_box(f"hf:{folder}{said}")
-    black_box = open_black_box(f"hf:{folder}?input_size=24,32&mean=0.5&std=0.5")
+            open_model(f"hf:{folder}{said}")
+    black_box = open_model(f"hf:{folder}?input_size=24,32&mean=0.5&std=0.5")
     network = AutoModelForImageClassification.from_pretrained(folder)
     images = noise(SIZE)
     planes = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -329,7 +329,7 @@ def test_without_a_processor_all_has_to_be_said(tmp_path):
 
 def refusal_of(reference) -> str:
     with pytest.raises(InputError) as refusal:
-        open_black_box(str(reference))
+        open_model(str(reference))
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
 
@@ -376,8 +376,8 @@ def test_weights_alone_may_be_pickled(folder, folders):
     (folder / "model.safetensors").unlink()
     images = noise(SIZE)
     np.testing.assert_array_equal(
-        scores(open_black_box(f"hf:{folder}"), images),
-        scores(open_black_box(f"hf:{folders('vit')}"), images),
+        scores(open_model(f"hf:{folder}"), images),
+        scores(open_model(f"hf:{folders('vit')}"), images),
     )
 
 
@@ -435,28 +435,28 @@ def test_names_of_another_number_of_classes(folders, tmp_path):
 
 
 def test_identity_changes_with_weights_and_treatment_and_nothing_else(folders, folder, tmp_path):
-    first = open_black_box(f"hf:{folders('vit')}").identity()
-    assert open_black_box(f"hf:{folder}").identity() == first  # wherever it lies
+    first = open_model(f"hf:{folders('vit')}").identity()
+    assert open_model(f"hf:{folder}").identity() == first  # wherever it lies
     names = {
-        open_black_box(f"hf:{save(tmp_path / 'other', *MODELS['vit'], seed=1)}").identity(),
-        open_black_box(f"hf:{folder}?softmax=no").identity(),
-        open_black_box(f"hf:{folder}?mean=0.5&std=0.5").identity(),
-        open_black_box(f"hf:{folders('several labels')}").identity(),
+        open_model(f"hf:{save(tmp_path / 'other', *MODELS['vit'], seed=1)}").identity(),
+        open_model(f"hf:{folder}?softmax=no").identity(),
+        open_model(f"hf:{folder}?mean=0.5&std=0.5").identity(),
+        open_model(f"hf:{folders('several labels')}").identity(),
         first,
     }
     weights = load_file(folder / "model.safetensors")
     weights["classifier.bias"][2] += 1e-6
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    names.add(open_black_box(f"hf:{folder}").identity())
+    names.add(open_model(f"hf:{folder}").identity())
     assert len(names) == 6
 
 
 def test_a_pickled_one_is_opened_again(folders):
-    black_box = open_black_box(f"hf:{folders('vit')}?softmax=no")
+    black_box = open_model(f"hf:{folders('vit')}?softmax=no")
     content = pickle.dumps(black_box)
     assert len(content) < 2000
     again = pickle.loads(content)
-    assert isinstance(again, HuggingFaceAdapter)
+    assert isinstance(again, HuggingFaceModel)
     assert again.identity() == black_box.identity()
     images = noise(SIZE)
     np.testing.assert_array_equal(scores(again, images), scores(black_box, images))
@@ -466,7 +466,7 @@ def test_notes_and_bars_are_left_as_they_were(folders):
     logging = transformers.utils.logging
     logging.set_verbosity_warning()
     logging.enable_progress_bar()
-    open_black_box(f"hf:{folders('vit')}")
+    open_model(f"hf:{folders('vit')}")
     assert logging.get_verbosity() == logging.WARNING
     assert logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -481,7 +481,7 @@ import iassa
 for reference in sys.argv[1:]:
     start = time.monotonic()
     try:
-        black_box = iassa.open_black_box(reference, "cpu")
+        black_box = iassa.open_model(reference, "cpu")
         again = pickle.loads(pickle.dumps(black_box))
         print(black_box.name, black_box.identity() == again.identity(), black_box.identity())
     except iassa.InputError as error:
@@ -511,7 +511,7 @@ def test_models_are_downloaded_from_the_hub_and_kept(folders, tmp_path):
         shutil.copy(file, source)
     torch.save({}, source / "pytorch_model.bin")
     (source / "mine.py").write_text("")
-    local = open_black_box(f"hf:{folders('vit')}").identity()
+    local = open_model(f"hf:{folders('vit')}").identity()
     with hub(source, "me/net") as there:
         lines = open_from(
             there.url,
@@ -546,7 +546,7 @@ def test_pickled_weights_are_downloaded_where_there_are_no_others(folders, tmp_p
     torch.save(load_file(folders("vit") / "model.safetensors"), source / "pytorch_model.bin")
     with hub(source, "net") as there:
         (line,) = open_from(there.url, tmp_path / "cache", "hf:net")
-    weights = open_black_box(f"hf:{folders('vit')}").identity().split()[1]
+    weights = open_model(f"hf:{folders('vit')}").identity().split()[1]
     assert line.startswith(f"net True hf {weights} {COMMIT} ")
     assert not any("api/models" in one and "discussions" in one for one in there.seen)
 
@@ -617,7 +617,7 @@ def test_a_benchmark_on_two_workers(run, folders, tmp_path):
 
 
 def test_an_adapter_is_sent_to_a_worker(folders):
-    black_box = open_black_box(f"hf:{folders('resnet')}", "cpu")
+    black_box = open_model(f"hf:{folders('resnet')}", "cpu")
     tasks = [ScoreImage(str(k), png(image)) for k, image in enumerate(noise((26, 30)))]
     with LocalWorkers(Model(black_box), 1) as workers:
         found = {task.name: result.scores for task, result in workers.run(tasks)}

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from iassa.models import efficientnet_lite0
-from iassa.models.black_box import Adapter, FunctionAdapter
+from iassa.models.black_box import BlackBox, FunctionModel
 from iassa.models.identity import ELEMENTS, digest_code, digest_module
-from iassa.models.opening import open_black_box
-from iassa.models.torch_module import TorchAdapter
+from iassa.models.opening import open_model
+from iassa.models.torch_module import TorchModel
 
 SOURCE = """
     import numpy as np
@@ -50,27 +50,27 @@ exec(textwrap.dedent(SOURCE), NAMES)  # as the subprocess does
 
 def identities():
     return [
-        FunctionAdapter(NAMES["by_sets"]).identity(),
-        FunctionAdapter(NAMES["by_sets"], name="mine").identity(),
-        FunctionAdapter(NAMES["changed_constant"], name="mine").identity(),
-        TorchAdapter(NAMES["network_that_ran"]()).identity(),
-        TorchAdapter(NAMES["network_that_ran"](1), softmax=True).identity(),
-        open_black_box("efficientnet-lite0", "cpu").identity(),
+        FunctionModel(NAMES["by_sets"]).identity(),
+        FunctionModel(NAMES["by_sets"], name="mine").identity(),
+        FunctionModel(NAMES["changed_constant"], name="mine").identity(),
+        TorchModel(NAMES["network_that_ran"]()).identity(),
+        TorchModel(NAMES["network_that_ran"](1), softmax=True).identity(),
+        open_model("efficientnet-lite0", "cpu").identity(),
     ]
 
 
 def test_the_same_in_another_process():
     """Sets of texts are ordered anew in every process, and addresses differ."""
     script = textwrap.dedent(SOURCE) + textwrap.dedent("""
-        from iassa.models.black_box import FunctionAdapter
-        from iassa.models.opening import open_black_box
-        from iassa.models.torch_module import TorchAdapter
-        print(FunctionAdapter(by_sets).identity())
-        print(FunctionAdapter(by_sets, name="mine").identity())
-        print(FunctionAdapter(changed_constant, name="mine").identity())
-        print(TorchAdapter(network_that_ran()).identity())
-        print(TorchAdapter(network_that_ran(1), softmax=True).identity())
-        print(open_black_box("efficientnet-lite0", "cpu").identity())
+        from iassa.models.black_box import FunctionModel
+        from iassa.models.opening import open_model
+        from iassa.models.torch_module import TorchModel
+        print(FunctionModel(by_sets).identity())
+        print(FunctionModel(by_sets, name="mine").identity())
+        print(FunctionModel(changed_constant, name="mine").identity())
+        print(TorchModel(network_that_ran()).identity())
+        print(TorchModel(network_that_ran(1), softmax=True).identity())
+        print(open_model("efficientnet-lite0", "cpu").identity())
     """)
     mine = identities()
     assert len(set(mine)) == len(mine)
@@ -116,14 +116,14 @@ def test_what_has_no_code_is_known_by_its_name():
         def __call__(self, images):
             return images.mean((1, 2)) * self.gain
 
-    assert FunctionAdapter(Machine(1)).identity() == FunctionAdapter(Machine(2)).identity()
-    assert FunctionAdapter(Machine(1)).identity().endswith("Machine")
+    assert FunctionModel(Machine(1)).identity() == FunctionModel(Machine(2)).identity()
+    assert FunctionModel(Machine(1)).identity().endswith("Machine")
     partial = functools.partial(np.mean, axis=(1, 2))
-    assert FunctionAdapter(partial, name="mean").identity() == "mean"
+    assert FunctionModel(partial, name="mean").identity() == "mean"
     assert digest_code(np.add) == digest_code(None) == ""
     assert digest_code(Machine(1).__call__) == digest_code(Machine.__call__) != ""
 
-    class Mine(Adapter):
+    class Mine(BlackBox):
         name = "mine"
 
         def score(self, planes):
@@ -156,7 +156,7 @@ def test_a_weight_or_buffer_that_changes_changes_it(place):
     with torch.no_grad():
         after.state_dict()[place].view(-1)[-1] += 1e-6
     assert digest_module(before) != digest_module(after)
-    assert TorchAdapter(before).identity() != TorchAdapter(after).identity()
+    assert TorchModel(before).identity() != TorchModel(after).identity()
 
 
 def test_parts_shapes_and_types_change_it():
@@ -203,7 +203,7 @@ def test_an_adapter_is_more_than_its_weights():
         return planes / 3
 
     kinds = [{}, {"softmax": True}, {"normalise": halve}, {"normalise": third}, {"name": "mine"}]
-    found = [TorchAdapter(network(), **kind).identity() for kind in kinds]
+    found = [TorchModel(network(), **kind).identity() for kind in kinds]
     assert len(set(found)) == len(kinds)
     assert all(one.startswith("Sequential ") for one in found[:-1])
 
@@ -218,16 +218,16 @@ def test_it_is_computed_once_and_without_a_call():
             raise AssertionError("asked")
 
     module = Silent()
-    adapter = TorchAdapter(module)
+    adapter = TorchModel(module)
     first = adapter.identity()
     with torch.no_grad():
         module.weight += 1
     assert adapter.identity() == first  # as documented
-    assert TorchAdapter(module).identity() != first
+    assert TorchModel(module).identity() != first
 
 
 def test_the_default_model_is_one_on_all_devices():
-    on_cpu = open_black_box("efficientnet-lite0", "cpu")
+    on_cpu = open_model("efficientnet-lite0", "cpu")
     in_torch = efficientnet_lite0._TorchNetwork(network(), name="efficientnet-lite0")
     assert on_cpu.identity() == in_torch.identity()
     assert on_cpu.identity().startswith("efficientnet-lite0 0.")

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 import dense
 from dense import Array, Family, Round, Rounds, reference, run
-from iassa import Iassa
 from iassa.estimators.attention import Attention, spatial_attention
 from iassa.estimators.coverage_mean import CoverageMean
 from iassa.estimators.debiased_effect import DebiasedEffect
@@ -36,6 +35,7 @@ from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Canvas, DenseMasks
 from iassa.masks.superpixels import Segmentations
 from iassa.masks.windows import plan_windows, select_windows, sliding_windows
+from iassa.methods import Iassa
 from iassa.methods.engine.loop import Setting
 from rounding import steps
 

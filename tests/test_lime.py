@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances
 
+import iassa
 from iassa.estimators.effect import Effect
 from iassa.estimators.jackknife import Lattice
 from iassa.estimators.local_regression import LocalRegression
@@ -322,7 +323,9 @@ def test_a_run_is_the_regression_on_what_the_black_box_saw(method: Lime, calls: 
         shown.extend(images.copy())
         return left_and_right(images)
 
-    found = method.explain(image, black_box, target=[0, 1], calls=calls, batch_size=11, seed=2)
+    found = iassa.explain(
+        image, black_box, method=method, target=[0, 1], calls=calls, batch_size=11, seed=2
+    )
     labels = method.segmentations(torch.from_numpy(image).permute(2, 0, 1)).labels[0].numpy()
     images = np.stack(shown)
     hidden = (images != image).any(axis=3)
@@ -344,7 +347,9 @@ def test_a_run_is_the_regression_on_what_the_black_box_saw(method: Lime, calls: 
 def test_a_linear_black_box_has_its_own_effects() -> None:
     """The score is a mean over the left half: an effect is what hiding a superpixel takes off."""
     image = cat(80, 113)
-    found = Lime(ridge=1e-6).explain(image, lambda x: left_and_right(x)[:, :1], calls=400)
+    found = iassa.explain(
+        image, lambda x: left_and_right(x)[:, :1], method=Lime(ridge=1e-6), calls=400
+    )
     labels = Lime().segmentations(torch.from_numpy(image).permute(2, 0, 1)).labels[0].numpy()
     for segment, value in enumerate(of_segments(found.saliency, labels)[0]):
         filled = np.where((labels == segment)[:, :, None], np.float32(0.5), image)

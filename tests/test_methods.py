@@ -19,21 +19,22 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import iassa
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation, RunFailedError
 from iassa.masks.plans import GridPlan
-from iassa.methods import Iassa, IassaPaper, KernelShap, Lime, Rise, ShapPartition, SlidingWindow
+from iassa.methods import Iassa, IassaPaper, KernelShap, Lime, Occlusion, Rise, ShapPartition
 from iassa.methods.engine.base import Explainer
 from iassa.methods.engine.budget import Progress
 from iassa.methods.engine.loop import Method
 from iassa.methods.explain import explain
 from iassa.methods.registry import METHODS, open_method
-from iassa.models.black_box import FunctionAdapter
+from iassa.models.black_box import FunctionModel
 from iassa.models.features import TorchLayers
 from rounding import steps
 
 Array = NDArray[np.float32]
-BlackBox = Callable[[Array], Any]
+Scorer = Callable[[Array], Any]
 
 SIZE = (18, 27)
 PATCH = (slice(4, 9), slice(15, 22))  # bright, and what the black boxes below look at
@@ -64,7 +65,7 @@ def three_outputs(images: Array) -> NDArray[np.float64]:
 class Recorder:
     """A black box that keeps what it is shown."""
 
-    function: BlackBox = patch_brightness
+    function: Scorer = patch_brightness
     batches: list[Array] = field(default_factory=list)
 
     def __call__(self, images: Array) -> Any:
@@ -105,7 +106,7 @@ CHEAP: dict[str, Method] = {
     "iassa-paper": cheap_paper(),
     "rise": Rise(round_calls=32),
     "rise, debiased": Rise(round_calls=32, debiased=True),
-    "sliding-window": SlidingWindow(round_calls=32),
+    "sliding-window": Occlusion(round_calls=32),
     "lime": cheap_lime(),
 }
 methods = pytest.mark.parametrize("method", CHEAP.values(), ids=CHEAP.keys())
@@ -124,7 +125,7 @@ def assert_same_map(one: Explanation, other: Explanation, number: float = 64) ->
 @pytest.mark.parametrize("seed", [0, 5])
 @pytest.mark.parametrize("calls", [65, 50])
 def test_beta_one_and_one_round_is_debiased_rise(seed: int, calls: int) -> None:
-    iassa = Iassa(
+    ours = Iassa(
         beta=1.0,
         kernel_share=0.0,
         round_calls=64,
@@ -136,10 +137,12 @@ def test_beta_one_and_one_round_is_debiased_rise(seed: int, calls: int) -> None:
     rise = Rise(debiased=True, round_calls=64)
     shown: list[Recorder] = []
     found = []
-    for method in (iassa, rise):
+    for method in (ours, rise):
         shown.append(Recorder(three_outputs))
         found.append(
-            method.explain(patch_image(), shown[-1], target=[0, 2], calls=calls, seed=seed)
+            iassa.explain(
+                patch_image(), shown[-1], method=method, target=[0, 2], calls=calls, seed=seed
+            )
         )
     np.testing.assert_array_equal(shown[0].images, shown[1].images)
     np.testing.assert_array_equal(found[0].saliency, found[1].saliency)
@@ -151,7 +154,9 @@ def test_plain_rise_is_the_formula_on_the_masks_that_the_black_box_saw() -> None
     """On a white image over a black baseline, what the black box sees are the masks."""
     white = np.ones((*SIZE, 3), np.float32)
     recorder = Recorder(three_outputs)
-    found = Rise(baseline=0.0).explain(white, recorder, target=[0, 1, 2], calls=200, batch_size=7)
+    found = iassa.explain(
+        white, recorder, method=Rise(baseline=0.0), target=[0, 1, 2], calls=200, batch_size=7
+    )
     masks = recorder.images[1:, :, :, 0].astype(np.float64)
     assert masks.shape == (199, *SIZE)
     scores = three_outputs(recorder.images)[1:]
@@ -163,7 +168,9 @@ def test_debiased_rise_is_the_covariance_over_the_variance() -> None:
     white = np.ones((*SIZE, 3), np.float32)
     recorder = Recorder(three_outputs)
     method = Rise(baseline=0.0, debiased=True, keep_probability=0.3)
-    found = method.explain(white, recorder, target=[0, 1, 2], calls=201, batch_size=16)
+    found = iassa.explain(
+        white, recorder, method=method, target=[0, 1, 2], calls=201, batch_size=16
+    )
     masks = recorder.images[1:, :, :, 0].astype(np.float64)
     masks -= masks.mean(0)
     scores = three_outputs(recorder.images)[1:]
@@ -181,8 +188,14 @@ def test_batch_sizes_change_neither_the_masks_nor_the_map(method: Method) -> Non
     for batch_size in (16, 1, 7, 64):
         recorder = Recorder(three_outputs)
         found.append(
-            method.explain(
-                patch_image(), recorder, target=[0, 2], calls=90, seed=3, batch_size=batch_size
+            iassa.explain(
+                patch_image(),
+                recorder,
+                method=method,
+                target=[0, 2],
+                calls=90,
+                seed=3,
+                batch_size=batch_size,
             )
         )
         shown.append(recorder.images)
@@ -197,7 +210,8 @@ def test_batch_sizes_change_neither_the_masks_nor_the_map(method: Method) -> Non
 @methods
 def test_the_same_seed_gives_the_same_map_and_another_another(method: Method) -> None:
     one, again, other = (
-        method.explain(patch_image(), patch_brightness, calls=80, seed=seed) for seed in (4, 4, 5)
+        iassa.explain(patch_image(), patch_brightness, method=method, calls=80, seed=seed)
+        for seed in (4, 4, 5)
     )
     np.testing.assert_array_equal(one.saliency, again.saliency)
     np.testing.assert_array_equal(one.standard_error, again.standard_error)
@@ -210,7 +224,7 @@ def test_the_number_of_threads_does_not_change_the_masks() -> None:
     for threads in (1, 2):
         torch.set_num_threads(threads)
         recorder = Recorder()
-        found.append(cheap_iassa().explain(patch_image(), recorder, calls=80))
+        found.append(iassa.explain(patch_image(), recorder, method=cheap_iassa(), calls=80))
         shown.append(recorder.images)
     torch.set_num_threads(before)
     np.testing.assert_array_equal(*shown)
@@ -221,8 +235,8 @@ def test_the_number_of_threads_does_not_change_the_masks() -> None:
 def test_a_larger_budget_begins_with_the_same_images(method: Method) -> None:
     """Within a round each family's end is cut off; whole rounds are the same."""
     small, large = Recorder(), Recorder()
-    method.explain(patch_image(), small, calls=65)  # two whole rounds of 32
-    method.explain(patch_image(), large, calls=120)
+    iassa.explain(patch_image(), small, method=method, calls=65)  # two whole rounds of 32
+    iassa.explain(patch_image(), large, method=method, calls=120)
     if isinstance(method, IassaPaper):  # its first round is longer than either budget
         np.testing.assert_allclose(
             large.images[:65], small.images, rtol=0, atol=steps(4, small.images)
@@ -230,8 +244,8 @@ def test_a_larger_budget_begins_with_the_same_images(method: Method) -> None:
     else:
         np.testing.assert_array_equal(large.images[:65], small.images)
     cut, whole = Recorder(), Recorder()
-    explanation = method.explain(patch_image(), cut, calls=25)
-    method.explain(patch_image(), whole, calls=33)
+    explanation = iassa.explain(patch_image(), cut, method=method, calls=25)
+    iassa.explain(patch_image(), whole, method=method, calls=33)
     seen = {image.tobytes() for image in whole.images.round(5)}
     assert len(cut.images) == 25
     assert all(image.tobytes() in seen for image in cut.images.round(5))
@@ -258,7 +272,9 @@ def test_the_budget_is_never_exceeded_and_reported(calls: int, batch_size: int, 
         assert len(images) <= batch_size
         return patch_brightness(images)
 
-    found = CHEAP[name].explain(patch_image(), black_box, calls=calls, batch_size=batch_size)
+    found = iassa.explain(
+        patch_image(), black_box, method=CHEAP[name], calls=calls, batch_size=batch_size
+    )
     assert found.calls == asked == 1 + sum(sum(one.masks.values()) for one in found.rounds)
     assert asked <= calls
     assert found.complete
@@ -274,8 +290,8 @@ def test_the_budget_is_never_exceeded_and_reported(calls: int, batch_size: int, 
     [
         ({"calls": 16}, "at least 17 calls"),
         ({"calls": -1}, "at least 17 calls"),
-        ({"seconds": 0}, "above 0 seconds"),
-        ({"seconds": math.nan}, "above 0 seconds"),
+        ({"max_seconds": 0}, "above 0 seconds"),
+        ({"max_seconds": math.nan}, "above 0 seconds"),
         ({"seed": -1}, "seed of 0 or more"),
         ({"batch_size": 0}, "batch size of 1 or more"),
         ({"device": "abacus"}, "device"),
@@ -290,7 +306,9 @@ def test_arguments_are_checked_before_the_first_call(arguments: dict[str, Any], 
 
 def test_seconds_end_a_run() -> None:
     """Time is checked after every batch; the first batch alone takes longer than this."""
-    found = Rise().explain(patch_image(), patch_brightness, seconds=1e-9, calls=10_000)
+    found = iassa.explain(
+        patch_image(), patch_brightness, method=Rise(), max_seconds=1e-9, calls=10_000
+    )
     assert found.stopped == "seconds"
     assert found.complete
     assert 17 <= found.calls < 100
@@ -300,7 +318,9 @@ def test_seconds_end_a_run() -> None:
 def test_progress_is_told_of_every_call() -> None:
     told: list[Progress] = []
     recorder = Recorder()
-    cheap_iassa().explain(patch_image(), recorder, calls=80, batch_size=7, progress=told.append)
+    iassa.explain(
+        patch_image(), recorder, method=cheap_iassa(), calls=80, batch_size=7, progress=told.append
+    )
     assert [p.calls for p in told] == np.cumsum([len(b) for b in recorder.batches]).tolist()
     assert {p.budget for p in told} == {80}
     seconds = [p.seconds for p in told]
@@ -310,9 +330,10 @@ def test_progress_is_told_of_every_call() -> None:
 @methods
 def test_cancelling_gives_the_map_so_far(method: Method) -> None:
     recorder = Recorder()
-    found = method.explain(
+    found = iassa.explain(
         patch_image(),
         recorder,
+        method=method,
         calls=500,
         batch_size=8,
         cancel=lambda: len(recorder.batches) >= 4,
@@ -326,7 +347,7 @@ def test_cancelling_gives_the_map_so_far(method: Method) -> None:
 def test_cancelling_before_a_mask_is_scored_leaves_no_map() -> None:
     recorder = Recorder()
     with pytest.raises(CancelledError):
-        Rise().explain(patch_image(), recorder, cancel=lambda: True)
+        iassa.explain(patch_image(), recorder, method=Rise(), cancel=lambda: True)
     assert len(recorder.images) == 1
 
 
@@ -347,14 +368,14 @@ def test_iterate_yields_a_map_after_every_round(method: Method) -> None:
         assert (explanation.stopped == "running") == (k < len(found))
     calls = [explanation.calls for explanation in found]
     assert calls == sorted(calls)
-    last = method.explain(patch_image(), three_outputs, **arguments)
+    last = iassa.explain(patch_image(), three_outputs, method=method, **arguments)
     np.testing.assert_array_equal(found[-1].saliency, last.saliency)
     np.testing.assert_array_equal(found[-1].standard_error, last.standard_error)
 
 
 def test_a_map_in_between_is_that_of_a_run_that_ends_there() -> None:
     found = list(cheap_iassa().iterate(patch_image(), patch_brightness, calls=97))
-    shorter = cheap_iassa().explain(patch_image(), patch_brightness, calls=65)
+    shorter = iassa.explain(patch_image(), patch_brightness, method=cheap_iassa(), calls=65)
     np.testing.assert_array_equal(found[1].saliency, shorter.saliency)
 
 
@@ -412,7 +433,7 @@ def _parts(values: Array, count: int, axis: int) -> list[Array]:
 def test_one_kind_of_later_masks_may_be_all() -> None:
     for share, families in ((0.0, {"grid", "segment"}), (1.0, {"level"})):
         method = cheap_iassa(level_share=share)
-        evidence = method.explain(patch_image(), patch_brightness, calls=97).evidence
+        evidence = iassa.explain(patch_image(), patch_brightness, method=method, calls=97).evidence
         assert evidence is not None
         assert [set(one.families) for one in evidence.rounds] == [
             {"grid", "segment"},
@@ -440,7 +461,7 @@ def test_the_share_of_the_image_that_a_round_may_hide_is_told(level_share: float
 
 def test_max_rounds_end_a_run_below_its_budget() -> None:
     recorder = Recorder()
-    found = cheap_iassa(max_rounds=2).explain(patch_image(), recorder, calls=500)
+    found = iassa.explain(patch_image(), recorder, method=cheap_iassa(max_rounds=2), calls=500)
     assert found.stopped == "rounds"
     assert found.complete
     assert found.calls == len(recorder.images) == 1 + 2 * 32
@@ -457,7 +478,7 @@ def test_max_rounds_end_a_run_below_its_budget() -> None:
         cheap_paper(max_rounds=1),
         Rise(round_calls=32),
         Rise(round_calls=32, debiased=True),
-        SlidingWindow(round_calls=32),
+        Occlusion(round_calls=32),
         cheap_lime(),
     ],
     ids=lambda method: method.name,
@@ -465,10 +486,10 @@ def test_max_rounds_end_a_run_below_its_budget() -> None:
 def test_several_targets_cost_no_more_and_equal_their_own_runs(method: Method) -> None:
     wanted: list[str | int] = [0, 2, "1 vs 0", "0,2"]
     together = Recorder(three_outputs)
-    every = method.explain(patch_image(), together, target=wanted, calls=120)
+    every = iassa.explain(patch_image(), together, method=method, target=wanted, calls=120)
     for t, one in enumerate(wanted):
         alone = Recorder(three_outputs)
-        single = method.explain(patch_image(), alone, target=one, calls=120)
+        single = iassa.explain(patch_image(), alone, method=method, target=one, calls=120)
         assert single.calls == every.calls == len(together.images)
         np.testing.assert_array_equal(alone.images, together.images)
         np.testing.assert_allclose(
@@ -481,8 +502,12 @@ def test_several_targets_cost_no_more_and_equal_their_own_runs(method: Method) -
 
 def test_a_contrast_is_the_difference_of_its_sides() -> None:
     """Estimators are linear in the score."""
-    found = Rise(debiased=True).explain(
-        patch_image(), three_outputs, target=[0, 1, "0 vs 1", "0,1"], calls=100
+    found = iassa.explain(
+        patch_image(),
+        three_outputs,
+        method=Rise(debiased=True),
+        target=[0, 1, "0 vs 1", "0,1"],
+        calls=100,
     )
     one, other, difference, total = found.saliency
     np.testing.assert_allclose(difference, one - other, atol=steps(16, one, other))
@@ -521,7 +546,7 @@ def test_every_method_finds_the_patch_in_a_non_square_image(name: str, scale: in
     fields: dict[str, Any] = {"features": "none"} if name.startswith("iassa") else {}
     if name == "lime" and scale == 1:  # where quickshift makes one segment
         fields = {"segmentation": "slic"}
-    found = METHODS[name](**fields).explain(image, black_box, calls=600)
+    found = iassa.explain(image, black_box, method=METHODS[name](**fields), calls=600)
     assert found.saliency.shape == found.standard_error.shape == (1, *image.shape[:2])
     assert in_patch(peak(found), scale)
 
@@ -538,7 +563,7 @@ def test_every_source_of_features_leads_to_the_patch(
     def black_box(images: Array) -> NDArray[np.float64]:
         return patch_brightness(images[:, ::scale, ::scale])
 
-    found = kind(features=features).explain(image, black_box, calls=513)
+    found = iassa.explain(image, black_box, method=kind(features=features), calls=513)
     inside = np.zeros(SIZE, np.bool_)
     inside[PATCH] = True
     inside = inside.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -552,14 +577,19 @@ def test_every_source_of_features_leads_to_the_patch(
 def test_features_of_a_network_of_ones_own() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
     extractor = TorchLayers(network, ("0", "1"))
-    found = cheap_iassa(features=extractor).explain(patch_image(), patch_brightness, calls=300)
+    found = iassa.explain(
+        patch_image(), patch_brightness, method=cheap_iassa(features=extractor), calls=300
+    )
     assert in_patch(peak(found))
     assert "TorchLayers" in found.method["fields"]["features"]
 
 
 def test_what_lowers_the_score_is_negative() -> None:
-    found = cheap_iassa(features="none").explain(
-        patch_image(), lambda images: -patch_brightness(images), calls=300
+    found = iassa.explain(
+        patch_image(),
+        lambda images: -patch_brightness(images),
+        method=cheap_iassa(features="none"),
+        calls=300,
     )
     row, column = np.unravel_index(found.saliency[0].argmin(), SIZE)
     assert in_patch((int(row), int(column)))
@@ -570,9 +600,12 @@ def test_what_lowers_the_score_is_negative() -> None:
 @pytest.mark.parametrize("offset", [-50.0, 1000.0])
 def test_logits_of_any_sign_and_size(method: Method, offset: float) -> None:
     """A constant added to the score changes no effect, and moves the coverage mean by itself."""
-    plain = method.explain(patch_image(), patch_brightness, calls=150)
-    moved = method.explain(
-        patch_image(), lambda images: 10 * patch_brightness(images) + offset, calls=150
+    plain = iassa.explain(patch_image(), patch_brightness, method=method, calls=150)
+    moved = iassa.explain(
+        patch_image(),
+        lambda images: 10 * patch_brightness(images) + offset,
+        method=method,
+        calls=150,
     )
     mean = isinstance(method, IassaPaper) or (isinstance(method, Rise) and not method.debiased)
     expected = 10 * plain.saliency + (offset if mean else 0)
@@ -587,8 +620,8 @@ def test_black_boxes_may_write_to_what_they_are_shown() -> None:
         return scores
 
     for method in CHEAP.values():
-        polite = method.explain(patch_image(), patch_brightness, calls=100)
-        harmed = method.explain(patch_image(), rude, calls=100)
+        polite = iassa.explain(patch_image(), patch_brightness, method=method, calls=100)
+        harmed = iassa.explain(patch_image(), rude, method=method, calls=100)
         np.testing.assert_array_equal(harmed.saliency, polite.saliency)
         np.testing.assert_array_equal(harmed.image, patch_image())
 
@@ -598,8 +631,8 @@ def test_a_torch_module_and_the_function_that_it_is_give_the_same_map() -> None:
         def forward(self, planes: Tensor) -> Tensor:
             return planes[:, :, PATCH[0], PATCH[1]].double().mean(dim=(1, 2, 3))[:, None]
 
-    one = cheap_iassa().explain(patch_image(), Brightness(), device="cpu", calls=100)
-    other = cheap_iassa().explain(patch_image(), patch_brightness, calls=100)
+    one = iassa.explain(patch_image(), Brightness(), method=cheap_iassa(), device="cpu", calls=100)
+    other = iassa.explain(patch_image(), patch_brightness, method=cheap_iassa(), calls=100)
     assert_same_map(one, other)
 
 
@@ -610,8 +643,8 @@ def test_a_black_box_of_another_size_gets_its_own_and_the_map_the_images() -> No
         shapes.add(images.shape[1:])
         return images[:, 4:10, 10:20].mean(axis=(1, 2, 3), dtype=np.float64)[:, None]
 
-    adapter = FunctionAdapter(black_box, input_size=(20, 24))
-    found = cheap_iassa().explain(patch_image(), adapter, calls=200)
+    adapter = FunctionModel(black_box, input_size=(20, 24))
+    found = iassa.explain(patch_image(), adapter, method=cheap_iassa(), calls=200)
     assert shapes == {(20, 24, 3)}
     assert found.saliency.shape == (1, *SIZE)
     row, column = peak(found)
@@ -626,7 +659,9 @@ def test_tiny_images(method: Method, size: tuple[int, int]) -> None:
     with warnings.catch_warnings():
         # One pixel has one window, and one superpixel is hidden or not.
         warnings.simplefilter("ignore", WeakEvidenceWarning)
-        found = method.explain(image, lambda x: x.mean(axis=(1, 2, 3))[:, None], calls=120)
+        found = iassa.explain(
+            image, lambda x: x.mean(axis=(1, 2, 3))[:, None], method=method, calls=120
+        )
     assert found.saliency.shape == (1, *size)
     assert np.isfinite(found.saliency).all()
 
@@ -649,7 +684,9 @@ def test_the_papers_first_iteration_hides_one_window_at_a_time() -> None:
                 boxes.append(tuple(map(int, box)))
         return images.mean(axis=(1, 2, 3))[:, None]
 
-    found = IassaPaper(features="none").explain(image, black_box, calls=1000, batch_size=50)
+    found = iassa.explain(
+        image, black_box, method=IassaPaper(features="none"), calls=1000, batch_size=50
+    )
     assert found.calls == 1000
     assert found.rounds[0].masks == {"window": 999}
     assert len(boxes) == len(set(boxes)) == 999
@@ -685,7 +722,7 @@ def test_the_papers_later_iterations_hide_smaller_windows_that_touch_the_region(
 
 def test_the_papers_method_stops_when_its_rounds_are_used_up() -> None:
     method = IassaPaper(features="none", max_rounds=2)
-    found = method.explain(patch_image(), patch_brightness, calls=100_000)
+    found = iassa.explain(patch_image(), patch_brightness, method=method, calls=100_000)
     assert found.stopped == "rounds"
     assert found.complete
     assert len(found.rounds) == 2
@@ -698,8 +735,8 @@ def test_the_papers_method_stops_when_its_rounds_are_used_up() -> None:
 @pytest.mark.parametrize("value", [0.0, 0.25, -3.0])
 def test_a_constant_black_box_is_told_of(method: Method, value: float) -> None:
     with pytest.warns(WeakEvidenceWarning, match=FLAT):
-        found = method.explain(
-            patch_image(), lambda images: np.full((len(images), 2), value), calls=100
+        found = iassa.explain(
+            patch_image(), lambda images: np.full((len(images), 2), value), method=method, calls=100
         )
     assert found.warnings == (FLAT,)
     assert found.complete
@@ -715,9 +752,11 @@ def test_only_the_flat_one_of_several_targets_is_named() -> None:
     def black_box(images: Array) -> NDArray[np.float64]:
         return np.hstack([patch_brightness(images), np.full((len(images), 1), 0.5)])
 
-    adapter = FunctionAdapter(black_box, class_names=("patch", "nothing"))
+    adapter = FunctionModel(black_box, class_names=("patch", "nothing"))
     with pytest.warns(WeakEvidenceWarning, match=f"^nothing: {FLAT}$"):
-        found = cheap_iassa().explain(patch_image(), adapter, target=[0, 1], calls=100)
+        found = iassa.explain(
+            patch_image(), adapter, method=cheap_iassa(), target=[0, 1], calls=100
+        )
     assert (found.saliency[1] == 0).all()
     assert np.abs(found.saliency[0]).max() > 0
 
@@ -725,7 +764,7 @@ def test_only_the_flat_one_of_several_targets_is_named() -> None:
 def test_scores_that_differ_are_no_cause_for_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = cheap_iassa().explain(patch_image(), patch_brightness, calls=100)
+        found = iassa.explain(patch_image(), patch_brightness, method=cheap_iassa(), calls=100)
     assert found.warnings == ()
 
 
@@ -733,7 +772,7 @@ def raising(images: Array) -> Any:
     raise ValueError("out of paper")
 
 
-FAILURES: dict[str, tuple[BlackBox, str]] = {
+FAILURES: dict[str, tuple[Scorer, str]] = {
     "raises": (raising, "raised ValueError: out of paper"),
     "NaN": (lambda x: np.full((len(x), 1), np.nan), "got NaN or infinity for 8 of 8 images"),
     "infinite": (lambda x: np.full((len(x), 1), np.inf), "got NaN or infinity"),
@@ -760,7 +799,7 @@ def test_a_black_box_that_fails_half_way_leaves_the_map_so_far(method: Method, k
         return patch_brightness(images)
 
     with pytest.raises(BlackBoxError, match=text) as caught:
-        method.explain(patch_image(), black_box, calls=300, batch_size=8)
+        iassa.explain(patch_image(), black_box, method=method, calls=300, batch_size=8)
     assert isinstance(caught.value, RunFailedError)
     found = caught.value.explanation
     assert found.stopped == "failed"
@@ -777,7 +816,7 @@ def test_a_black_box_that_fails_at_once_leaves_no_map(kind: str) -> None:
     else:
         expected = FAILURES[kind][1].replace("expected 1 scores", "expected at least 1 scores")
     with pytest.raises(BlackBoxError, match=expected) as caught:
-        Rise().explain(patch_image(), FAILURES[kind][0])
+        iassa.explain(patch_image(), FAILURES[kind][0], method=Rise())
     assert not isinstance(caught.value, RunFailedError)
 
 
@@ -785,7 +824,9 @@ def test_a_black_box_that_fails_on_the_first_masks_leaves_no_map() -> None:
     for method in CHEAP.values():
         answers = iter([np.ones((1, 1))])
         with pytest.raises(BlackBoxError) as caught:
-            method.explain(patch_image(), lambda images, left=answers: next(left), calls=100)
+            iassa.explain(
+                patch_image(), lambda images, left=answers: next(left), method=method, calls=100
+            )
         assert not isinstance(caught.value, RunFailedError)
 
 
@@ -812,7 +853,7 @@ def test_torch_gets_its_threads_back(method: Method) -> None:
         return patch_brightness(images)
 
     def whole() -> None:
-        method.explain(patch_image(), black_box, calls=50)
+        iassa.explain(patch_image(), black_box, method=method, calls=50)
 
     def abandoned() -> None:
         run = method.iterate(patch_image(), black_box, calls=50)
@@ -821,7 +862,9 @@ def test_torch_gets_its_threads_back(method: Method) -> None:
 
     def failed() -> None:
         with pytest.raises(BlackBoxError):
-            method.explain(patch_image(), lambda x: np.zeros((1, 1)) + len(x) - 1, calls=100)
+            iassa.explain(
+                patch_image(), lambda x: np.zeros((1, 1)) + len(x) - 1, method=method, calls=100
+            )
 
     def interrupted() -> None:
         def interrupt(progress: Progress) -> None:
@@ -829,7 +872,7 @@ def test_torch_gets_its_threads_back(method: Method) -> None:
                 raise KeyboardInterrupt  # as in a terminal, at any moment
 
         with pytest.raises(KeyboardInterrupt):
-            method.explain(patch_image(), black_box, calls=100, progress=interrupt)
+            iassa.explain(patch_image(), black_box, method=method, calls=100, progress=interrupt)
 
     for action in (whole, abandoned, failed, interrupted):
         assert with_threads(3, action) == 3
@@ -916,13 +959,15 @@ def test_unknown_methods_fields_and_features_are_refused() -> None:
     with pytest.raises(TypeError, match="grid"):
         Iassa(grid=7)  # type: ignore[call-arg]
     with pytest.raises(InputError, match="resnet50"):
-        Iassa(features="resnet50").explain(patch_image(), patch_brightness, calls=100)
+        iassa.explain(patch_image(), patch_brightness, method=Iassa(features="resnet50"), calls=100)
 
 
 @pytest.mark.parametrize("baseline", [0.0, 1.0, (0.2, 0.4, 0.6)])
 def test_hidden_pixels_show_the_baseline(baseline: float | tuple[float, float, float]) -> None:
     recorder = Recorder()
-    IassaPaper(baseline=baseline, features="none").explain(patch_image(), recorder, calls=50)
+    iassa.explain(
+        patch_image(), recorder, method=IassaPaper(baseline=baseline, features="none"), calls=50
+    )
     hidden = (recorder.images[1:] != patch_image()).any(axis=3)
     assert hidden.any(axis=(1, 2)).all()
     shown = recorder.images[1:][hidden]
@@ -931,7 +976,7 @@ def test_hidden_pixels_show_the_baseline(baseline: float | tuple[float, float, f
 
 @methods
 def test_a_method_is_a_value_and_tells_its_fields(method: Method) -> None:
-    found = method.explain(patch_image(), patch_brightness, calls=40)
+    found = iassa.explain(patch_image(), patch_brightness, method=method, calls=40)
     assert found.method["name"] == method.name
     fields = {
         key: tuple(value) if isinstance(value, list) else value
@@ -942,7 +987,7 @@ def test_a_method_is_a_value_and_tells_its_fields(method: Method) -> None:
 
 def test_the_clock_of_a_run_is_told() -> None:
     started = time.perf_counter()
-    found = Rise().explain(patch_image(), patch_brightness, calls=40)
+    found = iassa.explain(patch_image(), patch_brightness, method=Rise(), calls=40)
     assert 0 < found.seconds <= time.perf_counter() - started
     assert sum(one.seconds for one in found.rounds) <= found.seconds
 
@@ -953,7 +998,7 @@ def test_the_clock_of_a_run_is_told() -> None:
         Iassa(max_rounds=3),
         IassaPaper(),
         Rise(debiased=True),
-        SlidingWindow(stride=7.5),
+        Occlusion(stride=7.5),
         Lime(segmentation="slic"),
         KernelShap(max_segments=None),
         ShapPartition(step_calls=4),
@@ -969,7 +1014,9 @@ def test_the_share_that_windows_may_hide_is_counted() -> None:
     maps = list(cheap_paper().iterate(patch_image(), patch_brightness, target=0, calls=2000))
     assert len(maps) > 1
     seen = Recorder(patch_brightness)
-    last = cheap_paper(max_rounds=2).explain(patch_image(), seen, target=0, calls=2000)
+    last = iassa.explain(
+        patch_image(), seen, method=cheap_paper(max_rounds=2), target=0, calls=2000
+    )
     first, second = last.rounds
     assert first.region_share == 1.0
     images = seen.images[1 + sum(first.masks.values()) :]
@@ -981,8 +1028,13 @@ def test_the_share_that_windows_may_hide_is_counted() -> None:
 @pytest.mark.parametrize("method", [Iassa(features="none"), Rise()])
 def test_a_run_of_too_few_masks_says_so(method: Method) -> None:
     with pytest.warns(WeakEvidenceWarning, match="only 2 masks were scored; the map is noise"):
-        made = method.explain(
-            patch_image(), patch_brightness, target=0, batch_size=2, cancel=after_calls(3)
+        made = iassa.explain(
+            patch_image(),
+            patch_brightness,
+            method=method,
+            target=0,
+            batch_size=2,
+            cancel=after_calls(3),
         )
     assert made.calls == 3
     assert np.isfinite(made.saliency).all()
@@ -1009,7 +1061,7 @@ def after_calls(number: int) -> Callable[[], bool]:
         (IassaPaper, {"window": math.inf}),
         (IassaPaper, {"max_rounds": True}),
         (Rise, {"debiased": 1}),
-        (SlidingWindow, {"window": "50"}),
+        (Occlusion, {"window": "50"}),
         (Lime, {"segmentation": 1}),
         (Lime, {"num_segments": 99.5}),
         (KernelShap, {"max_segments": 2.5}),

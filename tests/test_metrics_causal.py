@@ -18,7 +18,7 @@ from iassa.metrics.causal import gaussian_blur
 from rounding import steps
 
 Array = NDArray[np.float32]
-BlackBox = Callable[[Array], NDArray[np.float64]]
+Scorer = Callable[[Array], NDArray[np.float64]]
 
 
 def brightness(images: Array) -> NDArray[np.float64]:
@@ -26,7 +26,7 @@ def brightness(images: Array) -> NDArray[np.float64]:
     return np.asarray(images.mean(axis=(1, 2, 3), dtype=np.float64)[:, None])
 
 
-def linear_black_box(height: int, width: int, num_outputs: int, seed: int) -> BlackBox:
+def linear_black_box(height: int, width: int, num_outputs: int, seed: int) -> Scorer:
     """Outputs that are inner products with fixed random patterns."""
     patterns = np.random.default_rng(seed).normal(size=(num_outputs, height, width, 3))
 
@@ -42,7 +42,7 @@ def random_image(height: int, width: int, seed: int = 0) -> Array:
 
 def looped_curve(
     saliency: Array,
-    black_box: BlackBox,
+    black_box: Scorer,
     weights: list[float],
     start: Array,
     end: Array,
@@ -523,7 +523,7 @@ def test_blur_needs_a_positive_sigma() -> None:
         (lambda images: np.full((len(images), 1), np.inf), "expected finite scores"),
     ],
 )
-def test_bad_scores_are_named(black_box: BlackBox, message: str) -> None:
+def test_bad_scores_are_named(black_box: Scorer, message: str) -> None:
     image = random_image(5, 7)
     with pytest.raises(BlackBoxError, match=message):
         deletion(image[..., 0], image, black_box, [1.0])

@@ -289,11 +289,13 @@ def test_the_network_has_learnt_its_task() -> None:
 
 # What is left may be a constant; whether it is hangs on the processor that trained it.
 @pytest.mark.filterwarnings("ignore:every masked image scores:iassa.errors.WeakEvidenceWarning")
-@pytest.mark.parametrize("method", [iassa.Rise(), iassa.Iassa(features="none", beta=1.0)])
-def test_the_maps_of_a_method_go_with_the_models_knowledge(method: iassa.Explainer) -> None:
+@pytest.mark.parametrize(
+    "method", [iassa.methods.Rise(), iassa.methods.Iassa(features="none", beta=1.0)]
+)
+def test_the_maps_of_a_method_go_with_the_models_knowledge(method: iassa.methods.Explainer) -> None:
     def explain(module: nn.Module, image: NDArray[np.float32], target: int) -> NDArray[np.float32]:
-        black_box = iassa.TorchAdapter(module)
-        return method.explain(image, black_box, target=target, calls=400).saliency[0]
+        black_box = iassa.models.TorchModel(module)
+        return iassa.explain(image, black_box, method=method, target=target, calls=400).saliency[0]
 
     assert np.all(np.abs(final_similarities(explain)) < 0.3)
 

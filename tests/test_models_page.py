@@ -125,11 +125,11 @@ import sys
 import numpy as np
 import iassa
 
-model = iassa.open_black_box(sys.argv[1])
+model = iassa.open_model(sys.argv[1])
 images = np.load("images.npy")[:20]
 np.save("scores.npy", model(images))
 np.save("by one.npy", np.concatenate([model(images[[k]]) for k in range(3)]))
-assert iassa.open_black_box(sys.argv[1]).identity() == model.identity()
+assert iassa.open_model(sys.argv[1]).identity() == model.identity()
 """
 
 
@@ -208,5 +208,5 @@ def test_the_models_of_the_page(name: str, place: Path) -> None:
 
 def test_naming_a_model_runs_its_code_and_the_page_says_so(place: Path) -> None:
     (place / "telling.py").write_text("print('run')\ndef scores(images): ...\n")
-    assert "run" in run("-c", "from iassa import open_black_box as o; o('telling:scores')")
+    assert "run" in run("-c", "from iassa import open_model as o; o('telling:scores')")
     assert "**Naming it runs the code of its module**" in PAGE

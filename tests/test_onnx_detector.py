@@ -22,7 +22,7 @@ from iassa.cli import main
 from iassa.errors import BlackBoxError, InputError
 from iassa.models.conventions import DETECTORS
 from iassa.models.onnx.detector_layouts import DETECTOR_LAYOUTS
-from iassa.models.opening import add_conventions, open_black_box
+from iassa.models.opening import add_conventions, open_model
 from rounding import steps
 
 SIZE = (32, 64)
@@ -251,12 +251,12 @@ def pixels(count: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).random((count, 3, *SIZE)).astype(np.float32)
 
 
-def opened(path: Path, layout: str, **said: Any) -> iassa.OnnxDetector:
+def opened(path: Path, layout: str, **said: Any) -> iassa.models.OnnxDetector:
     name = layout.removesuffix(" in one")
-    return iassa.OnnxDetector(path, detector=name, range=(0, 1), class_names=NAMES, **said)
+    return iassa.models.OnnxDetector(path, detector=name, range=(0, 1), class_names=NAMES, **said)
 
 
-def ordered(found: iassa.Detections) -> NDArray[Any]:
+def ordered(found: iassa.models.Detections) -> NDArray[Any]:
     """Boxes and confidence, whatever their order."""
     rows = np.concatenate([found.boxes, found.confidence[:, None], found.labels[:, None]], 1)
     return rows[np.lexsort(rows.T.round(2))]
@@ -311,7 +311,7 @@ def test_a_map_shows_where_the_box_s_score_comes_from(path: Path, layout: str) -
     places = np.array(PLACES) * scale
     for (top, left, bottom, right), value in zip(places, (1.0, 0.9), strict=True):
         image[top:bottom, left:right] = value
-    chosen = iassa.Iassa(baseline=0.0)
+    chosen = iassa.methods.Iassa(baseline=0.0)
     explanation = iassa.explain(image, detector, target=["dog", "cow"], calls=500, method=chosen)
     assert explanation.boxes is not None
     for target, saliency, place in zip(
@@ -334,7 +334,7 @@ def test_colours_ranges_and_sizes_are_as_for_any_file(path: Path) -> None:
     sized = opened(path, "yolov8", input_size=SIZE)
     (first, _), (second, _) = (one.detect(torch.from_numpy(planes)) for one in (any_size, sized))
     np.testing.assert_array_equal(first.class_scores, second.class_scores)
-    halved = iassa.OnnxDetector(
+    halved = iassa.models.OnnxDetector(
         path, detector="yolov8", input_size=SIZE, range=(0, 0.5), class_names=NAMES
     )
     (half, _) = halved.detect(torch.from_numpy(planes))
@@ -353,12 +353,12 @@ def test_extended_runs_and_copies_are_of_the_same_detector(path: Path, tmp_path:
     part.save(tmp_path / "saved")
     loaded = iassa.Explanation.load(tmp_path / "saved")
     whole = iassa.explain(image, reference, method="rise", calls=100)
-    for again in (reference, pickle.loads(pickle.dumps(open_black_box(reference)))):
+    for again in (reference, pickle.loads(pickle.dumps(open_model(reference)))):
         longer = iassa.extend(loaded, again, calls=40)
         np.testing.assert_array_equal(longer.saliency, whole.saliency)
-    surer = open_black_box(f"{reference}?threshold=0.7")
-    assert surer.identity() == open_black_box(reference).identity()
-    assert len(surer.aim(image).boxes) < len(open_black_box(reference).aim(image).boxes)
+    surer = open_model(f"{reference}?threshold=0.7")
+    assert surer.identity() == open_model(reference).identity()
+    assert len(surer.aim(image).boxes) < len(open_model(reference).aim(image).boxes)
     graph(path, "yolov8", notes=ULTRALYTICS | {"version": "2"})
     with pytest.raises(InputError, match="expected the black box that was asked before"):
         iassa.extend(loaded, reference, calls=40)
@@ -369,8 +369,8 @@ def test_extended_runs_and_copies_are_of_the_same_detector(path: Path, tmp_path:
 
 @pytest.mark.parametrize("layout", ["yolov5", "yolov8", "yolov10", "rt-detr in one"])
 def test_an_export_of_ultralytics_needs_no_option(path: Path, layout: str) -> None:
-    detector = open_black_box(graph(path, layout, notes=ULTRALYTICS))
-    assert isinstance(detector, iassa.OnnxDetector)
+    detector = open_model(graph(path, layout, notes=ULTRALYTICS))
+    assert isinstance(detector, iassa.models.OnnxDetector)
     assert detector.class_names == NAMES
     planes = torch.from_numpy(pixels(2))
     for one, other in zip(
@@ -380,15 +380,15 @@ def test_an_export_of_ultralytics_needs_no_option(path: Path, layout: str) -> No
         np.testing.assert_array_equal(one.class_scores, other.class_scores)
     # Its axes may be open.
     notes = ULTRALYTICS | {"imgsz": str([*SIZE])}
-    again = open_black_box(graph(path, layout, notes=notes, shape=("h", "w")))
+    again = open_model(graph(path, layout, notes=notes, shape=("h", "w")))
     assert again.input_size == SIZE
 
 
 @pytest.mark.parametrize("layout", ["yolov5", "yolov8", "nms", "torchvision"])
 def test_a_layout_that_shapes_or_names_tell(path: Path, layout: str) -> None:
     """Without metadata: as many boxes as the strides of a YOLO have places, or outputs by name."""
-    detector = open_black_box(f"{graph(path, layout)}?range=0-1")
-    assert isinstance(detector, iassa.OnnxDetector)
+    detector = open_model(f"{graph(path, layout)}?range=0-1")
+    assert isinstance(detector, iassa.models.OnnxDetector)
     found = detector.detect(torch.from_numpy(pixels(1)))[0]
     assert found.confidence.max() == pytest.approx(
         expected(pixels(1), ROWS.get(layout, 12))[1].max(), abs=steps(64, 1.0)
@@ -398,11 +398,11 @@ def test_a_layout_that_shapes_or_names_tell(path: Path, layout: str) -> None:
 def test_detr_is_told_by_the_number_of_names(path: Path) -> None:
     for layout in ("detr", "rt-detr"):
         notes = {"names": json.dumps(NAMES)}
-        detector = open_black_box(f"{graph(path, layout, notes=notes)}?range=0-1")
-        assert isinstance(detector, iassa.OnnxDetector)
+        detector = open_model(f"{graph(path, layout, notes=notes)}?range=0-1")
+        assert isinstance(detector, iassa.models.OnnxDetector)
         assert f"detector={layout}" in detector.identity()
     with pytest.raises(InputError, match="expected output_name to be one of"):
-        open_black_box(f"{graph(path, 'detr')}?range=0-1")
+        open_model(f"{graph(path, 'detr')}?range=0-1")
 
 
 @pytest.mark.parametrize("task", ["segment", "pose"])
@@ -410,7 +410,7 @@ def test_numbers_of_other_kinds_behind_the_class_scores(path: Path, task: str) -
     """As in Ultralytics' models of segments and poses."""
     notes = ULTRALYTICS | {"task": task, "names": "{0: 'dog', 1: 'cat'}"}
     for layout in ("yolov8", "yolov5"):
-        detector = open_black_box(graph(path, layout, notes=notes))
+        detector = open_model(graph(path, layout, notes=notes))
         found = detector.detect(torch.from_numpy(pixels(1)))[0]
         whole = opened(path, layout).detect(torch.from_numpy(pixels(1)))[0]
         np.testing.assert_array_equal(found.class_scores, whole.class_scores[:, :2])
@@ -419,7 +419,7 @@ def test_numbers_of_other_kinds_behind_the_class_scores(path: Path, task: str) -
 def test_what_is_left_open_is_told_at_once_with_what_was_found(path: Path) -> None:
     graph(path, "yolov10", notes={"task": "detect"})
     with pytest.raises(InputError) as caught:
-        open_black_box(str(path))
+        open_model(str(path))
     text = str(caught.value)
     for word in (
         "range=0-1, range=0-255",
@@ -427,19 +427,19 @@ def test_what_is_left_open_is_told_at_once_with_what_was_found(path: Path) -> No
         "Found: input image float32 (?, 3, 32, 64); output out float32 (?, 12, 6) of Concat",
         "'yolo.onnx?range=0-1&detector=yolov8'",
         "--range 0-1 --detector yolov8",
-        "parameters of iassa.OnnxDetector",
+        "parameters of iassa.models.OnnxDetector",
     ):
         assert word in text
     assert "\n" not in text
     # Two classes: six numbers may be corners, score and class, or box and two scores.
     graph(path, "yolov10", notes=ULTRALYTICS | {"names": "['dog', 'cat']"})
     with pytest.raises(InputError, match="does not say of itself: detector="):
-        open_black_box(str(path))
+        open_model(str(path))
     graph(path, "yolov10")
     with pytest.raises(InputError, match="if it detects objects, say detector=LAYOUT"):
-        open_black_box(f"{path}?range=0-1&softmax=no")
+        open_model(f"{path}?range=0-1&softmax=no")
     with pytest.raises(InputError, match="a threshold for a detector"):
-        open_black_box(f"{path}?range=0-1&softmax=no&threshold=0.5")
+        open_model(f"{path}?range=0-1&softmax=no&threshold=0.5")
 
 
 def test_outputs_of_other_names(path: Path) -> None:
@@ -448,7 +448,7 @@ def test_outputs_of_other_names(path: Path) -> None:
     with pytest.raises(InputError, match="Name them with output_name, in this order") as caught:
         opened(path, "detr")
     assert "got none that could be told of 'a', 'b'" in str(caught.value)
-    detector = open_black_box(
+    detector = open_model(
         add_conventions(str(path), {"detector": "detr", "range": "0-1", "output_name": "a,b"})
     )
     graph(path, "detr")
@@ -494,7 +494,7 @@ def test_a_layout_that_is_another_is_told_without_names(path: Path) -> None:
     """YOLOv8's for YOLOv5's, turned over: its boxes would be its numbers."""
     graph(path, "yolov5")
     with pytest.raises(InputError, match="more classes than boxes: another layout"):
-        iassa.OnnxDetector(path, detector="yolov8", range=(0, 1))
+        iassa.models.OnnxDetector(path, detector="yolov8", range=(0, 1))
 
 
 def test_options_that_make_no_sense_for_detectors(path: Path) -> None:
@@ -506,15 +506,15 @@ def test_options_that_make_no_sense_for_detectors(path: Path) -> None:
         ("detector=yolov8&threshold=x", "expected threshold=0.25 or another share"),
     ):
         with pytest.raises(InputError, match=word):
-            open_black_box(f"{path}?range=0-1&{said}")
+            open_model(f"{path}?range=0-1&{said}")
     with pytest.raises(InputError, match="class scores a box for 2 class names"):
-        iassa.OnnxDetector(path, detector="yolov8", range=(0, 1), class_names=["a", "b"])
+        iassa.models.OnnxDetector(path, detector="yolov8", range=(0, 1), class_names=["a", "b"])
 
 
 def test_scores_that_lack_their_sigmoid(path: Path) -> None:
     """Told at the first image that has such scores."""
     graph(path, "yolov8")
-    detector = iassa.OnnxDetector(path, detector="yolov8", range=(0, 2), class_names=NAMES)
+    detector = iassa.models.OnnxDetector(path, detector="yolov8", range=(0, 2), class_names=NAMES)
     with pytest.raises(BlackBoxError, match=r"class_scores from 0 to 1, got 0 to 1\.8"):
         detector.aim(np.ones((*SIZE, 3), np.float32))
 

@@ -303,7 +303,7 @@ def test_unknown_tensors_are_all_named_with_those_near(file: Path) -> None:
     assert "got 'block1/relu', 'thrid', 'nowhere'." in text
     assert "'block1/relu:0'" in text
     assert "'third'" in text
-    assert "iassa.onnx_feature_names(" in text
+    assert "iassa.models.onnx_feature_names(" in text
     assert "got 'image'" in refusal(str(file), ("image",))  # an input is no tensor inside
 
 
@@ -530,7 +530,7 @@ class Own:
         return (image[:, ::2, ::2],)
 def factory():
     return Own()
-instance = iassa.ColourPosition(position=2.0)
+instance = iassa.models.ColourPosition(position=2.0)
 number = 3
 def network():
     import torch

@@ -25,7 +25,7 @@ from iassa.cli import main
 from iassa.errors import BlackBoxError, InputError
 from iassa.image import resize
 from iassa.models import efficientnet_lite0
-from iassa.models.opening import add_conventions, open_black_box
+from iassa.models.opening import add_conventions, open_model
 from rounding import steps
 
 SIZE = (6, 10)
@@ -133,7 +133,7 @@ def pixels(count: int = 5, size: tuple[int, int] = SIZE, seed: int = 0) -> NDArr
     return np.random.default_rng(seed).random((count, 3, *size)).astype(np.float32)
 
 
-def scores(adapter: iassa.Adapter, planes: NDArray[np.float32]) -> NDArray[Any]:
+def scores(adapter: iassa.models.BlackBox, planes: NDArray[np.float32]) -> NDArray[Any]:
     return adapter.score(torch.from_numpy(planes)).numpy()
 
 
@@ -147,7 +147,7 @@ def test_layouts_types_and_batches(path: Path, layout: str, kind: str, batch: in
     graph(path, (batch, 3, *SIZE) if layout == "NCHW" else (batch, *SIZE, 3), kind)
     bytes_ = kind == "uint8"
     said = {} if bytes_ else {"mean": MEAN, "std": STD}
-    adapter = iassa.OnnxAdapter(path, softmax=not bytes_, **said)
+    adapter = iassa.models.OnnxModel(path, softmax=not bytes_, **said)
     assert adapter.input_size == SIZE
     for count in (1, 2, 3, 7):
         planes = pixels(count, seed=count)
@@ -175,7 +175,7 @@ def test_layouts_types_and_batches(path: Path, layout: str, kind: str, batch: in
     ],
 )
 def test_ranges_and_order(path: Path, fields: dict[str, Any], values: Any) -> None:
-    adapter = iassa.OnnxAdapter(graph(path), softmax=False, **fields)
+    adapter = iassa.models.OnnxModel(graph(path), softmax=False, **fields)
     expected = logits_of(values(pixels()))
     np.testing.assert_allclose(
         scores(adapter, pixels()), expected, rtol=1e-4, atol=steps(64, expected)
@@ -185,14 +185,14 @@ def test_ranges_and_order(path: Path, fields: dict[str, Any], values: Any) -> No
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_any_size(path: Path, layout: str) -> None:
     graph(path, ("n", 3, "h", "w") if layout == "NCHW" else ("n", "h", "w", 3))
-    adapter = iassa.OnnxAdapter(path, input_size="any", range=(0, 1), softmax=False)
+    adapter = iassa.models.OnnxModel(path, input_size="any", range=(0, 1), softmax=False)
     assert adapter.input_size is None
     for size in (SIZE, (9, 4)):
         expected = logits_of(pixels(3, size))
         np.testing.assert_allclose(
             scores(adapter, pixels(3, size)), expected, atol=steps(64, expected)
         )
-    fixed = iassa.OnnxAdapter(path, input_size=SIZE, range=(0, 1), softmax=False)
+    fixed = iassa.models.OnnxModel(path, input_size=SIZE, range=(0, 1), softmax=False)
     images = pixels(2, (13, 8)).transpose(0, 2, 3, 1)
     planes = resize(torch.from_numpy(pixels(2, (13, 8))), SIZE).numpy()
     np.testing.assert_allclose(fixed(images), logits_of(planes), atol=steps(64, logits_of(planes)))
@@ -203,7 +203,7 @@ def test_a_layout_that_is_said(path: Path) -> None:
         graph(path, ("n", "a", "b", "c"), layout=layout)
         said = {"layout": layout, "input_size": SIZE, "range": (0, 1), "softmax": False}
         np.testing.assert_allclose(
-            scores(iassa.OnnxAdapter(path, **said), pixels()),
+            scores(iassa.models.OnnxModel(path, **said), pixels()),
             logits_of(pixels()),
             atol=steps(64, logits_of(pixels())),
         )
@@ -240,8 +240,8 @@ def test_the_same_as_the_torch_module_that_was_exported(
             verbose=False,
         )
     monkeypatch.chdir("/")  # external data is looked for beside the file, not here
-    adapter = iassa.OnnxAdapter(path, mean=MEAN, std=STD, softmax=True)
-    expected = iassa.TorchAdapter(module, normalise=normalise, softmax=True)
+    adapter = iassa.models.OnnxModel(path, mean=MEAN, std=STD, softmax=True)
+    expected = iassa.models.TorchModel(module, normalise=normalise, softmax=True)
     for count in (1, 6):
         np.testing.assert_allclose(
             scores(adapter, pixels(count)), scores(expected, pixels(count)), atol=steps(8, 1.0)
@@ -249,8 +249,8 @@ def test_the_same_as_the_torch_module_that_was_exported(
 
 
 def test_the_same_map_as_the_default_model_whose_file_it_is() -> None:
-    default = open_black_box("efficientnet-lite0", "cpu")
-    file = open_black_box(
+    default = open_model("efficientnet-lite0", "cpu")
+    file = open_model(
         f"{efficientnet_lite0.exported_graph()}?range=0-1&output_name=probabilities", "cpu"
     )
     assert file.input_size == default.input_size
@@ -271,15 +271,15 @@ def test_probabilities_are_told_from_the_last_operator(path: Path, last: tuple[s
     logits = logits_of(pixels())
     expected = 1 / (1 + np.exp(-logits)) if "Sigmoid" in last else softmax(logits)
     for said in ({}, {"softmax": False}):
-        adapter = iassa.OnnxAdapter(path, range=(0, 1), **said)
+        adapter = iassa.models.OnnxModel(path, range=(0, 1), **said)
         np.testing.assert_allclose(scores(adapter, pixels()), expected, atol=steps(8, 1.0))
     for said in ({"softmax": True}, {"sigmoid": True}):
         with pytest.raises(InputError, match=f"is that of {last[0]} already"):
-            iassa.OnnxAdapter(path, range=(0, 1), **said)
+            iassa.models.OnnxModel(path, range=(0, 1), **said)
 
 
 def test_sigmoid(path: Path) -> None:
-    adapter = iassa.OnnxAdapter(graph(path), range=(0, 1), sigmoid=True)
+    adapter = iassa.models.OnnxModel(graph(path), range=(0, 1), sigmoid=True)
     expected = 1 / (1 + np.exp(-logits_of(pixels())))
     np.testing.assert_allclose(scores(adapter, pixels()), expected, atol=steps(8, 1.0))
 
@@ -298,14 +298,16 @@ def test_metadata_of_onnx(path: Path, noted: str, values: Any, order: str | None
     notes = {"Image.NominalPixelRange": noted, "Image.ColorSpaceGamma": "SRGB"}
     graph(path, notes=notes | ({"image.bitmapPixelFormat": order} if order else {}))
     expected = values(pixels())[:, :: -1 if order == "Bgr8" else 1]
-    adapter = iassa.OnnxAdapter(path, softmax=False)
+    adapter = iassa.models.OnnxModel(path, softmax=False)
     np.testing.assert_allclose(
         scores(adapter, pixels()),
         logits_of(expected),
         rtol=1e-4,
         atol=steps(64, logits_of(expected)),
     )
-    said = iassa.OnnxAdapter(path, softmax=False, range=(0, 1), bgr=False)  # which counts first
+    said = iassa.models.OnnxModel(
+        path, softmax=False, range=(0, 1), bgr=False
+    )  # which counts first
     np.testing.assert_allclose(
         scores(said, pixels()), logits_of(pixels()), atol=steps(64, logits_of(pixels()))
     )
@@ -316,12 +318,12 @@ def test_metadata_of_ultralytics(path: Path) -> None:
     names = {0: "cat", 1: "dog's", 2: "a, b", 3: "é"}
     notes = {"names": str(names), "imgsz": str([*SIZE]), "task": "classify"}
     graph(path, ("n", 3, "h", "w"), last=("Softmax",), notes=notes)
-    adapter = iassa.OnnxAdapter(path, range=(0, 1))
+    adapter = iassa.models.OnnxModel(path, range=(0, 1))
     assert adapter.input_size == SIZE
     assert adapter.class_names == tuple(names.values())
     for given in ("class_names", "names"):
         graph(path, notes={given: json.dumps(names)})
-        adapter = iassa.OnnxAdapter(path, range=(0, 1), softmax=False)
+        adapter = iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
         assert adapter.class_names == tuple(names.values())
 
 
@@ -331,7 +333,7 @@ def test_class_names_of_a_file_and_of_a_list(path: Path) -> None:
     file.write_text("\n".join(names), "utf-8")
     said = {"range": (0, 1), "softmax": True}
     for given in (names, file, str(file)):
-        adapter = iassa.OnnxAdapter(graph(path), class_names=given, **said)
+        adapter = iassa.models.OnnxModel(graph(path), class_names=given, **said)
         assert list(adapter.class_names or ()) == names
         assert pickle.loads(pickle.dumps(adapter)).class_names == adapter.class_names
     explanation = iassa.explain(
@@ -343,13 +345,13 @@ def test_class_names_of_a_file_and_of_a_list(path: Path) -> None:
 def test_one_of_several_outputs(path: Path) -> None:
     graph(path, outputs=("seen", "scores", "planes"))
     with pytest.raises(InputError, match=r"one of 'seen', 'scores', 'planes', .* got none"):
-        iassa.OnnxAdapter(path, range=(0, 1), softmax=False)
+        iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
     with pytest.raises(InputError, match="got 'nowhere'"):
-        iassa.OnnxAdapter(path, range=(0, 1), softmax=False, output_name="nowhere")
-    adapter = iassa.OnnxAdapter(path, range=(0, 1), softmax=False, output_name="seen")
+        iassa.models.OnnxModel(path, range=(0, 1), softmax=False, output_name="nowhere")
+    adapter = iassa.models.OnnxModel(path, range=(0, 1), softmax=False, output_name="seen")
     assert scores(adapter, pixels()).shape == (5, 6)
     with pytest.raises(InputError, match=r"to be scores \(N, K\), got \(1, 3, 6, 10\)"):
-        iassa.OnnxAdapter(path, range=(0, 1), softmax=False, output_name="planes")
+        iassa.models.OnnxModel(path, range=(0, 1), softmax=False, output_name="planes")
 
 
 # --- what is refused --------------------------------------------------------------------------
@@ -357,7 +359,7 @@ def test_one_of_several_outputs(path: Path) -> None:
 
 def refusal(path: Path | str, **said: Any) -> str:
     with pytest.raises(InputError) as caught:
-        iassa.OnnxAdapter(path, **{"range": (0, 1), "softmax": False, **said})
+        iassa.models.OnnxModel(path, **{"range": (0, 1), "softmax": False, **said})
     text = str(caught.value)
     assert "\n" not in text
     return text
@@ -366,7 +368,7 @@ def refusal(path: Path | str, **said: Any) -> str:
 def test_what_was_not_said_is_told_at_once_with_what_was_found(path: Path) -> None:
     graph(path, ("n", 3, "h", "w"), notes={"task": "classify"})
     with pytest.raises(InputError) as caught:
-        open_black_box(str(path))
+        open_model(str(path))
     text = str(caught.value)
     for word in ("range=0-1, range=0-255 or range=-1..1", "mean=... and std=...", "softmax=yes"):
         assert word in text
@@ -378,14 +380,14 @@ def test_what_was_not_said_is_told_at_once_with_what_was_found(path: Path) -> No
     assert "metadata task=classify; made by hand" in text
     assert "'net.onnx?input_size=224,224&range=0-1&softmax=yes'" in text
     assert "--input-size 224,224 --range 0-1 --softmax" in text
-    open_black_box(f"{path}?input_size=224,224&range=0-1&softmax=yes")
+    open_model(f"{path}?input_size=224,224&range=0-1&softmax=yes")
     graph(path)
     with pytest.raises(InputError, match="range=0-1, range=0-255") as caught:
-        iassa.OnnxAdapter(path, softmax=True, bgr=True)
+        iassa.models.OnnxModel(path, softmax=True, bgr=True)
     assert "got bgr=yes&softmax=yes" in str(caught.value)
     assert "input_size=HEIGHT" not in str(caught.value)
     with pytest.raises(InputError, match=r"several may be, softmax=no .* from Gemm"):
-        iassa.OnnxAdapter(path, range=(0, 1))
+        iassa.models.OnnxModel(path, range=(0, 1))
     graph(path, ("n", "a", "b", "c"), layout="NCHW")
     assert "does not say of itself: layout=NCHW or layout=NHWC; got" in refusal(path)
 
@@ -425,7 +427,7 @@ def test_models_that_are_not_of_one_rgb_image(path: Path) -> None:
     for said in ({"range": (0, 1)}, {"range": None, "mean": MEAN, "std": STD}):
         assert "since" in refusal(path, **said)
         assert "takes 8-bit images" in refusal(path, **said)
-    assert iassa.OnnxAdapter(path, softmax=True, range=(0, 255)).input_size == SIZE
+    assert iassa.models.OnnxModel(path, softmax=True, range=(0, 255)).input_size == SIZE
 
 
 def test_outputs_that_are_no_scores(path: Path) -> None:
@@ -507,13 +509,13 @@ def test_external_data_that_is_missing_or_cut(path: Path) -> None:
 def test_links_as_in_the_cache_of_a_hub(path: Path) -> None:
     graph(path, external=True)
     said = {"range": (0, 1), "softmax": False}
-    expected = scores(iassa.OnnxAdapter(path, **said), pixels())
+    expected = scores(iassa.models.OnnxModel(path, **said), pixels())
     (path.parent / "blobs").mkdir()
     for number, name in enumerate(("net.onnx", "net.onnx.data")):
         blob = path.parent / "blobs" / str(number)
         path.with_name(name).rename(blob)
         path.with_name(name).symlink_to(blob)
-    np.testing.assert_array_equal(scores(iassa.OnnxAdapter(path, **said), pixels()), expected)
+    np.testing.assert_array_equal(scores(iassa.models.OnnxModel(path, **said), pixels()), expected)
 
 
 def test_a_size_that_the_graph_cannot_run_at(path: Path) -> None:
@@ -522,7 +524,7 @@ def test_a_size_that_the_graph_cannot_run_at(path: Path) -> None:
     module = helper.make_node("ReduceMean", ["row", "places"], ["thin"], keepdims=0)
     graph(path, ("n", 3, "h", "w"), outputs=("thin",), extra=(nine, crop, module))
     assert "to run on an image of 6 x 10, got:" in refusal(path, input_size=SIZE)
-    iassa.OnnxAdapter(path, input_size=(10, 6), range=(0, 1), softmax=False)
+    iassa.models.OnnxModel(path, input_size=(10, 6), range=(0, 1), softmax=False)
 
 
 def test_class_names_of_another_length(path: Path) -> None:
@@ -531,12 +533,12 @@ def test_class_names_of_another_length(path: Path) -> None:
     assert "got 3" in text
     assert "expected 4 class names" in refusal(graph(path, notes={"names": "{0: 'a'}"}))
     said = {"class_names": ["a", "b", "c", "d"], "range": (0, 1), "softmax": False}
-    iassa.OnnxAdapter(path, **said)  # rather than those of the metadata
+    iassa.models.OnnxModel(path, **said)  # rather than those of the metadata
 
 
 def test_scores_that_are_not_finite(path: Path) -> None:
     graph(path, last=("Log",))
-    adapter = iassa.OnnxAdapter(path, range=(0, 1), softmax=False)
+    adapter = iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
     dark = np.zeros((2, *SIZE, 3), np.float32)
     assert (logits_of(dark.transpose(0, 3, 1, 2)) < 0).any()
     with pytest.raises(BlackBoxError, match="expected finite scores, got NaN or infinity for 2"):
@@ -551,7 +553,7 @@ def test_a_graph_that_was_exported_for_one_image(
     last.CopyFrom(helper.make_node("Reshape", [last.input[0], "shape"], ["scores"]))
     model.graph.initializer.append(numpy_helper.from_array(np.array([1, 4]), "shape"))
     onnx.save(model, path)
-    adapter = iassa.OnnxAdapter(path, range=(0, 1), softmax=False)
+    adapter = iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
     images = pixels(3).transpose(0, 2, 3, 1)
     with pytest.raises(BlackBoxError) as error:
         adapter(images)
@@ -569,7 +571,7 @@ def test_a_graph_that_was_exported_for_one_image(
 def test_a_device_that_is_not_there(path: Path) -> None:
     graph(path)
     with pytest.raises(InputError, match="expected a device that is here, got 'cuda'"):
-        open_black_box(f"{path}?range=0-1&softmax=no", "cuda")
+        open_model(f"{path}?range=0-1&softmax=no", "cuda")
     assert "a device that ONNX Runtime has here, got cuda; it has " in refusal(path, device="cuda")
     assert "CPUExecutionProvider" in refusal(path, device="mps")
 
@@ -582,17 +584,17 @@ def test_identity_is_that_of_the_content_and_of_what_is_done_to_it(
 ) -> None:
     reference = "?range=0-1&softmax=yes"
     graph(path, external=True)
-    first = open_black_box(f"{path}{reference}").identity()
-    code = f"import iassa; print(iassa.open_black_box({str(path) + reference!r}).identity())"
+    first = open_model(f"{path}{reference}").identity()
+    code = f"import iassa; print(iassa.open_model({str(path) + reference!r}).identity())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == first
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     for one in (path, path.with_name("net.onnx.data")):
         (elsewhere / one.name).write_bytes(one.read_bytes())
-    assert open_black_box(elsewhere / "net.onnx?range=0..1&softmax=yes").identity() == first
+    assert open_model(elsewhere / "net.onnx?range=0..1&softmax=yes").identity() == first
     others = {
-        open_black_box(f"{path}?{said}").identity()
+        open_model(f"{path}?{said}").identity()
         for said in (
             *("range=0-255&softmax=yes", "range=0-1&softmax=no", "range=0-1&sigmoid=yes"),
             *("range=0-1&bgr=yes&softmax=yes", "mean=0.5&std=0.5&softmax=yes"),
@@ -603,12 +605,12 @@ def test_identity_is_that_of_the_content_and_of_what_is_done_to_it(
     content = bytearray(data.read_bytes())
     content[-1] ^= 1
     data.write_bytes(content)
-    assert open_black_box(f"{elsewhere / 'net.onnx'}{reference}").identity() != first
+    assert open_model(f"{elsewhere / 'net.onnx'}{reference}").identity() != first
 
 
 def test_it_is_opened_again_in_another_process(path: Path) -> None:
     reference = f"{graph(path)}?mean=0.485,0.456,0.406&std=0.229,0.224,0.225&softmax=yes"
-    adapter = open_black_box(reference)
+    adapter = open_model(reference)
     for again in (
         pickle.loads(pickle.dumps(adapter)),
         pickle.loads(pickle.dumps(Model(reference, None))).open(),

@@ -204,7 +204,7 @@ def _check_labels(names: dict[str, Any]) -> None:
 
 
 def test_the_torch_module_of_the_readme_is_wrapped() -> None:
-    (expression,) = re.findall(r"`(iassa\.TorchAdapter\(.*?\))`", README, flags=re.DOTALL)
+    (expression,) = re.findall(r"`(iassa\.models\.TorchModel\(.*?\))`", README, flags=re.DOTALL)
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     here = expression.replace('"cuda"', '"cpu"')
     adapter = eval(here, {"iassa": iassa, "network": network})
@@ -224,7 +224,7 @@ def test_commands_of_the_readme_run(workplace: Path, capsys: pytest.CaptureFixtu
     assert [line[0] for line in commands()] == [
         *("explain", "extend", "explain", "benchmark", "report"),
     ]
-    maps = iassa.onnx_feature_names("FILE.onnx")
+    maps = iassa.models.onnx_feature_names("FILE.onnx")
     tensors = f"{maps[16][-1]},{maps[32][-1]}"
     for line in commands():
         made = [word.replace("relu_1,relu_4", tensors) for word in line]
@@ -250,11 +250,15 @@ def test_options_fields_and_methods_of_the_readme_are_there(
     options = set(re.findall(r"`(--[a-z-]+)", spoken))
     assert options >= {"--target", "--tolerance", "--keep", "--baseline", "--set"}
     assert [option for option in options if option not in known] == []
-    fields = {f.name for method in iassa.METHODS.values() for f in dataclasses.fields(method)}
-    used = set(re.findall(r"`(?:--set )?([a-z_]+)=", spoken)) - {"target", "keep"}
+    fields = {
+        f.name for method in iassa.methods.METHODS.values() for f in dataclasses.fields(method)
+    }
+    used = set(re.findall(r"`(?:--set )?([a-z_]+)=", spoken)) - {"target", "keep_scores"}
     assert used >= {"adapt_keep_probability", "debiased", "segmentation"}
     assert used <= fields
-    assert set(re.findall(r"^\| \[`([a-z-]+)`\]", spoken, flags=re.MULTILINE)) == set(iassa.METHODS)
+    assert set(re.findall(r"^\| \[`([a-z-]+)`\]", spoken, flags=re.MULTILINE)) == set(
+        iassa.methods.METHODS
+    )
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:

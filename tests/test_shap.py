@@ -13,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import iassa
 import rounding
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation, RunFailedError
@@ -23,7 +24,7 @@ from iassa.methods.engine.budget import Progress
 from iassa.methods.engine.shap_game import ShapExplainer
 from iassa.methods.explain import explain, extend, retarget
 from iassa.methods.registry import METHODS
-from iassa.models.black_box import FunctionAdapter
+from iassa.models.black_box import FunctionModel
 
 Array = NDArray[np.float32]
 SIZE = (24, 33)
@@ -116,8 +117,13 @@ def test_partition_is_what_the_package_says_of_a_masked_image(
     """Its own masker, with three players to a pixel: so few calls never come to a single one."""
     image = photo()
     recorder = Recorder(smooth)
-    found = ShapPartition(step_calls=step).explain(
-        image, recorder, target=[0, 1, 2], calls=calls, batch_size=7
+    found = iassa.explain(
+        image,
+        recorder,
+        method=ShapPartition(step_calls=step),
+        target=[0, 1, 2],
+        calls=calls,
+        batch_size=7,
     )
     masker = shap_package.maskers.Image(np.full((*SIZE, 3), 0.5, np.float32))
     asked = 0
@@ -140,7 +146,7 @@ def test_kernel_is_what_the_package_says_of_superpixels(shap_package: Any) -> No
     labels = labels_of(method, image)
     count = int(labels.max()) + 1
     assert 5 <= count <= 11
-    found = method.explain(image, curved, target=[0, 1, 2], calls=5000)
+    found = iassa.explain(image, curved, method=method, target=[0, 1, 2], calls=5000)
     assert found.calls == 2**count
     assert found.stopped == "rounds"
 
@@ -170,7 +176,7 @@ def test_a_linear_score_is_shared_as_it_is_made(step: int) -> None:
     def score(images: Array) -> NDArray[np.float64]:
         return np.einsum("nhwc,hwc->n", images.astype(float), small)[:, None]
 
-    found = ShapPartition(step_calls=step).explain(image, score, calls=2000)
+    found = iassa.explain(image, score, method=ShapPartition(step_calls=step), calls=2000)
     expected = (small * (image.astype(float) - 0.5)).sum(axis=2)
     assert found.stopped == "rounds"
     np.testing.assert_allclose(found.saliency[0], expected, atol=rounding.steps(32, expected))
@@ -184,7 +190,7 @@ def test_a_patch_that_is_not_divided_shares_its_effect_evenly() -> None:
     def score(images: Array) -> NDArray[np.float64]:
         return np.einsum("nhwc,hwc->n", images.astype(float), positive)[:, None]
 
-    found = ShapPartition().explain(image, score, calls=120)
+    found = iassa.explain(image, score, method=ShapPartition(), calls=120)
     effect = (positive * (image.astype(float) - 0.5)).sum(axis=2)
     # The first cuts: the longer side, then the other. The package counts pixels from the end.
     top, left = SIZE[0] - SIZE[0] // 2, SIZE[1] - SIZE[1] // 2
@@ -201,7 +207,7 @@ def test_a_patch_that_is_not_divided_shares_its_effect_evenly() -> None:
 def test_kernel_gives_each_superpixel_of_a_linear_score_its_own() -> None:
     image, method = photo(), KernelShap(num_segments=30, max_segments=None)
     labels = labels_of(method, image)
-    found = method.explain(image, linear, target=[0, 1], calls=400)
+    found = iassa.explain(image, linear, method=method, target=[0, 1], calls=400)
     for t, seed in enumerate((3, 4)):
         effect = (weights(seed) * (image.astype(float) - 0.5)).sum(axis=2)
         expected = np.bincount(labels.ravel(), effect.ravel())[labels]
@@ -228,7 +234,7 @@ def test_kernel_gives_shapley_values_where_it_asks_about_all_coalitions() -> Non
             for chosen in itertools.combinations(others, size):
                 with_player = wins(frozenset(chosen) | {player})
                 expected[player] += share * (with_player - wins(frozenset(chosen)))
-    found = method.explain(image, curved, target=[0, 1, 2], calls=1000)
+    found = iassa.explain(image, curved, method=method, target=[0, 1, 2], calls=1000)
     np.testing.assert_allclose(
         found.saliency, expected.T[:, labels], atol=rounding.steps(32, expected)
     )
@@ -239,13 +245,17 @@ def test_kernel_gives_shapley_values_where_it_asks_about_all_coalitions() -> Non
 def test_values_sum_to_what_showing_the_image_gains(calls: int, seed: int) -> None:
     image = photo(seed)
     expected = gain(curved, image)
-    found = ShapPartition().explain(image, curved, target=[0, 1, 2], calls=calls, seed=seed)
+    found = iassa.explain(
+        image, curved, method=ShapPartition(), target=[0, 1, 2], calls=calls, seed=seed
+    )
     np.testing.assert_allclose(
         found.saliency.sum(axis=(1, 2)), expected, atol=rounding.steps(64, expected)
     )
     for most in (3, None):
         method = KernelShap(num_segments=12, max_segments=most)
-        found = method.explain(image, curved, target=[0, 1, 2], calls=calls, seed=seed)
+        found = iassa.explain(
+            image, curved, method=method, target=[0, 1, 2], calls=calls, seed=seed
+        )
         labels = labels_of(method, image)
         first = [np.argmax(labels.ravel() == s) for s in range(labels.max() + 1)]
         values = found.saliency.reshape(3, -1)[:, first]
@@ -283,7 +293,7 @@ def quietly(method: ShapExplainer, *arguments: Any, **options: Any) -> Explanati
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", WeakEvidenceWarning)
-        return method.explain(*arguments, **options)
+        return iassa.explain(*arguments, method=method, **options)
 
 
 @both
@@ -299,14 +309,14 @@ def test_a_budget_that_is_too_small_for_the_superpixels_is_refused() -> None:
     method = KernelShap(num_segments=60, max_segments=None)
     count = labels_of(method, photo()).max() + 1
     with pytest.raises(InputError, match=f"at least {2 + 2 * count} calls for kernel-shap"):
-        method.explain(photo(), curved, calls=1 + 2 * count)
+        iassa.explain(photo(), curved, method=method, calls=1 + 2 * count)
 
 
 @both
 def test_a_tolerance_is_refused_and_no_error_is_claimed(method: ShapExplainer) -> None:
     with pytest.raises(InputError, match=f"no tolerance for {method.name}, got 0.1"):
         method.iterate(photo(), curved, tolerance=0.1)
-    found = method.explain(photo(), curved, calls=100)
+    found = iassa.explain(photo(), curved, method=method, calls=100)
     assert np.isposinf(found.standard_error).all()
     assert found.standard_error.shape == (1, *SIZE)
     assert math.isinf(found.relative_error)
@@ -323,7 +333,9 @@ def test_batches_are_no_larger_than_wanted_and_change_nothing(method: ShapExplai
     for batch_size in (16, 1, 3, 64):
         recorder = Recorder()
         found.append(
-            method.explain(photo(), recorder, target=[0, 2], calls=100, batch_size=batch_size)
+            iassa.explain(
+                photo(), recorder, method=method, target=[0, 2], calls=100, batch_size=batch_size
+            )
         )
         assert max(map(len, recorder.batches)) <= batch_size
         shown.append(recorder.images)
@@ -352,7 +364,9 @@ def test_pixels_are_shown_or_show_the_baseline(method: ShapExplainer, baseline: 
     import dataclasses
 
     recorder = Recorder()
-    dataclasses.replace(method, baseline=baseline).explain(photo(), recorder, calls=80)
+    iassa.explain(
+        photo(), recorder, method=dataclasses.replace(method, baseline=baseline), calls=80
+    )
     whole, fill, *masked = recorder.images
     np.testing.assert_array_equal(whole, photo())
     if baseline != "blur":
@@ -372,8 +386,8 @@ def test_a_black_box_of_another_size_gets_its_own_and_the_map_the_images() -> No
         return images[:, 4:10, 10:20].mean(axis=(1, 2, 3), dtype=np.float64)[:, None]
 
     for method in METHODS_HERE.values():
-        adapter = FunctionAdapter(black_box, input_size=(20, 24))
-        found = method.explain(photo(), adapter, calls=200)
+        adapter = FunctionModel(black_box, input_size=(20, 24))
+        found = iassa.explain(photo(), adapter, method=method, calls=200)
         assert shapes == {(20, 24, 3)}
         assert found.saliency.shape == found.standard_error.shape == (1, *SIZE)
         assert np.isposinf(found.standard_error).all()
@@ -387,7 +401,7 @@ def test_the_seed_decides_what_kernel_asks() -> None:
     shown = []
     for seed in (4, 4, 5):
         recorder = Recorder()
-        method.explain(photo(), recorder, calls=150, seed=seed)
+        iassa.explain(photo(), recorder, method=method, calls=150, seed=seed)
         shown.append(recorder.images)
     np.testing.assert_array_equal(shown[0], shown[1])
     assert not np.array_equal(shown[0], shown[2])
@@ -405,13 +419,13 @@ def test_numpys_global_generator_is_as_if_there_had_been_no_run(method: ShapExpl
     np.random.seed(11)
     expected = np.random.random(500)
     np.random.seed(11)
-    method.explain(photo(), black_box, calls=120, seed=2)
+    iassa.explain(photo(), black_box, method=method, calls=120, seed=2)
     drawn.append(float(np.random.random()))
     np.testing.assert_array_equal(drawn, expected[: len(drawn)])
 
     np.random.seed(12)
     with pytest.raises(CancelledError):
-        method.explain(photo(), curved, calls=120, cancel=lambda: True)
+        iassa.explain(photo(), curved, method=method, calls=120, cancel=lambda: True)
     after = np.random.random()
     np.random.seed(12)
     assert after == np.random.random()
@@ -445,7 +459,9 @@ def test_a_partition_that_is_cut_short_is_the_one_of_that_many_calls(step: int, 
             atol=rounding.steps(64, gain(curved, photo())),
         )
         if found.calls - method.step_calls + step >= method.fewest_calls[0] and batch_size == 16:
-            whole = method.explain(photo(), curved, target=[0, 1, 2], calls=found.calls + step - 1)
+            whole = iassa.explain(
+                photo(), curved, method=method, target=[0, 1, 2], calls=found.calls + step - 1
+            )
             assert whole.calls == found.calls
             np.testing.assert_array_equal(found.saliency, whole.saliency)
 
@@ -453,8 +469,13 @@ def test_a_partition_that_is_cut_short_is_the_one_of_that_many_calls(step: int, 
 def test_kernel_has_no_map_before_all_is_asked() -> None:
     recorder = Recorder()
     with pytest.raises(CancelledError, match=r"31 masks were scored by then, and kernel-shap has"):
-        KernelShap(num_segments=40).explain(
-            photo(), recorder, calls=200, batch_size=10, cancel=lambda: len(recorder.batches) >= 5
+        iassa.explain(
+            photo(),
+            recorder,
+            method=KernelShap(num_segments=40),
+            calls=200,
+            batch_size=10,
+            cancel=lambda: len(recorder.batches) >= 5,
         )
     assert len(recorder.images) == 32
 
@@ -464,9 +485,10 @@ def test_cancelling_before_there_is_a_map(method: ShapExplainer) -> None:
     for batches in (1, 2):
         recorder = Recorder()
         with pytest.raises(CancelledError):
-            method.explain(
+            iassa.explain(
                 photo(),
                 recorder,
+                method=method,
                 calls=200,
                 cancel=lambda recorder=recorder, n=batches: len(recorder.batches) >= n,
             )
@@ -474,13 +496,15 @@ def test_cancelling_before_there_is_a_map(method: ShapExplainer) -> None:
 
 
 def test_time_that_is_up_leaves_a_poor_map_or_says_what_it_is_enough_for() -> None:
-    found = ShapPartition().explain(photo(), curved, seconds=1e-9, calls=10_000)
+    found = iassa.explain(photo(), curved, method=ShapPartition(), max_seconds=1e-9, calls=10_000)
     assert found.stopped == "seconds"
     assert found.complete
     assert 17 <= found.calls < 40
     assert found.warnings == ()
     with pytest.raises(InputError, match=r"more time, or fewer calls.*enough for about \d+ calls"):
-        KernelShap(num_segments=40).explain(photo(), curved, seconds=1e-9, calls=10_000)
+        iassa.explain(
+            photo(), curved, method=KernelShap(num_segments=40), max_seconds=1e-9, calls=10_000
+        )
 
 
 @pytest.mark.parametrize("good", [1, 2, 60])
@@ -496,7 +520,7 @@ def test_a_black_box_that_fails(method: ShapExplainer, good: int) -> None:
         return curved(images)
 
     with pytest.raises(BlackBoxError, match="raised ValueError: out of paper") as caught:
-        method.explain(photo(), black_box, target=0, calls=150, batch_size=8)
+        iassa.explain(photo(), black_box, method=method, target=0, calls=150, batch_size=8)
     if isinstance(method, KernelShap) or good < 60:
         assert not isinstance(caught.value, RunFailedError)
     else:
@@ -517,7 +541,7 @@ def test_a_black_box_that_fails_in_the_package_prints_nothing(
     answers = iter([curved(photo()[None])])
     for method in METHODS_HERE.values():
         with pytest.raises(BlackBoxError):
-            method.explain(photo(), lambda images: next(answers), calls=100)
+            iassa.explain(photo(), lambda images: next(answers), method=method, calls=100)
     out, err = capsys.readouterr()
     assert out == err == ""
 
@@ -526,7 +550,9 @@ def test_a_black_box_that_fails_in_the_package_prints_nothing(
 @pytest.mark.parametrize("value", [0.0, -3.0])
 def test_a_constant_black_box_is_told_of(method: ShapExplainer, value: float) -> None:
     with pytest.warns(WeakEvidenceWarning, match="every masked image scores the same"):
-        found = method.explain(photo(), lambda x: np.full((len(x), 2), value), calls=100)
+        found = iassa.explain(
+            photo(), lambda x: np.full((len(x), 2), value), method=method, calls=100
+        )
     assert (found.saliency == 0).all()
     assert len(found.warnings) == 1
 
@@ -538,9 +564,9 @@ def test_kernel_gives_several_targets_what_each_has_alone() -> None:
     method = KernelShap(num_segments=20)
     wanted: list[str | int] = [0, 2, "1 vs 0"]
     together = Recorder()
-    every = method.explain(photo(), together, target=wanted, calls=120)
+    every = iassa.explain(photo(), together, method=method, target=wanted, calls=120)
     for t, one in enumerate(wanted):
-        alone = method.explain(photo(), curved, target=one, calls=120)
+        alone = iassa.explain(photo(), curved, method=method, target=one, calls=120)
         assert alone.calls == every.calls == len(together.images)
         np.testing.assert_allclose(
             alone.saliency[0], every.saliency[t], atol=rounding.steps(64, every.saliency)
@@ -553,15 +579,15 @@ def test_partition_spends_the_calls_of_several_targets_on_the_one_that_changes_m
     def unequal(images: Array) -> NDArray[np.float64]:
         return curved(images)[:, :2] * [1, 1e-9]
 
-    both_targets = ShapPartition().explain(photo(), unequal, target=[0, 1], calls=120)
-    alone = ShapPartition().explain(photo(), unequal, target=0, calls=120)
+    both_targets = iassa.explain(photo(), unequal, method=ShapPartition(), target=[0, 1], calls=120)
+    alone = iassa.explain(photo(), unequal, method=ShapPartition(), target=0, calls=120)
     np.testing.assert_array_equal(both_targets.saliency[0], alone.saliency[0])
     assert both_targets.calls == alone.calls
 
 
 @both
 def test_the_record_can_be_saved_and_opened(method: ShapExplainer, tmp_path: Any) -> None:
-    found = method.explain(photo(), curved, target=[0, 1], calls=100)
+    found = iassa.explain(photo(), curved, method=method, target=[0, 1], calls=100)
     assert found.method["measures"] == "effect"
     assert METHODS[method.name](**found.method["fields"]) == method
     loaded = Explanation.load(found.save(tmp_path / "out"))
@@ -591,7 +617,7 @@ def test_torch_gets_its_threads_back() -> None:
 
     try:
         for method in METHODS_HERE.values():
-            method.explain(photo(), black_box, calls=60)
+            iassa.explain(photo(), black_box, method=method, calls=60)
             assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

@@ -37,8 +37,9 @@ def embed(images):
     return np.concatenate(halves, axis=1) @ PROJECTION
 
 
-finder = iassa.FunctionDetector(
-    lambda images: [iassa.Detections([(2, 3, 9, 12)], class_scores=[[0.9]])] * len(images), name="f"
+finder = iassa.models.FunctionDetector(
+    lambda images: [iassa.models.Detections([(2, 3, 9, 12)], class_scores=[[0.9]])] * len(images),
+    name="f",
 )
 aimed = finder.aim(pictures(1)[0], [(2, 3, 9, 12)])
 
@@ -62,9 +63,9 @@ def alone(array):
 def test_scores_are_those_of_scikit_learn(seed, count):
     queries, images = list(pictures(3, seed)), pictures(count, seed + 100)
     mine, its = embed(np.stack(queries)), embed(images)
-    cosine = iassa.Similarity(queries, embed)(images)
+    cosine = iassa.models.Similarity(queries, embed)(images)
     np.testing.assert_allclose(cosine, cosine_similarity(its, mine), rtol=1e-5, atol=steps(8, 1.0))
-    far = iassa.Similarity(queries, embed, measure="euclidean")(images)
+    far = iassa.models.Similarity(queries, embed, measure="euclidean")(images)
     tolerance = steps(8, its, mine)  # features are subtracted
     np.testing.assert_allclose(far, -euclidean_distances(its, mine), rtol=1e-5, atol=tolerance)
     assert cosine.shape == (count, 3)
@@ -73,8 +74,8 @@ def test_scores_are_those_of_scikit_learn(seed, count):
 @given(exponent=st.integers(-150, 150), seed=st.integers(0, 99))
 def test_cosine_does_not_depend_on_the_size_of_features(exponent, seed):
     images, query = pictures(4, seed), pictures(1, seed + 1)[0]
-    plain = iassa.Similarity(query, embed)(images)
-    scaled = iassa.Similarity(query, lambda shown: embed(shown) * 10.0**exponent)(images)
+    plain = iassa.models.Similarity(query, embed)(images)
+    scaled = iassa.models.Similarity(query, lambda shown: embed(shown) * 10.0**exponent)(images)
     np.testing.assert_allclose(scaled, plain, rtol=1e-5, atol=steps(8, 1.0))
     assert np.abs(plain).max() <= 1 + steps(8, 1.0)
 
@@ -82,7 +83,7 @@ def test_cosine_does_not_depend_on_the_size_of_features(exponent, seed):
 def test_batches_do_not_matter():
     images = pictures(7)
     for measure in ("cosine", "euclidean"):
-        like = iassa.Similarity(list(pictures(2, 5)), embed, measure=measure)
+        like = iassa.models.Similarity(list(pictures(2, 5)), embed, measure=measure)
         parts = [like(images[:1]), like(images[1:3]), like(images[3:])]
         whole = like(images)
         tolerance = steps(4, embed(images), whole)
@@ -92,7 +93,7 @@ def test_batches_do_not_matter():
 @pytest.mark.parametrize(("measure", "most"), [("cosine", 1.0), ("euclidean", 0.0)])
 def test_an_image_is_most_like_itself(measure, most):
     image = pictures(1)[0]
-    like = iassa.Similarity([image, pictures(1, 1)[0]], embed, measure=measure)
+    like = iassa.models.Similarity([image, pictures(1, 1)[0]], embed, measure=measure)
     explanation = iassa.explain(image, like, method="rise", calls=60)
     assert explanation.scores[0] == pytest.approx(most, abs=steps(16, 1.0, dtype=np.float64))
     assert explanation.targets[0].indices == (0,)
@@ -103,12 +104,12 @@ def test_an_image_is_most_like_itself(measure, most):
 def test_queries_are_seen_as_images_are():
     """At the size that the embedder looks at, or, if it takes any, at their own."""
     wide, image = pictures(1, 3, (9, 30))[0], pictures(1)[0]
-    like = iassa.Similarity(wide, embed)
+    like = iassa.models.Similarity(wide, embed)
     assert like.input_size is None
     expected = cosine_similarity(embed(image[None]), embed(wide[None]))
     np.testing.assert_allclose(like(image[None]), expected, rtol=1e-5)
-    sized = iassa.FunctionAdapter(embed, input_size=(8, 10))
-    like = iassa.Similarity(wide, sized)
+    sized = iassa.models.FunctionModel(embed, input_size=(8, 10))
+    like = iassa.models.Similarity(wide, sized)
     assert like.input_size == (8, 10)
     assert like(wide[None])[0, 0] == pytest.approx(1, abs=steps(8, 1.0))
 
@@ -122,8 +123,8 @@ def test_a_torch_module_gives_features():
         return np.concatenate([images.mean((1, 2)), images.max((1, 2))], axis=1)
 
     queries, images = list(pictures(2, 8)), pictures(4)
-    mine = iassa.Similarity(queries, Features(), device="cpu")(images)
-    np.testing.assert_allclose(mine, iassa.Similarity(queries, in_numpy)(images), rtol=1e-5)
+    mine = iassa.models.Similarity(queries, Features(), device="cpu")(images)
+    np.testing.assert_allclose(mine, iassa.models.Similarity(queries, in_numpy)(images), rtol=1e-5)
 
 
 def test_an_output_of_an_onnx_file_gives_features(tmp_path, monkeypatch):
@@ -145,8 +146,8 @@ def test_an_output_of_an_onnx_file_gives_features(tmp_path, monkeypatch):
     onnx.save(helper.make_model(made, opset_imports=opset, ir_version=8), "net.onnx")
     queries, images = list(pictures(2, 8)), pictures(4)
     box = "net.onnx?output_name=features&softmax=no&range=0-1"
-    expected = iassa.Similarity(queries, lambda images: images.mean((1, 2)))(images)
-    np.testing.assert_allclose(iassa.Similarity(queries, box)(images), expected, rtol=1e-5)
+    expected = iassa.models.Similarity(queries, lambda images: images.mean((1, 2)))(images)
+    np.testing.assert_allclose(iassa.models.Similarity(queries, box)(images), expected, rtol=1e-5)
 
 
 # The maps.
@@ -167,12 +168,16 @@ ORACLES = {
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("measure", ORACLES)
-@pytest.mark.parametrize("method", [iassa.Rise(debiased=True), iassa.Iassa(features="none")])
+@pytest.mark.parametrize(
+    "method", [iassa.methods.Rise(debiased=True), iassa.methods.Iassa(features="none")]
+)
 def test_the_map_is_that_of_the_score_which_the_similarity_is(method, measure, seed):
     image = 0.6 + 0.4 * pictures(1, seed)[0]  # lighter than what hides it
-    like = iassa.Similarity(np.ones(image.shape), ORACLES[measure], measure=measure)
-    mine = method.explain(image, like, calls=300, seed=seed)
-    its = method.explain(image, lambda images: bright(images)[:, None], calls=300, seed=seed)
+    like = iassa.models.Similarity(np.ones(image.shape), ORACLES[measure], measure=measure)
+    mine = iassa.explain(image, like, method=method, calls=300, seed=seed)
+    its = iassa.explain(
+        image, lambda images: bright(images)[:, None], method=method, calls=300, seed=seed
+    )
     np.testing.assert_allclose(mine.saliency, its.saliency, atol=steps(8, 1.0))
     np.testing.assert_allclose(mine.standard_error, its.standard_error, atol=steps(8, 1.0))
     inside = np.zeros(SIZE, bool)
@@ -185,9 +190,9 @@ def test_the_map_is_that_of_the_score_which_the_similarity_is(method, measure, s
 def test_what_windows_cost_is_what_they_hide(measure, seed):
     """The light of a window's share of the patch, of each pixel's windows the mean: by hand."""
     image = pictures(1, seed)[0]
-    like = iassa.Similarity(np.ones(image.shape), ORACLES[measure], measure=measure)
-    method = iassa.SlidingWindow(window=90, stride=45, baseline="zero")
-    found = method.explain(image, like, calls=100)
+    like = iassa.models.Similarity(np.ones(image.shape), ORACLES[measure], measure=measure)
+    method = iassa.methods.Occlusion(window=90, stride=45, baseline="zero")
+    found = iassa.explain(image, like, method=method, calls=100)
     light = np.zeros(SIZE)
     light[2:7, 9:14] = image[2:7, 9:14].mean(axis=2) / 25
     total, count = np.zeros(SIZE), np.zeros(SIZE)
@@ -202,19 +207,19 @@ def test_what_windows_cost_is_what_they_hide(measure, seed):
 @pytest.mark.parametrize(
     "method",
     [
-        iassa.Rise(),
-        iassa.SlidingWindow(),
-        iassa.Iassa(features="none", max_rounds=1),
+        iassa.methods.Rise(),
+        iassa.methods.Occlusion(),
+        iassa.methods.Iassa(features="none", max_rounds=1),
     ],
 )
 def test_several_queries_have_the_maps_of_each_alone(method, measure):
     image, queries = pictures(1, 50)[0], list(pictures(3, 60))
     options = {"calls": 100, "seed": 4, "batch_size": 16}
-    together = iassa.Similarity(queries, embed, measure=measure)
-    all_maps = method.explain(image, together, target=range(3), **options)
+    together = iassa.models.Similarity(queries, embed, measure=measure)
+    all_maps = iassa.explain(image, together, method=method, target=range(3), **options)
     for k, query in enumerate(queries):
-        single = iassa.Similarity(query, embed, measure=measure)
-        mine = method.explain(image, single, **options)
+        single = iassa.models.Similarity(query, embed, measure=measure)
+        mine = iassa.explain(image, single, method=method, **options)
         np.testing.assert_allclose(
             all_maps.saliency[k], mine.saliency[0], rtol=1e-5, atol=steps(2, mine.scores)
         )
@@ -229,7 +234,7 @@ def test_a_cat_in_another_picture_is_what_makes_it_like_a_cat():
     scene[20:190, 420:570] = np.asarray(face.resize((150, 170)), np.float32) / 255
     inside = np.zeros(scene.shape[:2], bool)
     inside[20:190, 420:570] = True
-    like = iassa.Similarity({"cat": cat, "coffee": "example:coffee"}, device="cpu")
+    like = iassa.models.Similarity({"cat": cat, "coffee": "example:coffee"}, device="cpu")
     found = iassa.explain(scene, like, target=["cat", "coffee"], calls=300)
     to_cat, to_coffee = found.saliency
     # Of 300 calls: 0.057 and -0.003; 78 % of what is positive is in a tenth of the picture.
@@ -247,13 +252,13 @@ def test_names_of_queries(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files(tmp_path, "a/cat.png", "b/cat.png", "b/dog, wet.png")
     paths = ["a/cat.png", Path("b/cat.png"), "b/dog, wet.png", pictures(1)[0]]
-    like = iassa.Similarity(paths, embed)
+    like = iassa.models.Similarity(paths, embed)
     assert like.class_names == ("a/cat.png", "b/cat.png", "dog, wet.png", "query 3")
     listed = "a/cat.png, b/cat.png, b/dog, wet.png, query 3"
     assert like.name == f"embed compared by cosine with {listed}"
-    given_names = iassa.Similarity({"x/y": paths[0], "z": paths[1]}, embed)
+    given_names = iassa.models.Similarity({"x/y": paths[0], "z": paths[1]}, embed)
     assert given_names.class_names == ("x/y", "z")
-    assert iassa.Similarity("example:cat", embed).class_names == ("example:cat",)
+    assert iassa.models.Similarity("example:cat", embed).class_names == ("example:cat",)
     wanted = ["dog, wet.png", "a/cat.png vs b/cat.png", "query 3"]
     found = iassa.explain("a/cat.png", like, target=wanted, method="rise", calls=40)
     assert [target.indices for target in found.targets] == [(2,), (0, 1), (3,)]
@@ -263,7 +268,7 @@ def test_names_that_are_no_utf8(tmp_path):
     files(tmp_path, "cat.png")
     path = os.fsencode(tmp_path) + b"/caf\xe9.png"
     os.rename(os.fsencode(tmp_path / "cat.png"), path)  # noqa: PTH104
-    like = iassa.Similarity(os.fsdecode(path), embed)
+    like = iassa.models.Similarity(os.fsdecode(path), embed)
     found = iassa.explain(pictures(1)[0], like, method="rise", calls=40)
     assert [one.name for one in iassa.Explanation.load(found.save(tmp_path / "o")).targets] == [
         "caf?.png"
@@ -276,43 +281,43 @@ def test_the_same_query_in_other_forms(tmp_path):
         picture.load()
     pixels = np.asarray(picture)
     forms = [tmp_path / "cat.png", str(tmp_path / "cat.png"), picture, pixels, [pixels]]
-    found = {iassa.Similarity(form, embed).identity() for form in forms}
-    found.add(iassa.Similarity(pixels / np.float32(255), embed).identity())
+    found = {iassa.models.Similarity(form, embed).identity() for form in forms}
+    found.add(iassa.models.Similarity(pixels / np.float32(255), embed).identity())
     assert len(found) == 1
 
 
 def test_what_makes_another_black_box():
     one, other = pictures(2)
-    wide = iassa.FunctionAdapter(lambda images: images.mean((1, 2)), name="wide")
+    wide = iassa.models.FunctionModel(lambda images: images.mean((1, 2)), name="wide")
     boxes = [
-        iassa.Similarity(one, embed),
-        iassa.Similarity(one, embed, measure="euclidean"),
-        iassa.Similarity(other, embed),
-        iassa.Similarity([one, other], embed),
-        iassa.Similarity([other, one], embed),
-        iassa.Similarity(one.reshape(16, 12, 3), embed),
-        iassa.Similarity(one, wide),
+        iassa.models.Similarity(one, embed),
+        iassa.models.Similarity(one, embed, measure="euclidean"),
+        iassa.models.Similarity(other, embed),
+        iassa.models.Similarity([one, other], embed),
+        iassa.models.Similarity([other, one], embed),
+        iassa.models.Similarity(one.reshape(16, 12, 3), embed),
+        iassa.models.Similarity(one, wide),
     ]
     identities = [box.identity() for box in boxes]
     assert len(set(identities)) == len(boxes)
-    assert iassa.Similarity({"name": one}, embed).identity() == identities[0]
+    assert iassa.models.Similarity({"name": one}, embed).identity() == identities[0]
     assert identities[1].startswith("euclidean to ")
     assert identities[-1].endswith(" by " + wide.identity())
 
 
 def test_it_is_continued_with_the_same_queries_only(tmp_path):
     image, (one, other) = pictures(1, 7)[0], pictures(2)
-    like = iassa.Similarity([one, other], embed)
+    like = iassa.models.Similarity([one, other], embed)
     options = {"target": range(2), "method": "rise", "seed": 1}
     part = iassa.explain(image, like, calls=60, **options).save(tmp_path / "part")
     whole = iassa.explain(image, like, calls=100, **options)
     more = iassa.extend(
-        iassa.Explanation.load(part), iassa.Similarity([one, other], embed), calls=40
+        iassa.Explanation.load(part), iassa.models.Similarity([one, other], embed), calls=40
     )
     np.testing.assert_array_equal(more.saliency, whole.saliency)
     for wrong in ([other, one], [one]):
         with pytest.raises(InputError, match="expected the black box that was asked before"):
-            iassa.extend(more, iassa.Similarity(wrong, embed), calls=40)
+            iassa.extend(more, iassa.models.Similarity(wrong, embed), calls=40)
     swapped = iassa.retarget(more, "query 1 vs query 0")
     np.testing.assert_allclose(
         swapped.saliency[0],
@@ -324,7 +329,7 @@ def test_it_is_continued_with_the_same_queries_only(tmp_path):
 
 @pytest.mark.parametrize("embedder", [embed, "efficientnet-lite0-features"])
 def test_it_can_be_sent_to_another_process(embedder):
-    like = iassa.Similarity(list(pictures(2)), embedder, measure="euclidean")
+    like = iassa.models.Similarity(list(pictures(2)), embedder, measure="euclidean")
     again = pickle.loads(pickle.dumps(like))
     np.testing.assert_array_equal(again(pictures(3, 5)), like(pictures(3, 5)))
     assert (again.identity(), again.class_names) == (like.identity(), like.class_names)
@@ -341,9 +346,9 @@ def test_a_query_without_an_angle():
     dark = {"light": np.ones((*SIZE, 3)), "dark": np.zeros((*SIZE, 3))}
     message = "expected features with an angle, got all zero for dark from black. Measure euclidean"
     with pytest.raises(InputError, match=message):
-        iassa.Similarity(dark, black)
+        iassa.models.Similarity(dark, black)
     expected = [[0, -(3**0.5)]]
-    found = iassa.Similarity(dark, black, measure="euclidean")(alone(dark["light"]))
+    found = iassa.models.Similarity(dark, black, measure="euclidean")(alone(dark["light"]))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -355,9 +360,9 @@ def test_a_masked_image_without_an_angle():
 
     image = np.zeros((*SIZE, 3), np.float32)
     image[5, 7] = 1
-    like = iassa.Similarity(np.ones((*SIZE, 3)), light)
+    like = iassa.models.Similarity(np.ones((*SIZE, 3)), light)
     with pytest.raises(BlackBoxError, match=r"got all zero for \d+ of 16 images") as fault:
-        iassa.explain(image, like, method=iassa.Rise(baseline="zero"), calls=60)
+        iassa.explain(image, like, method=iassa.methods.Rise(baseline="zero"), calls=60)
     assert str(fault.value).endswith("Measure euclidean, or hide by another baseline.")
     assert np.isfinite(iassa.explain(image, like, method="rise", calls=60).saliency).all()
 
@@ -369,8 +374,8 @@ def test_features_whose_number_changes():
         return rows[images.shape[1]](images)
 
     with pytest.raises(BlackBoxError, match="expected 3 scores for each image, got 12 from"):
-        iassa.Similarity([pictures(1)[0], pictures(1, 0, (9, 12))[0]], moody)
-    like = iassa.Similarity(pictures(1)[0], moody)
+        iassa.models.Similarity([pictures(1)[0], pictures(1, 0, (9, 12))[0]], moody)
+    like = iassa.models.Similarity(pictures(1)[0], moody)
     with pytest.raises(BlackBoxError, match="expected 3 scores for each image, got 12 from"):
         like(pictures(2, 0, (9, 12)))
 
@@ -386,7 +391,7 @@ def test_features_whose_number_changes():
 )
 def test_embedders_at_fault(embedder, message):
     with pytest.raises(BlackBoxError, match=message):
-        iassa.Similarity(pictures(1)[0], embedder)
+        iassa.models.Similarity(pictures(1)[0], embedder)
 
 
 @pytest.mark.parametrize(
@@ -415,4 +420,4 @@ def test_embedders_at_fault(embedder, message):
 )
 def test_wrong_arguments(queries, options, message):
     with pytest.raises(InputError, match=message):
-        iassa.Similarity(queries, **{"embedder": embed, **options})
+        iassa.models.Similarity(queries, **{"embedder": embed, **options})

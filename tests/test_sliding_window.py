@@ -9,11 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from iassa.estimators.occlusion import Occlusion
+import iassa
+from iassa.estimators.occlusion import OcclusionMean
 from iassa.explanations.explanation import Explanation
 from iassa.masks.rendering import Canvas, DenseMasks
 from iassa.masks.windows import plan_windows, sliding_windows
-from iassa.methods import SlidingWindow
+from iassa.methods import Occlusion
+from iassa.methods.registry import open_method
 from rounding import steps
 
 Array = NDArray[np.float32]
@@ -61,12 +63,16 @@ def looped(hidden: NDArray[np.bool_], scores: NDArray[np.float64], whole: float)
 
 
 def explain(**options: Any) -> Explanation:
-    return SlidingWindow().explain(photo(), two_scores, target=[0, 1], calls=2000, **options)
+    return iassa.explain(
+        photo(), two_scores, method=Occlusion(), target=[0, 1], calls=2000, **options
+    )
 
 
 def test_the_map_is_the_mean_cost_of_the_windows_that_hide_a_pixel() -> None:
     recorder = Recorder()
-    found = SlidingWindow().explain(photo(), recorder, target=[0, 1], calls=2000, batch_size=7)
+    found = iassa.explain(
+        photo(), recorder, method=Occlusion(), target=[0, 1], calls=2000, batch_size=7
+    )
     hidden = recorder.hidden()
     scores = two_scores(np.concatenate(recorder.batches))
     for t in range(2):
@@ -78,7 +84,7 @@ def test_the_map_is_the_mean_cost_of_the_windows_that_hide_a_pixel() -> None:
 
 def test_every_window_is_shown_once_and_the_run_ends() -> None:
     recorder = Recorder()
-    found = SlidingWindow().explain(photo(), recorder, target=0, calls=2000)
+    found = iassa.explain(photo(), recorder, method=Occlusion(), target=0, calls=2000)
     boxes = []
     for hidden in recorder.hidden():
         rows, columns = np.flatnonzero(hidden.any(1)), np.flatnonzero(hidden.any(0))
@@ -92,7 +98,9 @@ def test_every_window_is_shown_once_and_the_run_ends() -> None:
 
 
 def test_the_defaults_at_the_size_of_most_networks() -> None:
-    found = SlidingWindow().explain(np.ones((224, 224, 3)), lambda x: x[:, :1, 0, 0], calls=1000)
+    found = iassa.explain(
+        np.ones((224, 224, 3)), lambda x: x[:, :1, 0, 0], method=Occlusion(), calls=1000
+    )
     assert found.calls == 1 + 13 * 13
     assert found.saliency[0, 0, 0] == pytest.approx(0.5)
     assert found.saliency[0, 60, 60] == 0
@@ -127,7 +135,7 @@ def test_a_linear_black_box_of_one_pixel() -> None:
     def one_pixel(images: Array) -> NDArray[np.float64]:
         return images[:, 20, 30, :1].astype(np.float64)
 
-    found = SlidingWindow().explain(image, one_pixel, calls=2000)
+    found = iassa.explain(image, one_pixel, method=Occlusion(), calls=2000)
     assert found.saliency[0, 20, 30] == pytest.approx(image[20, 30, 0] - 0.5, abs=steps(16, image))
     assert found.saliency[0].max() == found.saliency[0, 20, 30]
 
@@ -138,7 +146,9 @@ def test_nothing_is_left_to_sample_when_all_windows_are_scored() -> None:
     assert found.relative_error == 0
     assert found.stopped == "rounds"
     # Of a round more than there is, the run asks for what is left.
-    one_less = SlidingWindow().explain(photo(), two_scores, target=[0, 1], calls=found.calls - 1)
+    one_less = iassa.explain(
+        photo(), two_scores, method=Occlusion(), target=[0, 1], calls=found.calls - 1
+    )
     assert (one_less.standard_error > 0).any()
     unknown = one_less.standard_error != 0
     np.testing.assert_allclose(
@@ -149,19 +159,19 @@ def test_nothing_is_left_to_sample_when_all_windows_are_scored() -> None:
 
 
 def test_a_tolerance_ends_it_before_all_windows_are_scored() -> None:
-    method = SlidingWindow(round_calls=16)
-    found = method.explain(photo(), two_scores, target=0, calls=2000, tolerance=0.3)
+    method = Occlusion(round_calls=16)
+    found = iassa.explain(photo(), two_scores, method=method, target=0, calls=2000, tolerance=0.3)
     assert found.stopped == "tolerance"
     assert found.relative_error <= 0.3
     assert found.calls < 1 + len(sliding_windows(SIZE, 10, 20 * 45 / 224))
-    found = method.explain(photo(), two_scores, target=0, calls=2000, tolerance=1e-9)
+    found = iassa.explain(photo(), two_scores, method=method, target=0, calls=2000, tolerance=1e-9)
     assert (found.stopped, found.relative_error) == ("tolerance", 0)
     assert found.calls == 1 + len(sliding_windows(SIZE, 10, 20 * 45 / 224))
 
 
 def test_a_budget_that_ends_early_has_seen_all_sides() -> None:
     recorder = Recorder()
-    found = SlidingWindow().explain(photo(), recorder, target=[0, 1], calls=70)
+    found = iassa.explain(photo(), recorder, method=Occlusion(), target=[0, 1], calls=70)
     assert found.stopped == "calls"
     hidden = recorder.hidden()
     seen = hidden.any(axis=0)
@@ -177,8 +187,8 @@ def test_a_budget_that_ends_early_has_seen_all_sides() -> None:
 
 def test_a_longer_run_begins_as_a_shorter_one() -> None:
     short, long = Recorder(), Recorder()
-    SlidingWindow(round_calls=16).explain(photo(), short, calls=60, seed=3)
-    SlidingWindow(round_calls=16).explain(photo(), long, calls=140, seed=3)
+    iassa.explain(photo(), short, method=Occlusion(round_calls=16), calls=60, seed=3)
+    iassa.explain(photo(), long, method=Occlusion(round_calls=16), calls=140, seed=3)
     np.testing.assert_array_equal(long.hidden()[:59], short.hidden())
 
 
@@ -190,7 +200,7 @@ def partly(scores: NDArray[np.float64], count: int, order: Any, batch_size: int 
     plan = plan_windows(WINDOWS, SIZE, np.random.default_rng(order))
     places = {tuple(window): i for i, window in enumerate(WINDOWS.tolist())}
     chosen = [places[tuple(window)] for window in plan.windows[:count].tolist()]
-    estimator = Occlusion(torch.zeros(scores.shape[1], dtype=torch.float64), SIZE, WINDOWS)
+    estimator = OcclusionMean(torch.zeros(scores.shape[1], dtype=torch.float64), SIZE, WINDOWS)
     canvas = Canvas(SIZE, batch_size)
     for start in range(0, count, batch_size):
         part = plan[start : min(start + batch_size, count)]
@@ -281,8 +291,8 @@ def test_scores_of_any_size_scale_the_error(scale: float) -> None:
 
 def test_windows_larger_than_the_image() -> None:
     """Many are the same, and say the same: until all are scored that is not known."""
-    method = SlidingWindow(window=400.0, stride=100.0, round_calls=16)
-    found = method.explain(photo(), two_scores, target=0, calls=1000)
+    method = Occlusion(window=400.0, stride=100.0, round_calls=16)
+    found = iassa.explain(photo(), two_scores, method=method, target=0, calls=1000)
     assert found.stopped == "rounds"
     assert (found.standard_error == 0).all()
 
@@ -290,7 +300,7 @@ def test_windows_larger_than_the_image() -> None:
 @pytest.mark.parametrize("value", [0.0, -2.5, 1e6])
 def test_flat_scores(value: float) -> None:
     windows = plan_windows(WINDOWS, SIZE, np.random.default_rng(0))[:100]
-    estimator = Occlusion(torch.full((2,), value, dtype=torch.float64), SIZE, WINDOWS)
+    estimator = OcclusionMean(torch.full((2,), value, dtype=torch.float64), SIZE, WINDOWS)
     scores = torch.full((len(windows), 2), value, dtype=torch.float64)
     estimator.add(Canvas(SIZE, len(windows)).render(windows), scores, windows, "window")
     effect = estimator.estimate()
@@ -316,3 +326,8 @@ def test_what_masks_hide_is_what_they_do_not_keep() -> None:
             weights.sum(1)[:, None, None].expand(3, *SIZE),
             atol=steps(50, weights.sum(1)),
         )
+
+
+def test_the_method_has_the_fields_name_as_well() -> None:
+    assert open_method("occlusion", window=48) == open_method("sliding-window", window=48)
+    assert open_method("occlusion").name == "sliding-window"

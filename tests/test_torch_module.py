@@ -14,7 +14,7 @@ from torch import nn
 
 import iassa
 from iassa.errors import BlackBoxError, InputError, TrainingModeWarning
-from iassa.models.torch_module import TorchAdapter
+from iassa.models.torch_module import TorchModel
 from rounding import steps
 
 PLANES = torch.rand(4, 3, 5, 7, generator=torch.Generator().manual_seed(0))
@@ -75,7 +75,7 @@ def network(seed: int = 0) -> nn.Module:
 def test_modules_run_in_eval_mode_and_are_left_as_they_were():
     module = Noisy()
     state = {name: value.clone() for name, value in module.state_dict().items()}
-    box = TorchAdapter(module)
+    box = TorchModel(module)
     first, second = box(IMAGES), box(IMAGES)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(box(IMAGES[:1]), first[:1], rtol=1e-5)
@@ -90,39 +90,39 @@ def test_modules_run_in_eval_mode_and_are_left_as_they_were():
 def test_modules_are_left_as_they_were_after_a_failure():
     module = nn.Sequential(nn.Linear(99, 3))
     with pytest.raises(BlackBoxError, match="Sequential raised RuntimeError"):
-        TorchAdapter(module)(IMAGES)
+        TorchModel(module)(IMAGES)
     assert module.training
     assert module[0].training
 
 
 def test_training_mode_is_warned_of_once():
     with pytest.warns(TrainingModeWarning, match=r"m is in training mode: .*module\.eval\(\)") as w:
-        box = TorchAdapter(Noisy(), name="m")
+        box = TorchModel(Noisy(), name="m")
     assert len(w) == 1
     assert w[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         box(IMAGES)
-        TorchAdapter(Noisy().eval())(IMAGES)
+        TorchModel(Noisy().eval())(IMAGES)
     with pytest.warns(TrainingModeWarning):
-        iassa.open_black_box(Noisy())
+        iassa.open_model(Noisy())
 
 
 def test_training_mode_of_a_part_is_warned_of():
     module = network()
     module[6] = nn.Linear(8, 3)  # a new head, after module.eval()
     with pytest.warns(iassa.TrainingModeWarning, match="Sequential is in training mode"):
-        TorchAdapter(module)
+        TorchModel(module)
 
 
 # Transforms.
 
 
 def test_softmax_and_normalisation_are_the_adapters():
-    box = TorchAdapter(Means(), normalise=lambda planes: 4 * planes - 2, softmax=True, name="m")
+    box = TorchModel(Means(), normalise=lambda planes: 4 * planes - 2, softmax=True, name="m")
     powers = np.exp(4 * MEANS - 2)
     np.testing.assert_allclose(box(IMAGES), powers / powers.sum(1, keepdims=True), rtol=1e-5)
-    plain = TorchAdapter(Means())
+    plain = TorchModel(Means())
     np.testing.assert_allclose(plain(IMAGES), MEANS, rtol=1e-5)
     assert (box.name, plain.name) == ("m", "Means")
 
@@ -152,8 +152,8 @@ class Named(NamedTuple):
     ],
 )
 def test_logits_of_an_output_are_the_scores(make, softmax):
-    plain = TorchAdapter(Means(), softmax=softmax)
-    box = TorchAdapter(Returning(make), softmax=softmax)
+    plain = TorchModel(Means(), softmax=softmax)
+    box = TorchModel(Returning(make), softmax=softmax)
     np.testing.assert_array_equal(box(IMAGES), plain(IMAGES))
 
 
@@ -168,7 +168,7 @@ def test_logits_of_an_output_are_the_scores(make, softmax):
     ],
 )
 def test_scores_are_picked_from_what_it_returns(make, pick):
-    box = TorchAdapter(Returning(make), pick=pick)
+    box = TorchModel(Returning(make), pick=pick)
     np.testing.assert_allclose(box(IMAGES), MEANS, rtol=1e-5)
 
 
@@ -189,7 +189,7 @@ def test_scores_are_picked_from_what_it_returns(make, pick):
 )
 def test_modules_that_return_no_tensor(make, got, advice, softmax):
     with pytest.raises(BlackBoxError) as refusal:
-        TorchAdapter(Returning(make), softmax=softmax, name="Odd")(IMAGES)
+        TorchModel(Returning(make), softmax=softmax, name="Odd")(IMAGES)
     text = str(refusal.value)
     assert text.startswith("expected scores (N, K) of the module Odd, or an output with logits, ")
     assert got in text
@@ -201,7 +201,7 @@ def test_modules_that_return_no_tensor(make, got, advice, softmax):
 def test_what_the_advice_says_works():
     module = Returning(lambda scores: ("loss", scores))
     with pytest.raises(BlackBoxError) as refusal:
-        TorchAdapter(module)(IMAGES)
+        TorchModel(module)(IMAGES)
     advice = str(refusal.value).partition("scores: ")[2].removesuffix(".")
     box = eval(advice, {"iassa": iassa, "module": module})
     np.testing.assert_allclose(box(IMAGES), MEANS, rtol=1e-5)
@@ -219,11 +219,11 @@ def test_what_the_advice_says_works():
 )
 def test_tensors_that_are_no_scores(make, message):
     with pytest.raises(BlackBoxError, match=message):
-        TorchAdapter(Returning(make))(IMAGES)
+        TorchModel(Returning(make))(IMAGES)
 
 
 def test_whole_numbers_are_scores():
-    box = TorchAdapter(Returning(lambda scores: (100 * scores).long()))
+    box = TorchModel(Returning(lambda scores: (100 * scores).long()))
     np.testing.assert_array_equal(box(IMAGES), np.floor(100 * PLANES.mean((2, 3)).numpy()))
 
 
@@ -240,16 +240,16 @@ def test_whole_numbers_are_scores():
 )
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_module_is_handed_planes_of_its_own_type(dtype, tolerance, given, seed):
-    plain = TorchAdapter(network(seed), normalise=lambda planes: 2 * planes - 1)
+    plain = TorchModel(network(seed), normalise=lambda planes: 2 * planes - 1)
     module = network(seed).to(dtype)
-    box = TorchAdapter(module, normalise=lambda planes: 2 * planes - 1)
+    box = TorchModel(module, normalise=lambda planes: 2 * planes - 1)
     np.testing.assert_allclose(box(IMAGES), plain(IMAGES), atol=tolerance)
     assert box.score(PLANES).dtype == given
     # To the bit that of the bare call on planes that were cast by hand.
     with torch.inference_mode():
         bare = module((2 * PLANES - 1).to(dtype))
     assert torch.equal(box.score(PLANES), bare.to(given))
-    soft = TorchAdapter(module, normalise=lambda planes: 2 * planes - 1, softmax=True)
+    soft = TorchModel(module, normalise=lambda planes: 2 * planes - 1, softmax=True)
     np.testing.assert_allclose(soft(IMAGES).sum(1), 1, rtol=1e-6)  # softmax is in float32
 
 
@@ -260,15 +260,15 @@ def test_the_type_is_that_of_floating_point_weights():
     module.register_buffer("count", torch.tensor(3))
     found = []
     module.forward = lambda planes: found.append(planes.dtype) or planes.mean((2, 3))
-    TorchAdapter(module)(IMAGES)
-    TorchAdapter(Returning(lambda s: found.append(s.dtype) or s))(IMAGES)
+    TorchModel(module)(IMAGES)
+    TorchModel(Returning(lambda s: found.append(s.dtype) or s))(IMAGES)
     assert found == [torch.float64, torch.float32]
 
 
 def test_autocast_runs_what_it_may_in_half_precision():
     module, types = network(), []
     module[0].register_forward_hook(lambda layer, given, made: types.append(made.dtype))
-    plain, box = TorchAdapter(module), TorchAdapter(module, autocast=torch.bfloat16)
+    plain, box = TorchModel(module), TorchModel(module, autocast=torch.bfloat16)
     exact, rough = plain(IMAGES), box(IMAGES)
     assert types == [torch.float32, torch.bfloat16]
     np.testing.assert_allclose(rough, exact, atol=0.03)
@@ -282,23 +282,23 @@ def test_autocast_runs_what_it_may_in_half_precision():
 
 def test_half_precision_on_a_cpu_is_refused():
     with pytest.raises(InputError, match=r"got float16 for Sequential: .*module\.float\(\)"):
-        TorchAdapter(network().half())
+        TorchModel(network().half())
     with pytest.raises(InputError, match="expected autocast in float32 or bfloat16 on a CPU"):
-        TorchAdapter(network(), autocast=torch.float16)
+        TorchModel(network(), autocast=torch.float16)
     with pytest.raises(InputError, match="got float16 for Sequential"):
-        iassa.open_black_box(network().half(), "cpu")
+        iassa.open_model(network().half(), "cpu")
     for other in (torch.float64, torch.int8, "bfloat16"):
         with pytest.raises(InputError, match=r"expected autocast to be torch\.bfloat16"):
-            TorchAdapter(network(), autocast=other)
+            TorchModel(network(), autocast=other)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_on_a_gpu(dtype):
-    plain = TorchAdapter(network())
+    plain = TorchModel(network())
     for box in (
-        TorchAdapter(network().to(dtype), device="cuda"),
-        TorchAdapter(network(), device="cuda", autocast=dtype),
+        TorchModel(network().to(dtype), device="cuda"),
+        TorchModel(network(), device="cuda", autocast=dtype),
     ):
         scores = box.score(PLANES.cuda())
         assert (scores.dtype, scores.device.type) == (torch.float32, "cuda")
@@ -317,9 +317,9 @@ def test_pick_and_autocast_are_of_its_identity():
 
     kinds = [{}, {"pick": first}, {"pick": second}, {"normalise": first}]
     kinds.append({"autocast": torch.bfloat16})
-    found = [TorchAdapter(network(), **kind).identity() for kind in kinds]
+    found = [TorchModel(network(), **kind).identity() for kind in kinds]
     assert len(set(found)) == len(kinds)
-    assert found == [TorchAdapter(network(), **kind).identity() for kind in kinds]
+    assert found == [TorchModel(network(), **kind).identity() for kind in kinds]
 
 
 @pytest.mark.parametrize("make", [lambda scores: scores, lambda scores: Output(scores)])
@@ -329,7 +329,7 @@ def test_an_explanation_of_a_module(make):
     image[4:10, 15:23, 1] = 1
     module = Returning(make).eval()
     made = iassa.explain(
-        image, module, target=1, calls=300, method=iassa.Rise(baseline=0.2, debiased=True)
+        image, module, target=1, calls=300, method=iassa.methods.Rise(baseline=0.2, debiased=True)
     )
     inside = made.saliency[0, 4:10, 15:23].mean()
     assert inside > 3 * np.abs(made.saliency[0]).mean()

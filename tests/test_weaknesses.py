@@ -19,7 +19,7 @@ import iassa
 from iassa.cli import main
 from iassa.errors import WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
-from iassa.methods import Iassa, IassaPaper, Lime, Rise, SlidingWindow
+from iassa.methods import Iassa, IassaPaper, Lime, Occlusion, Rise
 from iassa.methods.engine.base import Explainer
 
 pytestmark = pytest.mark.filterwarnings("default::iassa.errors.WeakEvidenceWarning")
@@ -64,7 +64,7 @@ sure = sigmoid(60, 0.05)
 gone = sigmoid(40, 0.95)
 
 
-def black_box(*outputs: Scores, names: Sequence[str] | None = None) -> iassa.FunctionAdapter:
+def black_box(*outputs: Scores, names: Sequence[str] | None = None) -> iassa.models.FunctionModel:
     """One output for each, and one that takes what is left to 1."""
 
     def answer(images: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -72,12 +72,12 @@ def black_box(*outputs: Scores, names: Sequence[str] | None = None) -> iassa.Fun
         columns = [output(share) for output in outputs]
         return np.stack([*columns, 1 - np.sum(columns, axis=0)], axis=1)
 
-    return iassa.FunctionAdapter(answer, name="box", class_names=names)
+    return iassa.models.FunctionModel(answer, name="box", class_names=names)
 
 
-def raw(*outputs: Scores) -> iassa.FunctionAdapter:
+def raw(*outputs: Scores) -> iassa.models.FunctionModel:
     """The outputs alone, which need sum to nothing."""
-    return iassa.FunctionAdapter(
+    return iassa.models.FunctionModel(
         lambda images: np.stack([output(seen(images)) for output in outputs], axis=1)
     )
 
@@ -86,13 +86,17 @@ IASSA = Iassa(features="none", segment_counts=(16, 32), fine_segment_counts=(32,
 
 
 def explain(
-    box: iassa.FunctionAdapter, *, method: Explainer = IASSA, calls: int = 257, **options: object
+    box: iassa.models.FunctionModel,
+    *,
+    method: Explainer = IASSA,
+    calls: int = 257,
+    **options: object,
 ) -> Explanation:
     """An explanation whose warnings were warned of, each once."""
     options.setdefault("target", 0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        made = method.explain(IMAGE, box, calls=calls, **options)  # type: ignore[arg-type]
+        made = iassa.explain(IMAGE, box, method=method, calls=calls, **options)  # type: ignore[arg-type]
     assert all(one.category is WeakEvidenceWarning for one in caught)
     assert tuple(str(one.message) for one in caught) == made.warnings
     return made
@@ -108,7 +112,7 @@ hiding_much = pytest.mark.parametrize("method", HIDING_MUCH.values(), ids=HIDING
 ALL = {
     **HIDING_MUCH,
     "iassa-paper": IassaPaper(features="none"),
-    "sliding-window": SlidingWindow(stride=8.0),
+    "sliding-window": Occlusion(stride=8.0),
 }
 methods = pytest.mark.parametrize("method", ALL.values(), ids=ALL.keys())
 more = (pytest.param(seed, marks=pytest.mark.thorough) for seed in (2, 3, 4))
@@ -281,13 +285,15 @@ def test_a_likelihood_that_bends_is_healthy(method: Explainer, seed: int) -> Non
 
 
 @pytest.mark.parametrize(
-    "method", [Iassa(features="none"), Rise(), SlidingWindow()], ids=lambda method: method.name
+    "method", [Iassa(features="none"), Rise(), Occlusion()], ids=lambda method: method.name
 )
 def test_the_default_model_is_healthy(method: Explainer) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for seed in range(2):
-            made = method.explain("example:cat", "efficientnet-lite0", calls=100, seed=seed)
+            made = iassa.explain(
+                "example:cat", "efficientnet-lite0", method=method, calls=100, seed=seed
+            )
             assert made.warnings == ()
 
 
@@ -364,5 +370,5 @@ def test_without_evidence_what_the_lowest_and_highest_scores_say(
     name: str, scores: Scores, text: str
 ) -> None:
     pytest.importorskip("shap")
-    told = explain(black_box(scores), method=iassa.METHODS[name](), calls=120).warnings
+    told = explain(black_box(scores), method=iassa.methods.METHODS[name](), calls=120).warnings
     assert [one.startswith(text) for one in told] == [True] * bool(text)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
+
 
 class IassaError(Exception):
     """Every error that iassa raises on purpose."""
@@ -31,3 +35,17 @@ class WeakEvidenceWarning(UserWarning):
 
 class TrainingModeWarning(UserWarning):
     """A torch module was handed over in training mode; it is run in eval mode all the same."""
+
+
+def warn(text: str, kind: type[Warning]) -> None:
+    """Warn at the line of the user's that called us, however deep inside of us we are.
+
+    Args:
+        text: of the warning.
+        kind: of warning.
+    """
+    folder = os.path.dirname(__file__)  # noqa: PTH120 - a comparison of texts, once a frame
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(folder):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, kind, stacklevel=level)

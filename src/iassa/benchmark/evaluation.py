@@ -27,7 +27,7 @@ from iassa.errors import InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
 from iassa.image import decode_image, resize
 from iassa.methods.engine.loop import Method
-from iassa.methods.explain import extend
+from iassa.methods.explain import explain, extend
 from iassa.metrics import (
     Curve,
     Normalisation,
@@ -39,7 +39,7 @@ from iassa.metrics import (
     overlap_at,
     pointing_game,
 )
-from iassa.models.black_box import Adapter
+from iassa.models.black_box import BlackBox
 from iassa.models.targets import Target
 
 __all__ = ["Protocol", "evaluate", "method_seed"]
@@ -102,7 +102,7 @@ def evaluate(
     annotation: NDArray[np.bool_] | None,
     contestant: Contestant,
     protocol: Protocol,
-    black_box: Adapter,
+    black_box: BlackBox,
 ) -> Item:
     """Make an item.
 
@@ -173,13 +173,13 @@ def method_seed(key: ItemKey) -> int:
 def _explain(
     contestant: Contestant,
     photo: NDArray[np.float32],
-    black_box: Adapter,
+    black_box: BlackBox,
     target: Target,
     seed: int,
 ) -> Iterator[tuple[int | None, Explanation, int]]:
     """The explanation at each moment with its budget, and the calls made for it since the last."""
     method = contestant.method
-    options: dict[str, Any] = {"target": target, "seed": seed, "keep": 0}
+    options: dict[str, Any] = {"target": target, "seed": seed, "keep_scores": 0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", WeakEvidenceWarning)  # they are in the item
         if contestant.every_round:
@@ -192,7 +192,7 @@ def _explain(
         for budget in contestant.calls:
             made = 0
             if explanation is None or not isinstance(method, Method):
-                explanation = method.explain(photo, black_box, calls=budget, **options)
+                explanation = explain(photo, black_box, method=method, calls=budget, **options)
             else:
                 made = explanation.calls
                 if explanation.stopped != "rounds":  # else there are no more masks to draw
@@ -215,7 +215,7 @@ def _measure(
     target: Target,
     annotation: NDArray[np.bool_] | None,
     protocol: Protocol,
-    black_box: Adapter,
+    black_box: BlackBox,
 ) -> Snapshot:
     saliency = explanation.saliency[0]
     shrunk = resize(torch.from_numpy(saliency), (seen.shape[0], seen.shape[1])).numpy()
@@ -260,7 +260,7 @@ def _curves(
     image: NDArray[np.float32],
     target: Target,
     protocol: Protocol,
-    black_box: Adapter,
+    black_box: BlackBox,
 ) -> dict[str, Curve]:
     """Deletion and insertion, of image and map at the size of the protocol."""
     weights = np.zeros(black_box(image[None]).shape[1])
@@ -268,7 +268,7 @@ def _curves(
     arguments: dict[str, Any] = {
         "saliency": saliency,
         "image": image,
-        "black_box": black_box.consume,
+        "black_box": black_box.call_without_copy,
         "weights": weights,
         "normalise": protocol.normalise,
         "pixels_per_step": protocol.pixels_per_step,

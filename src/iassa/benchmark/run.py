@@ -35,7 +35,7 @@ from iassa.benchmark.workers.tasks import (
     one_line,
 )
 from iassa.errors import BlackBoxError, InputError
-from iassa.models.black_box import Adapter
+from iassa.models.black_box import BlackBox
 from iassa.models.opening import BlackBoxLike
 from iassa.models.targets import Target, resolve_targets
 
@@ -119,7 +119,7 @@ def run(
         dataset: images and annotations.
         folder: of the run; made if it is not there.
         contestants: the methods. Others may be added by a later call on the same folder.
-        model: the black box, opened in each worker; see `open_black_box`. A name rather than an
+        model: the black box, opened in each worker; see `open_model`. A name rather than an
             object, where the object cannot be pickled.
         device: where it runs; see `open_device`.
         classes: which outputs stand for a category; see `category_targets`.
@@ -203,7 +203,7 @@ class _Job:
 
     store: Store
     dataset: Dataset
-    black_box: Adapter
+    black_box: BlackBox
     workers: LocalWorkers | RayWorkers
     parities: tuple[int, ...]
     progress: Callable[[Tally], object] | None
@@ -451,7 +451,7 @@ class _Job:
         return content, None
 
 
-def _resolve(wanted: str, scores: NDArray[np.float64], black_box: Adapter) -> Target:
+def _resolve(wanted: str, scores: NDArray[np.float64], black_box: BlackBox) -> Target:
     targets = resolve_targets(wanted, scores, black_box.class_names)
     if len(targets) != 1 or targets[0].is_function:
         raise InputError(f"expected one target of outputs, got {wanted!r}. Use top-1, say.")
@@ -469,7 +469,7 @@ def _check_apart(folder: Path, dataset: Dataset) -> None:
         )
 
 
-def _num_outputs(black_box: Adapter) -> int:
+def _num_outputs(black_box: BlackBox) -> int:
     if black_box.class_names is not None:
         return len(black_box.class_names)
     size = black_box.input_size or GREY_SIZE

@@ -57,22 +57,22 @@ def opened(
     measure: str | None = None,
     box: Sequence[str] | None = None,
     photos: Collection[str] = (),
-) -> Iterator[iassa.Adapter]:
+) -> Iterator[iassa.models.BlackBox]:
     """The model, for as long as it is asked.
 
     Args:
-        model: as `iassa.open_black_box` takes it.
+        model: as `iassa.open_model` takes it.
         device: likewise.
         quiet: whether to say no more than errors and warnings.
         similar_to: images to compare with: what is asked is then the similarity to each.
         measure: how; needs images to compare with.
-        box: boxes, as `iassa.Box.parse` takes them: what is asked is then how well a detector
-            finds each of them.
+        box: boxes, as `Box.parse` takes them: what is asked is then how well a detector finds
+            each of them.
         photos: what is to be explained; with boxes it is one, as they are of one image.
 
     Raises:
-        InputError: options that do not go together, or see `iassa.open_black_box`,
-            `iassa.Similarity` and `iassa.Detector.aim`.
+        InputError: options that do not go together, or see `iassa.open_model`,
+            `iassa.models.Similarity` and `iassa.models.Detector.aim`.
         BlackBoxError: the model failed.
     """
     if measure is not None and not similar_to:
@@ -87,7 +87,7 @@ def opened(
             "expected --box or --threshold, got both: a threshold is for the boxes that a detector "
             "finds. Leave one out."
         )
-    boxes = [iassa.Box.parse(text) for text in box or []]
+    boxes = [iassa.models.Box.parse(text) for text in box or []]
     if boxes and len(photos) > 1:
         raise InputError(
             f"expected one image with --box, got {len(photos)}. Explain each by itself."
@@ -101,10 +101,10 @@ def opened(
             source = stack.enter_context(open_endpoint(model))
         # A module of the user's may print while it is imported.
         with redirect_stdout(sys.stderr), _telling_of_training(quiet):
-            black_box = iassa.open_black_box(source, device)
+            black_box = iassa.open_model(source, device)
             if similar_to:
                 wanted = cast("Measure", measure or MEASURES[0])
-                black_box = iassa.Similarity(similar_to, black_box, measure=wanted)
+                black_box = iassa.models.Similarity(similar_to, black_box, measure=wanted)
             if boxes:
                 (photo,) = photos
                 black_box = _aim(black_box, photo, boxes)
@@ -134,8 +134,10 @@ def _telling_of_training(quiet: bool) -> Iterator[None]:
         yield
 
 
-def _aim(black_box: iassa.Adapter, photo: str, boxes: Sequence[iassa.Box]) -> iassa.Adapter:
-    if not isinstance(black_box, iassa.Detector):
+def _aim(
+    black_box: iassa.models.BlackBox, photo: str, boxes: Sequence[iassa.models.Box]
+) -> iassa.models.BlackBox:
+    if not isinstance(black_box, iassa.models.Detector):
         raise InputError(
             f"expected --box with a detector, got {black_box.name}. Leave it out, or say the "
             "layout of its outputs with --detector."

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -26,12 +26,11 @@ import iassa
 from iassa.cli.asked_model import BoxTexts, MeasureName, SimilarTo, opened
 from iassa.cli.model_options import describes_model
 from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages
-from iassa.errors import BlackBoxError, CancelledError, InputError
+from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation, RunFailedError
 from iassa.files import check_writable
 from iassa.image import EXAMPLES
 from iassa.masks.baselines import FILLS
-from iassa.methods.engine.base import RunOptions
 from iassa.methods.registry import METHODS, open_method, read_fields
 from iassa.models import efficientnet_lite0
 
@@ -133,14 +132,14 @@ def explain(
     with redirect_stdout(sys.stderr):  # a module of the user's may print while it is imported
         chosen = open_method(method, **read_fields(method, fill + (set_ or [])))
     by_default = range(len(similar_to)) if similar_to else f"top-{len(box) if box else 1}"
-    options: RunOptions = {
+    options: dict[str, Any] = {
         "target": target or by_default,
         "calls": calls,
-        "seconds": seconds,
+        "max_seconds": seconds,
         "tolerance": tolerance,
         "seed": seed,
         "batch_size": batch_size,
-        "keep": "all" if keep == "all" else _whole_number(keep),
+        "keep_scores": "all" if keep == "all" else _whole_number(keep),
         "device": device,
     }
 
@@ -151,8 +150,9 @@ def explain(
     with asked as black_box:
 
         def make(photo: str, progress: Show, cancel: Callable[[], bool]) -> Explanation:
-            watched: RunOptions = {**options, "progress": progress, "cancel": cancel}
-            return chosen.explain(photo, black_box, **watched)
+            return iassa.explain(
+                photo, black_box, method=chosen, **options, progress=progress, cancel=cancel
+            )
 
         _make_all(photos, make, calls, as_json, quiet)
 
@@ -219,7 +219,7 @@ def extend(
                 saved,
                 black_box,
                 calls=more,
-                seconds=seconds,
+                max_seconds=seconds,
                 tolerance=tolerance,
                 batch_size=batch_size,
                 progress=progress,
@@ -312,7 +312,7 @@ def _bar(name: str, calls: int, quiet: bool) -> Iterator[Show]:
     bar = Progress(*columns, console=messages, disable=quiet or not messages.is_terminal)
     # Stdout is for results: what a black box prints is a message.
     with warnings.catch_warnings(), bar, redirect_stdout(sys.stderr):
-        warnings.simplefilter("ignore", iassa.WeakEvidenceWarning)  # `_report` tells them
+        warnings.simplefilter("ignore", WeakEvidenceWarning)  # `_report` tells them
         task = bar.add_task(name, total=calls, rate="", left="", known="")
 
         def show(progress: iassa.Progress) -> None:

@@ -175,7 +175,7 @@ def _settings(
         ),
     ] = None,
 ) -> None:
-    """The options; their names are those of the fields of `EndpointAdapter`."""
+    """The options; their names are those of the fields of `HttpModel`."""
 
 
 def describes_model(*, detectors: bool) -> Callable[[Command], Command]:

@@ -12,10 +12,10 @@ from iassa.estimators.jackknife import deviate
 from iassa.masks.plans import MaskPlan, sum_windows
 from iassa.masks.rendering import Masks
 
-__all__ = ["Occlusion"]
+__all__ = ["OcclusionMean"]
 
 
-class Occlusion:
+class OcclusionMean:
     """S(x) = sum_i (f(I) - f_i) (1 - M_i(x)) / sum_i (1 - M_i(x)): what hiding the pixel costs.
 
     The standard error is about the map of all windows of the lattice. Of the N(x) that hide a pixel

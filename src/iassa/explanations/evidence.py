@@ -118,7 +118,7 @@ class Evidence:
             what = f"class {', '.join(map(str, lacking[:5]))}" if lacking else "all"
             raise InputError(
                 f"expected a target of {self.kept}, got one that needs {what}. Ask for one of "
-                "them, or explain again with keep='all'."
+                "them, or explain again with keep_scores='all'."
             )
         names = tuple(self.functions)
         places = [self.outputs.index(output) for output in readout.outputs]

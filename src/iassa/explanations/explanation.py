@@ -77,7 +77,7 @@ class Explanation:
         rounds: the history.
         seed: where all randomness came from.
         model: name of the black box.
-        identity: of the black box, see `Adapter.identity`.
+        identity: of the black box, see `BlackBox.identity`.
         device: where it ran.
         source: path of the image file, None for an array.
         complete: False if the run was cut short and the map is what was known by then.

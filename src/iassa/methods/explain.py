@@ -6,7 +6,6 @@ import dataclasses
 import json
 import warnings
 from collections.abc import Callable
-from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -15,14 +14,15 @@ from iassa.errors import InputError, WeakEvidenceWarning
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike
-from iassa.methods.engine.base import Explainer, RunOptions, last
+from iassa.methods.engine.base import Explainer, last
 from iassa.methods.engine.budget import Budget, Progress
 from iassa.methods.engine.case import Question, recall
 from iassa.methods.engine.loop import Method, run
 from iassa.methods.registry import open_method
-from iassa.models.black_box import Adapter
+from iassa.models.black_box import BlackBox
 from iassa.models.detector import Detector
-from iassa.models.opening import BlackBoxLike, open_black_box
+from iassa.models.opening import BlackBoxLike, open_model
+from iassa.models.readout import Keep
 from iassa.models.targets import Target, TargetLike
 
 __all__ = ["explain", "extend", "retarget"]
@@ -32,8 +32,17 @@ def explain(
     image: ImageLike,
     black_box: BlackBoxLike = "efficientnet-lite0",
     *,
+    target: TargetLike = "top-1",
     method: str | Explainer = "iassa",
-    **options: Unpack[RunOptions],
+    calls: int = 1000,
+    max_seconds: float | None = None,
+    tolerance: float | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    keep_scores: Keep = 10,
+    device: str | torch.device | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    cancel: Callable[[], bool] | None = None,
 ) -> Explanation:
     """Explain what a black box looks at in an image.
 
@@ -41,9 +50,19 @@ def explain(
         image: a path, a Pillow image or an array (H, W, 3), uint8 or floating point in [0, 1].
         black_box: any callable, images (N, H, W, 3) float32 in [0, 1] -> scores (N, K), a torch
             module, or the name of a model.
+        target: what to explain; see `resolve_targets`.
         method: a name, or an instance with hyperparameters of your own.
-        options: `target`, `calls`, `seconds`, `tolerance`, `seed`, `batch_size`, `keep`, `device`,
-            `progress` and `cancel`, as in `Explainer.iterate`.
+        calls: the most images that the black box may be asked for, the whole image included.
+        max_seconds: the most time, checked after every batch.
+        tolerance: stop after the first round whose relative error is at most this; see
+            `Explanation.relative_error`. 0.05 is a precise map.
+        seed: of all randomness: the same seed gives the same map whatever the batch size.
+        batch_size: the most images at a time; None takes 16 on a CPU, 128 on a GPU.
+        keep_scores: how many outputs to keep the scores of, beside those of the targets; 'all' for
+            all. `retarget` can explain any of them later without a call.
+        device: where the black box and the masks are; see `open_device`.
+        progress: called after every batch.
+        cancel: called after every batch; True ends the run with the map so far.
 
     Returns:
         The explanation.
@@ -64,7 +83,21 @@ def explain(
         >>> bool(6 <= row < 12 and 8 <= column < 16), explanation.calls
         (True, 200)
     """
-    return open_method(method).explain(image, black_box, **options)
+    rounds = open_method(method).iterate(
+        image,
+        black_box,
+        target=target,
+        calls=calls,
+        max_seconds=max_seconds,
+        tolerance=tolerance,
+        seed=seed,
+        batch_size=batch_size,
+        keep_scores=keep_scores,
+        device=device,
+        progress=progress,
+        cancel=cancel,
+    )
+    return last(rounds)
 
 
 def extend(
@@ -72,7 +105,7 @@ def extend(
     black_box: BlackBoxLike,
     *,
     calls: int = 1000,
-    seconds: float | None = None,
+    max_seconds: float | None = None,
     tolerance: float | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
@@ -85,18 +118,18 @@ def extend(
 
     Args:
         explanation: what is known so far; it stays as it is.
-        black_box: the one that was asked before, see `open_black_box`.
+        black_box: the one that was asked before, see `open_model`.
         calls: the most that may be added.
-        seconds: the most time to add.
-        tolerance: as in `Explainer.iterate`.
-        batch_size: as in `Explainer.iterate`; with the same one the map is the same to the bit,
+        max_seconds: the most time to add.
+        tolerance: as in `explain`.
+        batch_size: as in `explain`; with the same one the map is the same to the bit,
             if the black box's scores are.
-        device: as in `Explainer.iterate`.
+        device: as in `explain`.
         method: the one that was used, where its record is not enough to open it again, as that
             of a feature extractor made in Python is not.
         target: the ones that were explained, where functions among them were not saved.
-        progress: as in `Explainer.iterate`; `calls` counts those before, too.
-        cancel: as in `Explainer.iterate`.
+        progress: as in `explain`; `calls` counts those before, too.
+        cancel: as in `explain`.
 
     Returns:
         The explanation of all calls.
@@ -108,17 +141,17 @@ def extend(
     """
     evidence = _evidence(explanation)
     spent = (explanation.calls, explanation.seconds)
-    budget = Budget(calls, seconds, progress, cancel, tolerance, spent)
-    adapter = open_black_box(black_box, device)
-    if explanation.boxes is not None and isinstance(adapter, Detector):
+    budget = Budget(calls, max_seconds, progress, cancel, tolerance, spent)
+    opened = open_model(black_box, device)
+    if explanation.boxes is not None and isinstance(opened, Detector):
         # What was found then: another look would cost a call, and may find other boxes.
-        adapter = adapter.aim(explanation.image, explanation.boxes)
-    if adapter.identity() != explanation.identity:
+        opened = opened.aim(explanation.image, explanation.boxes)
+    if opened.identity() != explanation.identity:
         raise InputError(
             f"expected the black box that was asked before, {explanation.identity}, got "
-            f"{adapter.identity()}. Scores of two models make no map: explain again."
+            f"{opened.identity()}. Scores of two models make no map: explain again."
         )
-    size = adapter.input_size or explanation.image.shape[:2]
+    size = opened.input_size or explanation.image.shape[:2]
     if tuple(size) != evidence.size:
         raise InputError(
             f"expected a black box that looks at {evidence.size} pixels, as before, got one that "
@@ -127,9 +160,9 @@ def extend(
     question = Question(
         photo=explanation.image,
         source=explanation.source,
-        black_box=adapter,
+        black_box=opened,
         target=_targets(explanation, evidence, target),
-        keep=0,
+        keep_scores=0,
         seed=explanation.seed,
         batch_size=batch_size,
         known=evidence,
@@ -147,8 +180,8 @@ def retarget(
 
     Args:
         explanation: of other targets; it stays as it is.
-        target: of outputs whose scores were kept, see `keep` of `Explainer.iterate`; a function
-            needs all of them.
+        target: of outputs whose scores were kept, see `keep_scores` of `explain`; a function needs
+            all of them.
         method: as in `extend`.
 
     Returns:
@@ -166,7 +199,7 @@ def retarget(
         source=explanation.source,
         black_box=recorded,
         target=target,
-        keep=0,
+        keep_scores=0,
         seed=explanation.seed,
         batch_size=None,
         known=evidence,
@@ -184,7 +217,7 @@ def retarget(
     )
 
 
-class _Recorded(Adapter):
+class _Recorded(BlackBox):
     """The black box of a saved run, of which nothing is asked."""
 
     def __init__(self, explanation: Explanation, evidence: Evidence) -> None:

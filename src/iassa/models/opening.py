@@ -15,13 +15,13 @@ from torch import nn
 
 from iassa.errors import InputError
 from iassa.models import efficientnet_lite0
-from iassa.models.black_box import Adapter, FunctionAdapter
+from iassa.models.black_box import BlackBox, FunctionModel
 from iassa.models.conventions import PLAIN, Conventions
 from iassa.models.http.endpoint import add_settings, is_url, open_endpoint
 from iassa.models.references import import_attribute
-from iassa.models.torch_module import TorchAdapter
+from iassa.models.torch_module import TorchModel
 
-__all__ = ["BlackBoxLike", "add_conventions", "open_black_box", "open_device"]
+__all__ = ["BlackBoxLike", "add_conventions", "open_device", "open_model"]
 
 ONNX = re.compile(r".+\.onnx(\?.*)?", re.DOTALL)
 HUGGING_FACE = "hf:"
@@ -29,7 +29,7 @@ HUGGING_FACE = "hf:"
 TORCH_FILES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors")
 
 BlackBoxLike: TypeAlias = (
-    "str | Path | Adapter | nn.Module | Callable[[NDArray[np.float32]], ArrayLike]"
+    "str | Path | BlackBox | nn.Module | Callable[[NDArray[np.float32]], ArrayLike]"
 )
 
 
@@ -60,21 +60,21 @@ def _same(wanted: torch.device, there: torch.device) -> bool:
     return wanted.type == there.type and not (numbered and wanted.index != there.index)
 
 
-def open_black_box(
+def open_model(
     model: BlackBoxLike = "efficientnet-lite0", device: str | torch.device | None = None
-) -> Adapter:
+) -> BlackBox:
     """Whatever a user has, as a black box.
 
     Args:
         model: 'efficientnet-lite0', 'efficientnet-lite0-features' (its 1280 pooled features, for
-            `iassa.Similarity`), 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes' (see
-            `iassa.OnnxAdapter`, and `iassa.OnnxDetector` for what detects objects), 'hf:NAME',
+            `iassa.models.Similarity`), 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes' (see
+            `OnnxModel`, and `OnnxDetector` for what detects objects), 'hf:NAME',
             'hf:NAME@REVISION' or 'hf:FOLDER' (a classifier of transformers; what may follow a '?'
-            is in `HuggingFaceAdapter`), a URL (settings may follow a '#', see `open_endpoint`),
+            is in `HuggingFaceModel`), a URL (settings may follow a '#', see `open_endpoint`),
             'package.module:attribute' (a callable, a torch module, or a factory of one without
             arguments; naming it runs its code), any callable, images (N, H, W, 3) -> scores (N, K),
-            a torch module that takes planes (N, 3, H, W) in [0, 1], or an `Adapter`, as any
-            `iassa.Detector` is.
+            a torch module that takes planes (N, 3, H, W) in [0, 1], or an `BlackBox`, as any
+            `iassa.models.Detector` is.
         device: where the default model and those of Hugging Face run, and where a torch module is
             moved to, see `open_device`; without one a module stays where it is, and an ONNX file
             runs on the CPU: ONNX Runtime has CUDA in a package of its own. A function runs where it
@@ -90,15 +90,15 @@ def open_black_box(
     if isinstance(model, str | Path):
         return _open_by_name(str(model), device)
     if isinstance(model, nn.Module):
-        return TorchAdapter(model, device=None if device is None else open_device(device))
+        return TorchModel(model, device=None if device is None else open_device(device))
     adapter = model
-    if callable(model) and not isinstance(model, Adapter):
-        adapter = FunctionAdapter(model)
-    if isinstance(adapter, Adapter):
+    if callable(model) and not isinstance(model, BlackBox):
+        adapter = FunctionModel(model)
+    if isinstance(adapter, BlackBox):
         if device is not None and not _same(open_device(device), adapter.device):
             raise InputError(
                 f"{adapter.name} runs on {adapter.device}, got device {device}. Leave it out, or "
-                "wrap a torch module with iassa.TorchAdapter(module, device=...)."
+                "wrap a torch module with iassa.models.TorchModel(module, device=...)."
             )
         return adapter
     raise InputError(
@@ -107,24 +107,24 @@ def open_black_box(
     )
 
 
-def _open_by_name(model: str, device: str | torch.device | None) -> Adapter:
+def _open_by_name(model: str, device: str | torch.device | None) -> BlackBox:
     if model in efficientnet_lite0.NAMES:
         return efficientnet_lite0.open_default(open_device(device), model)
     if is_url(model):
-        return open_black_box(open_endpoint(model), device)
+        return open_model(open_endpoint(model), device)
     # Imported here, since transformers and the package onnx take their time.
     if model.startswith(HUGGING_FACE):
-        from iassa.models.hugging_face.classifier import HuggingFaceAdapter
+        from iassa.models.hugging_face.classifier import HuggingFaceModel
 
-        return HuggingFaceAdapter.parse(model, open_device(device))
+        return HuggingFaceModel.parse(model, open_device(device))
     if ONNX.fullmatch(model):
-        from iassa.models.onnx.classifier import OnnxAdapter
+        from iassa.models.onnx.classifier import OnnxModel
         from iassa.models.onnx.detector import OnnxDetector, is_detector
         from iassa.models.onnx.model import OnnxFile, split_name
 
         path, said = split_name(model)
         file = OnnxFile(path, said.layout)
-        kind = OnnxDetector if is_detector(file, said) else OnnxAdapter
+        kind = OnnxDetector if is_detector(file, said) else OnnxModel
         return kind.of(file, said, "cpu" if device is None else open_device(device))
     if model.partition("?")[0].lower().endswith(TORCH_FILES):
         raise InputError(
@@ -135,7 +135,7 @@ def _open_by_name(model: str, device: str | torch.device | None) -> Adapter:
             "hf:FOLDER."
         )
     if ":" in model and "/" not in model:
-        return open_black_box(cast("Any", import_attribute(model)), device)
+        return open_model(cast("Any", import_attribute(model)), device)
     raise InputError(
         f"unknown model {model!r}. Use {', '.join(efficientnet_lite0.NAMES)}, FILE.onnx, hf:NAME, "
         "hf:FOLDER, a URL or package.module:attribute."
@@ -146,7 +146,7 @@ def add_conventions(model: str, said: Mapping[str, str]) -> str:
     """The name of a model with what options say of it: a text that opens anywhere.
 
     Args:
-        model: as `open_black_box` takes it.
+        model: as `open_model` takes it.
         said: values by name of the fields of `Conventions`, as text; names and paths as they are.
 
     Raises:

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from iassa.errors import BlackBoxError, InputError
 from iassa.image import ImageLike, as_image, to_planes
-from iassa.models.black_box import Adapter, ask
+from iassa.models.black_box import BlackBox, ask
 from iassa.models.detector import AimedDetector, Detector
 from iassa.models.identity import digest_arrays
-from iassa.models.opening import BlackBoxLike, open_black_box
+from iassa.models.opening import BlackBoxLike, open_model
 
 __all__ = ["MEASURES", "Measure", "Similarity"]
 
@@ -33,7 +33,7 @@ MEASURES: tuple[str, ...] = get_args(Measure)
 log = logging.getLogger(__name__)
 
 
-class Similarity(Adapter):
+class Similarity(BlackBox):
     """How like each of Q query images an image is, (N, Q), by the features that a black box gives.
 
     It takes images as the black box does. It can be pickled where that can.
@@ -53,10 +53,10 @@ class Similarity(Adapter):
             queries: an image (a path, a Pillow image or an array, see `as_image`), a list or tuple
                 of them, or a mapping from names to them. A file's name is that of its output, with
                 its folder where two share it; an array is called 'query 0' and so on.
-            embedder: a black box whose K outputs are a feature vector; see `open_black_box`.
+            embedder: a black box whose K outputs are a feature vector; see `open_model`.
             measure: 'cosine' of the angle between two vectors, or 'euclidean': minus their
                 distance.
-            device: where the embedder is to run; see `open_black_box`.
+            device: where the embedder is to run; see `open_model`.
 
         Raises:
             InputError: no query, one that is no image or is given twice, another measure, a
@@ -76,7 +76,7 @@ class Similarity(Adapter):
         images = _by_name(queries)
         photos = {name: as_image(image) for name, image in images.items()}
         self._measure = measure
-        self._embedder = open_black_box(embedder, device)
+        self._embedder = open_model(embedder, device)
         if isinstance(self._embedder, Detector | AimedDetector):
             raise InputError(
                 f"expected a black box of feature vectors, got the detector {self._embedder.name}, "
@@ -95,7 +95,7 @@ class Similarity(Adapter):
         return f"{self._measure} to {self._digest} by {self._embedder.identity()}"
 
     def score(self, planes: Tensor) -> Tensor:
-        """Similarities (N, Q) float64; see `Adapter.score`.
+        """Similarities (N, Q) float64; see `BlackBox.score`.
 
         Raises:
             BlackBoxError: the embedder failed, or, for cosine, features are all zero.

@@ -7,7 +7,6 @@ as long as it runs.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain
@@ -16,17 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from iassa.errors import BlackBoxError, InputError, TrainingModeWarning
-from iassa.models.black_box import Adapter
+from iassa.errors import BlackBoxError, InputError, TrainingModeWarning, warn
+from iassa.models.black_box import BlackBox
 from iassa.models.identity import digest_code, digest_module
 
-__all__ = ["TorchAdapter", "evaluating", "place", "warn_of_training"]
+__all__ = ["TorchModel", "evaluating", "place", "warn_of_training"]
 
 HALVES = (torch.float16, torch.bfloat16)
 MOST_PARTS = 4  # of what a module returned, that an error lists
 
 
-class TorchAdapter(Adapter):
+class TorchModel(BlackBox):
     """A torch module, planes (N, 3, H, W) -> logits or probabilities (N, K).
 
     An output with `logits`, as an attribute or under that key, stands for these: those of
@@ -121,7 +120,7 @@ class TorchAdapter(Adapter):
         return self._identity
 
     def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `Adapter.score`."""
+        """Scores of planes; see `BlackBox.score`."""
         cast = (
             torch.autocast(self.device.type, dtype=self._autocast)
             if self._autocast
@@ -201,12 +200,12 @@ def _advise(output: object) -> str:
     for key, value in parts.items():
         if isinstance(value, Tensor) and value.ndim == 2:
             return (
-                "Say which are the scores: iassa.TorchAdapter(module, "
+                "Say which are the scores: iassa.models.TorchModel(module, "
                 f"pick=lambda outputs: outputs[{key!r}])."
             )
     if any(isinstance(value, Mapping) for value in parts.values()):
-        return "A detector is wrapped with iassa.FunctionDetector or iassa.TorchDetector."
-    return "Say how scores are made of it, with iassa.TorchAdapter(module, pick=...)."
+        return "Wrap a detector with iassa.models.FunctionDetector or iassa.models.TorchDetector."
+    return "Say how scores are made of it, with iassa.models.TorchModel(module, pick=...)."
 
 
 @contextmanager
@@ -236,10 +235,9 @@ def warn_of_training(module: nn.Module, name: str) -> None:
         TrainingModeWarning: the module, or a part of it, is in training mode.
     """
     if any(part.training for part in module.modules()):
-        warnings.warn(
+        warn(
             f"{name} is in training mode: it is run in eval mode, where dropout is off and batch "
             "norm uses what it has learnt, and left in training mode. Call module.eval() first, "
             "once its weights are loaded.",
             TrainingModeWarning,
-            stacklevel=3,
         )

@@ -16,9 +16,9 @@ from iassa.benchmark.evaluation import Protocol, evaluate
 from iassa.benchmark.store.records import Item, ItemKey
 from iassa.errors import IassaError, InputError
 from iassa.image import decode_image
-from iassa.models.black_box import Adapter
+from iassa.models.black_box import BlackBox
 from iassa.models.detector import Detector
-from iassa.models.opening import BlackBoxLike, open_black_box
+from iassa.models.opening import BlackBoxLike, open_model
 from iassa.models.targets import Target
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 # In this process, which on Ray may serve one run after another.
-_OPENED: dict[str, Adapter] = {}
+_OPENED: dict[str, BlackBox] = {}
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class Model:
     """The black box as it is sent to a worker, which opens it once.
 
     Attributes:
-        reference: what `open_black_box` takes; a name is opened there, an object is pickled.
+        reference: what `open_model` takes; a name is opened there, an object is pickled.
         device: where it runs.
     """
 
     reference: BlackBoxLike
     device: str | None = None
 
-    def open(self) -> Adapter:
+    def open(self) -> BlackBox:
         """The black box."""
-        black_box = open_black_box(self.reference, self.device)
+        black_box = open_model(self.reference, self.device)
         if isinstance(black_box, Detector):
             raise InputError(
                 f"expected a black box that scores classes, got the detector {black_box.name}, "
@@ -77,7 +77,7 @@ class Task(ABC):
     """Something to do with a black box."""
 
     @abstractmethod
-    def run(self, black_box: Adapter) -> Any:
+    def run(self, black_box: BlackBox) -> Any:
         """Do it."""
 
 
@@ -106,7 +106,7 @@ class ScoreImage(Task):
     name: str
     content: bytes
 
-    def run(self, black_box: Adapter) -> ScoredImage:
+    def run(self, black_box: BlackBox) -> ScoredImage:
         """See `ScoredImage`."""
         photo = decode_image(self.content, self.name)
         return ScoredImage(photo.shape[:2], black_box(photo[None])[0].astype(np.float64))
@@ -123,7 +123,7 @@ class MakeItem(Task):
     contestant: Contestant
     protocol: Protocol
 
-    def run(self, black_box: Adapter) -> Item:
+    def run(self, black_box: BlackBox) -> Item:
         """See `evaluate`."""
         return evaluate(
             self.key,

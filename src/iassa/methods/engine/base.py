@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar
 
 import torch
 
@@ -23,26 +23,11 @@ from iassa.image import ImageLike, as_image
 from iassa.masks.baselines import BaselineLike, FillImage, read_baseline
 from iassa.methods.engine.budget import Budget, Progress
 from iassa.methods.engine.case import Question
-from iassa.models.opening import BlackBoxLike, open_black_box
+from iassa.models.opening import BlackBoxLike, open_model
 from iassa.models.readout import Keep
 from iassa.models.targets import TargetLike
 
-__all__ = ["Explainer", "RunOptions", "last"]
-
-
-class RunOptions(TypedDict, total=False):
-    """Keywords of a run; `Explainer.iterate` says what each means."""
-
-    target: TargetLike
-    calls: int
-    seconds: float | None
-    tolerance: float | None
-    seed: int
-    batch_size: int | None
-    keep: Keep
-    device: str | torch.device | None
-    progress: Callable[[Progress], object] | None
-    cancel: Callable[[], bool] | None
+__all__ = ["Explainer", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +88,11 @@ class Explainer(ABC):
         *,
         target: TargetLike = "top-1",
         calls: int = 1000,
-        seconds: float | None = None,
+        max_seconds: float | None = None,
         tolerance: float | None = None,
         seed: int = 0,
         batch_size: int | None = None,
-        keep: Keep = 10,
+        keep_scores: Keep = 10,
         device: str | torch.device | None = None,
         progress: Callable[[Progress], object] | None = None,
         cancel: Callable[[], bool] | None = None,
@@ -118,18 +103,18 @@ class Explainer(ABC):
 
         Args:
             image: a path, a Pillow image or an array (H, W, 3), uint8 or in [0, 1].
-            black_box: a callable, a torch module or the name of a model; see `open_black_box`.
+            black_box: a callable, a torch module or the name of a model; see `open_model`.
             target: what to explain; see `resolve_targets`.
             calls: the most images that the black box may be asked for, the whole image included.
-            seconds: the most time, checked after every batch.
+            max_seconds: the most time, checked after every batch.
             tolerance: end after the first round that knows the map this well: the standard error
                 where the map is high, as a share of its peak; see
                 `Explanation.relative_error`. 0.05 is a map that is known well.
             seed: of all randomness: the same seed gives the same map whatever the batch size.
             batch_size: the most images at a time; None takes 16 on a CPU, 128 on a GPU. Fewer where
                 they would take over 32 MB, or 512 MB on a GPU.
-            keep: how many outputs to keep the scores of, beside those of the targets: those that
-                are highest for the whole image; 'all' for all. `iassa.retarget` explains
+            keep_scores: how many outputs to keep the scores of, beside those of the targets: those
+                that are highest for the whole image; 'all' for all. `iassa.retarget` explains
                 any of them later without a call. Only of methods that keep their evidence.
             device: where the black box and the masks are; see `open_device`.
             progress: told after every batch.
@@ -145,17 +130,11 @@ class Explainer(ABC):
             CancelledError: cancelled before there was a map.
         """
         # Checked here, not at the first `next`: a generator's body would run too late to be seen.
-        budget = Budget(calls, seconds, progress, cancel, tolerance)
+        budget = Budget(calls, max_seconds, progress, cancel, tolerance)
         source = str(image) if isinstance(image, str | Path) else None
-        photo, adapter = as_image(image), open_black_box(black_box, device)
-        question = Question(photo, source, adapter, target, keep, seed, batch_size)
+        photo, opened = as_image(image), open_model(black_box, device)
+        question = Question(photo, source, opened, target, keep_scores, seed, batch_size)
         return self.answer(question, budget)
-
-    def explain(
-        self, image: ImageLike, black_box: BlackBoxLike, **options: Unpack[RunOptions]
-    ) -> Explanation:
-        """Explain at once: the last of what `iterate` yields, for the same arguments."""
-        return last(self.iterate(image, black_box, **options))
 
 
 def last(explanations: Iterator[Explanation]) -> Explanation:

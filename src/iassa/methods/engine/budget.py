@@ -54,7 +54,7 @@ class Budget:
     def __init__(
         self,
         calls: int,
-        seconds: float | None,
+        max_seconds: float | None,
         progress: Callable[[Progress], object] | None,
         cancel: Callable[[], bool] | None,
         tolerance: float | None = None,
@@ -65,7 +65,7 @@ class Budget:
         Args:
             calls: the most that may be made, the whole image included; in a run that goes on, the
                 most that may be added.
-            seconds: the most time, None for any.
+            max_seconds: the most time, None for any.
             progress: told after every batch.
             cancel: asked after every batch; True stops the run.
             tolerance: above 0 and below 1, see `Explanation.relative_error`; None for none.
@@ -81,8 +81,8 @@ class Budget:
                 f"expected a budget of at least {1 + FEWEST_MASKS} calls (the whole image and "
                 f"{FEWEST_MASKS} masks), got {calls}. A map that says something takes hundreds."
             )
-        if seconds is not None and not seconds > 0:
-            raise InputError(f"expected a time budget above 0 seconds, got {seconds}.")
+        if max_seconds is not None and not max_seconds > 0:
+            raise InputError(f"expected a time budget above 0 seconds, got {max_seconds}.")
         if tolerance is not None and not 0 < tolerance < 1:
             raise InputError(
                 "expected a tolerance above 0 and below 1, the standard error as a share of the "
@@ -94,7 +94,7 @@ class Budget:
         self.tolerance = tolerance
         self.latest: Explanation | None = None
         self._limit = self.calls + calls
-        self._seconds = seconds
+        self._max_seconds = max_seconds
         self._progress = progress
         self._cancel = cancel
         self._started = time.perf_counter()
@@ -128,7 +128,7 @@ class Budget:
             self.stopped = "cancelled"
         elif self.left == 0:
             self.stopped = "calls"
-        elif self._seconds is not None and elapsed >= self._seconds:
+        elif self._max_seconds is not None and elapsed >= self._max_seconds:
             self.stopped = "seconds"
 
     def give_up_the_rest(self) -> None:

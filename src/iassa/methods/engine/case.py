@@ -16,7 +16,7 @@ from iassa.explanations.evidence import Evidence, ScoredRound
 from iassa.image import to_planes
 from iassa.masks.baselines import BaselineLike, open_baseline
 from iassa.methods.engine.budget import Budget
-from iassa.models.black_box import Adapter
+from iassa.models.black_box import BlackBox
 from iassa.models.readout import Keep, Readout, open_readout
 from iassa.models.targets import Target, TargetLike, resolve_targets
 
@@ -32,7 +32,7 @@ class Question:
         source: path of its file, if it came from one.
         black_box: whom to ask.
         target: what to explain.
-        keep: outputs to keep the scores of, see `open_readout`.
+        keep_scores: outputs to keep the scores of, see `open_readout`.
         seed: of all randomness.
         batch_size: the most images at a time; None for what the device likes.
         known: evidence of the run that is continued: masks that need not be asked about.
@@ -40,16 +40,16 @@ class Question:
 
     photo: NDArray[np.float32]
     source: str | None
-    black_box: Adapter
+    black_box: BlackBox
     target: TargetLike
-    keep: Keep
+    keep_scores: Keep
     seed: int
     batch_size: int | None
     known: Evidence | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense before a call is spent."""
-        keep = self.keep
+        keep = self.keep_scores
         if keep != "all" and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
             raise InputError(
                 f"expected a number of outputs to keep, 0 or more, or 'all', got {keep!r}."
@@ -108,12 +108,12 @@ def open_case(question: Question, baseline: BaselineLike, budget: Budget) -> Cas
     image = to_planes(photo, size).to(black_box.device).contiguous()
     fill = open_baseline(baseline, image, question.seed)  # before a call is spent
     if known is None:
-        black_box, whole = black_box.begin(image, (photo.shape[0], photo.shape[1]))
+        black_box, whole = black_box.first_call(image, (photo.shape[0], photo.shape[1]))
         question = dataclasses.replace(question, black_box=black_box)
         budget.spend(1)
         scores = whole[0].cpu().numpy()
         targets = resolve_targets(question.target, scores, black_box.class_names)
-        readout = open_readout(targets, scores, question.keep)
+        readout = open_readout(targets, scores, question.keep_scores)
         readings, rounds = readout.read(whole)[0], tuple[ScoredRound, ...]()
     else:
         targets, readout, known = recall(question.target, known)

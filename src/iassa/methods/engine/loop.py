@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
+from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning, warn
 from iassa.estimators.attention import Attention
 from iassa.estimators.effect import Effect, Estimator
 from iassa.explanations.evidence import Feedback, Scored, ScoredRound
@@ -192,7 +191,7 @@ def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanat
         if failure is not None:
             raise RunFailedError.after(failure, explanation) from failure.__cause__
         for text in explanation.warnings:
-            warnings.warn(text, WeakEvidenceWarning, stacklevel=2)
+            warn(text, WeakEvidenceWarning)
         yield explanation
         if budget.stopped:
             return

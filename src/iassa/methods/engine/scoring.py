@@ -15,7 +15,7 @@ from torch import Tensor
 from iassa.errors import BlackBoxError
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Canvas, Masks
-from iassa.models.black_box import Adapter, ask
+from iassa.models.black_box import BlackBox, ask
 from iassa.models.readout import Readout
 
 __all__ = ["cap_batch", "score_masks"]
@@ -41,7 +41,7 @@ def cap_batch(batch_size: int | None, size: tuple[int, int], device: torch.devic
 
 
 def score_masks(
-    black_box: Adapter,
+    black_box: BlackBox,
     image: Tensor,
     baseline: Tensor,
     plan: MaskPlan,

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
+from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning, warn
 from iassa.explanations.explanation import Explanation, Round, RunFailedError
 from iassa.masks.plans import SegmentPlan
 from iassa.masks.rendering import Canvas
@@ -261,7 +261,7 @@ class ShapExplainer(Explainer):
         if failure is not None:
             raise RunFailedError.after(failure, explanation) from failure.__cause__
         for text in explanation.warnings:
-            warnings.warn(text, WeakEvidenceWarning, stacklevel=2)
+            warn(text, WeakEvidenceWarning)
         yield explanation
 
     def _nothing_known(self, game: Game, budget: Budget) -> CancelledError | InputError:

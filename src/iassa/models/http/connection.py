@@ -74,7 +74,7 @@ class Connection:
         in_flight: int,
         response_limit: int,
     ) -> None:
-        """Connect to nothing yet; see `EndpointAdapter` for the arguments.
+        """Connect to nothing yet; see `HttpModel` for the arguments.
 
         Raises:
             InputError: httpx is not installed, or the header is not in the environment.

@@ -24,14 +24,14 @@ import torch
 from torch import Tensor
 
 from iassa.errors import BlackBoxError, InputError
-from iassa.models.black_box import Adapter
+from iassa.models.black_box import BlackBox
 from iassa.models.http.connection import Connection
 from iassa.models.http.line import Line
 from iassa.models.http.open_inference import BINARY, OpenInferenceForm, read_metadata, routes
 from iassa.models.http.request_forms import JsonForm, MultipartForm
 from iassa.models.http.score_cache import ScoreCache, digest
 
-__all__ = ["FORMS", "EndpointAdapter", "add_settings", "is_url", "open_endpoint"]
+__all__ = ["FORMS", "HttpModel", "add_settings", "is_url", "open_endpoint"]
 
 FORMS = ("json", "multipart", "v2")
 ANY_PATH = "surrogateescape"  # the name of a folder need not be UTF-8
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class EndpointAdapter(Adapter):
+class HttpModel(BlackBox):
     """A model behind a URL. It can be sent to other processes; each opens its own connections.
 
     Attributes:
@@ -146,7 +146,7 @@ class EndpointAdapter(Adapter):
         return " ".join(filter(None, (self.name, self.form, self.version, what)))
 
     def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `Adapter.score`."""
+        """Scores of planes; see `BlackBox.score`."""
         target, form = self.__dict__["_target"], self.__dict__["_form"]
         scores = torch.from_numpy(self._open().ask(form.images(planes), form, target))
         return scores.softmax(1) if self.softmax else scores
@@ -231,19 +231,19 @@ def is_url(model: str) -> bool:
     return model.lower().startswith(("http://", "https://"))
 
 
-def open_endpoint(model: str) -> EndpointAdapter:
+def open_endpoint(model: str) -> HttpModel:
     """A model by its URL, which may bring settings along.
 
     What is behind a `#` in a URL is never sent, so it may hold settings in the form of a query, as
-    in `https://HOST/PATH#form=multipart&rate=5`: the fields of `EndpointAdapter` but `class_names`,
+    in `https://HOST/PATH#form=multipart&rate=5`: the fields of `HttpModel` but `class_names`,
     with `_` or `-`. So they go wherever the name of a model goes, into a worker process too.
 
     Args:
         model: the URL.
 
     Raises:
-        InputError: an unknown setting, one that is given twice, or see `EndpointAdapter`.
-        BlackBoxError: see `EndpointAdapter`.
+        InputError: an unknown setting, one that is given twice, or see `HttpModel`.
+        BlackBoxError: see `HttpModel`.
     """
     url, _, fragment = model.partition("#")
     chosen: dict[str, Any] = {}
@@ -264,7 +264,7 @@ def open_endpoint(model: str) -> EndpointAdapter:
             raise
         except ValueError:
             raise InputError(f"cannot read the setting {name}={text} of the URL.") from None
-    return EndpointAdapter(url, **chosen)
+    return HttpModel(url, **chosen)
 
 
 def add_settings(model: str, said: Mapping[str, str]) -> str:
@@ -282,7 +282,7 @@ def add_settings(model: str, said: Mapping[str, str]) -> str:
         options = ", ".join("--" + name.replace("_", "-") for name in unknown)
         raise InputError(
             f"expected options that a URL takes, got {options}, which it does not. A server does "
-            "that itself; names of classes are for iassa.EndpointAdapter in Python."
+            "that itself; names of classes are for iassa.models.HttpModel in Python."
         )
     url, _, fragment = model.partition("#")
     return f"{url}#{'&'.join(filter(None, [fragment, urlencode(said, errors=ANY_PATH)]))}"
@@ -318,7 +318,7 @@ NUMBERS: dict[str, Callable[[str], object]] = {
 }
 READERS: dict[str, Callable[[str], object]] = {
     one.name: {**SPECIAL, **NUMBERS}.get(one.name, str)
-    for one in fields(EndpointAdapter)
+    for one in fields(HttpModel)
     if one.name not in ("url", "class_names")
 }
 
@@ -340,12 +340,12 @@ def _check_url(url: str) -> Any:
     if parts.fragment:
         raise InputError(
             "expected a URL without #, got one with it. Pass the settings as fields, or the whole "
-            "to iassa.open_black_box."
+            "to iassa.open_model."
         )
     return parts
 
 
-def _check(of: EndpointAdapter, form: str, has_routes: bool) -> None:
+def _check(of: HttpModel, form: str, has_routes: bool) -> None:
     def require(holds: bool, name: str, expected: str) -> None:
         if not holds:
             raise InputError(f"expected {name} to be {expected}, got {getattr(of, name)!r}.")

@@ -34,7 +34,7 @@ class Line:
         images_per_request: int | None,
         in_flight: int,
     ) -> None:
-        """Begin; see `EndpointAdapter` for the arguments."""
+        """Begin; see `HttpModel` for the arguments."""
         self.connection = connection
         self._name = name
         self._cache = cache

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.errors import InputError
-from iassa.models.black_box import Adapter
+from iassa.models.black_box import BlackBox
 from iassa.models.conventions import Conventions, read_class_names
 from iassa.models.hugging_face.image_processor import measure_normalisation, measure_size
 from iassa.models.identity import digest_module
-from iassa.models.torch_module import TorchAdapter
+from iassa.models.torch_module import TorchModel
 
-__all__ = ["HuggingFaceAdapter"]
+__all__ = ["HuggingFaceModel"]
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ SECONDS_TO_ANSWER = 5.0
 LONGEST_REASON = 300  # characters of an error of another library
 
 
-class HuggingFaceAdapter(Adapter):
+class HuggingFaceModel(BlackBox):
     """A classifier of transformers, planes (N, 3, H, W) in [0, 1] -> scores (N, K)."""
 
     def __init__(
@@ -76,7 +76,7 @@ class HuggingFaceAdapter(Adapter):
         if said.detector is not None or said.threshold is not None:
             raise InputError(
                 f"expected no detector or threshold for a classifier of transformers, got {said}. "
-                "Leave them out; for a detector, export it to ONNX or write an iassa.Detector."
+                "Leave them out; for a detector, export it to ONNX or write an iassa Detector."
             )
         with _quiet():
             folder, commit = _find(source)
@@ -88,7 +88,7 @@ class HuggingFaceAdapter(Adapter):
         self._conventions = conventions
         self._module = module
         self.name = source.partition("@")[0] if commit else folder.resolve().name
-        self._network = TorchAdapter(
+        self._network = TorchModel(
             module, normalise=conventions.normalise, name=self.name, device=device
         )
         self.device = self._network.device
@@ -100,7 +100,7 @@ class HuggingFaceAdapter(Adapter):
             self._probe(self.input_size)
 
     @classmethod
-    def parse(cls, text: str, device: torch.device | str = "cpu") -> HuggingFaceAdapter:
+    def parse(cls, text: str, device: torch.device | str = "cpu") -> HuggingFaceModel:
         """The adapter that a text names.
 
         Args:
@@ -114,7 +114,7 @@ class HuggingFaceAdapter(Adapter):
         source, _, options = text.removeprefix("hf:").partition("?")
         return cls(source, Conventions.parse(options), device=device)
 
-    def __reduce__(self) -> tuple[Callable[..., HuggingFaceAdapter], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., HuggingFaceModel], tuple[Any, ...]]:
         """Opened again, in the same commit: the weights need not travel."""
         return _reopen, (self._source, self._said, self.device)
 
@@ -125,7 +125,7 @@ class HuggingFaceAdapter(Adapter):
         return " ".join(filter(None, ["hf", self._weights, self._commit, str(self._conventions)]))
 
     def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `Adapter.score`."""
+        """Scores of planes; see `BlackBox.score`."""
         return self._conventions.activate(self._network.score(planes))
 
     def _probe(self, size: tuple[int, int]) -> None:
@@ -139,8 +139,8 @@ class HuggingFaceAdapter(Adapter):
             ) from error
 
 
-def _reopen(source: str, said: Conventions, device: torch.device) -> HuggingFaceAdapter:
-    return HuggingFaceAdapter(source, said, device=device)
+def _reopen(source: str, said: Conventions, device: torch.device) -> HuggingFaceModel:
+    return HuggingFaceModel(source, said, device=device)
 
 
 def _find(source: str) -> tuple[Path, str]:

@@ -20,14 +20,14 @@ from iassa.errors import InputError
 from iassa.models.black_box import one_thread
 from iassa.models.conventions import Conventions, Layout
 from iassa.models.onnx.graph import Output, print_shape
-from iassa.models.onnx.model import OnnxModel
+from iassa.models.onnx.model import OnnxBlackBox
 
-__all__ = ["OnnxAdapter"]
+__all__ = ["OnnxModel"]
 
 BOUNDED = ("Softmax", "Sigmoid", "HardSigmoid")
 
 
-class OnnxAdapter(OnnxModel):
+class OnnxModel(OnnxBlackBox):
     """An ONNX file, planes (N, 3, H, W) in [0, 1] -> scores (N, K)."""
 
     def __init__(
@@ -99,7 +99,7 @@ class OnnxAdapter(OnnxModel):
         self._start(conventions, [self._output], self.score)
 
     def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `Adapter.score`."""
+        """Scores of planes; see `BlackBox.score`."""
         runs = []
         with one_thread():  # more would spin on the cores that ONNX Runtime needs
             for count, filled, (scores,) in self._runner.run(planes):

@@ -1,6 +1,6 @@
 """An ONNX file that detects objects, on ONNX Runtime.
 
-How its pixels are made is read and said as for any ONNX file, see `OnnxAdapter`; how its outputs
+How its pixels are made is read and said as for any ONNX file, see `OnnxModel`; how its outputs
 are laid out is told from their shapes and names, where these leave no doubt, or said.
 """
 
@@ -28,14 +28,14 @@ from iassa.models.onnx.detector_layouts import (
     recognise,
 )
 from iassa.models.onnx.graph import Output
-from iassa.models.onnx.model import OnnxFile, OnnxModel
+from iassa.models.onnx.model import OnnxBlackBox, OnnxFile
 
 __all__ = ["OnnxDetector", "is_detector"]
 
 ULTRALYTICS = "ultralytics"  # by `author`; its exports take RGB in [0, 1]
 
 
-class OnnxDetector(OnnxModel, Detector):
+class OnnxDetector(OnnxBlackBox, Detector):
     """An ONNX file, planes (N, 3, H, W) in [0, 1] -> N `Detections`."""
 
     def __init__(
@@ -63,18 +63,18 @@ class OnnxDetector(OnnxModel, Detector):
                 'yolov5' (also v7), 'yolov8' (also v9, v11, v12), 'yolov10' (also others with six
                 numbers a box), 'yolov7-end2end', 'nms', 'torchvision', 'detr', 'rt-detr'.
             threshold: the least confidence of the boxes that are explained; 0.25 if not given.
-            input_size: see `OnnxAdapter`. Images are resized to it, not letterboxed; boxes come
+            input_size: see `OnnxModel`. Images are resized to it, not letterboxed; boxes come
                 out in pixels of the image as it was given.
-            layout: see `OnnxAdapter`.
-            range: see `OnnxAdapter`; (0, 1) where metadata say that Ultralytics exported it.
-            mean: see `OnnxAdapter`.
-            std: see `OnnxAdapter`.
-            bgr: see `OnnxAdapter`.
+            layout: see `OnnxModel`.
+            range: see `OnnxModel`; (0, 1) where metadata say that Ultralytics exported it.
+            mean: see `OnnxModel`.
+            std: see `OnnxModel`.
+            bgr: see `OnnxModel`.
             output_name: which outputs, if they cannot be told, commas between, in the order of the
                 layout.
-            class_names: see `OnnxAdapter`.
+            class_names: see `OnnxModel`.
             name: what to call it; the file's name if not given.
-            device: see `OnnxAdapter`.
+            device: see `OnnxModel`.
 
         Raises:
             InputError: not a file that can be used, or something that it does not say of itself

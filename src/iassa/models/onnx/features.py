@@ -135,7 +135,8 @@ class OnnxLayers:
         if len(shape) != 4 or shape[0] != entry.batch or 0 in shape:
             raise InputError(
                 f"expected tensor {name!r} of {self.path} to be feature maps (1, C, h, w) or "
-                f"(1, h, w, C), got shape {shape}. See iassa.onnx_feature_names({self.path!r})."
+                f"(1, h, w, C), got shape {shape}. See "
+                f"iassa.models.onnx_feature_names({self.path!r})."
             )
         if maps.dtype.kind != "f":
             raise InputError(
@@ -174,7 +175,7 @@ class OnnxLayers:
                 f"expected names of tensors inside {self.path}, got "
                 f"{', '.join(map(repr, unknown))}. "
                 + (f"Near: {nearest}. " if nearest else "")
-                + f"See iassa.onnx_feature_names({self.path!r})."
+                + f"See iassa.models.onnx_feature_names({self.path!r})."
             )
         there = {value.name for value in model.graph.output}
         model.graph.output.extend(
@@ -287,7 +288,7 @@ def _suggest(path: str, input_size: tuple[int, int] | None, layout: Layout | Non
     last = ", ".join(f"{stride}: {quote(name, safe=PLAIN)}" for stride, name in coarse.items())
     return (
         f"The last feature maps at each stride, for an image of {height} x {width}: {last}. "
-        f"iassa.onnx_feature_names({path!r}) lists all."
+        f"iassa.models.onnx_feature_names({path!r}) lists all."
     )
 
 

@@ -1,7 +1,7 @@
 """An ONNX file that takes images: what it says of itself, what it leaves open, and its runs.
 
-What its outputs mean is another matter: `OnnxAdapter` reads scores in them, `OnnxDetector` boxes.
-All else that these two do with a file is that of `OnnxModel`.
+What its outputs mean is another matter: `OnnxModel` reads scores in them, `OnnxDetector` boxes.
+All else that these two do with a file is that of `OnnxBlackBox`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from iassa.errors import InputError
-from iassa.models.black_box import Adapter
+from iassa.models.black_box import BlackBox
 from iassa.models.conventions import (
     Conventions,
     Layout,
@@ -38,7 +38,7 @@ from iassa.models.onnx.graph import (
 )
 from iassa.models.onnx.session import open_session, run_session
 
-__all__ = ["OnnxFile", "OnnxModel", "OnnxRunner", "split_name"]
+__all__ = ["OnnxBlackBox", "OnnxFile", "OnnxRunner", "split_name"]
 
 # https://onnx.ai/onnx/repo-docs/MetadataProps.html; keys and values in any case.
 RANGES = {
@@ -276,7 +276,7 @@ class OnnxRunner:
         return seen.contiguous().to(DTYPES[self._image.dtype]).cpu().numpy()
 
 
-class OnnxModel(Adapter):
+class OnnxBlackBox(BlackBox):
     """An ONNX file as a black box, whatever its outputs mean: subclass it and write `_open`.
 
     It is named, pickled and told apart from others by its file and by what was said of it.
@@ -329,7 +329,7 @@ class OnnxModel(Adapter):
         model._begin(file, said, None, None, torch.device(device))
         return model
 
-    def __reduce__(self) -> tuple[Callable[..., OnnxModel], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., OnnxBlackBox], tuple[Any, ...]]:
         """Opened again from what was said: a session cannot be pickled."""
         return _reopen, (type(self), *self._arguments)
 
@@ -388,13 +388,13 @@ class OnnxModel(Adapter):
 
 
 def _reopen(
-    kind: type[OnnxModel],
+    kind: type[OnnxBlackBox],
     path: Path,
     said: Conventions,
     class_names: tuple[str, ...] | None,
     name: str | None,
     device: torch.device,
-) -> OnnxModel:
+) -> OnnxBlackBox:
     model = kind.__new__(kind)
     model._begin(OnnxFile(path, said.layout), said, class_names, name, device)
     return model

@@ -22,17 +22,17 @@ from torch import Tensor
 
 from iassa.estimators.attention import Attention
 from iassa.estimators.effect import Estimator
-from iassa.estimators.occlusion import Occlusion
+from iassa.estimators.occlusion import OcclusionMean
 from iassa.masks.plans import MaskPlan
 from iassa.masks.superpixels import Segmentations
 from iassa.masks.windows import plan_windows, sliding_windows
 from iassa.methods.engine.loop import Method, Setting
 
-__all__ = ["SlidingWindow"]
+__all__ = ["Occlusion"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlidingWindow(Method):
+class Occlusion(Method):
     """Every window once, in random order: a budget that ends early has seen all sides.
 
     On a square image there are 169 windows. When all are scored the run ends: nothing is left to
@@ -75,7 +75,7 @@ class SlidingWindow(Method):
         segmentations: Segmentations | None,
     ) -> Estimator:
         """The mean over the windows that hide a pixel."""
-        return Occlusion(reference, size, self._windows(size))
+        return OcclusionMean(reference, size, self._windows(size))
 
     def _windows(self, size: tuple[int, int]) -> NDArray[np.int32]:
         """All windows, (N, 4)."""

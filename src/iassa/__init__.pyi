@@ -1,0 +1,41 @@
+from . import benchmark, masks, methods, metrics, models
+from .errors import (
+    BlackBoxError,
+    CancelledError,
+    IassaError,
+    InputError,
+    TrainingModeWarning,
+    WeakEvidenceWarning,
+)
+from .explanations.explanation import Explanation, RunFailedError
+from .image import example_image, load_image
+from .methods.engine.budget import Progress
+from .methods.explain import explain, extend, retarget
+from .models.opening import open_model
+from .models.targets import Target
+
+__version__: str
+
+__all__ = [
+    "BlackBoxError",
+    "CancelledError",
+    "Explanation",
+    "IassaError",
+    "InputError",
+    "Progress",
+    "RunFailedError",
+    "Target",
+    "TrainingModeWarning",
+    "WeakEvidenceWarning",
+    "benchmark",
+    "example_image",
+    "explain",
+    "extend",
+    "load_image",
+    "masks",
+    "methods",
+    "metrics",
+    "models",
+    "open_model",
+    "retarget",
+]
