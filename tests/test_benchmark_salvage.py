@@ -10,10 +10,10 @@ import struct
 
 import pytest
 
-from iassa.benchmark.store.item_rows import PARTS, ItemRows
-from iassa.benchmark.store.records import Failure
-from iassa.benchmark.store.rows import select
-from iassa.benchmark.store.salvage import Salvage, salvage
+from iassa.benchmark.store.records import Failure, ItemKey
+from iassa.benchmark.store.recovery import Salvage
+from iassa.benchmark.store.rows import PARTS
+from iassa.benchmark.store.salvage import salvage
 from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 from made_runs import CONFIGURATION, assert_stored, make_entries, make_item, make_key
@@ -41,19 +41,17 @@ def rows(whole):
 
 
 def rows_of(folder):
-    """All rows of all items by key."""
+    """All rows of all items by key and table, without the item's number and the checksums."""
     connection = sqlite3.connect(folder / "run.sqlite")
-    numbers = connection.execute("SELECT id FROM item").fetchall()
-    found = []
-    for (number,) in numbers:
-        parts = {
-            table: tuple(row[1:] for row in select(connection, table, "item = ?", [number]))
-            for table in PARTS
-        }
-        item = select(connection, "item", "id = ?", [number])[0][1:]
-        found.append(ItemRows(item, parts))
+    found = {}
+    for number, *item in connection.execute("SELECT * FROM item").fetchall():
+        parts = {"item": item[:-1]}
+        for table in PARTS:
+            command = f"SELECT * FROM {table} WHERE item = ? ORDER BY 1, 2, 3"
+            parts[table] = [row[1:-1] for row in connection.execute(command, [number])]
+        found[ItemKey(*item[:3])] = parts
     connection.close()
-    return {one.key: one for one in found}
+    return found
 
 
 @pytest.fixture
@@ -161,12 +159,12 @@ def test_whatever_the_damage_nothing_is_read_wrong_and_the_rest_is_saved(
     assert not told or f"the run in {damaged} is damaged: " in told
     saved = salvage(damaged, tmp_path / "new")
     check_saved(saved, tmp_path / "new", rows)
-    # A page of metrics holds those of a dozen items; the end may be all but one page.
-    assert len(saved.saved) >= (0 if kinds == ["end"] else ITEMS // 3), kinds
+    # A page holds a few items or curves of them; the end may be all but one page.
+    assert len(saved.saved) >= (0 if kinds == ["end"] else ITEMS // 2), kinds
 
 
 def test_a_map_that_is_garbage_costs_its_item_alone(damaged, rows, tmp_path):
-    saliency = rows[make_key(7)].parts["map"][1][-1]
+    saliency = rows[make_key(7)]["map"][1][-1]
     middle = saliency[len(saliency) // 2 :][:50]
 
     def hit(content):
@@ -200,7 +198,7 @@ def assert_refused(folder, match):
 @pytest.mark.parametrize("table", ["map", "evidence"])
 def test_a_page_that_is_gone_is_told_at_once(damaged, rows, tmp_path, table, fill):
     """Also one of what is not read to go on, or for a report without pictures."""
-    content = rows[make_key(7)].parts[table][0][-1]
+    content = rows[make_key(7)][table][0][-1]
 
     def hit(database):  # where it begins; the rest is on pages of its own
         page = database.index(content[:100]) // PAGE
@@ -215,20 +213,25 @@ def test_a_page_that_is_gone_is_told_at_once(damaged, rows, tmp_path, table, fil
 
 def test_a_score_that_was_changed_behind_its_back_is_told(damaged):
     connection = sqlite3.connect(damaged / "run.sqlite")
-    connection.execute("UPDATE metric SET value = 1 WHERE item = 3 AND snapshot = 1")
-    connection.execute("DELETE FROM metric WHERE item = 5 AND name = 'f1'")
+    connection.execute("UPDATE item SET snapshots = replace(snapshots, '0.', '1.') WHERE id = 3")
+    connection.execute("UPDATE curve SET scores = fractions WHERE item = 5 AND snapshot = 1")
     connection.execute("DELETE FROM curve WHERE item = 6 AND snapshot = 2")
     connection.execute("UPDATE entry SET score = 1 WHERE category = 'dog' AND image LIKE '%004%'")
     connection.commit()
     connection.close()
     with Store.read(damaged) as store:
-        with pytest.raises(InputError, match="checksum in table metric does not hold"):
+        with pytest.raises(InputError, match="checksum in table item does not hold"):
             list(store.items())
         with pytest.raises(InputError, match="checksum in table entry does not hold"):
             store.entries()
-        assert len(store.finished()) == ITEMS
+        with pytest.raises(InputError, match="checksum in table item does not hold"):
+            store.finished()
+        with pytest.raises(InputError, match="checksum in table item does not hold"):
+            store.evidence(make_key(2))
+        assert store.evidence(make_key(5)) == make_item(5, size=SIZE).evidence
     saved = salvage(damaged, damaged / "new")
-    assert set(saved.lost) == {make_key(number) for number in (2, 4, 5)}
+    assert set(saved.lost) == {make_key(number) for number in (4, 5)}
+    assert saved.unknown == 1
     assert (saved.images, saved.lost_images) == (IMAGES - 1, 1)
 
 
@@ -308,7 +311,7 @@ def test_a_file_cut_short_gives_back_its_front(tmp_path, share, least):
             assert_stored(store, make_item(key.seed, size=SIZE))
 
 
-@pytest.mark.parametrize("table", ["map", "metric", "curve", "entry", None])
+@pytest.mark.parametrize("table", ["map", "item", "curve", "entry", None])
 def test_a_root_that_is_gone_costs_no_rows_but_its_own(damaged, rows, tmp_path, table):
     """Nor does the schema with the header of the file, of which SQLite can make nothing."""
     page = 0 if table is None else page_of(damaged, table)
@@ -338,31 +341,57 @@ def test_what_is_only_in_the_log_is_saved(whole, rows, tmp_path, content):
                 use()
     saved = salvage(damaged, tmp_path / "new")
     assert len(saved.saved) == ITEMS
-    got = rows_of(tmp_path / "new")
-    assert {key: one.parts for key, one in got.items()} == {
-        key: one.parts for key, one in rows.items()
-    }
+    got, expected = (
+        {key: {table: parts[table] for table in PARTS} for key, parts in each.items()}
+        for each in (rows_of(tmp_path / "new"), rows)
+    )
+    assert got == expected
 
 
 def test_an_image_that_was_replaced_is_never_saved_as_it_was_before(tmp_path):
-    entry = dataclasses.replace(make_entries(0)[0], key="a.jpg", image="a.jpg")
-    damaged = dataclasses.replace(entry, excluded="damaged")
+    """Neither while the new one is in the log alone, nor from pages that are no longer of use."""
+    entries = [
+        dataclasses.replace(entry, key=f"a.jpg {k} {'x' * 200}", image="a.jpg")
+        for k in range(60)
+        for entry in make_entries(0)[:1]
+    ]
+    damaged = [dataclasses.replace(entry, excluded="damaged") for entry in entries[:50]]
     other = make_entries(1)
-    with Store.open(tmp_path / "run", CONFIGURATION) as store:
-        store.add_image("a.jpg", [damaged], "0a")
+    run = tmp_path / "run"
+    with Store.open(run, CONFIGURATION) as store:
+        store.add_image("a.jpg", damaged, "0a")
         store.add_image(other[0].image, other, "0c")
-    with Store.open(tmp_path / "run", CONFIGURATION) as store:
-        store.replace_image("a.jpg", [entry], "0b")  # in the log alone
-        saved = salvage(tmp_path / "run", tmp_path / "new")
-    assert (saved.images, saved.lost_images) == (1, 1)
-    with Store.read(tmp_path / "new") as store:
-        assert store.images() == {other[0].image: "0c"}
-        assert {e.image for e in store.entries()} == {other[0].image}
-    saved = salvage(tmp_path / "run", tmp_path / "newer")  # there is no log any more
-    assert (saved.images, saved.lost_images) == (2, 0)
-    with Store.read(tmp_path / "newer") as store:
-        assert store.images()["a.jpg"] == "0b"
-        assert entry in store.entries()
+    assert b"damaged" in (run / "run.sqlite").read_bytes()
+    with Store.open(run, CONFIGURATION) as store:
+        store.replace_image("a.jpg", entries, "0b")  # in the log alone
+        assert b"damaged" in (run / "run.sqlite").read_bytes()
+        saved = [salvage(run, tmp_path / "one")]
+    assert b"damaged" not in (run / "run.sqlite").read_bytes()
+    saved.append(salvage(run, tmp_path / "two"))
+    for number, folder in enumerate(("one", "two")):
+        assert (saved[number].images, saved[number].lost_images) == (2, 0)
+        with Store.read(tmp_path / folder) as store:
+            assert store.images() == {"a.jpg": "0b", other[0].image: "0c"}
+            assert {e.key: e for e in store.entries()} == {e.key: e for e in (*entries, *other)}
+
+
+def test_a_run_of_another_schema_is_not_salvaged(damaged, tmp_path):
+    connection = sqlite3.connect(damaged / "run.sqlite")
+    connection.execute("PRAGMA user_version=1")
+    connection.close()
+    with pytest.raises(InputError, match=r"expected schema 2 in .*, got 1: another version of ia"):
+        salvage(damaged, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_a_place_for_a_copy_that_is_told(damaged, tmp_path, monkeypatch):
+    change(damaged, lambda content: content[: len(content) // 2])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    expected = r"cannot copy .* No such file .* or name another one as TMPDIR"
+    with pytest.raises(InputError, match=f"is damaged: .*{expected}"):
+        Store.read(damaged)
+    with pytest.raises(InputError, match=expected):
+        salvage(damaged, tmp_path / "new")
 
 
 def test_what_salvage_refuses(whole, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import multiprocessing
 import os
@@ -185,8 +186,6 @@ def test_failures_until_they_succeed(run):
         ({"metrics": {"f1": float("nan")}}, "finite numbers to store, got nan as metric f1"),
         ({"relative_error": float("nan")}, "got nan as relative_error"),
         ({"relative_error": -float("inf")}, "got -inf as relative_error"),
-        ({"calls": 2**64}, "numbers of 64 bits"),
-        ({"metrics": {"\ud800": 1.0}}, "Unicode texts"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_and_leaves_nothing(run, change, message):
@@ -201,6 +200,22 @@ def test_what_cannot_be_stored_is_refused_and_leaves_nothing(run, change, messag
         assert_stored(store, item)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"calls": 2**64}, "numbers of 64 bits"),
+        ({"key": ItemKey("\ud800", "a", 0)}, "Unicode texts"),
+        ({"seconds": float("inf")}, "got inf as seconds"),
+    ],
+)
+def test_an_item_that_cannot_be_stored_is_refused_and_leaves_nothing(run, change, message):
+    with Store.open(run, CONFIGURATION) as store:
+        with pytest.raises(InputError, match=message):
+            store.add(dataclasses.replace(make_item(0), **change))
+        assert store.finished() == set()
+        assert list(store.items()) == []
+
+
 def test_what_is_not_there_is_refused(run):
     fill(run)
     with Store.read(run) as store:
@@ -209,7 +224,9 @@ def test_what_is_not_there_is_refused(run):
         with pytest.raises(InputError, match="expected a finished item"):
             store.evidence(ItemKey("x", "a", 0))
         for snapshot in (3, -1):
-            with pytest.raises(InputError, match=f"got {snapshot}, which it does not have"):
+            with pytest.raises(
+                InputError, match=f"expected one of the 3 snapshots .* from 0, got {snapshot}"
+            ):
                 store.saliency(make_key(0), snapshot)
         with pytest.raises(InputError, match="opened to be read"):
             store.add(make_item(9))
@@ -395,7 +412,9 @@ def test_another_schema_is_refused(run):
         connection.execute("PRAGMA user_version=1")
     connection.close()
     for use in (lambda: Store.open(run, CONFIGURATION), lambda: Store.read(run)):
-        with pytest.raises(InputError, match=r"expected schema 2 in .*, got 1: it was made by"):
+        with pytest.raises(
+            InputError, match=r"expected schema 2 in .*, got 1: another version of iassa made it"
+        ):
             use()
 
 
@@ -560,6 +579,10 @@ class Fatal(sqlite3.Connection):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().execute(*arguments)
 
+    def __exit__(self, *arguments):  # it commits
+        self.execute("SELECT 1")
+        return super().__exit__(*arguments)
+
 def work():
     with Store.open(folder, CONFIGURATION) as store:
         for image in set(range(2)) - {int(name[7:10]) for name in store.images()}:
@@ -598,7 +621,7 @@ def test_killed_before_any_of_its_statements_the_same_command_goes_on(run):
     done = run_python(KILL_EVERYWHERE, run)
     output, errors = done.communicate()
     assert done.returncode == 0, errors
-    assert int(output) > 100
+    assert int(output) > 60
 
 
 # --- full disks -------------------------------------------------------------------------------
@@ -686,21 +709,22 @@ def test_a_disk_that_is_full_from_the_start(tmp_path):
         ["unshare", "-rm", "sh", "-c", script], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("iassa.errors.InputError: cannot write to")
+    assert done.stderr.splitlines()[-1].startswith("iassa.errors.InputError: cannot ")
+    assert "ree space" in done.stderr or "Choose another folder" in done.stderr
 
 
 def test_a_database_that_must_not_grow(run):
     fill(run, items=2)
     with Store.open(run, CONFIGURATION) as store:
-        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-        store._connection.execute(f"PRAGMA max_page_count={pages + 10}")
+        pages = store._session._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._session._connection.execute(f"PRAGMA max_page_count={pages + 10}")
         with pytest.raises(InputError, match=FULL):
             store.add(make_item(5, size=SIZE_ADDED))
         with pytest.raises(InputError, match=FULL):
             store.add_image("x.jpg", make_many_entries("x.jpg"), "0f")
         assert len(store.finished()) == 2
         assert "x.jpg" not in store.images()
-        store._connection.execute("PRAGMA max_page_count=1000000")
+        store._session._connection.execute("PRAGMA max_page_count=1000000")
         store.add(make_item(5, size=SIZE_ADDED))
     with Store.read(run) as store:
         assert_stored(store, make_item(5, size=SIZE_ADDED))
@@ -714,7 +738,7 @@ def make_many_entries(image):
 # --- with sqlite3 alone -----------------------------------------------------------------------
 
 
-def test_the_schema_is_enough_to_read_scores_curves_and_checksums(run):
+def test_the_schema_is_enough_to_read_scores_curves_maps_and_checksums(run):
     fill(run)
     item = make_item(3)
     connection = sqlite3.connect(run / "run.sqlite")
@@ -722,7 +746,8 @@ def test_the_schema_is_enough_to_read_scores_curves_and_checksums(run):
         "SELECT name, value FROM result WHERE entry = ? AND method = 'b' AND snapshot = 2",
         (item.key.entry,),
     ).fetchall()
-    assert dict(found) == dict(item.snapshots[2].metrics)
+    # SQLite reads the digits of a number as some program of C does, not always to the last bit.
+    assert dict(found) == pytest.approx(dict(item.snapshots[2].metrics), rel=1e-14)
     scores, number, checksum = connection.execute(
         "SELECT c.scores, c.item, c.checksum FROM curve c JOIN item i ON c.item = i.id"
         " WHERE i.seed = 3 AND c.snapshot = 1 AND c.name = 'deletion'"
@@ -732,6 +757,14 @@ def test_the_schema_is_enough_to_read_scores_curves_and_checksums(run):
     fractions = struct.pack(f"<{len(curve.fractions)}d", *curve.fractions)
     text = f'["curve", {number}, 1, "deletion", {len(scores)}, {len(fractions)}]'
     assert zlib.crc32(text.encode() + scores + fractions) == checksum
+    (content,) = connection.execute(
+        "SELECT m.content FROM map m JOIN item i ON m.item = i.id"
+        " WHERE i.seed = 3 AND m.snapshot = 1"
+    ).fetchone()
     (schema,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'map'").fetchone()
-    assert "bits of the float16 = s ^ 0x8000" in schema
+    assert ".npz of NumPy; saliency = offset + scale * values" in schema
+    archive = np.load(io.BytesIO(content))
+    saliency = archive["offset"] + archive["scale"] * archive["values"].astype(np.float64)
+    with Store.read(run) as store:
+        np.testing.assert_array_equal(saliency.astype(np.float32), store.saliency(item.key, 1))
     connection.close()

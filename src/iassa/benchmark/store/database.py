@@ -1,18 +1,19 @@
 """The SQLite database of a run: its tables, how it is opened, and what its errors mean.
 
-Whoever has `sqlite3` alone can read it: `sqlite3 run.sqlite .schema` prints what follows, with its
-comments, and the view `result` has one row for each metric of each map.
+`schema.sql` holds the tables. The `sqlite3` program alone can read a run: `sqlite3 run.sqlite
+.schema` prints the tables with their comments, and the view `result` has one row for each metric of
+each map.
 
-It is in WAL mode with `synchronous=FULL`: a transaction that has returned survives `kill -9` and a
-power cut, and others may read meanwhile. SQLite has no checksums for what a row holds, so each row
-has one of its own: the CRC-32 of its other columns, see `rows.checksum`.
+The database is in WAL mode with `synchronous=FULL`: a transaction that has returned survives
+`kill -9` and a power cut, and others may read meanwhile. SQLite keeps no checksums of rows, so each
+row has one of its own, see `rows.checksum`.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from importlib import resources
 from pathlib import Path
 
 from iassa.errors import InputError
@@ -21,14 +22,11 @@ __all__ = [
     "CONFIGURATION",
     "DATABASE",
     "PAGE_SIZE",
-    "SCHEMA",
-    "TABLES",
     "check_pages",
+    "check_run_exists",
+    "connect",
     "create",
-    "open_reader",
-    "open_writer",
     "refusal",
-    "transaction",
 ]
 
 DATABASE = "run.sqlite"
@@ -36,209 +34,106 @@ CONFIGURATION = "configuration.json"  # beside it, for people; written once the 
 APPLICATION = int.from_bytes(b"IASA", "big")  # tells it from other programs' databases
 SCHEMA = 2
 PAGE_SIZE = 4096  # bytes
+PRAGMAS = (  # of the one who writes
+    f"page_size={PAGE_SIZE}",  # of a database that is made now
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "secure_delete=ON",  # or else recovery may find what has been replaced
+)
 WAIT = 30.0  # seconds for another connection, which takes a moment to open or close
+EMPTIED = (
+    f"{DATABASE} holds nothing, but {CONFIGURATION} beside it is written only once it does, so "
+    "what was in it is gone"
+)
+FULL = (
+    "What was finished is whole. Free space on its disk, or raise the limit on the size of files; "
+    "then give the same command again."
+)
+HELD = "Another program holds it: close that."
+RIGHTS = "Check the rights of the folder and of the files in it."
+ADVICE = {  # by SQLite's error code; where there is none, the database is damaged
+    sqlite3.SQLITE_FULL: FULL,
+    sqlite3.SQLITE_IOERR: FULL,
+    sqlite3.SQLITE_BUSY: HELD,
+    sqlite3.SQLITE_LOCKED: HELD,
+    sqlite3.SQLITE_PROTOCOL: HELD,
+    sqlite3.SQLITE_CANTOPEN: RIGHTS,
+    sqlite3.SQLITE_PERM: RIGHTS,
+    sqlite3.SQLITE_READONLY: RIGHTS,
+}
+READING = (  # damage, too, though of the kind SQLITE_IOERR
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+)
 
-TABLES = """
-CREATE TABLE meta (
-    name TEXT PRIMARY KEY,  -- 'configuration', 'created', 'last'
-    value TEXT,             -- JSON
-    checksum INTEGER
-);
-CREATE TABLE image (        -- whose entries are all there
-    name TEXT PRIMARY KEY,  -- file, relative to the folder of images
-    digest TEXT,            -- SHA-256 of the file
-    entries INTEGER,        -- how many it has
-    checksum INTEGER
-);
-CREATE TABLE entry (        -- one target in one image
-    key TEXT PRIMARY KEY,
-    image TEXT,
-    image_index INTEGER,    -- place of the image in the dataset
-    height INTEGER,         -- of the image file
-    width INTEGER,
-    category TEXT,
-    target TEXT,            -- name
-    target_indices TEXT,    -- JSON: outputs of the black box that count
-    target_weights TEXT,    -- JSON: and their weights
-    score REAL,             -- of the target for the whole image
-    annotated REAL,         -- share of the pixels, NULL without annotation
-    excluded TEXT,          -- why, '' if it is not
-    checksum INTEGER
-);
-CREATE TABLE item (         -- what one method made of one entry
-    id INTEGER PRIMARY KEY, -- 1, 2, ... in the order in which they were finished
-    entry TEXT,
-    method TEXT,
-    seed INTEGER,
-    calls INTEGER,
-    seconds REAL,
-    metric_seconds REAL,
-    warnings TEXT,          -- JSON
-    snapshots INTEGER,      -- how many it has
-    evidence INTEGER,       -- bytes of it, NULL without
-    finished TEXT,          -- ISO 8601, UTC
-    checksum INTEGER,
-    UNIQUE (entry, method, seed)
-);
-CREATE TABLE snapshot (     -- the map at one moment
-    item INTEGER,
-    snapshot INTEGER,       -- 0, 1, ... in the item
-    budget INTEGER,         -- calls allowed by then, NULL after a round
-    rounds INTEGER,
-    calls INTEGER,
-    relative_error REAL,    -- infinite where not known
-    saliency_error REAL,    -- largest error of the map as stored, in score units
-    metrics INTEGER,        -- how many it has
-    curves INTEGER,
-    checksum INTEGER,
-    PRIMARY KEY (item, snapshot)
-);
-CREATE TABLE metric (
-    item INTEGER,
-    snapshot INTEGER,
-    name TEXT,
-    value REAL,
-    checksum INTEGER,
-    PRIMARY KEY (item, snapshot, name)
-);
-CREATE TABLE curve (
-    item INTEGER,
-    snapshot INTEGER,
-    name TEXT,
-    scores BLOB,            -- little-endian float64
-    fractions BLOB,         -- likewise, as many
-    checksum INTEGER,
-    PRIMARY KEY (item, snapshot, name)
-);
-CREATE TABLE map (          -- saliency = offset + float16 * 2^exponent, see packed_map.py
-    item INTEGER,
-    snapshot INTEGER,
-    height INTEGER,
-    width INTEGER,
-    "offset" REAL,
-    exponent INTEGER,
-    content BLOB,           -- zlib; all high bytes, then all low ones, of the 16-bit numbers n
-                            -- r = n >> 1 if n is even, else ~(n >> 1); modulo 2^16:
-                            -- s = sum of all r above and left of the pixel, its own included
-                            -- bits of the float16 = s ^ 0x8000 if s & 0x8000, else ~s
-    checksum INTEGER,
-    PRIMARY KEY (item, snapshot)
-);
-CREATE TABLE evidence (
-    item INTEGER PRIMARY KEY,
-    content BLOB,           -- a .npz of NumPy
-    checksum INTEGER
-);
-CREATE TABLE failure (      -- an item that could not be made, until it is
-    entry TEXT,
-    method TEXT,
-    seed INTEGER,
-    error TEXT,
-    checksum INTEGER,
-    PRIMARY KEY (entry, method, seed)
-);
-CREATE VIEW result AS
-    SELECT i.entry, i.method, i.seed, s.snapshot, s.budget, s.rounds, s.calls, m.name, m.value
-    FROM item i JOIN snapshot s ON s.item = i.id
-    JOIN metric m ON m.item = s.item AND m.snapshot = s.snapshot;
-"""
+TABLES = resources.files("iassa.benchmark.store").joinpath("schema.sql").read_text("utf-8")
 
 
-def open_writer(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """A connection that writes, and whether the database is one of a run yet.
-
-    Raises:
-        InputError: it is another program's, or of another schema.
-        sqlite3.Error: it cannot be opened or read, or what it held is gone.
-    """
-    shown = _check_held(path)
-    connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
-    try:
-        made = _check(connection, path, shown)
-        connection.execute(f"PRAGMA page_size={PAGE_SIZE}")  # of one that is made now
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-    except BaseException:
-        connection.close()
-        raise
-    return connection, made
+def check_run_exists(folder: Path) -> None:
+    """Raise an `InputError` where a folder holds no run."""
+    if not (folder / DATABASE).is_file():
+        raise InputError(
+            f"expected a run in {folder}, got no {DATABASE} there. Name the folder of a run."
+        )
 
 
-def create(connection: sqlite3.Connection) -> None:
-    """Make the tables, within a transaction of the caller's."""
-    for statement in TABLES.split(";\n"):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA application_id={APPLICATION}")
-    connection.execute(f"PRAGMA user_version={SCHEMA}")
+def connect(path: Path, *, writing: bool) -> tuple[sqlite3.Connection, bool]:
+    """Open a database for writing, or for reading, also on a medium that cannot be written.
 
-
-def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that only reads, from a medium that cannot be written as well.
+    One transaction creates the tables of a run, and `Store.open` writes the configuration file only
+    after that transaction is on the disk. If the file exists but the database has no tables, its
+    content was lost: a killed process cannot leave that state behind. Without the file nothing was
+    ever stored, and the run can begin.
 
     Args:
         path: of the database.
+        writing: whether to write; a missing database is created.
+
+    Returns:
+        The connection, and whether the database has the tables of a run.
 
     Raises:
-        InputError: it is another program's, of another schema, or of a run that has not begun.
-        sqlite3.Error: it cannot be opened or read, or what it held is gone.
+        InputError: another program or another version of iassa made the database.
+        sqlite3.Error: it cannot be opened or read, or its content was lost.
     """
-    shown = _check_held(path)
-    wal = path.with_name(f"{path.name}-wal")
-    address = f"{path.resolve().as_uri()}?mode=ro"
-    for way in (address, f"{address}&immutable=1"):
-        connection = sqlite3.connect(way, uri=True, timeout=WAIT, isolation_level=None)
-        try:
-            if not _check(connection, path, shown):
-                raise InputError(
-                    f"expected a run in {path.parent}, got one that has not begun. Give the "
-                    "command that began it again."
-                )
-        except sqlite3.OperationalError as error:
-            connection.close()
-            # Where no shared memory can be made beside it, nobody else can be writing either.
-            unwritable = _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-            if way != address or not unwritable or (wal.exists() and wal.stat().st_size):
-                raise
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return connection
-    raise AssertionError("one of the two ways returned or raised")
+    # Look before SQLite opens the database, because it deletes the log of an empty one even when it
+    # only reads; and before the tables are counted, because another process may create them.
+    configured = path.with_name(CONFIGURATION).exists()
+    if configured and not (path.exists() and path.stat().st_size):
+        raise sqlite3.DatabaseError(EMPTIED)
+    mode = "rwc" if writing else _reading_mode(path)
+    address = f"{path.resolve().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(address, uri=True, timeout=WAIT, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    try:
+        has_run = _holds_run(connection, path)
+        if configured and not has_run:
+            raise sqlite3.DatabaseError(EMPTIED)
+        for pragma in PRAGMAS if writing else ():
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection, has_run
 
 
-def _check_held(path: Path) -> bool:
-    """Whether the run has begun, by the file beside its database, which then holds something.
-
-    A run is begun by one transaction, and only after that is on the disk does `Store.open` write
-    the file. If the file exists but the database has no tables, its content was lost: a killed
-    process cannot leave that state behind. Without the file nothing was ever stored, and the run
-    can begin.
-
-    To be asked before SQLite opens the database, since it deletes the log of an empty one, even if
-    it only reads; and before the tables are counted, since another process may be beginning.
-    """
-    shown = path.with_name(CONFIGURATION).exists()
-    if shown and not (path.exists() and path.stat().st_size):
-        raise _emptied(path)
-    return shown
+def _reading_mode(path: Path) -> str:
+    others = [path.with_name(f"{path.name}-{end}") for end in ("wal", "shm")]
+    in_use = any(other.exists() and other.stat().st_size for other in others)
+    # SQLite reads beside a writer with the help of a file that it cannot create here. Nobody else
+    # writes, as those files are missing, so it can do without.
+    return "ro" if in_use or os.access(path.parent, os.W_OK) else "ro&immutable=1"
 
 
-def _emptied(path: Path) -> sqlite3.Error:
-    return sqlite3.DatabaseError(
-        f"{path.name} holds nothing, but {CONFIGURATION} beside it is written only once it does, "
-        "so what was in it is gone"
-    )
-
-
-def _check(connection: sqlite3.Connection, path: Path, shown: bool) -> bool:
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application == 0 and version == 0 and tables == 0:
-        if shown:
-            raise _emptied(path)
-        return False  # killed before its first transaction, or empty
+def _holds_run(connection: sqlite3.Connection, path: Path) -> bool:
+    # One statement, because another process may create the tables between two.
+    application, version, tables = connection.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+        "FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
+    if application == version == tables == 0:  # empty, or killed before the first transaction
+        return False
     if application != APPLICATION:
         raise InputError(
             f"expected a benchmark run in {path.parent}, got a {path.name} of another program. "
@@ -246,76 +141,39 @@ def _check(connection: sqlite3.Connection, path: Path, shown: bool) -> bool:
         )
     if version != SCHEMA:
         raise InputError(
-            f"expected schema {SCHEMA} in {path}, got {version}: it was made by another version of "
-            "iassa. Go on with that one, or choose another folder."
+            f"expected schema {SCHEMA} in {path}, got {version}: another version of iassa made it. "
+            "Go on with that version, or begin again in another folder."
         )
     return True
 
 
-def check_pages(connection: sqlite3.Connection) -> None:
-    """Look whether every page can be one of a database; what rows hold is not looked at.
+def create(connection: sqlite3.Connection) -> None:
+    """Create the tables. The caller opens and ends the transaction, if there is to be one."""
+    for statement in TABLES.split(";\n"):  # `executescript` would end the transaction
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id={APPLICATION}")
+    connection.execute(f"PRAGMA user_version={SCHEMA}")
 
-    It reads a few bytes of each page: some hundredths of a second for 100 MB that the system has at
-    hand, as long as the disk takes to read them if not.
+
+def check_pages(connection: sqlite3.Connection) -> None:
+    """Check that the pages fit together. The content of rows is not checked.
+
+    It reads a few bytes of each page: some hundredths of a second for 100 MB that are in the
+    system's cache; otherwise as long as the disk takes to read them.
 
     Raises:
-        sqlite3.Error: one cannot.
+        sqlite3.Error: a page is damaged.
     """
-    found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise sqlite3.DatabaseError(found.splitlines()[-1])
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All that is written within is there afterwards, or nothing of it."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # SQLite has done so itself after some errors
-            connection.execute("ROLLBACK")
-        raise
+        raise sqlite3.DatabaseError(str(found).splitlines()[-1])
 
 
 def refusal(error: sqlite3.Error, folder: Path) -> InputError | None:
-    """What an error of SQLite means for the user; None where the database is damaged.
-
-    Args:
-        error: that it raised.
-        folder: of the run.
-    """
+    """An error of SQLite as an error for the user, with advice; None if the database is damaged."""
+    # Python's own module raises errors of SQLite's kind without a code, for texts that are none.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-    if code in READING or _code(error) in DAMAGE:
+    advice = None if code in READING else ADVICE.get(code & 0xFF)  # the kind, without details
+    if advice is None:
         return None
-    if _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return InputError(
-            f"cannot write to {folder}: {error}. What was finished is whole. Free space on its "
-            "disk, or raise the limit on the size of files; then give the same command again."
-        )
-    if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return InputError(
-            f"cannot use the database in {folder}: {error}. Another program holds it: close that."
-        )
-    return InputError(f"cannot use the database in {folder}: {error}. Check its rights.")
-
-
-def _code(error: sqlite3.Error) -> int:
-    """Without what SQLite calls its extension; errors of Python's own module are of text."""
-    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF
-
-
-DAMAGE = (
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_ERROR,  # no such table
-    sqlite3.SQLITE_FORMAT,
-    sqlite3.SQLITE_TOOBIG,
-    sqlite3.SQLITE_MISMATCH,
-)
-READING = (
-    sqlite3.SQLITE_IOERR_READ,
-    sqlite3.SQLITE_IOERR_SHORT_READ,
-    sqlite3.SQLITE_IOERR_CORRUPTFS,
-)
+    return InputError(f"cannot use the database in {folder}: {error}. {advice}")

@@ -70,6 +70,9 @@ class ItemKey:
     method: str
     seed: int
 
+    def __str__(self) -> str:
+        return f"{self.entry} by {self.method}, seed {self.seed}"
+
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
