@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, get_type_hints
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,15 @@ from iassa.models.readout import Readout, apply_function
 __all__ = ["Evidence", "Feedback", "Scored", "ScoredRound"]
 
 
+FORMAT = 2  # of what `Evidence.pack` gives; 1 is that of evidence without a number
+# The attributes of `Evidence` that are in the header as they are, and what JSON's values become.
+PLAIN: dict[str, Any] = {
+    "num_outputs": int,
+    "outputs": tuple,
+    "functions": dict,
+    "class_names": tuple,
+    "superpixels": str,
+}
 PLANS: dict[str, type[MaskPlan]] = {
     plan.__name__: plan for plan in (GridPlan, SegmentPlan, WindowPlan)
 }
@@ -124,30 +133,25 @@ class Evidence:
         places = [self.outputs.index(output) for output in readout.outputs]
 
         def convert(readings: NDArray[np.float64]) -> NDArray[np.float64]:
-            columns = [readings[:, places]]
-            for name, function in readout.functions.items():
-                if name in new:
-                    value = apply_function(name, function, readings[:, : self.num_outputs])
-                else:
-                    value = readings[:, len(self.outputs) + names.index(name)]
-                columns.append(value[:, None])
-            return np.concatenate(columns, axis=1)
+            values = [
+                apply_function(name, function, readings[:, : self.num_outputs])
+                if name in new
+                else readings[:, len(self.outputs) + names.index(name)]
+                for name, function in readout.functions.items()
+            ]
+            return np.column_stack([readings[:, places], *values])
 
-        rounds = tuple(
-            ScoredRound(
-                one.feedback,
-                {f: Scored(s.plan, convert(s.readings)) for f, s in one.families.items()},
-                one.seconds,
-            )
-            for one in self.rounds
-        )
+        def convert_round(one: ScoredRound) -> ScoredRound:
+            families = {f: Scored(s.plan, convert(s.readings)) for f, s in one.families.items()}
+            return dataclasses.replace(one, families=families)
+
         return dataclasses.replace(
             self,
             outputs=readout.outputs,
             functions=digests,
             class_names=self.names_of(readout.outputs),
             reference=convert(self.reference[None])[0],
-            rounds=rounds,
+            rounds=tuple(map(convert_round, self.rounds)),
         )
 
     @property
@@ -160,41 +164,18 @@ class Evidence:
 
     def pack(self) -> bytes:
         """The content of `evidence.npz`: bits as bits, readings as float32 where that is exact."""
-        arrays: dict[str, NDArray[Any]] = {"reference": _narrow(self.reference)}
-        layout = []
-        for k, one in enumerate(self.rounds):
-            families = {}
-            where = one.feedback.region
-            if where is not None:
-                arrays[f"{k}/region"] = np.packbits(where)
-            if one.feedback.ranks is not None:
-                arrays[f"{k}/ranks"] = _pack_ranks(one.feedback.ranks)
-            for name, scored in one.families.items():
-                shapes = {}
-                for part, array in _parts(scored.plan).items():
-                    shapes[part] = list(array.shape)
-                    bits = array.dtype == np.bool_
-                    arrays[f"{k}/{name}/{part}"] = np.packbits(array) if bits else array
-                arrays[f"{k}/{name}/readings"] = _narrow(scored.readings)
-                confined = getattr(scored.plan, "region", None) is not None
-                kind = type(scored.plan).__name__
-                families[name] = {"plan": kind, "shapes": shapes, "confined": confined}
-            region = None if where is None else list(where.shape)
-            keep = one.feedback.keep_probability
-            drawn = {"region": region, "keep_probability": keep}
-            layout.append({**drawn, "families": families, "seconds": one.seconds})
+        arrays: dict[str, NDArray[Any]] = {"reference": self.reference}
         header = {
-            "size": list(self.size),
-            "num_outputs": self.num_outputs,
-            "outputs": list(self.outputs),
-            "functions": dict(self.functions),
-            "class_names": list(self.class_names),
-            "superpixels": self.superpixels,
-            "rounds": layout,
+            "format": FORMAT,
+            "size": self.size,
+            "rounds": [_pack_round(k, one, arrays) for k, one in enumerate(self.rounds)],
+            "bits": {name: bits.shape for name, bits in arrays.items() if bits.dtype == np.bool_},
+            **{name: kind(getattr(self, name)) for name, kind in PLAIN.items()},
         }
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+        packed: dict[str, Any] = {name: _compact(array) for name, array in arrays.items()}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **packed)
         return buffer.getvalue()
 
     @classmethod
@@ -202,78 +183,76 @@ class Evidence:
         """What `pack` packed.
 
         Raises:
-            InputError: it is not that.
+            InputError: it is not that, or of another format.
         """
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                header = json.loads(arrays["header"].tobytes())
-                rounds = tuple(
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                arrays = dict(archive)
+            header = json.loads(arrays["header"].tobytes())
+            if header.get("format", 1) != FORMAT:
+                raise InputError(
+                    f"expected evidence of format {FORMAT}, got {header.get('format', 1)}: "
+                    "another version of iassa saved it. Explain again, or remove evidence.npz "
+                    "to read the map alone."
+                )
+            for name, shape in header["bits"].items():
+                arrays[name] = _bits(arrays[name], shape)
+            height, width = header["size"]
+            return cls(
+                size=(height, width),
+                reference=arrays["reference"].astype(np.float64),
+                rounds=tuple(
                     _unpack_round(k, one, arrays) for k, one in enumerate(header["rounds"])
-                )
-                return cls(
-                    size=(header["size"][0], header["size"][1]),
-                    num_outputs=header["num_outputs"],
-                    outputs=tuple(header["outputs"]),
-                    functions=dict(header["functions"]),
-                    class_names=tuple(header["class_names"]),
-                    reference=arrays["reference"].astype(np.float64),
-                    superpixels=header["superpixels"],
-                    rounds=rounds,
-                )
+                ),
+                **{name: kind(header[name]) for name, kind in PLAIN.items()},
+            )
+        except InputError:
+            raise
         except Exception as damage:  # a damaged archive may raise anything
             raise InputError(f"cannot read the evidence: {damage}. Explain again.") from damage
 
 
-def _parts(plan: MaskPlan) -> dict[str, NDArray[Any]]:
-    """The arrays of a plan but its region, which all families of a round share."""
-    values = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
-    return {name: value for name, value in values.items() if name in plan.PER_MASK}
+def _pack_round(k: int, one: ScoredRound, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """What JSON holds of a round; its arrays are put into `arrays`."""
+    feedback = one.feedback
+    for name, array in (("region", feedback.region), ("ranks", feedback.ranks)):
+        if array is not None:
+            arrays[f"{k}/{name}"] = array
+    families = {}
+    for name, scored in one.families.items():
+        for part in scored.plan.PER_MASK:  # all families of a round share its region
+            arrays[f"{k}/{name}/{part}"] = getattr(scored.plan, part)
+        arrays[f"{k}/{name}/readings"] = scored.readings
+        families[name] = {"plan": type(scored.plan).__name__, "confined": scored.plan.confined}
+    keep_probability = feedback.keep_probability
+    return {"keep_probability": keep_probability, "families": families, "seconds": one.seconds}
 
 
 def _unpack_round(k: int, layout: dict[str, Any], arrays: Mapping[str, Any]) -> ScoredRound:
-    region = None
-    if layout["region"] is not None:
-        region = _bits(arrays[f"{k}/region"], layout["region"])
+    region = arrays.get(f"{k}/region")
     families = {}
     for name, family in layout["families"].items():
         kind = PLANS[family["plan"]]
-        parts: dict[str, Any] = {}
-        for part, shape in family["shapes"].items():
-            array = arrays[f"{k}/{name}/{part}"]
-            is_bits = "bool" in str(get_type_hints(kind)[part])
-            parts[part] = _bits(array, shape) if is_bits else array
-        if "region" in {f.name for f in dataclasses.fields(kind)}:
-            # Runs of before there were others had all masks of a round in its region.
-            parts["region"] = region if family.get("confined", True) else None
+        parts = {part: arrays[f"{k}/{name}/{part}"] for part in kind.PER_MASK}
+        if "region" in {field.name for field in dataclasses.fields(kind)}:
+            parts["region"] = region if family["confined"] else None
         readings = arrays[f"{k}/{name}/readings"].astype(np.float64)
         families[name] = Scored(kind(**parts), readings)
     keep = layout["keep_probability"]
-    ranks = _unpack_ranks(arrays[f"{k}/ranks"]) if f"{k}/ranks" in arrays else None
-    feedback = Feedback(region, None if keep is None else (keep[0], keep[1]), ranks)
+    keep_probability = None if keep is None else (keep[0], keep[1])
+    feedback = Feedback(region, keep_probability, arrays.get(f"{k}/ranks"))
     return ScoredRound(feedback, families, layout["seconds"])
 
 
-def _pack_ranks(ranks: NDArray[np.float32]) -> NDArray[Any]:
-    """Two planes of bytes, as ranks are halves of a whole number of cells and neighbours alike.
-
-    Ranks that would lose something are left as they are.
-    """
-    halves = np.round(ranks.astype(np.float64) * 2 * max(1, ranks[0].size - 1))
-    if halves.max(initial=0) >= 2**14:
-        return ranks
-    steps = np.diff(halves.astype(np.int64), axis=-1, prepend=0)
-    folded = np.where(steps < 0, -2 * steps - 1, 2 * steps)  # 0, -1, 1, -2, ... as 0, 1, 2, 3, ...
-    packed = np.stack([folded >> 8, folded & 255]).astype(np.uint8)
-    return packed if np.array_equal(_unpack_ranks(packed), ranks) else ranks
-
-
-def _unpack_ranks(packed: NDArray[Any]) -> NDArray[np.float32]:
-    if packed.dtype != np.uint8:
-        return packed
-    folded = packed[0].astype(np.int64) * 256 + packed[1]
-    halves = np.where(folded % 2, -(folded + 1) // 2, folded // 2).cumsum(axis=-1)
-    ranks: NDArray[np.float64] = halves / 2 / max(1, halves[0].size - 1)
-    return ranks.astype(np.float32)
+def _compact(array: NDArray[Any]) -> NDArray[Any]:
+    """Bits as bits, and double precision as single where nothing is lost."""
+    if array.dtype == np.bool_:
+        return np.packbits(array)
+    if array.dtype != np.float64:
+        return array
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    return single if np.array_equal(single.astype(np.float64), array) else array
 
 
 def _bits(packed: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.bool_]:
@@ -281,9 +260,3 @@ def _bits(packed: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.bool_]:
     if len(packed) != math.ceil(count / 8):
         raise ValueError(f"{len(packed)} bytes of bits for shape {tuple(shape)}")
     return np.unpackbits(packed, count=count).astype(np.bool_).reshape(shape)
-
-
-def _narrow(values: NDArray[np.float64]) -> NDArray[np.floating]:
-    with np.errstate(over="ignore"):
-        single = values.astype(np.float32)
-    return single if np.array_equal(single.astype(np.float64), values) else values
