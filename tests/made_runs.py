@@ -54,6 +54,7 @@ def make_item(number, size=SIZE, snapshots=3):
     return Item(
         key=make_key(number),
         calls=1000,
+        metric_calls=140,
         seconds=float(rng.random()),
         metric_seconds=2.0,
         peak_memory=None if number % 3 else 12345,

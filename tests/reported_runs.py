@@ -123,6 +123,7 @@ def make_item(rng, entry, method, definition, seed, *, annotated=True):
     return Item(
         key=ItemKey(entry.key, method, seed),
         calls=snapshots[-1].calls,
+        metric_calls=0,
         seconds=2.5,
         metric_seconds=1.5,
         peak_memory=None if method == "rise" else 5_000_000,

@@ -234,7 +234,7 @@ def test_images_that_changed_are_not_used(photos: Path, tmp_path: Path) -> None:
         ({"seeds": (0, -1)}, "each 0 or more"),
         ({"limit": 0}, "a limit of one entry"),
         ({"seeds": ()}, "a seed at least"),
-        ({"min_score": float("nan")}, "minimum score"),
+        ({"min_score": float("nan")}, "finite minimum score"),
         ({"min_score": 1e9}, r"score below the minimum of 1e\+09"),
         ({"target": "top-2"}, "expected one target"),
         ({"target": "99"}, "99"),

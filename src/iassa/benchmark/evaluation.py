@@ -8,6 +8,7 @@ image file, which is what was annotated.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 import warnings
@@ -21,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 
 from iassa.benchmark.contestant import Contestant
-from iassa.benchmark.peak_memory import watch_memory
 from iassa.benchmark.store.records import Item, ItemKey, Snapshot
+from iassa.benchmark.workers.tasks import Task
 from iassa.errors import InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
-from iassa.image import decode_image, resize
+from iassa.image import decode_image, resize, to_planes
 from iassa.methods.engine.loop import Method
 from iassa.methods.explain import explain, extend
 from iassa.metrics import (
@@ -42,7 +43,7 @@ from iassa.metrics import (
 from iassa.models.black_box import BlackBox
 from iassa.models.targets import Target
 
-__all__ = ["Protocol", "evaluate", "method_seed"]
+__all__ = ["MakeItem", "Protocol", "method_seed"]
 
 CURVE_BATCH = 16  # images; more are no faster on a CPU
 
@@ -95,69 +96,107 @@ class Protocol:
         return dataclasses.asdict(self) | {"size": size}
 
 
-def evaluate(
-    key: ItemKey,
-    content: bytes,
-    target: Target,
-    annotation: NDArray[np.bool_] | None,
-    contestant: Contestant,
-    protocol: Protocol,
-    black_box: BlackBox,
-) -> Item:
-    """Make an item.
+@dataclass(frozen=True, eq=False)
+class MakeItem(Task):
+    """Explain one target in one image with one method, and measure its maps.
 
-    Args:
+    Attributes:
         key: of the item.
         content: of the image file.
         target: what is explained.
-        annotation: (H, W) bool at the size of the image file; None without.
+        annotation: (H, W) bool at the size of the image file; None if there is none.
         contestant: the method with its settings.
-        protocol: how its maps are measured.
-        black_box: whom to ask.
-
-    Returns:
-        The item. It is the same for the same arguments in any process, but for its times and the
-        memory.
-
-    Raises:
-        InputError: the image cannot be read, or an argument cannot be used.
-        BlackBoxError: the black box failed.
+        protocol: how the maps are measured.
     """
-    photo = decode_image(content, key.entry)
-    seen = _resize(photo, protocol.size or black_box.input_size or photo.shape[:2])
-    snapshots: list[Snapshot] = []
-    seconds = metric_seconds = 0.0
-    calls = 0
-    explanation: Explanation | None = None
-    growths: list[int | None] = []
-    moments = _explain(contestant, photo, black_box, target, method_seed(key))
-    while True:
+
+    key: ItemKey
+    content: bytes
+    target: Target
+    annotation: NDArray[np.bool_] | None
+    contestant: Contestant
+    protocol: Protocol
+
+    def run(self, black_box: BlackBox) -> Item:
+        """Make the item: the same in any process, but for its times.
+
+        Raises:
+            InputError: the image cannot be read, or an argument cannot be used.
+            BlackBoxError: the black box failed.
+        """
+        size = self.protocol.size or black_box.input_size
+        photo, seen = _decode(self.content, self.key.entry, size)
+        snapshots: list[Snapshot] = []
+        calls = 0
+        seconds = metric_seconds = 0.0
+        explanation: Explanation | None = None
+        seed = method_seed(self.key)
         started = time.perf_counter()
-        with watch_memory() as growth:
-            moment = next(moments, None)
-        explained = time.perf_counter()
-        seconds += explained - started
-        growths.append(growth.bytes)
-        if moment is None:
-            break
-        budget, explanation, made = moment
-        calls += made
-        snapshots.append(
-            _measure(budget, explanation, seen, target, annotation, protocol, black_box)
+        for budget, explanation, made in _explain(
+            self.contestant, photo, black_box, self.target, seed
+        ):
+            explained = time.perf_counter()
+            snapshots.append(self._measure(budget, explanation, seen, black_box))
+            calls += made
+            seconds += explained - started
+            started = time.perf_counter()
+            metric_seconds += started - explained
+        if explanation is None:
+            raise InputError(f"expected a map from {self.key.method}, got none.")
+        curves = [curve for snapshot in snapshots for curve in snapshot.curves.values()]
+        return Item(
+            key=self.key,
+            calls=calls,
+            metric_calls=sum(len(curve.scores) for curve in curves),
+            seconds=seconds,
+            metric_seconds=metric_seconds,
+            peak_memory=None,
+            warnings=explanation.warnings,
+            evidence=None if explanation.evidence is None else explanation.evidence.pack(),
+            snapshots=tuple(snapshots),
         )
-        metric_seconds += time.perf_counter() - explained
-    if explanation is None:
-        raise InputError(f"expected a map from {key.method}, got none.")
-    return Item(
-        key=key,
-        calls=calls,
-        seconds=seconds,
-        metric_seconds=metric_seconds,
-        peak_memory=max((each for each in growths if each is not None), default=None),
-        warnings=explanation.warnings,
-        evidence=None if explanation.evidence is None else explanation.evidence.pack(),
-        snapshots=tuple(snapshots),
-    )
+
+    def _measure(
+        self,
+        budget: int | None,
+        explanation: Explanation,
+        seen: NDArray[np.float32],
+        black_box: BlackBox,
+    ) -> Snapshot:
+        saliency = explanation.saliency[0]
+        shrunk = resize(torch.from_numpy(saliency), (seen.shape[0], seen.shape[1])).numpy()
+        curves = _curves(shrunk, seen, self.target, self.protocol, black_box)
+        deleted, inserted = curves["deletion"].area, curves["insertion"].area
+        metrics = {
+            "deletion": deleted,
+            "insertion": inserted,
+            "insertion_minus_deletion": inserted - deleted,
+            "sparsity": gini_index(saliency),
+            "activated_pixels": float(count_activated(shrunk)),
+        }
+        if self.annotation is not None:
+            metrics |= _overlap(saliency, self.annotation, self.protocol)
+        if not np.isfinite([*metrics.values()]).all():
+            raise InputError(f"expected finite metrics, got {metrics}. Is the score very large?")
+        return Snapshot(
+            budget=budget,
+            rounds=len(explanation.rounds),
+            calls=explanation.calls,
+            saliency=saliency,
+            relative_error=explanation.relative_error,
+            metrics=metrics,
+            curves=curves,
+        )
+
+
+@functools.lru_cache(maxsize=1)  # the items of one entry come one after another
+def _decode(
+    content: bytes, name: str, size: tuple[int, int] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The image (H, W, 3), and the same at the size of the curves; both for reading only."""
+    photo = decode_image(content, name)
+    seen = to_planes(photo, size or photo.shape[:2]).permute(1, 2, 0).numpy()
+    photo.flags.writeable = seen.flags.writeable = False
+    return photo, seen
 
 
 def method_seed(key: ItemKey) -> int:
@@ -201,58 +240,20 @@ def _explain(
             yield budget, explanation, explanation.calls - made
 
 
-def _resize(photo: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """The image (H, W, 3) at the size of the curves."""
-    planes = resize(torch.from_numpy(photo).permute(2, 0, 1), size)
-    seen: NDArray[np.float32] = planes.permute(1, 2, 0).clamp(0, 1).numpy()
-    return seen  # clamped, as the filter's rounding may leave the range
-
-
-def _measure(
-    budget: int | None,
-    explanation: Explanation,
-    seen: NDArray[np.float32],
-    target: Target,
-    annotation: NDArray[np.bool_] | None,
-    protocol: Protocol,
-    black_box: BlackBox,
-) -> Snapshot:
-    saliency = explanation.saliency[0]
-    shrunk = resize(torch.from_numpy(saliency), (seen.shape[0], seen.shape[1])).numpy()
-    curves = _curves(shrunk, seen, target, protocol, black_box)
-    deleted, inserted = curves["deletion"].area, curves["insertion"].area
-    metrics = {
-        "deletion": deleted,
-        "insertion": inserted,
-        "insertion_minus_deletion": inserted - deleted,
-        "sparsity": gini_index(saliency),
-        "activated_pixels": float(count_activated(shrunk)),
+def _overlap(
+    saliency: NDArray[np.float32], annotation: NDArray[np.bool_], protocol: Protocol
+) -> dict[str, float]:
+    """The metrics that need an annotation, at the size of the image file."""
+    overlap = overlap_at(saliency, annotation, fraction=protocol.threshold)
+    pointing = pointing_game(saliency, annotation)
+    best = best_f1(saliency, annotation)
+    return {
+        **dataclasses.asdict(overlap),
+        "best_f1": best.f1,
+        "best_iou": best.iou,  # at the same threshold
+        "pointing": float(pointing.hit),
+        "pointing_tolerant": float(pointing.distance <= protocol.tolerance),
     }
-    if annotation is not None:
-        overlap = overlap_at(saliency, annotation, fraction=protocol.threshold)
-        pointing = pointing_game(saliency, annotation)
-        best = best_f1(saliency, annotation)
-        metrics |= {
-            "f1": overlap.f1,
-            "iou": overlap.iou,
-            "precision": overlap.precision,
-            "recall": overlap.recall,
-            "best_f1": best.f1,
-            "best_iou": best.iou,  # at the same threshold
-            "pointing": float(pointing.hit),
-            "pointing_tolerant": float(pointing.distance <= protocol.tolerance),
-        }
-    if not np.isfinite([*metrics.values()]).all():
-        raise InputError(f"expected finite metrics, got {metrics}. Is the score very large?")
-    return Snapshot(
-        budget=budget,
-        rounds=len(explanation.rounds),
-        calls=explanation.calls,
-        saliency=saliency,
-        relative_error=explanation.relative_error,
-        metrics=metrics,
-        curves=curves,
-    )
 
 
 def _curves(
@@ -262,14 +263,20 @@ def _curves(
     protocol: Protocol,
     black_box: BlackBox,
 ) -> dict[str, Curve]:
-    """Deletion and insertion, of image and map at the size of the protocol."""
-    weights = np.zeros(black_box(image[None]).shape[1])
-    weights[list(target.indices)] = target.weights
+    """Deletion and insertion; image and map have the size of the protocol."""
+
+    def score(images: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The score of the target alone, (N, 1)."""
+        scores = black_box.call_without_copy(images).astype(np.float64)
+        weights = np.zeros(scores.shape[1])
+        weights[list(target.indices)] = target.weights
+        return (scores @ weights)[:, None]
+
     arguments: dict[str, Any] = {
         "saliency": saliency,
         "image": image,
-        "black_box": black_box.call_without_copy,
-        "weights": weights,
+        "black_box": score,
+        "weights": [1.0],
         "normalise": protocol.normalise,
         "pixels_per_step": protocol.pixels_per_step,
         "batch_size": CURVE_BATCH,

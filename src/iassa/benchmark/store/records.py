@@ -103,6 +103,7 @@ class Item:
     Attributes:
         key: what it is of.
         calls: calls made for its explanations, all of them.
+        metric_calls: calls made for its metrics, one for each score of a curve.
         seconds: that the explanations took.
         metric_seconds: that the metrics took.
         peak_memory: bytes that the process grew by while it explained; None where not known.
@@ -114,6 +115,7 @@ class Item:
 
     key: ItemKey
     calls: int
+    metric_calls: int
     seconds: float
     metric_seconds: float
     peak_memory: int | None

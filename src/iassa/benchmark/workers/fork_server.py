@@ -20,7 +20,7 @@ ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-PRELOADED = "iassa.benchmark.workers.tasks"
+PRELOADED = "iassa.benchmark.evaluation"
 
 _OURS: set[tuple[int, int]] = set()  # driver and server, by their process numbers
 

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
 from iassa.benchmark.workers.fork_server import ONE_THREAD, environment, worker_context
-from iassa.benchmark.workers.tasks import Failed, Model, Task, perform
+from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, perform
 from iassa.errors import IassaError, InputError
 
 __all__ = ["LocalWorkers", "pack_model"]
@@ -61,7 +61,7 @@ class LocalWorkers:
             tasks: taken as workers become free.
 
         Yields:
-            Each task with its result or `Failed`, as they are done.
+            Each task with its result or `TaskFailure`, as they are done.
         """
         queue = iter(tasks)
         while lost := (yield from self._run_until_death(queue)):
@@ -95,7 +95,7 @@ class LocalWorkers:
                 return self._submit(task).result()
             except BrokenProcessPool:
                 self._close()
-        return Failed(
+        return TaskFailure(
             "the worker process died of it each time: out of memory, a crash of the model, or a "
             "script that runs a benchmark outside of `if __name__ == '__main__'`"
         )

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from iassa.benchmark.workers.fork_server import ONE_THREAD
 from iassa.benchmark.workers.local import pack_model
-from iassa.benchmark.workers.tasks import Failed, Model, Task, one_line, perform
+from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, one_line, perform
 from iassa.errors import InputError
 
 __all__ = ["RayWorkers"]
@@ -99,9 +99,9 @@ class RayWorkers:
                 try:
                     result = self._ray.get(reference)
                 except self._ray.exceptions.RayTaskError as error:
-                    result = Failed(one_line(error.cause))
+                    result = TaskFailure(one_line(error.cause))
                 except self._ray.exceptions.RayError as error:
-                    result = Failed(f"Ray gave it up after {RETRIES} retries: {one_line(error)}")
+                    result = TaskFailure(f"Ray failed {1 + RETRIES} times: {one_line(error)}")
                 yield pending.pop(reference), result
 
 
