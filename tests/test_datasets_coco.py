@@ -109,7 +109,7 @@ def test_samples_are_in_the_order_of_file_names_over_all_images(folder, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_pairs_are_counted_over_all_images(folder):
+def test_an_empty_outline_excludes_its_category_and_crowds_alone_are_none(folder):
     dataset = opened(
         folder,
         images=[image(4, "0-gone.png"), image(1, "a.png"), image(2, "b.png")],
@@ -117,20 +117,20 @@ def test_pairs_are_counted_over_all_images(folder):
             annotation(4, 18, BOX),
             annotation(4, 3, BOX),
             annotation(1, 90, BOX),
-            annotation(1, 3, [rectangle(2, 2, 2, 2)]),  # empty, and counted
-            annotation(1, 18, compressed(filled()), crowd=1),  # crowds only: no pair
+            annotation(1, 3, [rectangle(2, 2, 2, 2)]),  # empty
+            annotation(1, 18, compressed(filled()), crowd=1),  # crowds only
             annotation(2, 18, BOX),
         ],
     )
     found = [
-        (each.index, sample.name, each.category, bool(each.excluded))
+        (sample.name, each.category, bool(each.excluded))
         for sample in dataset.samples()
         for each in dataset.annotations(sample, SIZE)
     ]
     assert found == [
-        (2, "a.png", "car", True),
-        (3, "a.png", "toothbrush", False),
-        (4, "b.png", "dog", False),
+        ("a.png", "car", True),
+        ("a.png", "toothbrush", False),
+        ("b.png", "dog", False),
     ]
 
 
@@ -211,10 +211,10 @@ def test_objects_and_parts_are_joined_and_crowds_left_out(folder):
         annotation(1, 18, runs(crowd), crowd=1),
         annotation(1, 90, runs(crowd), crowd=1),  # as crowds only
     )[::-1]
-    assert (dogs.category, dogs.num_crowds, dogs.excluded) == ("dog", 2, "")
+    assert (dogs.category, dogs.excluded) == ("dog", "")
     np.testing.assert_array_equal(dogs.annotation, filled((0, 0, 2, 3), (5, 5, 7, 6), (1, 1, 3, 4)))
     assert dogs.annotation.dtype == np.bool_
-    assert (car.category, car.num_crowds) == ("car", 0)
+    assert car.category == "car"
 
 
 def test_an_outline_without_pixels_excludes_its_category_only(folder):

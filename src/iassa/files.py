@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["check_writable", "write_whole"]
 def write_whole(directory: Path, contents: Mapping[str, bytes]) -> None:
     """Write files into a folder, each whole or not at all.
 
-    All are written beside their places first and moved into them last, so that a full disk leaves
-    the files of an earlier run as they were.
+    All files are written under other names first and renamed last. So a full disk leaves the files
+    of an earlier run as they were.
 
     Args:
-        directory: made if it is not there.
+        directory: made if it does not exist.
         contents: bytes by file name.
 
     Raises:
@@ -50,7 +50,7 @@ def write_whole(directory: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def check_writable(directory: Path) -> None:
-    """Find out that a folder cannot be written before the calls are spent, not after.
+    """Check that a folder can be written, before the calls are spent.
 
     Raises:
         InputError: the folder cannot be made or written.

@@ -2,8 +2,8 @@
 
 Reads any file in COCO's instances format: polygons, run lengths (RLE) as a list, and compressed run
 lengths. A crowd region outlines several objects together with what lies between them. So crowds are
-counted but not drawn, and a category that an image shows only as crowds does not count as one of
-the image's categories.
+not drawn, and a category that an image shows only as crowds does not count as one of the image's
+categories.
 """
 
 from __future__ import annotations
@@ -41,12 +41,10 @@ class _Image:
     Attributes:
         size: (height, width) in the file.
         objects: records of the objects, by name of their category.
-        first_index: place of the first category among all pairs of an image and a category.
     """
 
     size: tuple[int, int]
     objects: Mapping[str, list[Record]]
-    first_index: int
 
 
 class Coco(Dataset):
@@ -88,7 +86,6 @@ class Coco(Dataset):
         samples = []
         missing = []
         self._images: dict[str, _Image] = {}
-        num_pairs = 0
         records = sorted(table["images"], key=lambda record: str(record["file_name"]))
         for index, record in enumerate(records):
             name = names[record["id"]]
@@ -101,10 +98,9 @@ class Coco(Dataset):
             if (images / name).is_file():
                 samples.append(Sample(name, images / name, index, tuple(shown)))
                 size = (record["height"], record["width"])
-                self._images[name] = _Image(size, shown, num_pairs)
+                self._images[name] = _Image(size, shown)
             else:
                 missing.append(name)
-            num_pairs += len(shown)
         if not samples:
             raise InputError(
                 f"expected images of {annotations} in {images}, got none of its {len(records)}"
@@ -135,11 +131,12 @@ class Coco(Dataset):
         return {"kind": self.kind, "annotations": self._digest}
 
     def _draw(self, name: str, image: _Image) -> Iterator[Annotated]:
-        for index, (category, objects) in enumerate(image.objects.items(), image.first_index):
-            singles = [item for item in objects if not item.get("iscrowd")]
+        for category, objects in image.objects.items():
             annotation = np.zeros(image.size, dtype=np.bool_)
             excluded = ""
-            for item in singles:
+            for item in objects:
+                if item.get("iscrowd"):
+                    continue
                 try:
                     annotation |= draw_outline(item.get("segmentation"), image.size)
                 except InputError as error:
@@ -148,7 +145,7 @@ class Coco(Dataset):
                     break
             if not excluded and not annotation.any():
                 excluded = "its outlines hold no pixel"
-            yield Annotated(category, annotation, len(objects) - len(singles), excluded, index)
+            yield Annotated(category, annotation, excluded)
 
 
 def _parse(content: bytes, path: Path) -> dict[str, list[Record]]:
