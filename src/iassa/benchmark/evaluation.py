@@ -149,7 +149,6 @@ class MakeItem(Task):
             metric_calls=sum(len(curve.scores) for curve in curves),
             seconds=seconds,
             metric_seconds=metric_seconds,
-            peak_memory=None,
             warnings=explanation.warnings,
             evidence=None if explanation.evidence is None else explanation.evidence.pack(),
             snapshots=tuple(snapshots),

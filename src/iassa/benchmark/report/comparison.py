@@ -29,7 +29,7 @@ from iassa.benchmark.store.records import Entry, ItemKey, asked_entries
 from iassa.errors import InputError
 
 if TYPE_CHECKING:
-    from iassa.benchmark.store.records import StoredItem, StoredSnapshot
+    from iassa.benchmark.store.records import Item, Snapshot
 
 __all__ = [
     "Arm",
@@ -128,7 +128,7 @@ class Difference:
 
 
 def compare_methods(
-    items: Iterable[StoredItem],
+    items: Iterable[Item],
     entries: Sequence[Entry],
     methods: Mapping[str, Sequence[int]],
     seeds: Sequence[int],
@@ -198,7 +198,7 @@ def compare_methods(
     )
 
 
-def place_at_calls(item: StoredItem, calls: int) -> int | None:
+def place_at_calls(item: Item, calls: int) -> int | None:
     """Which of an item's snapshots is its map at a number of calls.
 
     Args:
@@ -215,7 +215,7 @@ def place_at_calls(item: StoredItem, calls: int) -> int | None:
     return len(budgets) - 1 if budgets and set(budgets) == {None} else None
 
 
-def values_of(snapshot: StoredSnapshot) -> dict[Column, float]:
+def values_of(snapshot: Snapshot) -> dict[Column, float]:
     """Metrics of one map by level and name: all at the image level, most at the pixel level."""
     values: dict[Column, float] = {}
     activated = snapshot.metrics.get("activated_pixels")

@@ -17,7 +17,7 @@ from iassa.benchmark.report.statistics import NUM_RESAMPLES, Estimate, estimate_
 from iassa.benchmark.store.records import Entry, Failure
 
 if TYPE_CHECKING:
-    from iassa.benchmark.store.records import StoredItem
+    from iassa.benchmark.store.records import Item
 
 __all__ = [
     "Cost",
@@ -40,7 +40,6 @@ class Cost:
         calls: mean calls made for an item's explanations.
         seconds: mean, of an item's explanations.
         metric_seconds: mean, of its metrics.
-        memory_growth: median of the bytes by which a worker grew; None where no item knows.
         warned: items with a warning of weak evidence.
         saliency_error: largest difference of a stored map from the one that was measured.
         relative_error: median of the last maps' relative standard errors; infinite where unknown.
@@ -51,7 +50,6 @@ class Cost:
     calls: float
     seconds: float
     metric_seconds: float
-    memory_growth: float | None
     warned: int
     saliency_error: float
     relative_error: float
@@ -89,7 +87,7 @@ class Failed:
     example: str
 
 
-def costs(items: Iterable[StoredItem], labels: Sequence[str]) -> list[Cost]:
+def costs(items: Iterable[Item], labels: Sequence[str]) -> list[Cost]:
     """Means over the finished items of each method.
 
     Args:
@@ -99,14 +97,13 @@ def costs(items: Iterable[StoredItem], labels: Sequence[str]) -> list[Cost]:
     Returns:
         One for each method that has a finished item.
     """
-    by_label: dict[str, list[StoredItem]] = {label: [] for label in labels}
+    by_label: dict[str, list[Item]] = {label: [] for label in labels}
     for item in items:
         if item.key.method in by_label:
             by_label[item.key.method].append(item)
     found = []
     for label, own in by_label.items():
         if own:
-            memory = [item.peak_memory for item in own if item.peak_memory is not None]
             found.append(
                 Cost(
                     label,
@@ -114,7 +111,6 @@ def costs(items: Iterable[StoredItem], labels: Sequence[str]) -> list[Cost]:
                     calls=float(np.mean([item.calls for item in own])),
                     seconds=float(np.mean([item.seconds for item in own])),
                     metric_seconds=float(np.mean([item.metric_seconds for item in own])),
-                    memory_growth=float(np.median(memory)) if memory else None,
                     warned=sum(bool(item.warnings) for item in own),
                     saliency_error=max(
                         (each.saliency_error for item in own for each in item.snapshots),

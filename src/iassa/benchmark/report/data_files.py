@@ -10,7 +10,7 @@ from typing import Any
 from iassa.benchmark.report.columns import METRICS
 from iassa.benchmark.report.comparison import Difference, Mean
 from iassa.benchmark.report.statistics import Estimate
-from iassa.benchmark.store.records import Entry, StoredItem
+from iassa.benchmark.store.records import Entry, Item
 
 __all__ = ["data_files"]
 
@@ -19,7 +19,7 @@ def data_files(
     means: Sequence[Mean],
     differences: Sequence[Difference],
     entries: Sequence[Entry],
-    items: Sequence[StoredItem],
+    items: Sequence[Item],
 ) -> dict[str, bytes]:
     """summary.csv, differences.csv and items.csv.
 
@@ -78,13 +78,13 @@ def _fields(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _snapshots(entries: Sequence[Entry], items: Sequence[StoredItem]) -> list[dict[str, Any]]:
+def _snapshots(entries: Sequence[Entry], items: Sequence[Item]) -> list[dict[str, Any]]:
     by_key = {entry.key: entry for entry in entries}
     ordered = sorted(items, key=lambda item: item.key)  # whatever the order of the workers
     return [row for item in ordered for row in _rows_of(by_key[item.key.entry], item)]
 
 
-def _rows_of(entry: Entry, item: StoredItem) -> Iterator[dict[str, Any]]:
+def _rows_of(entry: Entry, item: Item) -> Iterator[dict[str, Any]]:
     for snapshot in item.snapshots:
         yield {
             "entry": entry.key,
@@ -103,7 +103,7 @@ def _rows_of(entry: Entry, item: StoredItem) -> Iterator[dict[str, Any]]:
             "item_calls": item.calls,
             "item_seconds": item.seconds,
             "item_metric_seconds": item.metric_seconds,
-            "item_peak_memory": item.peak_memory,
+            "item_metric_calls": item.metric_calls,
             "item_warnings": " ".join(item.warnings),
             **snapshot.metrics,
         }

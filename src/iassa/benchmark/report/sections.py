@@ -364,10 +364,9 @@ def _costs(results: Results) -> list[Part]:
             "An item is one target explained by one method with one seed, at all of its numbers of "
             "calls: calls and seconds are of all of these together. A method that keeps its "
             "evidence goes on from one to the next, another begins anew. Seconds are of this run "
-            "on its machine, whatever else that did. Peak memory is the median growth of a worker "
-            "while it explains, beyond what items before it took and gave back: what is 0 needs no "
-            "more than the others. Relative error is the median that the method states of its last "
-            "maps, where it states one. Weak evidence counts the items with a warning."
+            "on its machine, whatever else that did. Relative error is the median that the method "
+            "states of its last maps, where it states one. Weak evidence counts the items with a "
+            "warning."
         ),
         Text(
             f"Maps are stored as float16: the largest error of a value is {number(error)} in units "

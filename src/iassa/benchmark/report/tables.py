@@ -232,7 +232,6 @@ def cost_table(costs: Sequence[Cost]) -> Table:
                 Cell(f"{cost.calls:.1f}"),
                 Cell(f"{cost.seconds:.2f}"),
                 Cell(f"{cost.metric_seconds:.2f}"),
-                Cell("not known" if cost.memory_growth is None else _megabytes(cost.memory_growth)),
                 Cell(number(cost.relative_error) if math.isfinite(cost.relative_error) else "none"),
                 Cell(str(cost.warned)),
             ),
@@ -244,7 +243,6 @@ def cost_table(costs: Sequence[Cost]) -> Table:
         "calls made",
         "seconds",
         "seconds of metrics",
-        "peak memory above others",
         "relative error",
         "weak evidence",
     )
@@ -333,10 +331,6 @@ def _interval(estimate: Estimate, scale: float, *, signed: bool) -> str:
         return ""
     ends = (number(end * scale, signed=signed) for end in (estimate.low, estimate.high))
     return f"[{', '.join(ends)}]"
-
-
-def _megabytes(count: float) -> str:
-    return f"{count / 1e6:.0f} MB"
 
 
 def _line(fields: Iterable[str]) -> str:

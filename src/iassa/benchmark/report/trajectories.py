@@ -16,7 +16,7 @@ from iassa.benchmark.report.statistics import NUM_RESAMPLES, Estimate, estimate_
 from iassa.benchmark.store.records import Entry
 
 if TYPE_CHECKING:
-    from iassa.benchmark.store.records import StoredItem
+    from iassa.benchmark.store.records import Item
 
 __all__ = ["CURVES", "MeanCurve", "Trajectory", "mean_curves", "trajectories"]
 
@@ -59,7 +59,7 @@ class MeanCurve:
 
 
 def trajectories(
-    items: Iterable[StoredItem],
+    items: Iterable[Item],
     entries: Sequence[Entry],
     labels: Sequence[str],
     seeds: Sequence[int],
@@ -138,7 +138,7 @@ def _trajectory(
 
 
 def mean_curves(
-    items: Iterable[StoredItem],
+    items: Iterable[Item],
     entries: Sequence[Entry],
     arms: Sequence[Arm],
     *,

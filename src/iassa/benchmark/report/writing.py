@@ -35,7 +35,7 @@ from iassa.benchmark.report.pictures import (
 from iassa.benchmark.report.sections import Results, make_page, panels_of
 from iassa.benchmark.report.statistics import NUM_RESAMPLES
 from iassa.benchmark.report.trajectories import mean_curves, trajectories
-from iassa.benchmark.store.records import Entry, ItemKey, StoredItem, asked_entries
+from iassa.benchmark.store.records import Entry, Item, ItemKey, asked_entries
 from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 from iassa.files import write_whole
@@ -162,7 +162,7 @@ def write_report(
 class _Maps:
     """The maps of a run, found by what they are of."""
 
-    def __init__(self, store: Store, items: Sequence[StoredItem]) -> None:
+    def __init__(self, store: Store, items: Sequence[Item]) -> None:
         self.store = store
         self.items = items
         self._by_key = {item.key: item for item in items}
@@ -309,7 +309,7 @@ def _photo(name: str, strips: Sequence[Strip], caption: str) -> Photo:
     return Photo(name, caption, description, figure_bytes(draw_strips(strips), "jpeg"))
 
 
-def _contents(results: Results, items: Sequence[StoredItem], photographs: bool) -> dict[str, bytes]:
+def _contents(results: Results, items: Sequence[Item], photographs: bool) -> dict[str, bytes]:
     """The files of the report by name."""
     page = make_page(results)
     looks = styles(list(results.configuration["methods"]))
