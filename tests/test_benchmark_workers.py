@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -21,7 +22,7 @@ from iassa.benchmark.workers.fork_server import worker_context
 from iassa.benchmark.workers.local import LocalWorkers
 from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, perform
 from iassa.errors import BlackBoxError, InputError
-from working import Die, Echo, Environment, Raise, Span, Threads, Which
+from working import Die, Echo, Environment, Explode, Raise, Span, Threads, Which
 
 MODEL = Model("working:brightness")
 
@@ -112,6 +113,26 @@ def test_a_task_that_always_kills_is_found_out(tmp_path: Path, workers: int) -> 
     assert len(results) == 5
     failed = [task for task, result in results if isinstance(result, TaskFailure)]
     assert failed == [tasks[1]]
+
+
+def test_a_worker_that_dies_costs_the_others_nothing(tmp_path: Path) -> None:
+    """Their tasks are neither lost nor done again."""
+    tasks = [Die(tmp_path / "trace", 99), Span(4.0), Explode(), Echo(1)]
+    found = dict(do(tasks, MODEL, 2))
+    failed = [task for task, result in found.items() if isinstance(result, TaskFailure)]
+    assert failed == [tasks[0], tasks[2]]
+    _, start, end = found[tasks[1]]
+    assert os.path.getmtime(tmp_path / "trace") < end  # noqa: PTH204 - both are seconds
+    assert end - start < 5
+
+
+def test_a_worker_that_dies_idle_is_replaced() -> None:
+    with LocalWorkers(MODEL, 1) as workers:
+        ((_, (_, process, _)),) = workers.run([Echo(1)])
+        os.kill(process, signal.SIGKILL)
+        ((_, (value, another, _)),) = workers.run([Echo(2)])
+    assert value == 2
+    assert another != process
 
 
 @pytest.mark.parametrize("before", ["7", None])

@@ -91,6 +91,22 @@ class Die(Task):
         return tries
 
 
+class Bomb:
+    """Kills the process that pickles it, as a lack of memory does there."""
+
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+        return int, ()
+
+
+@dataclass(frozen=True)
+class Explode(Task):
+    """Has a result that kills its process while it is sent."""
+
+    def run(self, black_box):
+        return Bomb()
+
+
 @dataclass(frozen=True)
 class Span(Task):
     """Takes a while, and says in which process, from when to when."""
