@@ -11,12 +11,13 @@ from PIL import Image
 
 import iassa
 import working
+from iassa.benchmark import evaluation
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.evaluation import MakeItem, Protocol, method_seed
 from iassa.benchmark.store.records import Item, ItemKey
 from iassa.errors import InputError
 from iassa.explanations.evidence import Evidence
-from iassa.image import resize
+from iassa.image import decode_image, resize
 from iassa.metrics import best_f1, deletion, insertion, overlap_at, pointing_game
 from iassa.models.targets import Target
 
@@ -98,6 +99,26 @@ def test_calls_are_counted_once(method: iassa.methods.Explainer) -> None:
     # SHAP keeps no evidence to go on from: it is run again.
     again = isinstance(method, iassa.methods.ShapPartition)
     assert item.calls == (first + last if again else last)
+
+
+def test_an_image_is_decoded_once_for_its_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+
+    def decode(content: bytes, name: str) -> np.ndarray:
+        decoded.append(name)
+        return decode_image(content, name)
+
+    monkeypatch.setattr(evaluation, "decode_image", decode)
+    black_box = iassa.open_model(working.brightness)
+    items = []
+    for entry, content in (("a", png(1)), ("b", png(2)), ("a", png(1))):
+        for method in (iassa.methods.Rise(), iassa.methods.Lime()):
+            key, contestant = ItemKey(entry, "label", 3), Contestant("label", method, (40,))
+            task = MakeItem(key, content, TARGET, None, contestant, PROTOCOL)
+            items.append(task.run(black_box).snapshots[0].metrics)
+    assert decoded == ["a", "b", "a"]
+    assert items[:2] == items[4:]
+    assert items[0] != items[2]
 
 
 def test_after_every_round() -> None:

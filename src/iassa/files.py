@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are read and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,24 @@ from pathlib import Path
 
 from iassa.errors import InputError
 
-__all__ = ["check_writable", "write_whole"]
+__all__ = ["check_writable", "read_whole", "write_whole"]
+
+
+def read_whole(path: Path, what: str = "") -> bytes:
+    """The content of a file.
+
+    Args:
+        path: of the file.
+        what: the kind of file, for the error.
+
+    Raises:
+        InputError: it does not exist or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        name = f"{what} {path}".strip()
+        raise InputError(f"cannot read {name}: {error.strerror or error}. Check it.") from error
 
 
 def write_whole(directory: Path, contents: Mapping[str, bytes]) -> None:

@@ -97,8 +97,6 @@ def _read(path: Path, decode: Callable[[Image.Image], Decoded]) -> Decoded:
         raise InputError(f"no such image: {path}. Check the path.") from None
     except IsADirectoryError:
         raise InputError(f"expected an image file, got a folder: {path}. Name a file.") from None
-    except PermissionError:
-        raise InputError(f"cannot read {path}: permission denied. Check its rights.") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read {path}: {reason}. Check the path.") from error

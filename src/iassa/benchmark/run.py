@@ -28,6 +28,7 @@ from iassa.benchmark.workers.local import LocalWorkers
 from iassa.benchmark.workers.ray_workers import RayWorkers
 from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, one_line
 from iassa.errors import BlackBoxError, InputError
+from iassa.files import read_whole
 from iassa.models.black_box import BlackBox
 from iassa.models.opening import BlackBoxLike
 
@@ -167,7 +168,8 @@ def run(
         missing = [name for name in dataset.missing if name not in known]
         last = {"limit": limit, "command": command, "missing": missing}
         store.remember(last)
-        job = _Job(store, selection, pool, progress, cancel or (lambda: False))
+        show, stop = progress or (lambda _: None), cancel or (lambda: False)
+        job = _Job(store, selection, pool, show, stop)
         unscored = job.score_images()
         if unscored:
             store.remember(last | {"unscored": {each.key.entry: each.error for each in unscored}})
@@ -181,7 +183,7 @@ class _Job:
     store: Store
     selection: Selection
     pool: LocalWorkers | RayWorkers
-    progress: Callable[[Tally], object] | None
+    progress: Callable[[Tally], object]
     cancel: Callable[[], bool]
 
     def score_images(self) -> list[Failure]:
@@ -216,8 +218,7 @@ class _Job:
             else:
                 self.store.add_image(task.name, entries, task.digest)
                 done += 1
-            if self.progress is not None:
-                self.progress(Tally("images", done, total, len(failures)))
+            self.progress(Tally("images", done, total, len(failures)))
         return failures
 
     def _image_tasks(
@@ -279,9 +280,8 @@ class _Job:
         made = 0
 
         def show(last: Item | None = None) -> None:
-            if self.progress is not None:
-                done = len(wanted) - len(left) + made
-                self.progress(Tally("items", done, len(wanted), len(failures), last))
+            done = len(wanted) - len(left) + made
+            self.progress(Tally("items", done, len(wanted), len(failures), last))
 
         def fail(key: ItemKey, error: str) -> None:
             failures.append(Failure(key, error))
@@ -386,13 +386,7 @@ def _num_outputs(black_box: BlackBox) -> int:
 
 def _read(sample: Sample) -> tuple[bytes, str]:
     """The content of an image file, and its digest."""
-    try:
-        content = sample.path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"cannot read {sample.path}: {reason}. Check it, then run the same command again."
-        ) from error
+    content = read_whole(sample.path)
     return content, hashlib.sha256(content).hexdigest()
 
 

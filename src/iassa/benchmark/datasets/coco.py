@@ -21,6 +21,7 @@ import numpy as np
 from iassa.benchmark.datasets.coco_outline import draw_outline, import_pycocotools
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
 from iassa.errors import InputError
+from iassa.files import read_whole
 
 __all__ = ["Coco"]
 
@@ -70,11 +71,7 @@ class Coco(Dataset):
         """
         import_pycocotools()
         self._file = annotations
-        try:
-            content = annotations.read_bytes()
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"cannot read the annotations {annotations}: {reason}.") from None
+        content = read_whole(annotations, "the annotations")
         self._digest = hashlib.sha256(content).hexdigest()
         table = _parse(content, annotations)
         names = _image_names(table["images"], annotations)

@@ -13,6 +13,7 @@ import numpy as np
 from iassa.benchmark.datasets.image_folder import ImageFolder, digest_lines, list_files
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
 from iassa.errors import InputError
+from iassa.files import read_whole
 from iassa.image import load_mask
 
 __all__ = ["MaskFolder"]
@@ -86,7 +87,11 @@ class MaskFolder(Dataset):
 
     def describe(self) -> dict[str, Any]:
         """Names and sizes in bytes of the images, names and content of the masks that are used."""
-        lines = (f"{name}\0{_digest_content(path)}" for name, path in self._masks.items())
+        digests = {
+            name: hashlib.sha256(read_whole(path, "the mask")).hexdigest()
+            for name, path in self._masks.items()
+        }
+        lines = (f"{name}\0{digest}" for name, digest in digests.items())
         return self._images.describe() | {"kind": self.kind, "masks": digest_lines(lines)}
 
 
@@ -101,11 +106,3 @@ def _by_stem(names: Sequence[str], folder: Path) -> dict[str, str]:
             )
         stems[stem] = name
     return stems
-
-
-def _digest_content(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot read the mask {path}: {reason}. Check its rights.") from None
