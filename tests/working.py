@@ -32,6 +32,13 @@ def moody(images):
     return brightness(images)
 
 
+def counted(images):
+    """As `brightness`; writes a letter for each image into a file."""
+    with Path(os.environ["COUNT"]).open("a") as file:
+        file.write("x" * len(images))
+    return brightness(images)
+
+
 def broken(images):
     """Fails, but for the one image that it is asked about to count its outputs."""
     if np.ptp(images) > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,13 +47,11 @@ def write_whole(directory: Path, contents: Mapping[str, bytes]) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            handle, draft = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
-            drafts[name] = Path(draft)
-            with os.fdopen(handle, "wb") as file:
+            drafts[name] = directory / f".{name}.{uuid.uuid4().hex[:8]}"
+            with drafts[name].open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            drafts[name].chmod(0o666 & ~_umask())
         for name in contents:
             drafts[name].replace(directory / name)
             del drafts[name]
@@ -74,9 +72,3 @@ def check_writable(directory: Path) -> None:
     """
     write_whole(directory, {".iassa-probe": b""})
     (directory / ".iassa-probe").unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -18,8 +18,8 @@ __all__ = [
     "as_json",
     "differences",
     "join_methods",
+    "list_changed_images",
     "list_some",
-    "tell_changed_images",
 ]
 
 MOST_NAMES = 5  # in one message
@@ -99,7 +99,7 @@ def _show(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def tell_changed_images(known: Collection[str], names: Sequence[str], half: str) -> str:
+def list_changed_images(known: Collection[str], names: Sequence[str], half: str) -> str:
     """How the images of a folder differ from those that a run has scored.
 
     Args:

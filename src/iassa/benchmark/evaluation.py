@@ -84,11 +84,6 @@ class Protocol:
                 got = getattr(self, name)
                 raise InputError(f"expected {name} to be {expected}, got {got!r}.")
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields, as JSON holds them."""
-        size = None if self.size is None else list(self.size)
-        return dataclasses.asdict(self) | {"size": size}
-
 
 @dataclass(frozen=True, eq=False)
 class MakeItem(Task):
@@ -235,11 +230,11 @@ class MakeItem(Task):
             "batch_size": CURVE_BATCH,
             "normalise": protocol.normalise,
         }
-        given: Any = (saliency, image, score, [1.0])
-        blur: Any = {"blur_size": protocol.blur_size, "blur_sigma": protocol.blur_sigma}
+        blur = {"blur_size": protocol.blur_size, "blur_sigma": protocol.blur_sigma}
+        given = (saliency, image, score, [1.0])
         return {
             "deletion": metrics.deletion(*given, baseline=protocol.fill, **steps),
-            "insertion": metrics.insertion(*given, **blur, **steps),
+            "insertion": metrics.insertion(*given, **steps | blur),
         }
 
 

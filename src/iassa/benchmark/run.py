@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -159,11 +159,11 @@ def run(
         "model": {"name": black_box.name, "identity": black_box.identity()},
         **selection.describe(),
         "seeds": list(seeds),
-        "metrics": protocol.as_dict(),
+        "metrics": asdict(protocol),
         "methods": {each.label: each.definition() for each in contestants},
     }
     pool = LocalWorkers(sent, workers) if ray is None else RayWorkers(sent, ray)
-    with pool, Store.open(folder, configuration, selection.tell_changed_images) as store:
+    with pool, Store.open(folder, configuration, selection.list_changed_images) as store:
         known = store.images()
         missing = [name for name in dataset.missing if name not in known]
         last = {"limit": limit, "command": command, "missing": missing}

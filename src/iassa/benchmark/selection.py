@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.benchmark.configuration import tell_changed_images
+from iassa.benchmark.configuration import list_changed_images
 from iassa.benchmark.datasets import CategoryTargets, Dataset, Sample
 from iassa.benchmark.store.records import Entry
 from iassa.benchmark.workers.tasks import Task
@@ -97,9 +97,9 @@ class Selection:
         samples = self.dataset.samples()
         return {each.name: each for each in samples if each.index % 2 in HALVES[self.half]}
 
-    def tell_changed_images(self, known: Collection[str]) -> str:
-        """See `configuration.tell_changed_images`."""
-        return tell_changed_images(known, [each.name for each in self.dataset.samples()], self.half)
+    def list_changed_images(self, known: Collection[str]) -> str:
+        """See `configuration.list_changed_images`."""
+        return list_changed_images(known, [each.name for each in self.dataset.samples()], self.half)
 
     def entries(self, sample: Sample, whole: ScoredImage) -> list[Entry]:
         """The entries of an image, those that are left out included.

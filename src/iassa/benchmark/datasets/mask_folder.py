@@ -87,11 +87,10 @@ class MaskFolder(Dataset):
 
     def describe(self) -> dict[str, Any]:
         """Names and sizes in bytes of the images, names and content of the masks that are used."""
-        digests = {
-            name: hashlib.sha256(read_whole(path, "the mask")).hexdigest()
+        lines = (
+            f"{name}\0{hashlib.sha256(read_whole(path, 'the mask')).hexdigest()}"
             for name, path in self._masks.items()
-        }
-        lines = (f"{name}\0{digest}" for name, digest in digests.items())
+        )
         return self._images.describe() | {"kind": self.kind, "masks": digest_lines(lines)}
 
 

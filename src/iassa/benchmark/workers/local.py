@@ -157,12 +157,7 @@ _MODEL: list[bytes] = []
 
 
 def _perform(task: Task) -> Any:
-    return perform(task, "the model of this worker", _model)
-
-
-def _model() -> Model:
-    model: Model = pickle.loads(_MODEL[0])  # noqa: S301 - the driver's own
-    return model
+    return perform(task, "local", lambda: pickle.loads(_MODEL[0]))  # noqa: S301 - from the driver
 
 
 def _begin(variables: Mapping[str, str], model: bytes) -> None:

@@ -105,11 +105,7 @@ class RayWorkers:
 def _perform(task: Task, token: str, held: Sequence[Any]) -> Any:
     import ray  # this runs in a worker
 
-    def fetch() -> Model:
-        model: Model = ray.get(held[0])
-        return model
-
-    return perform(task, token, fetch)
+    return perform(task, token, lambda: ray.get(held[0]))
 
 
 def _check_reachable(address: str) -> None:
