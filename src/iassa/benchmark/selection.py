@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -157,23 +157,15 @@ class Selection:
             target = self.categories.targets[category]
         score = float(whole.scores[list(target.indices)] @ np.array(target.weights))
         low = self.min_score is not None and score < self.min_score
-        return Entry(
-            key=_key(sample, category),
-            image=sample.name,
-            image_index=sample.index,
-            size=whole.size,
-            category=category,
-            target=target,
-            score=score,
-            annotated=annotated,
-            excluded=f"score below the minimum of {self.min_score:g}" if low else "",
-        )
+        reason = f"score below the minimum of {self.min_score:g}" if low else ""
+        entry = left_out(sample, reason, whole.size, category)
+        return replace(entry, target=target, score=score, annotated=annotated)
 
 
 def left_out(
     sample: Sample, reason: str, size: tuple[int, int] = (0, 0), category: str = ""
 ) -> Entry:
-    """An entry that is not explained.
+    """An entry without a target.
 
     Args:
         sample: the image.
@@ -182,7 +174,7 @@ def left_out(
         category: that is left out; '' for the whole image.
     """
     return Entry(
-        key=_key(sample, category),
+        key=f"{sample.name} {category}" if category else sample.name,
         image=sample.name,
         image_index=sample.index,
         size=size,
@@ -191,7 +183,3 @@ def left_out(
         score=0.0,
         excluded=reason,
     )
-
-
-def _key(sample: Sample, category: str) -> str:
-    return f"{sample.name} {category}" if category else sample.name

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import reprlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -33,6 +34,7 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "categories": {"id": (int,), "name": (str,)},
     "annotations": {"image_id": (int, str), "category_id": (int,)},
 }
+UNIQUE = {"images": ("id",), "categories": ("id", "name"), "annotations": ()}
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class Coco(Dataset):
         self._digest = hashlib.sha256(content).hexdigest()
         table = _parse(content, annotations)
         names = _image_names(table["images"], annotations)
-        categories = _category_names(table["categories"], annotations)
+        categories = {each["id"]: each["name"] for each in table["categories"]}
+        categories = dict(sorted(categories.items()))
         self.categories = tuple(categories.values())
         objects = _group(table["annotations"], names, categories, annotations)
         if not images.is_dir():
@@ -168,6 +171,8 @@ def _parse(content: bytes, path: Path) -> dict[str, list[Record]]:
                         f"expected {field} ({expected}) in {part}[{place}] of {path}, got "
                         f"{reprlib.repr(value)}. Correct the file."
                     )
+        for field in UNIQUE[part]:
+            _check_unique(field, [record[field] for record in found[part]], f"{part} of {path}")
     return {part: found[part] for part in FIELDS}
 
 
@@ -185,24 +190,14 @@ def _image_names(records: list[Record], path: Path) -> dict[int | str, str]:
                 f"{name}. Correct the file."
             )
         names[record["id"]] = PurePosixPath(name).as_posix()
-    _check_unique([record["id"] for record in records], "numbers of images", path)
-    _check_unique(list(names.values()), "file names", path)
+    _check_unique("file_name", list(names.values()), f"images of {path}")
     return names
 
 
-def _category_names(records: list[Record], path: Path) -> dict[int, str]:
-    """Names by category id, in the order of the ids."""
-    _check_unique([record["id"] for record in records], "numbers of categories", path)
-    _check_unique([record["name"] for record in records], "names of categories", path)
-    return {each["id"]: each["name"] for each in sorted(records, key=lambda each: each["id"])}
-
-
-def _check_unique(values: list[Any], what: str, path: Path) -> None:
-    seen = set()
-    for value in values:
-        if value in seen:
-            raise InputError(f"expected different {what} in {path}, got {value!r} twice.")
-        seen.add(value)
+def _check_unique(field: str, values: list[Any], where: str) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise InputError(f"expected each {field} once in {where}, got {twice[0]!r} twice.")
 
 
 def _is_text(name: str) -> bool:
