@@ -55,7 +55,7 @@ def measure(workers: int, items: int, calls: int) -> float:
             MakeItem(ItemKey("cat", "iassa", -seed), content, CAT, None, contestant, protocol)
             for seed in range(1, workers + 1)
         ]
-        list(pool.run([ScoreImage("cat", content), *warm]))
+        list(pool.run([ScoreImage("cat", content, ""), *warm]))
         start = time.perf_counter()
         results = [result for _, result in pool.run(tasks)]
         seconds = time.perf_counter() - start

@@ -48,7 +48,7 @@ class ScoreImage(Task):
 
     name: str
     content: bytes
-    digest: str = ""
+    digest: str
 
     def run(self, black_box: BlackBox) -> ScoredImage:
         """Decode the image and score it, in one call."""

@@ -114,8 +114,10 @@ def deletion(
     """
     image = as_image(image)
     end = _fill(baseline, image.shape)
-    steps = (pixels_per_step, batch_size)
-    return _curve(saliency, image, black_box, weights, image, end, *steps, normalise)
+    _check_normalisation(normalise)
+    steps = {"pixels_per_step": pixels_per_step, "batch_size": batch_size}
+    curve = causal_curve(saliency, black_box, weights, start=image, end=end, **steps)
+    return _normalise(curve, normalise, whole=0)
 
 
 def insertion(
@@ -159,46 +161,14 @@ def insertion(
     """
     image = as_image(image)
     start = gaussian_blur(image, size=blur_size, sigma=blur_sigma)
-    steps = (pixels_per_step, batch_size)
-    return _curve(saliency, image, black_box, weights, start, image, *steps, normalise)
-
-
-def _curve(
-    saliency: ArrayLike,
-    image: NDArray[np.float32],
-    black_box: Callable[[Images], ArrayLike],
-    weights: ArrayLike,
-    start: NDArray[np.float32],
-    end: NDArray[np.float32],
-    pixels_per_step: int,
-    batch_size: int,
-    normalise: Normalisation,
-) -> Curve:
-    """The curve from start to end, one of which is the image."""
-    if normalise not in get_args(Normalisation):
-        known = ", ".join(map(repr, get_args(Normalisation)))
-        raise InputError(f"expected normalise among {known}, got {normalise!r}.")
-    scores = causal_curve(
-        saliency,
-        image,
-        black_box,
-        weights,
-        start=start,
-        end=end,
-        pixels_per_step=pixels_per_step,
-        batch_size=batch_size,
-    )
-    num_pixels = image.shape[0] * image.shape[1]
-    changed = np.minimum(np.arange(len(scores)) * pixels_per_step, num_pixels)
-    if normalise != "none":
-        image_score, other_score = scores[[0, -1]] if start is image else scores[[-1, 0]]
-        scores = _normalise(scores, normalise, image_score, other_score)
-    return Curve(scores, np.asarray(changed / num_pixels, dtype=np.float64))
+    _check_normalisation(normalise)
+    steps = {"pixels_per_step": pixels_per_step, "batch_size": batch_size}
+    curve = causal_curve(saliency, black_box, weights, start=start, end=image, **steps)
+    return _normalise(curve, normalise, whole=-1)
 
 
 def causal_curve(
     saliency: ArrayLike,
-    image: ArrayLike,
     black_box: Callable[[Images], ArrayLike],
     weights: ArrayLike,
     *,
@@ -206,7 +176,7 @@ def causal_curve(
     end: ArrayLike,
     pixels_per_step: int = 224,
     batch_size: int = 16,
-) -> NDArray[np.float64]:
+) -> Curve:
     """Scores as pixels change from `start` to `end` in order of falling saliency.
 
     Equally salient pixels change in row order. The memory needed is that of one batch. The black
@@ -214,7 +184,6 @@ def causal_curve(
 
     Args:
         saliency: (H, W) finite; only its order counts.
-        image: (H, W, 3) in [0, 1]; the image that the map explains, which fixes H and W.
         black_box: images (N, H, W, 3) float32 in [0, 1] -> scores (N, K). The images are a view of
             planes (N, 3, H, W), so that a network which wants planes gets them without a copy.
         weights: (K,) of the target: the score is their inner product with the black box's scores.
@@ -224,17 +193,15 @@ def causal_curve(
         batch_size: the most images in a call of the black box.
 
     Returns:
-        (S + 1,) float64 with S = ceil(H W / pixels_per_step).
+        The curve over S = ceil(H W / pixels_per_step) steps.
 
     Raises:
         InputError: an argument has another shape, dtype or range.
         BlackBoxError: the scores are not (N, K) or not finite.
     """
-    image, start, end = as_image(image), as_image(start), as_image(end)
-    saliency = as_map(saliency)
-    height, width = image.shape[:2]
-    for name, got in (("saliency", saliency), ("start", start), ("end", end)):
-        size = image.shape[: got.ndim]
+    saliency, start, end = as_map(saliency), as_image(start), as_image(end)
+    for name, got in (("saliency", saliency), ("end", end)):
+        size = start.shape[: got.ndim]
         if got.shape != size:
             raise InputError(f"expected {name} of shape {size}, got {got.shape}. Resize it.")
     for name, value in (("pixels_per_step", pixels_per_step), ("batch_size", batch_size)):
@@ -252,7 +219,8 @@ def causal_curve(
     target = _planes(end)
     num_scores = 1 + -(-order.size // pixels_per_step)
     scores = np.empty(num_scores)
-    buffer = np.empty((min(batch_size, num_scores), 3, height, width), dtype=np.float32)
+    shape = (min(batch_size, num_scores), 3, *saliency.shape)
+    buffer = np.empty(shape, dtype=np.float32)
     for first in range(0, num_scores, len(buffer)):
         batch = buffer[: num_scores - first]
         for row, step in enumerate(range(first, first + len(batch))):
@@ -263,7 +231,8 @@ def causal_curve(
             batch[row].reshape(3, -1)[:] = canvas
         answer = _check_scores(black_box(batch.transpose(0, 2, 3, 1)), len(batch), weights.size)
         scores[first : first + len(batch)] = answer @ weights
-    return scores
+    changed = np.minimum(np.arange(num_scores) * pixels_per_step, order.size)
+    return Curve(scores, np.asarray(changed / order.size, dtype=np.float64))
 
 
 def gaussian_blur(image: ArrayLike, *, size: int = 11, sigma: float = 5.0) -> NDArray[np.float32]:
@@ -293,12 +262,17 @@ def gaussian_blur(image: ArrayLike, *, size: int = 11, sigma: float = 5.0) -> ND
     return blurred.clip(0, 1)  # rounding may leave the range
 
 
-def _normalise(
-    scores: NDArray[np.float64],
-    normalise: Normalisation,
-    image_score: float,
-    other_score: float,
-) -> NDArray[np.float64]:
+def _check_normalisation(normalise: str) -> None:
+    if normalise not in get_args(Normalisation):
+        known = ", ".join(map(repr, get_args(Normalisation)))
+        raise InputError(f"expected normalise among {known}, got {normalise!r}.")
+
+
+def _normalise(curve: Curve, normalise: Normalisation, whole: Literal[0, -1]) -> Curve:
+    """The curve by its own scores; `whole` is the place of the image's score."""
+    if normalise == "none":
+        return curve
+    image_score, other_score = curve.scores[whole], curve.scores[-1 - whole]
     zero = other_score if normalise == "range" else 0.0
     unit = image_score - zero
     if not unit > 0:  # a negative unit would turn the curve upside down
@@ -307,7 +281,7 @@ def _normalise(
             f"expected an image that scores {what} ({zero:g}) to normalise by {normalise!r}, got "
             f"{image_score:g}. Use normalise='none', or leave this image out."
         )
-    return (scores - zero) / unit
+    return Curve((curve.scores - zero) / unit, curve.fractions)
 
 
 def _planes(image: NDArray[np.float32]) -> NDArray[np.float32]:
