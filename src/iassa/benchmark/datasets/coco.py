@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import reprlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -77,10 +77,9 @@ class Coco(Dataset):
         self._digest = hashlib.sha256(content).hexdigest()
         table = _parse(content, annotations)
         names = _image_names(table["images"], annotations)
-        categories = {each["id"]: each["name"] for each in table["categories"]}
-        categories = dict(sorted(categories.items()))
+        categories = dict(sorted((each["id"], each["name"]) for each in table["categories"]))
         self.categories = tuple(categories.values())
-        objects = _group(table["annotations"], names, categories, annotations)
+        objects = _group_objects(table["annotations"], names, categories, annotations)
         if not images.is_dir():
             raise InputError(f"expected a folder of images, got {images}. Check the path.")
         samples = []
@@ -90,11 +89,7 @@ class Coco(Dataset):
         for index, record in enumerate(records):
             name = names[record["id"]]
             found = objects.get(record["id"], {})
-            shown = {
-                category: found[number]
-                for number, category in categories.items()
-                if any(not item.get("iscrowd") for item in found.get(number, []))
-            }
+            shown = {label: found[key] for key, label in categories.items() if key in found}
             if (images / name).is_file():
                 samples.append(Sample(name, images / name, index, tuple(shown)))
                 size = (record["height"], record["width"])
@@ -115,7 +110,7 @@ class Coco(Dataset):
         return self._samples
 
     def annotations(self, sample: Sample, size: tuple[int, int]) -> Iterator[Annotated]:
-        """For each category the union of its objects that are no crowds; see `Dataset`."""
+        """For each category the union of its objects; see `Dataset`."""
         image = self._images[sample.name]
         if image.size != tuple(size):
             height, width = image.size
@@ -135,8 +130,6 @@ class Coco(Dataset):
             annotation = np.zeros(image.size, dtype=np.bool_)
             excluded = ""
             for item in objects:
-                if item.get("iscrowd"):
-                    continue
                 try:
                     annotation |= draw_outline(item.get("segmentation"), image.size)
                 except InputError as error:
@@ -205,14 +198,14 @@ def _is_text(name: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in name)
 
 
-def _group(
+def _group_objects(
     annotations: list[Record],
     names: Mapping[int | str, str],
     categories: Mapping[int, str],
     path: Path,
 ) -> dict[int | str, dict[int, list[Record]]]:
-    """Annotations by image id, then by category id."""
-    groups: dict[int | str, dict[int, list[Record]]] = {}
+    """Annotations that are no crowds, by image id, then by category id."""
+    groups: dict[int | str, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for place, item in enumerate(annotations):
         for field, known in (("image_id", names), ("category_id", categories)):
             if item[field] not in known:
@@ -220,6 +213,6 @@ def _group(
                     f"expected the {field} of an entry in {path}, got {item[field]!r} in "
                     f"annotations[{place}]. Correct the file."
                 )
-        group = groups.setdefault(item["image_id"], {})
-        group.setdefault(item["category_id"], []).append(item)
+        if not item.get("iscrowd"):
+            groups[item["image_id"]][item["category_id"]].append(item)
     return groups
