@@ -18,7 +18,7 @@ __all__ = ["OcclusionMean"]
 class OcclusionMean:
     """S(x) = sum_i (f(I) - f_i) (1 - M_i(x)) / sum_i (1 - M_i(x)): what hiding the pixel costs.
 
-    The standard error is about the map of all windows of the lattice. N(x) windows hide a pixel, and
+    The standard error is about the map of all windows of the lattice. N(x) windows hide a pixel;
     n(x) of them are scored, a random sample without replacement. With s^2(x) the variance of the
     costs of those N(x),
 
