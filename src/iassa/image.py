@@ -122,7 +122,7 @@ def _open(content: bytes, name: str, decode: Callable[[Image.Image], Decoded]) -
         raise InputError(f"expected an image, got {what}: {name}. Use PNG or JPEG.") from None
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    except Exception as error:  # Pillow's decoders report broken content as nearly anything
+    except Exception as error:  # Pillow's decoders raise errors of many kinds
         raise InputError(
             f"cannot decode {name}: {error}. It is damaged; save it as PNG."
         ) from error
