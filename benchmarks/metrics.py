@@ -73,7 +73,6 @@ def works(
     others: dict[str, Callable[[], object]] = {
         "overlap at 0.3": lambda: metrics.overlap_at(maps[0], annotation),
         "best F1": lambda: metrics.best_f1(maps[0], annotation),
-        "best IoU": lambda: metrics.best_iou(maps[0], annotation),
         "pointing game": lambda: metrics.pointing_game(maps[0], annotation),
         "activated pixels": lambda: metrics.count_activated(maps[0]),
         "Gini index": lambda: metrics.gini_index(maps[0]),

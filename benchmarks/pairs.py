@@ -29,12 +29,14 @@ class Pair:
         annotated: the category and its outline.
         classes: ImageNet classes of the category, one at least.
         score: their summed probability for the whole image.
+        number: place among all pairs of the images.
     """
 
     sample: Sample
     annotated: Annotated
     classes: tuple[int, ...]
     score: float
+    number: int
 
     @property
     def key(self) -> str:
@@ -60,7 +62,9 @@ def score_pairs(images: Path, annotations: Path, black_box: Any) -> Iterator[Pai
     """
     dataset = Coco(images, annotations)
     groups = imagenet_groups()
+    num_pairs = 0
     for sample in dataset.samples():
+        first, num_pairs = num_pairs, num_pairs + len(sample.categories)
         if not any(map(groups.get, sample.categories)):
             continue
         image = load_image(sample.path)
@@ -70,7 +74,8 @@ def score_pairs(images: Path, annotations: Path, black_box: Any) -> Iterator[Pai
             messages.print(f"left out: {error}")
             continue
         scores = np.asarray(black_box(image[None]), dtype=np.float64)[0]
-        for each in annotated:
+        for number, each in enumerate(annotated, first):
             classes = groups.get(each.category, ())
             if classes and not each.excluded:
-                yield Pair(sample, each, classes, float(scores[list(classes)].sum()))
+                score = float(scores[list(classes)].sum())
+                yield Pair(sample, each, classes, score, number)

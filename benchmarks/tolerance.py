@@ -106,7 +106,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for pair in pairs:
         start = time.perf_counter()
-        seed = pair.annotated.index
+        seed = pair.number
         steps = read_errors(pair.load_image(), black_box, pair.classes, seed, options.cap)
         seconds = time.perf_counter() - start
         reached = {str(tolerance): calls_to(steps, tolerance) for tolerance in TOLERANCES}

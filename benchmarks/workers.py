@@ -22,8 +22,10 @@ from rich.table import Table
 
 import iassa
 from iassa.benchmark import Contestant, ItemKey, Protocol
+from iassa.benchmark.evaluation import MakeItem
+from iassa.benchmark.selection import ScoreImage
 from iassa.benchmark.workers.local import LocalWorkers
-from iassa.benchmark.workers.tasks import Failed, MakeItem, Model, ScoreImage, Task
+from iassa.benchmark.workers.tasks import Model, Task, TaskFailure
 from iassa.files import write_whole
 from iassa.models.targets import Target
 
@@ -53,11 +55,11 @@ def measure(workers: int, items: int, calls: int) -> float:
             MakeItem(ItemKey("cat", "iassa", -seed), content, CAT, None, contestant, protocol)
             for seed in range(1, workers + 1)
         ]
-        list(pool.run([ScoreImage("cat", content), *warm]))
+        list(pool.run([ScoreImage("cat", content, ""), *warm]))
         start = time.perf_counter()
         results = [result for _, result in pool.run(tasks)]
         seconds = time.perf_counter() - start
-    failed = [result.error for result in results if isinstance(result, Failed)]
+    failed = [result.error for result in results if isinstance(result, TaskFailure)]
     if failed:
         raise SystemExit(f"error: {failed[0]}")
     return seconds

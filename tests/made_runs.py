@@ -54,6 +54,7 @@ def make_item(number, size=SIZE, snapshots=3):
     return Item(
         key=make_key(number),
         calls=1000,
+        metric_calls=140,
         seconds=float(rng.random()),
         metric_seconds=2.0,
         warnings=("the score barely moves", "ungünstig") if number % 2 else (),
@@ -114,7 +115,7 @@ def adding(folder, first=0):
 def assert_stored(store, item, whole=True):
     """That an item is in a store, to the bit but for its maps."""
     found = next(one for one in store.items(with_curves=True) if one.key == item.key)
-    for name in ("calls", "seconds", "metric_seconds", "warnings"):
+    for name in ("calls", "metric_calls", "seconds", "metric_seconds", "warnings"):
         assert getattr(found, name) == getattr(item, name), name
     assert store.evidence(item.key) == item.evidence
     assert len(found.snapshots) == len(item.snapshots)

@@ -90,6 +90,7 @@ def stored(entry, method, seed=0, budgets=None, rounds=None, curves=None, **chan
     )
     fields = {
         "calls": 200,
+        "metric_calls": 70,
         "seconds": 2.0,
         "metric_seconds": 1.0,
         "warnings": (),
@@ -121,6 +122,7 @@ def make_item(rng, entry, method, definition, seed, *, annotated=True):
     return Item(
         key=ItemKey(entry.key, method, seed),
         calls=snapshots[-1].calls,
+        metric_calls=0,
         seconds=2.5,
         metric_seconds=1.5,
         warnings=("weak evidence",) if method == "iassa" else (),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iassa.benchmark.configuration import as_json, differences, join_methods, tell_changed_images
+from iassa.benchmark.configuration import as_json, differences, join_methods, list_changed_images
 from iassa.errors import InputError
 
 LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab.", max_size=2)
@@ -58,7 +58,7 @@ def test_data_is_told_in_words():
     ],
 )
 def test_images_that_differ_are_named(known, names, half, told):
-    assert tell_changed_images(set(known), list(names), half) == told
+    assert list_changed_images(set(known), list(names), half) == told
 
 
 @given(VALUES, VALUES)

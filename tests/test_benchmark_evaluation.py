@@ -11,12 +11,13 @@ from PIL import Image
 
 import iassa
 import working
+from iassa.benchmark import evaluation
 from iassa.benchmark.contestant import Contestant
-from iassa.benchmark.evaluation import Protocol, evaluate, method_seed
+from iassa.benchmark.evaluation import MakeItem, Protocol, method_seed
 from iassa.benchmark.store.records import Item, ItemKey
 from iassa.errors import InputError
 from iassa.explanations.evidence import Evidence
-from iassa.image import resize
+from iassa.image import decode_image, resize
 from iassa.metrics import best_f1, deletion, insertion, overlap_at, pointing_game
 from iassa.models.targets import Target
 
@@ -42,7 +43,7 @@ def annotation() -> np.ndarray:
 def make(contestant: Contestant, annotated: bool = True, protocol: Protocol = PROTOCOL) -> Item:
     black_box = iassa.open_model(working.brightness)
     marked = annotation() if annotated else None
-    return evaluate(KEY, png(), TARGET, marked, contestant, protocol, black_box)
+    return MakeItem(KEY, png(), TARGET, marked, contestant, protocol).run(black_box)
 
 
 def explain(method: iassa.methods.Explainer, calls: int) -> iassa.Explanation:
@@ -91,13 +92,33 @@ def test_calls_are_counted_once(method: iassa.methods.Explainer) -> None:
     counting.__qualname__ = "counting"
     contestant = Contestant("label", method, (60, 100))
     black_box = iassa.models.FunctionModel(counting, name="counting")
-    item = evaluate(KEY, png(), TARGET, None, contestant, PROTOCOL, black_box)
-    curves = 2 * len(item.snapshots[0].curves["deletion"].scores) + 1  # and one for K
-    assert images == item.calls + curves * len(item.snapshots)
+    item = MakeItem(KEY, png(), TARGET, None, contestant, PROTOCOL).run(black_box)
+    assert images == item.calls + item.metric_calls
+    assert item.metric_calls == 2 * 2 * (1 + 18 * 25 / 30)  # two curves at two budgets
     first, last = (snapshot.calls for snapshot in item.snapshots)
     # SHAP keeps no evidence to go on from: it is run again.
     again = isinstance(method, iassa.methods.ShapPartition)
     assert item.calls == (first + last if again else last)
+
+
+def test_an_image_is_decoded_once_for_its_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+
+    def decode(content: bytes, name: str) -> np.ndarray:
+        decoded.append(name)
+        return decode_image(content, name)
+
+    monkeypatch.setattr(evaluation, "decode_image", decode)
+    black_box = iassa.open_model(working.brightness)
+    items = []
+    for entry, content in (("a", png(1)), ("b", png(2)), ("a", png(1))):
+        for method in (iassa.methods.Rise(), iassa.methods.Lime()):
+            key, contestant = ItemKey(entry, "label", 3), Contestant("label", method, (40,))
+            task = MakeItem(key, content, TARGET, None, contestant, PROTOCOL)
+            items.append(task.run(black_box).snapshots[0].metrics)
+    assert decoded == ["a", "b", "a"]
+    assert items[:2] == items[4:]
+    assert items[0] != items[2]
 
 
 def test_after_every_round() -> None:
@@ -165,7 +186,7 @@ def test_the_curves_are_taken_at_what_the_black_box_looks_at() -> None:
     black_box = iassa.models.FunctionModel(working.brightness, input_size=(12, 20))
     contestant = Contestant("label", iassa.methods.Rise(), (80,))
     protocol = Protocol(pixels_per_step=24)
-    item = evaluate(KEY, png(), TARGET, None, contestant, protocol, black_box)
+    item = MakeItem(KEY, png(), TARGET, None, contestant, protocol).run(black_box)
     assert len(item.snapshots[0].curves["deletion"].scores) == 12 * 20 / 24 + 1
     item = make(contestant, protocol=Protocol(pixels_per_step=100))
     assert len(item.snapshots[0].curves["deletion"].scores) == 36 * 50 / 100 + 1

@@ -17,7 +17,7 @@ import iassa
 from iassa.benchmark import Contestant, Protocol, Tally, run
 from iassa.benchmark.datasets import ImageFolder
 from iassa.benchmark.workers.ray_workers import RayWorkers
-from iassa.benchmark.workers.tasks import Failed, Model, Task
+from iassa.benchmark.workers.tasks import Model, Task, TaskFailure
 from iassa.errors import InputError
 from made_runs import contents
 from working import Die, Echo, Raise, Span, Threads
@@ -57,7 +57,7 @@ def test_tasks_are_done_elsewhere_as_cpus_become_free(cluster: str) -> None:
     assert [found[k][0] for k in range(7)] == list(range(7))
     assert {found[k][2] for k in range(7)} == {"brightness"}
     assert os.getpid() not in {found[k][1] for k in range(7)}
-    assert found[7] == Failed("ValueError: odd")
+    assert found[7] == TaskFailure("ValueError: odd")
     assert found[8][:2] == (1, "1")  # of torch, of the others
 
 
@@ -67,7 +67,7 @@ def test_a_worker_that_is_killed_costs_its_task_alone(cluster: str, tmp_path: Pa
     tasks = [Echo(0), twice, Echo(1), always, Echo(2), Echo(3)]
     results = list(do(tasks, MODEL, cluster))
     assert len(results) == len(tasks)
-    assert [task for task, result in results if isinstance(result, Failed)] == [always]
+    assert [task for task, result in results if isinstance(result, TaskFailure)] == [always]
 
 
 def test_a_run_gives_the_bits_of_local_workers_though_one_is_killed(
@@ -125,7 +125,7 @@ def test_a_node_that_dies_costs_the_tasks_in_flight_there_alone(tmp_path: Path) 
                 node = None
         assert node is None
         assert sorted(task.seconds for task, _ in results) == [task.seconds for task in tasks]
-        assert not any(isinstance(result, Failed) for _, result in results)
+        assert not any(isinstance(result, TaskFailure) for _, result in results)
     finally:
         cluster.shutdown()
 

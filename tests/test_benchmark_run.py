@@ -66,6 +66,21 @@ def test_the_default_model_and_method_give_the_same_bits(photos: Path, tmp_path:
     assert contents(tmp_path / "run-1") == contents(tmp_path / "run-2")
 
 
+def test_every_call_of_the_model_is_counted(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = tmp_path / "count"
+    monkeypatch.setenv("COUNT", str(count))
+    go(photos, tmp_path / "run", RISE, WINDOWS, model="working:counted", workers=2)
+    with Store.read(tmp_path / "run") as store:
+        items = list(store.items())
+    explained = sum(item.calls for item in items)
+    measured = sum(item.metric_calls for item in items)
+    assert explained == 4 * (90 + 60)
+    whole_images, outputs = 4, 1  # one more call learns how many outputs there are
+    assert len(count.read_text()) == explained + measured + whole_images + outputs
+
+
 def test_a_run_with_nothing_in_it_can_be_another(photos: Path, tmp_path: Path) -> None:
     with Store.open(tmp_path / "run", {"methods": {}, "target": "mistaken"}):
         pass
@@ -234,7 +249,7 @@ def test_images_that_changed_are_not_used(photos: Path, tmp_path: Path) -> None:
         ({"seeds": (0, -1)}, "each 0 or more"),
         ({"limit": 0}, "a limit of one entry"),
         ({"seeds": ()}, "a seed at least"),
-        ({"min_score": float("nan")}, "minimum score"),
+        ({"min_score": float("nan")}, "finite minimum score"),
         ({"min_score": 1e9}, r"score below the minimum of 1e\+09"),
         ({"target": "top-2"}, "expected one target"),
         ({"target": "99"}, "99"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -19,9 +20,9 @@ import torch
 from iassa.benchmark.workers import fork_server
 from iassa.benchmark.workers.fork_server import worker_context
 from iassa.benchmark.workers.local import LocalWorkers
-from iassa.benchmark.workers.tasks import Failed, Model, Task, perform
+from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, perform
 from iassa.errors import BlackBoxError, InputError
-from working import Die, Echo, Environment, Raise, Span, Threads, Which
+from working import Die, Echo, Environment, Explode, Raise, Span, Threads, Which
 
 MODEL = Model("working:brightness")
 
@@ -73,22 +74,22 @@ def test_tasks_are_taken_as_workers_become_free() -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (InputError("a bad\nimage"), Failed("a bad image", "input")),
-        (BlackBoxError("no answer"), Failed("no answer", "run")),
-        (ValueError("odd"), Failed("ValueError: odd", "run")),
-        (MemoryError(), Failed("MemoryError: ", "run")),
+        (InputError("a bad\nimage"), TaskFailure("a bad image", "input")),
+        (BlackBoxError("no answer"), TaskFailure("no answer", "run")),
+        (ValueError("odd"), TaskFailure("ValueError: odd", "run")),
+        (MemoryError(), TaskFailure("MemoryError: ", "run")),
     ],
 )
-def test_an_error_is_the_task_s_alone(error: Exception, expected: Failed) -> None:
+def test_an_error_is_the_task_s_alone(error: Exception, expected: TaskFailure) -> None:
     results = dict(do([Echo(1), Raise(error), Echo(2)], MODEL, 1))
     failed = [result for task, result in results.items() if isinstance(task, Raise)]
     assert failed == [expected]
-    assert sum(not isinstance(result, Failed) for result in results.values()) == 2
+    assert sum(not isinstance(result, TaskFailure) for result in results.values()) == 2
 
 
 def test_a_model_that_cannot_be_opened_is_to_blame() -> None:
     failed = perform(Echo(0), "token", lambda: Model("working:nothing_of_that_name"))
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, TaskFailure)
     assert failed.blame == "model"
 
 
@@ -102,7 +103,7 @@ def test_a_worker_killed_once_costs_no_task(tmp_path: Path, workers: int) -> Non
     tasks = [Echo(0), Echo(1, 0.5), Die(tmp_path / "trace", 1), Echo(2, 0.5), Echo(3), Echo(4)]
     results = list(do(tasks, MODEL, workers))
     assert sorted(map(str, (task for task, _ in results))) == sorted(map(str, tasks))
-    assert not any(isinstance(result, Failed) for _, result in results)
+    assert not any(isinstance(result, TaskFailure) for _, result in results)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -110,8 +111,28 @@ def test_a_task_that_always_kills_is_found_out(tmp_path: Path, workers: int) -> 
     tasks = [Echo(0), Die(tmp_path / "trace", 99), Echo(1, 0.5), Echo(2), Echo(3)]
     results = list(do(tasks, MODEL, workers))
     assert len(results) == 5
-    failed = [task for task, result in results if isinstance(result, Failed)]
+    failed = [task for task, result in results if isinstance(result, TaskFailure)]
     assert failed == [tasks[1]]
+
+
+def test_a_worker_that_dies_costs_the_others_nothing(tmp_path: Path) -> None:
+    """Their tasks are neither lost nor done again."""
+    tasks = [Die(tmp_path / "trace", 99), Span(4.0), Explode(), Echo(1)]
+    found = dict(do(tasks, MODEL, 2))
+    failed = [task for task, result in found.items() if isinstance(result, TaskFailure)]
+    assert failed == [tasks[0], tasks[2]]
+    _, start, end = found[tasks[1]]
+    assert os.path.getmtime(tmp_path / "trace") < end  # noqa: PTH204 - both are seconds
+    assert end - start < 5
+
+
+def test_a_worker_that_dies_idle_is_replaced() -> None:
+    with LocalWorkers(MODEL, 1) as workers:
+        ((_, (_, process, _)),) = workers.run([Echo(1)])
+        os.kill(process, signal.SIGKILL)
+        ((_, (value, another, _)),) = workers.run([Echo(2)])
+    assert value == 2
+    assert another != process
 
 
 @pytest.mark.parametrize("before", ["7", None])

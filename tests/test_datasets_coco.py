@@ -109,7 +109,7 @@ def test_samples_are_in_the_order_of_file_names_over_all_images(folder, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_pairs_are_counted_over_all_images(folder):
+def test_an_empty_outline_excludes_its_category_and_crowds_alone_are_none(folder):
     dataset = opened(
         folder,
         images=[image(4, "0-gone.png"), image(1, "a.png"), image(2, "b.png")],
@@ -117,20 +117,20 @@ def test_pairs_are_counted_over_all_images(folder):
             annotation(4, 18, BOX),
             annotation(4, 3, BOX),
             annotation(1, 90, BOX),
-            annotation(1, 3, [rectangle(2, 2, 2, 2)]),  # empty, and counted
-            annotation(1, 18, compressed(filled()), crowd=1),  # crowds only: no pair
+            annotation(1, 3, [rectangle(2, 2, 2, 2)]),  # empty
+            annotation(1, 18, compressed(filled()), crowd=1),  # crowds only
             annotation(2, 18, BOX),
         ],
     )
     found = [
-        (each.index, sample.name, each.category, bool(each.excluded))
+        (sample.name, each.category, bool(each.excluded))
         for sample in dataset.samples()
         for each in dataset.annotations(sample, SIZE)
     ]
     assert found == [
-        (2, "a.png", "car", True),
-        (3, "a.png", "toothbrush", False),
-        (4, "b.png", "dog", False),
+        ("a.png", "car", True),
+        ("a.png", "toothbrush", False),
+        ("b.png", "dog", False),
     ]
 
 
@@ -211,10 +211,10 @@ def test_objects_and_parts_are_joined_and_crowds_left_out(folder):
         annotation(1, 18, runs(crowd), crowd=1),
         annotation(1, 90, runs(crowd), crowd=1),  # as crowds only
     )[::-1]
-    assert (dogs.category, dogs.num_crowds, dogs.excluded) == ("dog", 2, "")
+    assert (dogs.category, dogs.excluded) == ("dog", "")
     np.testing.assert_array_equal(dogs.annotation, filled((0, 0, 2, 3), (5, 5, 7, 6), (1, 1, 3, 4)))
     assert dogs.annotation.dtype == np.bool_
-    assert (car.category, car.num_crowds) == ("car", 0)
+    assert car.category == "car"
 
 
 def test_an_outline_without_pixels_excludes_its_category_only(folder):
@@ -345,12 +345,24 @@ def test_files_of_another_format(folder, content, message):
         ({"images": [image(1, "a.png", (None, 3))]}, r"height .*images\[0\].*None"),
         ({"images": [image(1, "a.png", (0, 3))]}, "1 x 1 pixel or more.*0 x 3"),
         ({"images": [image(True, "a.png")]}, "id .*True"),
-        ({"images": [image(1, "a.png"), image(1, "b.png")]}, "different numbers of images"),
-        ({"images": [image(1, "a.png"), image(2, "a.png")]}, "different file names.*'a.png' twice"),
-        ({"images": [image(1, "a.png"), image(2, "./a.png")]}, "different file names"),
+        (
+            {"images": [image(1, "a.png"), image(1, "b.png")]},
+            "each id once in images .*got 1 twice",
+        ),
+        (
+            {"images": [image(1, "a.png"), image(2, "a.png")]},
+            "each file_name once in images .*'a.png' twice",
+        ),
+        ({"images": [image(1, "a.png"), image(2, "./a.png")]}, "each file_name once"),
         ({"images": [image(1, "gone.png")]}, "got none of its 1, such as gone.png"),
-        ({"categories": [*CATEGORIES, {"id": 3, "name": "bus"}]}, "different numbers of categor"),
-        ({"categories": [*CATEGORIES, {"id": 4, "name": "car"}]}, "different names of categories"),
+        (
+            {"categories": [*CATEGORIES, {"id": 3, "name": "bus"}]},
+            "each id once in categories .*got 3",
+        ),
+        (
+            {"categories": [*CATEGORIES, {"id": 4, "name": "car"}]},
+            "each name once in categories .*'car'",
+        ),
         ({"categories": [{"id": "3", "name": "car"}]}, r"id \(int\)"),
         ({"annotations": [annotation(1, 17, BOX)]}, r"category_id.*17 in annotations\[0\]"),
         ({"annotations": [annotation(99, 18, BOX)]}, r"image_id.*99 in annotations\[0\]"),

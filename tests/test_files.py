@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iassa.errors import InputError
-from iassa.files import check_writable, write_whole
+from iassa.files import check_writable, read_whole, write_whole
 
 
 def listing(folder):
@@ -46,6 +46,15 @@ def test_rights_are_as_of_any_new_file(tmp_path, umask):
         os.umask(before)
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("x", "plain")]
     assert modes[0] == modes[1] == 0o666 & ~umask
+
+
+def test_a_file_is_read_or_named(tmp_path):
+    (tmp_path / "x").write_bytes(b"1\r\n")
+    assert read_whole(tmp_path / "x") == b"1\r\n"
+    with pytest.raises(InputError, match=r"cannot read the mask .*none: No such file"):
+        read_whole(tmp_path / "none", "the mask")
+    with pytest.raises(InputError, match=r"cannot read \S*: Is a directory"):
+        read_whole(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -78,9 +78,8 @@ def test_curve_equals_the_loop(batch_size: int, pixels_per_step: int) -> None:
     start, end = random_image(height, width, 1), random_image(height, width, 2)
     black_box = linear_black_box(height, width, num_outputs=3, seed=4)
     weights = [1.0, -1.0, 0.5]
-    scores = causal_curve(
+    curve = causal_curve(
         saliency,
-        start,
         black_box,
         weights,
         start=start,
@@ -88,6 +87,9 @@ def test_curve_equals_the_loop(batch_size: int, pixels_per_step: int) -> None:
         pixels_per_step=pixels_per_step,
         batch_size=batch_size,
     )
+    scores = curve.scores
+    changed = np.arange(0, height * width + pixels_per_step, pixels_per_step) / (height * width)
+    np.testing.assert_allclose(curve.fractions, changed.clip(max=1), rtol=1e-12)
     assert scores.shape == (math.ceil(height * width / pixels_per_step) + 1,)
     expected = looped_curve(saliency, black_box, weights, start, end, pixels_per_step)
     np.testing.assert_allclose(
@@ -247,11 +249,11 @@ def test_reversed_map_reverses_the_curve() -> None:
         return np.asarray(np.tanh(linear_black_box(5, 7, 2, 3)(images)))
 
     there = causal_curve(
-        saliency, image, black_box, [1.0, 2.0], start=image, end=other, pixels_per_step=7
-    )
+        saliency, black_box, [1.0, 2.0], start=image, end=other, pixels_per_step=7
+    ).scores
     back = causal_curve(
-        -saliency, image, black_box, [1.0, 2.0], start=other, end=image, pixels_per_step=7
-    )
+        -saliency, black_box, [1.0, 2.0], start=other, end=image, pixels_per_step=7
+    ).scores
     np.testing.assert_allclose(there, back[::-1], atol=steps(64, there, dtype=np.float64))
 
 
@@ -501,7 +503,7 @@ def test_bad_input_is_named(changes: dict[str, object], message: str) -> None:
 def test_start_and_end_must_have_the_size_of_the_image() -> None:
     image, other = random_image(5, 7), random_image(7, 5)
     with pytest.raises(InputError, match=r"expected end of shape \(5, 7, 3\)"):
-        causal_curve(image[..., 0], image, brightness, [1.0], start=image, end=other)
+        causal_curve(image[..., 0], brightness, [1.0], start=image, end=other)
 
 
 @pytest.mark.parametrize("size", [0, 4])

@@ -32,6 +32,13 @@ def moody(images):
     return brightness(images)
 
 
+def counted(images):
+    """As `brightness`; writes a letter for each image into a file."""
+    with Path(os.environ["COUNT"]).open("a") as file:
+        file.write("x" * len(images))
+    return brightness(images)
+
+
 def broken(images):
     """Fails, but for the one image that it is asked about to count its outputs."""
     if np.ptp(images) > 0:
@@ -89,6 +96,22 @@ class Die(Task):
         if tries <= self.times:
             os.kill(os.getpid(), signal.SIGKILL)
         return tries
+
+
+class Bomb:
+    """Kills the process that pickles it, as a lack of memory does there."""
+
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+        return int, ()
+
+
+@dataclass(frozen=True)
+class Explode(Task):
+    """Has a result that kills its process while it is sent."""
+
+    def run(self, black_box):
+        return Bomb()
 
 
 @dataclass(frozen=True)

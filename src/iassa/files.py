@@ -1,26 +1,43 @@
-"""Files that are whole or not there."""
+"""Files that are read and written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from iassa.errors import InputError
 
-__all__ = ["check_writable", "write_whole"]
+__all__ = ["check_writable", "read_whole", "write_whole"]
+
+
+def read_whole(path: Path, what: str = "") -> bytes:
+    """The content of a file.
+
+    Args:
+        path: of the file.
+        what: the kind of file, for the error.
+
+    Raises:
+        InputError: it does not exist or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        name = f"{what} {path}".strip()
+        raise InputError(f"cannot read {name}: {error.strerror or error}. Check it.") from error
 
 
 def write_whole(directory: Path, contents: Mapping[str, bytes]) -> None:
     """Write files into a folder, each whole or not at all.
 
-    All are written beside their places first and moved into them last, so that a full disk leaves
-    the files of an earlier run as they were.
+    All files are written under other names first and renamed last. So a full disk leaves the files
+    of an earlier run as they were.
 
     Args:
-        directory: made if it is not there.
+        directory: made if it does not exist.
         contents: bytes by file name.
 
     Raises:
@@ -30,13 +47,11 @@ def write_whole(directory: Path, contents: Mapping[str, bytes]) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            handle, draft = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
-            drafts[name] = Path(draft)
-            with os.fdopen(handle, "wb") as file:
+            drafts[name] = directory / f".{name}.{uuid.uuid4().hex[:8]}"
+            with drafts[name].open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            drafts[name].chmod(0o666 & ~_umask())
         for name in contents:
             drafts[name].replace(directory / name)
             del drafts[name]
@@ -50,16 +65,10 @@ def write_whole(directory: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def check_writable(directory: Path) -> None:
-    """Find out that a folder cannot be written before the calls are spent, not after.
+    """Check that a folder can be written, before the calls are spent.
 
     Raises:
         InputError: the folder cannot be made or written.
     """
     write_whole(directory, {".iassa-probe": b""})
     (directory / ".iassa-probe").unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -1,7 +1,7 @@
-"""Images: files and arrays in, one layout out. The only user of Pillow's decoders.
+"""Images: files and arrays in, one layout out. Only this file uses Pillow's decoders.
 
-One layout everywhere: `image` is (H, W, 3) float32 RGB in [0, 1]. Inside the loop the same values
-are held as planes (3, H, W), the memory order of nearly every network.
+The layout is (H, W, 3) float32 RGB in [0, 1]. The loop holds the same values as planes (3, H, W),
+the memory order of nearly every network.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ EXAMPLES = {"cat": "chelsea", "coffee": "coffee"}  # pictures that scikit-image 
 def load_image(path: str | Path) -> NDArray[np.float32]:
     """Read an image file as (H, W, 3) float32 RGB in [0, 1].
 
-    The EXIF orientation is applied, transparency is laid over white as a viewer would, grey and
-    palette images become RGB, 16-bit grey keeps its depth (16-bit colour does not, in Pillow), and
-    of several frames the first counts.
+    The EXIF orientation is applied, and transparency is laid over white, as viewers do. Grey and
+    palette images become RGB. 16-bit grey keeps its depth; Pillow reduces 16-bit colour to 8 bits.
+    An animation gives its first frame.
 
     Args:
         path: any format that Pillow reads.
@@ -74,10 +74,9 @@ def decode_image(content: bytes, name: str) -> NDArray[np.float32]:
 def load_mask(path: str | Path) -> NDArray[np.bool_]:
     """Read an image file that marks the pixels of an object.
 
-    Marked is what is not zero: in grey (of 1, 8 or 16 bits) any value but black, in colour any but
-    black, with a palette any index but 0, whatever its colour. Where there is an alpha channel or a
-    transparent colour, a pixel that is fully transparent is not marked either; of a palette, only
-    the index counts. The EXIF orientation is applied, as to the image.
+    A pixel is marked if it is not zero: any grey value (of 1, 8 or 16 bits) or colour but black. In
+    a palette image any index but 0 is marked, whatever its colour. Otherwise a pixel that is fully
+    transparent is not marked. The EXIF orientation is applied, as to the image.
 
     Args:
         path: PNG, or any other lossless format that Pillow reads.
@@ -98,9 +97,7 @@ def _read(path: Path, decode: Callable[[Image.Image], Decoded]) -> Decoded:
         raise InputError(f"no such image: {path}. Check the path.") from None
     except IsADirectoryError:
         raise InputError(f"expected an image file, got a folder: {path}. Name a file.") from None
-    except PermissionError:
-        raise InputError(f"cannot read {path}: permission denied. Check its rights.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read {path}: {reason}. Check the path.") from error
     return _open(content, str(path), decode)
@@ -109,8 +106,8 @@ def _read(path: Path, decode: Callable[[Image.Image], Decoded]) -> Decoded:
 def _open(content: bytes, name: str, decode: Callable[[Image.Image], Decoded]) -> Decoded:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata beside pixels that are whole
-            # Pillow only warns between once and twice its limit; for us the limit is the limit.
+            warnings.simplefilter("ignore")  # the metadata may be damaged, the pixels whole
+            # Pillow warns above its limit and raises above twice the limit. We always raise.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content)) as picture:
                 picture.load()
@@ -125,9 +122,9 @@ def _open(content: bytes, name: str, decode: Callable[[Image.Image], Decoded]) -
         raise InputError(f"expected an image, got {what}: {name}. Use PNG or JPEG.") from None
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    except Exception as error:  # Pillow's decoders report broken content as nearly anything
+    except Exception as error:  # Pillow's decoders raise errors of many kinds
         raise InputError(
-            f"cannot decode {name}: {error}. It is damaged or of a rare kind: save it again as PNG."
+            f"cannot decode {name}: {error}. It is damaged; save it as PNG."
         ) from error
 
 
@@ -158,23 +155,23 @@ def _decode_deep_grey(picture: Image.Image) -> NDArray[np.float32]:
     if not (np.isfinite(grey).all() and grey.min() >= 0 and grey.max() <= limit):
         raise InputError(
             f"expected grey values in [0, {limit:g}], got [{grey.min():g}, {grey.max():g}] in mode "
-            f"{picture.mode}. Rescale the image and pass it as 8-bit, 16-bit or as an array."
+            f"{picture.mode}. Rescale the image, or pass it as an array."
         )
     return np.repeat(grey[:, :, None] / np.float32(limit), 3, axis=2)
 
 
 def as_image(value: ImageLike) -> NDArray[np.float32]:
-    """Turn what a user passes as an image into (H, W, 3) float32 RGB in [0, 1].
+    """Turn anything that a user may pass as an image into (H, W, 3) float32 RGB in [0, 1].
 
     Args:
         value: a path, 'example:cat' or another bundled photograph, a Pillow image, or an array:
             (H, W, 3) or grey (H, W), uint8 in [0, 255] or floating point in [0, 1].
 
     Returns:
-        (H, W, 3) float32 in [0, 1], a copy that is contiguous.
+        (H, W, 3) float32 in [0, 1], a contiguous copy.
 
     Raises:
-        InputError: another shape, dtype or range, or values that are not finite.
+        InputError: the shape, dtype or range is another, or values are not finite.
     """
     if isinstance(value, str) and value.startswith("example:"):
         return example_image(value.removeprefix("example:"))
@@ -192,27 +189,25 @@ def _check_array(value: ArrayLike) -> NDArray[np.float32]:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"expected an image or an array, got what is neither: {error}.") from error
+        got = type(value).__name__
+        raise InputError(f"expected an image or an array, got {got}: {error}.") from error
     if array.ndim == 2:
         array = np.repeat(array[:, :, None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise InputError(
-            f"expected an image (H, W, 3) or (H, W), got shape {array.shape}. Pass one image, its "
-            "colours in the last axis, as RGB."
+            f"expected an image (H, W, 3) or (H, W), got shape {array.shape}. Pass one RGB image."
         )
     if array.dtype == np.uint8:
         return array.astype(np.float32, order="C") / np.float32(255)
     if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(
-            f"expected an image of dtype uint8 or floating point, got {array.dtype}. Convert it."
-        )
+        raise InputError(f"expected dtype uint8 or floating point, got {array.dtype}. Convert it.")
     if not np.isfinite(array).all():
         raise InputError("expected finite values in the image, got NaN or infinity. Clean it.")
     low, high = float(array.min()), float(array.max())
     if low < 0 or high > 1:
         raise InputError(
-            f"expected image values in [0, 1], got [{low:g}, {high:g}]. Divide 8-bit values by 255 "
-            "and undo any normalisation: the black box owns it."
+            f"expected image values in [0, 1], got [{low:g}, {high:g}]. Divide 8-bit values by "
+            "255, and leave normalisation to the black box."
         )
     return np.array(array, dtype=np.float32, order="C")
 
@@ -231,17 +226,17 @@ def example_image(name: str) -> NDArray[np.float32]:
     """
     if name not in EXAMPLES:
         raise InputError(f"expected an example among {', '.join(EXAMPLES)}, got {name!r}.")
-    from skimage import data  # here, since it is slow to import and few runs need it
+    from skimage import data  # here, as it is slow to import
 
     return as_image(getattr(data, EXAMPLES[name])())
 
 
 def to_planes(image: NDArray[np.float32], size: tuple[int, int]) -> Tensor:
-    """An image as planes of the size at which a black box sees it.
+    """An image as planes, at the size that a black box looks at.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
-        size: (height, width) wanted; the aspect ratio is the black box's.
+        size: (height, width) wanted; the aspect ratio may change.
 
     Returns:
         (3, height, width) float32 in [0, 1].
@@ -257,14 +252,14 @@ def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
         size: (height, width) wanted.
 
     Returns:
-        (..., height, width); the same tensor where the size is right already.
+        (..., height, width); the same tensor if it has this size already.
     """
     if tuple(planes.shape[-2:]) == tuple(size):
         return planes
     flat = planes.reshape(-1, 1, *planes.shape[-2:])
     if size[1] > 1:
         resized = _interpolate(flat, size)
-    else:  # torch takes the first row for all of a single column: the rows one way, then the other
+    else:  # for a single column torch repeats the first row: resize one axis, then the other
         resized = _interpolate(_interpolate(flat, (flat.shape[2], 1)).mT, (1, size[0])).mT
     return resized.reshape(*planes.shape[:-2], *size)
 

@@ -1,7 +1,7 @@
-"""What a run was asked for, as JSON: the same again, or how two of them differ.
+"""The configuration of a run, as JSON, and how two configurations differ.
 
-Methods may join a run later, and those that are not asked for this time stay in it; all else has to
-agree, since items are comparable only where they were made alike.
+A later command may add methods to a run or leave some out. All else has to agree, as items are
+comparable only if they were made alike.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = [
     "as_json",
     "differences",
     "join_methods",
+    "list_changed_images",
     "list_some",
-    "tell_changed_images",
 ]
 
-TOLD = 5  # names, of many
+MOST_NAMES = 5  # in one message
 METHODS = "methods"  # label -> definition
-# Of what the configuration has digests alone: nobody would know the data by these.
+# The configuration holds digests of these. A message says what differs instead.
 IMAGES = "dataset.images"
 DATA = {
     IMAGES: "the images of the folder (names and sizes of the files)",
@@ -35,31 +35,30 @@ DATA = {
 
 
 def as_json(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as it is after it was written and read: tuples are lists, keys texts.
+    """A configuration as JSON gives it back: tuples become lists, keys become texts.
 
     Raises:
-        InputError: a value that JSON has not, as NaN.
+        InputError: JSON cannot hold a value, such as NaN.
     """
     try:
         content: dict[str, Any] = json.loads(json.dumps(dict(configuration), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"expected a configuration of finite numbers, texts, lists and mappings, got another: "
-            f"{error}. Change it."
+            f"expected a configuration of finite numbers, texts, lists and mappings: {error}."
         ) from error
     return content
 
 
 def join_methods(stored: dict[str, Any], asked: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """One configuration of the run's and what is asked for now.
+    """Add the methods of a command to the configuration of a run.
 
     Args:
-        stored: the run's, as `as_json` gives it.
-        asked: likewise.
+        stored: the configuration of the run, as `as_json` returns it.
+        asked: that of the command, likewise.
 
     Returns:
-        The run's with the methods that are new in it, and what differs, one line each; with no line
-        the two can be one run.
+        The configuration with the new methods, and a line for each difference. Without a line the
+        command can continue the run.
     """
     ours, theirs = stored.get(METHODS, {}), asked.get(METHODS, {})
     if not isinstance(ours, dict) or not isinstance(theirs, dict):
@@ -67,15 +66,14 @@ def join_methods(stored: dict[str, Any], asked: dict[str, Any]) -> tuple[dict[st
     both = {label: (ours[label], theirs[label]) for label in ours if label in theirs}
     left = {**stored, METHODS: {label: pair[0] for label, pair in both.items()}}
     right = {**asked, METHODS: {label: pair[1] for label, pair in both.items()}}
-    return {**stored, METHODS: {**theirs, **ours}} if theirs else stored, list(
-        differences(left, right)
-    )
+    joined = {**stored, METHODS: {**theirs, **ours}} if theirs else stored
+    return joined, list(differences(left, right))
 
 
 def differences(stored: Any, asked: Any, path: str = "") -> Iterator[str]:
     """Where two configurations differ: 'metrics.step: 896 in the run, 224 asked for'.
 
-    Of data only what it is that differs; see `DATA`.
+    A difference of data is described in words; see `DATA`.
     """
     if isinstance(stored, dict) and isinstance(asked, dict):
         for key in dict.fromkeys([*stored, *asked]):
@@ -101,33 +99,30 @@ def _show(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def tell_changed_images(known: Collection[str], names: Sequence[str], half: str) -> str:
+def list_changed_images(known: Collection[str], names: Sequence[str], half: str) -> str:
     """How the images of a folder differ from those that a run has scored.
 
     Args:
-        known: names of the run's.
-        names: of all in the folder.
-        half: of the images that the run is of; see `run`. For 'even' and 'odd', new images are
-            not listed: images of the other half are never part of the run.
+        known: names of the images of the run.
+        names: names of the images of the folder.
+        half: the half of the images that the run explains; see `run`. For 'even' and 'odd', new
+            images are not listed: images of the other half are never part of the run.
 
     Returns:
-        'not in the run: a.png; no longer in the folder: b.png, c.png and 3 more'; or that
-        no name differs.
+        'not in the run: a.png; no longer in the folder: b.png, c.png and 3 more', or a text that
+        says that the names are the same.
     """
     new = [name for name in names if name not in known] if half == "both" else []
     gone = sorted(set(known).difference(names))
-    told = [
-        f"{what}: {list_some(found)}"
-        for what, found in (("not in the run", new), ("no longer in the folder", gone))
-        if found
-    ]
-    if told:
-        return "; ".join(told)
+    parts = [f"not in the run: {list_some(new)}"] if new else []
+    parts += [f"no longer in the folder: {list_some(gone)}"] if gone else []
+    if parts:
+        return "; ".join(parts)
     same = "the names are the same, so a file has another size"
     return same if half == "both" else "those of this half are there, by name"
 
 
 def list_some(names: Sequence[str]) -> str:
     """The first names of many: 'a.png, b.png and 3 more'."""
-    more = len(names) - TOLD
-    return ", ".join(names[:TOLD]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

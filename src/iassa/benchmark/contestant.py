@@ -1,4 +1,4 @@
-"""A method with its settings, and the moments at which its map is measured."""
+"""Contestants: methods with their settings, and when their maps are measured."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ class Contestant:
     """A method that takes part.
 
     Attributes:
-        label: its name in the run, unique there.
-        method: with its settings.
-        calls: the budgets at which its map is measured, ascending. The map at one of them is that
-            of a run with this budget; a method that keeps its evidence goes on from one to the
-            next, so that all cost no more than the last. One that does not is run for each.
-        every_round: measure after each round, up to the last of the budgets, in the place of at
-            the budgets.
+        label: its name, unique in the run.
+        method: the method with its settings.
+        calls: the budgets at which its map is measured, ascending. The map at a budget is that of a
+            run with this budget. A method that keeps its evidence continues from one budget to the
+            next, so all of them cost no more than the last. Other methods run once for each.
+        every_round: measure after each round up to the last budget, instead of at the budgets.
     """
 
     label: str
@@ -38,50 +37,39 @@ class Contestant:
     every_round: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run."""
+        """Refuse a label, budgets or rounds that cannot be used."""
         if not re.fullmatch(r"[\w.+-]+", self.label):
-            raise InputError(
-                "expected a label of letters, digits and any of . + - _ for a method, got "
-                f"{self.label!r}."
-            )
+            raise InputError(f"expected a label of letters, digits or .+-_, got {self.label!r}.")
         fewest = 1 + FEWEST_MASKS
         if not self.calls or list(self.calls) != sorted({*self.calls}) or self.calls[0] < fewest:
             raise InputError(
                 f"expected budgets of {fewest} calls or more for {self.label}, ascending, got "
-                f"{self.calls}. Use 250,500,1000, say."
+                f"{self.calls}. Use 250,500,1000."
             )
         if self.every_round and not isinstance(self.method, Method):
-            raise InputError(
-                f"expected a method with rounds for {self.label}, to be measured after each, got "
-                f"{self.method.name}. Leave out /round."
-            )
+            name = self.method.name
+            raise InputError(f"expected a method with rounds, got {name}. Leave out /round.")
         if self.every_round and len(self.calls) > 1:
-            raise InputError(
-                f"expected one budget for {self.label}, as it is measured after every round, got "
-                f"{self.calls}."
-            )
+            raise InputError(f"expected one budget for {self.label}/round, got {self.calls}.")
 
     def definition(self) -> dict[str, Any]:
-        """What has to agree for two of its items to be of one kind, as JSON holds it."""
-        return {
-            **self.method.as_dict(),
-            "calls": list(self.calls),
-            "every_round": self.every_round,
-        }
+        """What has to agree for two of its items to be comparable, as JSON holds it."""
+        moments = {"calls": list(self.calls), "every_round": self.every_round}
+        return self.method.as_dict() | moments
 
 
 def read_contestants(
     names: Sequence[str], texts: Sequence[str], calls: Sequence[int]
 ) -> tuple[Contestant, ...]:
-    """Contestants as the command line has them.
+    """Contestants from the command line.
 
     Args:
-        names: methods with their defaults, labelled by their names.
+        names: methods with their defaults. The name is the label.
         texts: methods with settings; see `parse_contestant`.
-        calls: budgets of those that do not say.
+        calls: budgets of methods that do not give their own.
 
     Raises:
-        InputError: none at all, two of a label, or one that cannot be read.
+        InputError: there is no method, two have one label, or a text cannot be read.
     """
     found = [Contestant(name, open_method(name), tuple(calls)) for name in names]
     found += [parse_contestant(text, calls) for text in texts]
@@ -97,10 +85,10 @@ def parse_contestant(text: str, calls: Sequence[int]) -> Contestant:
 
     Args:
         text: as in 'rise-fine=rise@4000:grid_size=14'.
-        calls: budgets, where it names none.
+        calls: budgets, if the text gives none.
 
     Raises:
-        InputError: another form, an unknown method or field.
+        InputError: the text has another form, or the method or a field is unknown.
 
     Example:
         >>> parse_contestant("long=iassa-paper@9000/round:beta=1.0", [500]).definition()["calls"]
@@ -110,7 +98,7 @@ def parse_contestant(text: str, calls: Sequence[int]) -> Contestant:
     if match is None:
         raise InputError(f"expected {FORM}, got {text!r}. Methods: {', '.join(METHODS)}.")
     label, name, budgets, every_round, settings = match.groups()
-    # A comma inside a tuple is followed by no 'name='.
+    # Commas inside of a tuple are not followed by 'name='.
     fields = read_fields(name, re.split(r",(?=\s*[\w-]+=)", settings) if settings else [])
     if budgets is not None:
         calls = [int(one) for one in budgets.split("+") if one]

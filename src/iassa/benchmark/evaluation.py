@@ -1,13 +1,14 @@
 """One item: a method explains one target in one image, and its maps are measured.
 
-Insertion and deletion are measured at the size that the black box looks at, to which image and map
-are resized, and so are activated pixels counted; overlap, pointing and sparsity at the size of the
-image file, which is what was annotated.
+Insertion, deletion and activated pixels are measured at the size that the black box looks at: image
+and map are resized to it. Overlap, pointing and sparsity are measured at the size of the image
+file, which is that of the annotation.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 import warnings
@@ -20,28 +21,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from iassa import metrics
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.store.records import Item, ItemKey, Snapshot
+from iassa.benchmark.workers.tasks import Task
 from iassa.errors import InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
-from iassa.image import decode_image, resize
+from iassa.image import decode_image, resize, to_planes
 from iassa.methods.engine.loop import Method
 from iassa.methods.explain import explain, extend
-from iassa.metrics import (
-    Curve,
-    Normalisation,
-    best_f1,
-    count_activated,
-    deletion,
-    gini_index,
-    insertion,
-    overlap_at,
-    pointing_game,
-)
 from iassa.models.black_box import BlackBox
 from iassa.models.targets import Target
 
-__all__ = ["Protocol", "evaluate", "method_seed"]
+__all__ = ["MakeItem", "Protocol", "method_seed"]
 
 CURVE_BATCH = 16  # images; more are no faster on a CPU
 
@@ -51,14 +43,14 @@ class Protocol:
     """How maps are measured: RISE's protocol by default (Petsiuk et al., BMVC 2018, section 4.2).
 
     Attributes:
-        size: (height, width) of insertion and deletion; None for that which the black box looks at,
-            or that of the image where it takes any.
-        pixels_per_step: of the curves.
-        fill: what deleted pixels show, a grey in [0, 1].
-        blur_size: taps of the Gaussian that insertion starts from, odd.
+        size: (height, width) of insertion and deletion. None for the size that the black box looks
+            at, or that of the image if it takes any size.
+        pixels_per_step: pixels that change between two scores of a curve.
+        fill: a grey in [0, 1] that replaces deleted pixels.
+        blur_size: taps of the Gaussian that blurs the start image of insertion, odd.
         blur_sigma: its standard deviation in pixels.
-        normalise: the scores of the curves; see `deletion`.
-        threshold: T of the region whose F1 and IoU are taken, as a share of the map's range.
+        normalise: how the scores of the curves are normalised; see `deletion`.
+        threshold: T of the region that F1 and IoU measure, as a share of the map's range.
         tolerance: of the tolerant pointing game, in pixels of the image file.
     """
 
@@ -67,12 +59,12 @@ class Protocol:
     fill: float = 0.5
     blur_size: int = 11
     blur_sigma: float = 5.0
-    normalise: Normalisation = "none"
+    normalise: metrics.Normalisation = "none"
     threshold: float = 0.3
     tolerance: float = 15.0
 
     def __post_init__(self) -> None:
-        """Refuse what no map can be measured by."""
+        """Refuse values out of range."""
         sides = self.size or (1, 1)
         for name, holds, expected in (
             ("size", len(sides) == 2 and min(sides) >= 1, "a height and a width of 1 or more"),
@@ -80,7 +72,11 @@ class Protocol:
             ("fill", 0 <= self.fill <= 1, "a grey in [0, 1]"),
             ("blur_size", self.blur_size >= 1 and self.blur_size % 2 == 1, "odd and positive"),
             ("blur_sigma", self.blur_sigma > 0, "above 0 pixels"),
-            ("normalise", self.normalise in get_args(Normalisation), get_args(Normalisation)),
+            (
+                "normalise",
+                self.normalise in get_args(metrics.Normalisation),
+                get_args(metrics.Normalisation),
+            ),
             ("threshold", 0 <= self.threshold < 1, "a share in [0, 1)"),
             ("tolerance", 0 <= self.tolerance < math.inf, "0 pixels or more"),
         ):
@@ -88,188 +84,176 @@ class Protocol:
                 got = getattr(self, name)
                 raise InputError(f"expected {name} to be {expected}, got {got!r}.")
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        size = None if self.size is None else list(self.size)
-        return dataclasses.asdict(self) | {"size": size}
 
+@dataclass(frozen=True, eq=False)
+class MakeItem(Task):
+    """Explain one target in one image with one method, and measure its maps.
 
-def evaluate(
-    key: ItemKey,
-    content: bytes,
-    target: Target,
-    annotation: NDArray[np.bool_] | None,
-    contestant: Contestant,
-    protocol: Protocol,
-    black_box: BlackBox,
-) -> Item:
-    """Make an item.
-
-    Args:
+    Attributes:
         key: of the item.
         content: of the image file.
         target: what is explained.
-        annotation: (H, W) bool at the size of the image file; None without.
+        annotation: (H, W) bool at the size of the image file; None if there is none.
         contestant: the method with its settings.
-        protocol: how its maps are measured.
-        black_box: whom to ask.
-
-    Returns:
-        The item. It is the same for the same arguments in any process, but for its times.
-
-    Raises:
-        InputError: the image cannot be read, or an argument cannot be used.
-        BlackBoxError: the black box failed.
+        protocol: how the maps are measured.
     """
-    photo = decode_image(content, key.entry)
-    seen = _resize(photo, protocol.size or black_box.input_size or photo.shape[:2])
-    snapshots: list[Snapshot] = []
-    seconds = metric_seconds = 0.0
-    calls = 0
-    explanation: Explanation | None = None
-    moments = _explain(contestant, photo, black_box, target, method_seed(key))
-    while True:
-        started = time.perf_counter()
-        moment = next(moments, None)
-        explained = time.perf_counter()
-        seconds += explained - started
-        if moment is None:
-            break
-        budget, explanation, made = moment
-        calls += made
-        snapshots.append(
-            _measure(budget, explanation, seen, target, annotation, protocol, black_box)
-        )
-        metric_seconds += time.perf_counter() - explained
-    if explanation is None:
-        raise InputError(f"expected a map from {key.method}, got none.")
-    return Item(
-        key=key,
-        calls=calls,
-        seconds=seconds,
-        metric_seconds=metric_seconds,
-        warnings=explanation.warnings,
-        evidence=None if explanation.evidence is None else explanation.evidence.pack(),
-        snapshots=tuple(snapshots),
-    )
 
+    key: ItemKey
+    content: bytes
+    target: Target
+    annotation: NDArray[np.bool_] | None
+    contestant: Contestant
+    protocol: Protocol
 
-def method_seed(key: ItemKey) -> int:
-    """The seed that a method is given: another for each entry, the same for all methods.
+    def run(self, black_box: BlackBox) -> Item:
+        """Make the item: the same in any process, but for its times.
 
-    With one for all images the masks of a grid would lie at the same places in all of them, and
-    their luck would not average out.
-    """
-    sequence = np.random.SeedSequence((key.seed, zlib.crc32(key.entry.encode())))
-    return int(sequence.generate_state(1)[0])
-
-
-def _explain(
-    contestant: Contestant,
-    photo: NDArray[np.float32],
-    black_box: BlackBox,
-    target: Target,
-    seed: int,
-) -> Iterator[tuple[int | None, Explanation, int]]:
-    """The explanation at each moment with its budget, and the calls made for it since the last."""
-    method = contestant.method
-    options: dict[str, Any] = {"target": target, "seed": seed, "keep_scores": 0}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", WeakEvidenceWarning)  # they are in the item
-        if contestant.every_round:
-            made = 0
-            for one in method.iterate(photo, black_box, calls=contestant.calls[-1], **options):
-                yield None, one, one.calls - made
-                made = one.calls
-            return
+        Raises:
+            InputError: the image cannot be read, or an argument cannot be used.
+            BlackBoxError: the black box failed.
+        """
+        size = self.protocol.size or black_box.input_size
+        photo, seen = _decode(self.content, self.key.entry, size)
+        snapshots: list[Snapshot] = []
+        calls = 0
+        seconds = metric_seconds = 0.0
         explanation: Explanation | None = None
-        for budget in contestant.calls:
-            made = 0
-            if explanation is None or not isinstance(method, Method):
-                explanation = explain(photo, black_box, method=method, calls=budget, **options)
-            else:
-                made = explanation.calls
-                if explanation.stopped != "rounds":  # else there are no more masks to draw
+        started = time.perf_counter()
+        for budget, explanation, made in self._explain(photo, black_box):
+            explained = time.perf_counter()
+            snapshots.append(self._measure(budget, explanation, seen, black_box))
+            calls += made
+            seconds += explained - started
+            started = time.perf_counter()
+            metric_seconds += started - explained
+        if explanation is None:
+            raise InputError(f"expected a map from {self.key.method}, got none.")
+        curves = [curve for snapshot in snapshots for curve in snapshot.curves.values()]
+        return Item(
+            key=self.key,
+            calls=calls,
+            metric_calls=sum(len(curve.scores) for curve in curves),
+            seconds=seconds,
+            metric_seconds=metric_seconds,
+            warnings=explanation.warnings,
+            evidence=None if explanation.evidence is None else explanation.evidence.pack(),
+            snapshots=tuple(snapshots),
+        )
+
+    def _explain(
+        self, photo: NDArray[np.float32], black_box: BlackBox
+    ) -> Iterator[tuple[int | None, Explanation, int]]:
+        """Each explanation that is measured, with its budget and the calls since the one before."""
+        method, budgets = self.contestant.method, self.contestant.calls
+        seed = method_seed(self.key)
+        options: dict[str, Any] = {"target": self.target, "seed": seed, "keep_scores": 0}
+        made = 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", WeakEvidenceWarning)  # the item has them
+            if self.contestant.every_round:
+                for one in method.iterate(photo, black_box, calls=budgets[-1], **options):
+                    yield None, one, one.calls - made
+                    made = one.calls
+                return
+            explanation: Explanation | None = None
+            for budget in budgets:
+                if explanation is None or not isinstance(method, Method):
+                    made = 0
+                    explanation = explain(photo, black_box, method=method, calls=budget, **options)
+                elif explanation.stopped != "rounds":  # otherwise there are no more masks
                     more = budget - made
                     explanation = extend(explanation, black_box, calls=more, method=method)
-            yield budget, explanation, explanation.calls - made
+                yield budget, explanation, explanation.calls - made
+                made = explanation.calls
 
+    def _measure(
+        self,
+        budget: int | None,
+        explanation: Explanation,
+        seen: NDArray[np.float32],
+        black_box: BlackBox,
+    ) -> Snapshot:
+        saliency = explanation.saliency[0]
+        shrunk = resize(torch.from_numpy(saliency), (seen.shape[0], seen.shape[1])).numpy()
+        curves = self._curves(shrunk, seen, black_box)
+        deleted, inserted = curves["deletion"].area, curves["insertion"].area
+        values = {
+            "deletion": deleted,
+            "insertion": inserted,
+            "insertion_minus_deletion": inserted - deleted,
+            "sparsity": metrics.gini_index(saliency),
+            "activated_pixels": float(metrics.count_activated(shrunk)),
+            **self._overlap(saliency),
+        }
+        if not np.isfinite([*values.values()]).all():
+            raise InputError(f"expected finite metrics, got {values}. Is the score very large?")
+        return Snapshot(
+            budget=budget,
+            rounds=len(explanation.rounds),
+            calls=explanation.calls,
+            saliency=saliency,
+            relative_error=explanation.relative_error,
+            metrics=values,
+            curves=curves,
+        )
 
-def _resize(photo: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """The image (H, W, 3) at the size of the curves."""
-    planes = resize(torch.from_numpy(photo).permute(2, 0, 1), size)
-    seen: NDArray[np.float32] = planes.permute(1, 2, 0).clamp(0, 1).numpy()
-    return seen  # clamped, as the filter's rounding may leave the range
-
-
-def _measure(
-    budget: int | None,
-    explanation: Explanation,
-    seen: NDArray[np.float32],
-    target: Target,
-    annotation: NDArray[np.bool_] | None,
-    protocol: Protocol,
-    black_box: BlackBox,
-) -> Snapshot:
-    saliency = explanation.saliency[0]
-    shrunk = resize(torch.from_numpy(saliency), (seen.shape[0], seen.shape[1])).numpy()
-    curves = _curves(shrunk, seen, target, protocol, black_box)
-    deleted, inserted = curves["deletion"].area, curves["insertion"].area
-    metrics = {
-        "deletion": deleted,
-        "insertion": inserted,
-        "insertion_minus_deletion": inserted - deleted,
-        "sparsity": gini_index(saliency),
-        "activated_pixels": float(count_activated(shrunk)),
-    }
-    if annotation is not None:
-        overlap = overlap_at(saliency, annotation, fraction=protocol.threshold)
-        pointing = pointing_game(saliency, annotation)
-        best = best_f1(saliency, annotation)
-        metrics |= {
-            "f1": overlap.f1,
-            "iou": overlap.iou,
-            "precision": overlap.precision,
-            "recall": overlap.recall,
+    def _overlap(self, saliency: NDArray[np.float32]) -> dict[str, float]:
+        """The metrics that need an annotation, at the size of the image file."""
+        if self.annotation is None:
+            return {}
+        overlap = metrics.overlap_at(saliency, self.annotation, fraction=self.protocol.threshold)
+        pointing = metrics.pointing_game(saliency, self.annotation)
+        best = metrics.best_f1(saliency, self.annotation)
+        return {
+            **dataclasses.asdict(overlap),
             "best_f1": best.f1,
             "best_iou": best.iou,  # at the same threshold
             "pointing": float(pointing.hit),
-            "pointing_tolerant": float(pointing.distance <= protocol.tolerance),
+            "pointing_tolerant": float(pointing.distance <= self.protocol.tolerance),
         }
-    if not np.isfinite([*metrics.values()]).all():
-        raise InputError(f"expected finite metrics, got {metrics}. Is the score very large?")
-    return Snapshot(
-        budget=budget,
-        rounds=len(explanation.rounds),
-        calls=explanation.calls,
-        saliency=saliency,
-        relative_error=explanation.relative_error,
-        metrics=metrics,
-        curves=curves,
-    )
+
+    def _curves(
+        self, saliency: NDArray[np.float32], image: NDArray[np.float32], black_box: BlackBox
+    ) -> dict[str, metrics.Curve]:
+        """Deletion and insertion; image and map have the size of the protocol."""
+
+        def score(images: NDArray[np.float32]) -> NDArray[np.float64]:
+            """The score of the target alone, (N, 1)."""
+            scores = black_box.call_without_copy(images).astype(np.float64)
+            weights = np.zeros(scores.shape[1])
+            weights[list(self.target.indices)] = self.target.weights
+            return (scores @ weights)[:, None]
+
+        protocol = self.protocol
+        steps: dict[str, Any] = {
+            "pixels_per_step": protocol.pixels_per_step,
+            "batch_size": CURVE_BATCH,
+            "normalise": protocol.normalise,
+        }
+        blur = {"blur_size": protocol.blur_size, "blur_sigma": protocol.blur_sigma}
+        given = (saliency, image, score, [1.0])
+        return {
+            "deletion": metrics.deletion(*given, baseline=protocol.fill, **steps),
+            "insertion": metrics.insertion(*given, **steps | blur),
+        }
 
 
-def _curves(
-    saliency: NDArray[np.float32],
-    image: NDArray[np.float32],
-    target: Target,
-    protocol: Protocol,
-    black_box: BlackBox,
-) -> dict[str, Curve]:
-    """Deletion and insertion, of image and map at the size of the protocol."""
-    weights = np.zeros(black_box(image[None]).shape[1])
-    weights[list(target.indices)] = target.weights
-    arguments: dict[str, Any] = {
-        "saliency": saliency,
-        "image": image,
-        "black_box": black_box.call_without_copy,
-        "weights": weights,
-        "normalise": protocol.normalise,
-        "pixels_per_step": protocol.pixels_per_step,
-        "batch_size": CURVE_BATCH,
-    }
-    blur: dict[str, Any] = {"blur_size": protocol.blur_size, "blur_sigma": protocol.blur_sigma}
-    return {
-        "deletion": deletion(**arguments, baseline=protocol.fill),
-        "insertion": insertion(**arguments, **blur),
-    }
+@functools.lru_cache(maxsize=1)  # the items of one entry come one after another
+def _decode(
+    content: bytes, name: str, size: tuple[int, int] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The image (H, W, 3), and the same at the size of the curves; both for reading only."""
+    photo = decode_image(content, name)
+    seen = to_planes(photo, size or photo.shape[:2]).permute(1, 2, 0).numpy()
+    photo.flags.writeable = seen.flags.writeable = False
+    return photo, seen
+
+
+def method_seed(key: ItemKey) -> int:
+    """The seed of a method: another for each entry, but the same for all methods.
+
+    With one seed for all images, the masks of a grid would lie at the same places in all of them,
+    and chance would not average out.
+    """
+    sequence = np.random.SeedSequence((key.seed, zlib.crc32(key.entry.encode())))
+    return int(sequence.generate_state(1)[0])

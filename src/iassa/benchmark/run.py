@@ -8,56 +8,48 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.benchmark.configuration import tell_changed_images
 from iassa.benchmark.contestant import Contestant
-from iassa.benchmark.datasets import CategoryTargets, Dataset, Sample, category_targets
-from iassa.benchmark.evaluation import Protocol
+from iassa.benchmark.datasets import Dataset, Sample, category_targets
+from iassa.benchmark.evaluation import MakeItem, Protocol
+from iassa.benchmark.selection import ScoreImage, Selection, left_out
 from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey, asked_entries
 from iassa.benchmark.store.store import Store
 from iassa.benchmark.workers.local import LocalWorkers
 from iassa.benchmark.workers.ray_workers import RayWorkers
-from iassa.benchmark.workers.tasks import (
-    Failed,
-    MakeItem,
-    Model,
-    ScoredImage,
-    ScoreImage,
-    Task,
-    one_line,
-)
+from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, one_line
 from iassa.errors import BlackBoxError, InputError
+from iassa.files import read_whole
 from iassa.models.black_box import BlackBox
 from iassa.models.opening import BlackBoxLike
-from iassa.models.targets import Target, resolve_targets
 
 __all__ = ["Outcome", "Tally", "run"]
 
 GREY_SIZE = (224, 224)  # of a grey image, to ask a black box how many outputs it has
-WHOLE = "whole image"  # in the place of a method, where an image could not be scored
-HOPELESS = 3  # images that fail before any goes well
-BACK = "Put it back, or begin another run."
-HALVES = {"both": (0, 1), "even": (0,), "odd": (1,)}
+WHOLE = "whole image"  # stands for the method where an image could not be scored
+MOST_FAILURES = 3  # of whole images, before any is scored
+PUT_BACK = "Put back what was there when the run began, or begin another run."
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How far a run is, told after every image that is scored and every item that is made.
+    """How far a run is. `run` reports it after every image that is scored and every item.
 
     Attributes:
         stage: 'images', while the whole images are scored, or 'items'.
-        done: of this stage, those of earlier runs of the command included.
-        total: of this stage.
-        failed: items that failed.
-        last: the last item that was made, if one was.
+        done: how many of this stage are done, by this call or an earlier one.
+        total: how many this stage has.
+        failed: how many failed.
+        last: the item that was just made, if one was.
     """
 
     stage: str
@@ -69,16 +61,16 @@ class Tally:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
+    """The result of a run.
 
     Attributes:
-        items: that are in the store, of those that were asked for.
-        wanted: how many were asked for.
-        made: of them, by this call.
-        failures: those that failed; the same command tries them again.
-        excluded: how many entries are not explained, by reason.
-        missing: images of the dataset that are not there.
-        cancelled: whether it was stopped before its end.
+        items: how many of the wanted items are in the store.
+        wanted: how many items the call asked for.
+        made: how many items the call made.
+        failures: images and items that failed. The same command tries them again.
+        excluded: how many entries are left out, by reason.
+        missing: images of the dataset that are not in its folder.
+        cancelled: whether `cancel` stopped the run before its end.
     """
 
     items: int
@@ -110,52 +102,42 @@ def run(
     progress: Callable[[Tally], object] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Run methods on a dataset, or go on with it.
+    """Run methods on a dataset, or continue a run.
 
-    Entries with the highest scores come first, so that a run that is stopped early has explained
-    what the black box is surest of.
+    Entries with the highest scores come first. So a run that is stopped early has explained what
+    the black box is surest of.
 
     Args:
         dataset: images and annotations.
-        folder: of the run; made if it is not there.
-        contestants: the methods. Others may be added by a later call on the same folder.
-        model: the black box, opened in each worker; see `open_model`. A name rather than an
-            object, where the object cannot be pickled.
-        device: where it runs; see `open_device`.
+        folder: of the run; it is made if it does not exist.
+        contestants: the methods. A later call on the same folder may add others.
+        model: the black box; see `open_model`. Each worker opens it. An object that cannot be
+            pickled needs a name instead.
+        device: where the model runs; see `open_device`.
         classes: which outputs stand for a category; see `category_targets`.
-        target: what is explained in each image, whatever its category: one target, see
-            `resolve_targets`. None for the classes of the category, or 'top-1' in a dataset without
-            categories.
-        min_score: of the whole image, that an entry must have to be explained; None for any.
-        half: 'both', or the images at 'even' or 'odd' places of the dataset only: choose settings
-            on one half, report on the other.
+        target: one target to explain in each image, whatever its category; see `resolve_targets`.
+            None for the classes of the category, or 'top-1' in a dataset without categories.
+        min_score: the score of the whole image that an entry needs; None for any.
+        half: 'both', or the images at 'even' or 'odd' places of the dataset only. Choose settings
+            on one half and report on the other.
         limit: the most entries to explain; None for all. It may differ from call to call.
-        seeds: each entry is explained once with each.
+        seeds: each entry is explained once with each seed.
         protocol: how maps are measured; RISE's protocol if not given.
         workers: processes on this machine.
-        ray: address of a Ray cluster, in the place of them; see `RayWorkers`.
-        command: what was typed, for the report to tell how to make the run again.
-        progress: told after every image and item.
-        cancel: asked before every task; True ends the run after those in flight.
+        ray: address of a Ray cluster that replaces them; see `RayWorkers`.
+        command: the command line, which the report quotes.
+        progress: called after every image and item.
+        cancel: called before every task. True ends the run after the tasks in flight.
 
     Returns:
-        What became of it.
+        How many items there are, and which images and items failed.
 
     Raises:
-        InputError: an argument that cannot be used, a run folder of another configuration or in
-            use, no entry to explain.
-        BlackBoxError: the black box failed on a whole image.
+        InputError: an argument cannot be used, the run folder has another configuration or is in
+            use, or no entry is to be explained.
+        BlackBoxError: the black box failed on the first whole images.
     """
-    if half not in HALVES:
-        raise InputError(f"expected half to be one of {', '.join(HALVES)}, got {half!r}.")
-    if workers < 1:
-        raise InputError(f"expected one worker at least, got {workers} workers.")
-    if limit is not None and limit < 1:
-        raise InputError(f"expected a limit of one entry at least, got a limit of {limit}.")
-    if not seeds or min(seeds) < 0:
-        raise InputError(f"expected a seed at least, each 0 or more, got seeds {list(seeds)}.")
-    if min_score is not None and not np.isfinite(min_score):
-        raise InputError(f"expected a minimum score that is a number, got {min_score}.")
+    _check_numbers(workers, limit, seeds)
     _check_apart(folder, dataset)
     black_box = Model(model, device).open()
     # The device that it is on here, so that no worker takes another.
@@ -163,35 +145,32 @@ def run(
     protocol = protocol or Protocol()
     protocol = replace(protocol, size=protocol.size or black_box.input_size)
     num_outputs = _num_outputs(black_box)
-    targets: CategoryTargets | None = None
+    categories = None
     if target is None and any(dataset.categories):
-        names = black_box.class_names
-        targets = category_targets(dataset.categories, names, num_outputs, classes)
-    wanted = target or "top-1"
-    _resolve(wanted, np.zeros(num_outputs), black_box)  # a mistake in it is found before it is kept
+        categories = category_targets(
+            dataset.categories, black_box.class_names, num_outputs, classes
+        )
+    selection = Selection(
+        dataset, black_box.class_names, categories, target or "top-1", min_score, half
+    )
+    selection.resolve(np.zeros(num_outputs))  # finds a mistake before the run is stored
     configuration = {
         "dataset": dataset.describe(),
         "model": {"name": black_box.name, "identity": black_box.identity()},
-        "targets": {"wanted": wanted} if targets is None else targets.describe(),
-        "min_score": min_score,
-        "half": half,
+        **selection.describe(),
         "seeds": list(seeds),
-        "metrics": protocol.as_dict(),
+        "metrics": asdict(protocol),
         "methods": {each.label: each.definition() for each in contestants},
     }
-    open_workers = LocalWorkers(sent, workers) if ray is None else RayWorkers(sent, ray)
-
-    def tell_images(known: Collection[str]) -> str:
-        return tell_changed_images(known, [sample.name for sample in dataset.samples()], half)
-
-    with open_workers as done_by, Store.open(folder, configuration, tell_images) as store:
+    pool = LocalWorkers(sent, workers) if ray is None else RayWorkers(sent, ray)
+    with pool, Store.open(folder, configuration, selection.list_changed_images) as store:
         known = store.images()
         missing = [name for name in dataset.missing if name not in known]
         last = {"limit": limit, "command": command, "missing": missing}
         store.remember(last)
-        stop = cancel or (lambda: False)
-        job = _Job(store, dataset, black_box, done_by, HALVES[half], progress, stop)
-        unscored = job.score_images(targets, wanted, min_score)
+        show, stop = progress or (lambda _: None), cancel or (lambda: False)
+        job = _Job(store, selection, pool, show, stop)
+        unscored = job.score_images()
         if unscored:
             store.remember(last | {"unscored": {each.key.entry: each.error for each in unscored}})
         return job.make_items(contestants, protocol, seeds, limit, unscored)
@@ -199,135 +178,76 @@ def run(
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """The two stages of a run, and what both need."""
+    """The two stages of a run: score the whole images, then make the items."""
 
     store: Store
-    dataset: Dataset
-    black_box: BlackBox
-    workers: LocalWorkers | RayWorkers
-    parities: tuple[int, ...]
-    progress: Callable[[Tally], object] | None
+    selection: Selection
+    pool: LocalWorkers | RayWorkers
+    progress: Callable[[Tally], object]
     cancel: Callable[[], bool]
 
-    def score_images(
-        self,
-        targets: CategoryTargets | None,
-        wanted: str,
-        min_score: float | None,
-    ) -> list[Failure]:
-        """Ask about every whole image, and store what there is to explain in it.
+    def score_images(self) -> list[Failure]:
+        """Score every whole image that is new, and store its entries.
 
         Returns:
-            Images that could not be scored; the same command tries them again.
+            The images that could not be scored. The same command tries them again.
         """
-        samples = {s.name: s for s in self.dataset.samples() if s.index % 2 in self.parities}
+        samples = self.selection.samples()
         known = self.store.images()
         total, done = len(samples), len(known.keys() & samples.keys())
-        digests: dict[str, str] = {}
         failures: list[Failure] = []
-        hopeless = 0
 
         def fail(name: str, error: str) -> None:
             failures.append(Failure(ItemKey(name, WHOLE, 0), error))
 
-        for task, result in self._perform(self._unscored(samples, known, digests, fail)):
-            assert isinstance(task, ScoreImage)  # they are what was asked for
+        failed_runs = 0
+        for task, result in self._perform(self._image_tasks(samples, known, fail)):
             sample = samples[task.name]
-            if isinstance(result, Failed) and result.blame == "run":  # it may go well next time
-                fail(sample.name, result.error)
-                hopeless += 1
-                if hopeless >= HOPELESS and not done:
+            if isinstance(result, TaskFailure) and result.blame == "run":
+                fail(task.name, result.error)
+                failed_runs += 1
+                if failed_runs >= MOST_FAILURES and not done:
                     raise BlackBoxError(f"{sample.path}: {result.error}")
                 continue
-            if isinstance(result, Failed):
-                entries = [_excluded(sample, "", result.error)]
+            if isinstance(result, TaskFailure):
+                entries = [left_out(sample, result.error)]
             else:
-                entries = self._entries(sample, result, targets, wanted, min_score)
-            if sample.name in known:
-                self.store.replace_image(sample.name, entries, digests[sample.name])
+                entries = self.selection.entries(sample, result)
+            if task.name in known:
+                self.store.replace_image(task.name, entries, task.digest)
             else:
-                self.store.add_image(sample.name, entries, digests[sample.name])
+                self.store.add_image(task.name, entries, task.digest)
                 done += 1
-            if self.progress is not None:
-                self.progress(Tally("images", done, total, len(failures)))
+            self.progress(Tally("images", done, total, len(failures)))
         return failures
 
-    def _unscored(
+    def _image_tasks(
         self,
         samples: Mapping[str, Sample],
         known: Mapping[str, str],
-        digests: dict[str, str],
         fail: Callable[[str, str], None],
-    ) -> Iterator[Task]:
-        """Images to ask about, whose digests are put into `digests`.
+    ) -> Iterator[ScoreImage]:
+        """Images to score: new ones, and files that replace an image that could not be used.
 
-        Those that could not be used are among them, once they are other files. `fail` is told of
-        images that cannot be read.
+        `fail` gets the name of an image that cannot be read, and the error.
         """
-        unusable = {entry.image for entry in self.store.entries() if _blames_file(entry)}
+        unusable = {entry.image for entry in self.store.entries() if _is_unusable_image(entry)}
         for name, sample in samples.items():
             if (name in known and name not in unusable) or self.cancel():
                 continue
             try:
-                content = _read(sample)
+                content, digest = _read(sample)
             except InputError as error:
                 fail(name, one_line(error))
                 continue
-            digests[name] = _digest(content)
-            if digests[name] != known.get(name):
-                yield ScoreImage(name, content)
+            if digest != known.get(name):
+                yield ScoreImage(name, content, digest)
 
-    def _perform(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
-        for task, result in self.workers.run(tasks):
-            if isinstance(result, Failed) and result.blame == "model":
+    def _perform(self, tasks: Iterator[Task]) -> Iterator[tuple[Any, Any]]:
+        for task, result in self.pool.run(tasks):
+            if isinstance(result, TaskFailure) and result.blame == "model":
                 raise InputError(f"a worker cannot open the model: {result.error}")
             yield task, result
-
-    def _entries(
-        self,
-        sample: Sample,
-        whole: ScoredImage,
-        targets: CategoryTargets | None,
-        wanted: str,
-        min_score: float | None,
-    ) -> list[Entry]:
-        try:
-            annotated = list(self.dataset.annotations(sample, whole.size))
-        except InputError as error:
-            return [_excluded(sample, "", str(error), whole.size)]
-        found: list[tuple[str, float | None, str]] = [
-            (each.category, float(each.annotation.mean()), each.excluded) for each in annotated
-        ]
-        if not annotated and any(self.dataset.categories):
-            return [_excluded(sample, "", "nothing is annotated in it", whole.size)]
-        if not annotated:
-            found = [("", None, "")]
-        entries = []
-        for category, share, excluded in found:
-            if targets is not None and category not in targets.targets:
-                excluded = excluded or f"{category}: {targets.without[category]}"
-            if excluded:
-                entries.append(_excluded(sample, category, excluded, whole.size))
-                continue
-            if targets is None:
-                target = _resolve(wanted, whole.scores, self.black_box)
-            else:
-                target = targets.targets[category]
-            score = float(whole.scores[list(target.indices)] @ np.array(target.weights))
-            entries.append(
-                Entry(
-                    key=_key(sample, category),
-                    image=sample.name,
-                    image_index=sample.index,
-                    size=whole.size,
-                    category=category,
-                    target=target,
-                    score=score,
-                    annotated=share,
-                    excluded=_judge(score, min_score),
-                )
-            )
-        return entries
 
     def make_items(
         self,
@@ -337,129 +257,117 @@ class _Job:
         limit: int | None,
         unscored: Sequence[Failure],
     ) -> Outcome:
-        """Explain and measure all that the store lacks."""
+        """Make the items that the store lacks."""
         entries = self.store.entries()
         excluded = Counter(entry.excluded for entry in entries if entry.excluded)
         chosen = asked_entries(entries, limit)
-        keys = {
-            ItemKey(entry.key, each.label, seed)
+        wanted = {
+            ItemKey(entry.key, each.label, seed): each
             for entry in chosen
             for each in contestants
             for seed in seeds
         }
-        if not keys and not self.cancel():
+        if not wanted and not self.cancel():
             excluded.update(failure.error for failure in unscored)
             reasons = "; ".join(f"{count}: {reason}" for reason, count in excluded.items())
             raise InputError(
                 f"expected an entry to explain, got none. {reasons or 'No images.'} Begin again in "
                 "another folder, with another minimum score, target or classes."
             )
-        finished = self.store.finished() & keys
+        finished = self.store.finished()
+        left = {key: each for key, each in wanted.items() if key not in finished}
         failures: list[Failure] = []
         made = 0
 
         def show(last: Item | None = None) -> None:
-            if self.progress is not None:
-                done = len(finished) + made
-                self.progress(Tally("items", done, len(keys), len(failures), last))
+            done = len(wanted) - len(left) + made
+            self.progress(Tally("items", done, len(wanted), len(failures), last))
 
         def fail(key: ItemKey, error: str) -> None:
             failures.append(Failure(key, error))
             self.store.add_failure(failures[-1])
             show()
 
-        tasks = self._tasks(chosen, contestants, protocol, seeds, finished, fail)
-        for task, result in self._perform(tasks):
-            assert isinstance(task, MakeItem)  # they are what was asked for
-            if isinstance(result, Failed):
+        for task, result in self._perform(self._item_tasks(chosen, left, protocol, fail)):
+            if isinstance(result, TaskFailure):
                 fail(task.key, result.error)
             else:
                 self.store.add(result)
                 made += 1
                 show(result)
         return Outcome(
-            items=len(finished) + made,
-            wanted=len(keys),
+            items=len(wanted) - len(left) + made,
+            wanted=len(wanted),
             made=made,
             failures=(*unscored, *failures),
             excluded=dict(excluded),
-            missing=self.dataset.missing,
-            cancelled=self.cancel() and len(finished) + made + len(failures) < len(keys),
+            missing=self.selection.dataset.missing,
+            cancelled=self.cancel() and made + len(failures) < len(left),
         )
 
-    def _tasks(
+    def _item_tasks(
         self,
         chosen: Sequence[Entry],
-        contestants: Sequence[Contestant],
+        left: Mapping[ItemKey, Contestant],
         protocol: Protocol,
-        seeds: Sequence[int],
-        finished: AbstractSet[ItemKey],
         fail: Callable[[ItemKey, str], None],
-    ) -> Iterator[Task]:
-        """What is left to do, an image read when its first item is.
+    ) -> Iterator[MakeItem]:
+        """Items to make. All items of one entry are together, so its image is read once.
 
-        `fail` is told of items whose image or annotation is not what the run began with.
+        `fail` gets the items whose image or annotation is not what it was when the run began.
         """
-        samples = {sample.name: sample for sample in self.dataset.samples()}
+        samples = {sample.name: sample for sample in self.selection.dataset.samples()}
         digests = self.store.images()
-        for entry in chosen:
-            left = [
-                (key, each)
-                for each in contestants
-                for key in (ItemKey(entry.key, each.label, seed) for seed in seeds)
-                if key not in finished
-            ]
-            if not left or self.cancel():
-                continue
+        by_key = {entry.key: entry for entry in chosen}
+        for name, keys in groupby(left, key=attrgetter("entry")):
+            entry = by_key[name]
+            if self.cancel():
+                return
             try:
                 content, annotation = self._material(entry, samples, digests)
             except InputError as error:
-                for key, _ in left:
+                for key in keys:
                     fail(key, one_line(error))
                 continue
-            for key, contestant in left:
+            for key in keys:
                 if self.cancel():
                     return
-                yield MakeItem(key, content, entry.target, annotation, contestant, protocol)
+                yield MakeItem(key, content, entry.target, annotation, left[key], protocol)
 
     def _material(
-        self, entry: Entry, samples: dict[str, Sample], digests: dict[str, str]
+        self, entry: Entry, samples: Mapping[str, Sample], digests: Mapping[str, str]
     ) -> tuple[bytes, NDArray[np.bool_] | None]:
-        """The file of an entry's image, and its annotation.
+        """The image file of an entry, and its annotation.
 
         Raises:
-            InputError: one of them is gone, cannot be read, or is not what the run began with.
+            InputError: one of them is gone, cannot be read, or has changed since the run began.
         """
         if entry.image not in samples:
-            raise InputError(
-                f"expected the image {entry.image}, with which the run began, got none. {BACK}"
-            )
+            raise InputError(f"the image {entry.image} has gone. {PUT_BACK}")
         sample = samples[entry.image]
-        content = _read(sample)
-        if _digest(content) != digests[entry.image]:
-            raise InputError(
-                f"expected {sample.path} as it was when the run began, got another content. {BACK}"
-            )
-        for each in self.dataset.annotations(sample, entry.size):
+        content, digest = _read(sample)
+        if digest != digests[entry.image]:
+            raise InputError(f"{sample.path} is not as it was when the run began. {PUT_BACK}")
+        for each in self.selection.dataset.annotations(sample, entry.size):
             if each.category == entry.category:
                 return content, each.annotation
         if entry.annotated is not None:
-            raise InputError(
-                f"expected the annotation of {entry.key}, with which the run began, got none. "
-                f"{BACK}"
-            )
+            raise InputError(f"the annotation of {entry.key} has gone. {PUT_BACK}")
         return content, None
 
 
-def _resolve(wanted: str, scores: NDArray[np.float64], black_box: BlackBox) -> Target:
-    targets = resolve_targets(wanted, scores, black_box.class_names)
-    if len(targets) != 1 or targets[0].is_function:
-        raise InputError(f"expected one target of outputs, got {wanted!r}. Use top-1, say.")
-    return targets[0]
+def _check_numbers(workers: int, limit: int | None, seeds: Sequence[int]) -> None:
+    for holds, text in (
+        (workers >= 1, f"one worker at least, got {workers} workers"),
+        (limit is None or limit >= 1, f"a limit of one entry at least, got a limit of {limit}"),
+        (seeds and min(seeds) >= 0, f"a seed at least, each 0 or more, got seeds {list(seeds)}"),
+    ):
+        if not holds:
+            raise InputError(f"expected {text}.")
 
 
 def _check_apart(folder: Path, dataset: Dataset) -> None:
-    """Refuse a run among the images: its report would be more of them."""
+    """Refuse a run folder among the images: the pictures of its report would be more of them."""
     sample = dataset.samples()[0]
     images = sample.path.resolve().parents[sample.name.count("/")]
     if dataset.kind != "coco" and folder.resolve().is_relative_to(images):
@@ -476,42 +384,12 @@ def _num_outputs(black_box: BlackBox) -> int:
     return int(black_box(np.full((1, *size, 3), 0.5, np.float32)).shape[1])
 
 
-def _read(sample: Sample) -> bytes:
-    try:
-        return sample.path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read {sample.path}: {error.strerror or error}. Check it, then run the same "
-            "command again."
-        ) from error
+def _read(sample: Sample) -> tuple[bytes, str]:
+    """The content of an image file, and its digest."""
+    content = read_whole(sample.path)
+    return content, hashlib.sha256(content).hexdigest()
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _key(sample: Sample, category: str) -> str:
-    return f"{sample.name} {category}" if category else sample.name
-
-
-def _excluded(sample: Sample, category: str, reason: str, size: tuple[int, int] = (0, 0)) -> Entry:
-    return Entry(
-        key=_key(sample, category),
-        image=sample.name,
-        image_index=sample.index,
-        size=size,
-        category=category,
-        target=Target(category),
-        score=0.0,
-        excluded=reason,
-    )
-
-
-def _blames_file(entry: Entry) -> bool:
-    """Whether an image was left out whole, before it came to scores: as one that is damaged."""
+def _is_unusable_image(entry: Entry) -> bool:
+    """Whether the whole image was left out before it was scored, as a damaged one is."""
     return bool(entry.excluded and entry.key == entry.image and not entry.target.indices)
-
-
-def _judge(score: float, min_score: float | None) -> str:
-    low = min_score is not None and score < min_score
-    return f"score below the minimum of {min_score:g}" if low else ""

@@ -1,14 +1,14 @@
-"""How good a map is: by what the black box says, by what a person has outlined, or by itself.
+"""How good a map is: by the scores of the black box, by an annotation, or by the map alone.
 
-In: one map, or maps of one image, and an image, a callable or an annotation to hold it against.
-Out: values for one image, with the curve where there is one. Means are taken elsewhere.
+In: one map, or several maps of one image, and an image, a black box or an annotation.
+Out: values for one image, with the curve if there is one. The benchmark takes the means.
 
-| function | what it says of a map | range | better | source |
+| function | what it measures | range | better | source |
 |---|---|---|---|---|
 | `deletion(...).area` | the score goes with its pixels | score | lower | Petsiuk et al., 2018 |
 | `insertion(...).area` | the score comes with them | score | higher | Petsiuk et al., 2018 |
 | `overlap_at` | IoU, precision, recall, F1 at T | [0, 1] | higher | Vasu and Long, 2020 |
-| `best_f1`, `best_iou` | the same at the best threshold | [0, 1] | higher | - |
+| `best_f1` | F1 and IoU at the best threshold | [0, 1] | higher | - |
 | `pointing_game` | its maximum is on the object | hit or miss | hit | Zhang et al., 2016 |
 | `pixel_level` | any of these, by activated pixel | metric's | metric's | Vasu and Long, 2020 |
 | `gini_index` | it speaks of few pixels | [0, 1) | higher | Chalasani et al., 2020 |
@@ -24,10 +24,8 @@ Each is a pure function.
 from iassa.metrics.causal import Curve, Normalisation, causal_curve, deletion, insertion
 from iassa.metrics.overlap import (
     BestF1,
-    BestIou,
     Overlap,
     best_f1,
-    best_iou,
     count_activated,
     measure_overlap,
     overlap_at,
@@ -42,7 +40,6 @@ from iassa.metrics.stability import Stability, stability
 
 __all__ = [
     "BestF1",
-    "BestIou",
     "Curve",
     "Normalisation",
     "Overlap",
@@ -51,7 +48,6 @@ __all__ = [
     "Stability",
     "Stage",
     "best_f1",
-    "best_iou",
     "causal_curve",
     "count_activated",
     "deletion",

@@ -1,18 +1,18 @@
 """Overlap of a map with an annotation: IoU and F1 of the region above a threshold, or the best one.
 
-The region is S > minimum + T (peak - minimum), T = 0.3 (Vasu and Long, WACV 2020, Eq. 7-8). What
-counts as the minimum depends on the map:
+The region is S > minimum + T (peak - minimum), T = 0.3 (Vasu and Long, WACV 2020, Eq. 7-8). The
+minimum depends on the map:
 
-- a map with a negative value has a natural zero, 'no effect': its positive part is taken, and the
-  minimum counts as 0;
-- a map without one (RISE's, say) has an arbitrary offset: the minimum is its own.
+- a map with a negative value has a natural zero, 'no effect': the minimum is 0, and the region is a
+  part of the positive pixels;
+- a map without a negative value (such as RISE's) has an arbitrary offset: its own minimum counts.
 
 A region without a pixel has precision, recall, F1 and IoU 0.
 
-The paper gives every metric at image level and at pixel level (Table 1). The latter is the former
-over the number of activated pixels, those in the top 30 % of the map's range. It rewards maps that
-say as much with fewer pixels, where more is better. Where less is better, as in deletion, it
-rewards those that mark more: read it beside the image level, not in its place.
+The paper gives every metric at image level and at pixel level (Table 1). The value at pixel level
+is that at image level divided by the number of activated pixels: those in the top 30 % of the map's
+range. Where a high value is good, this rewards maps that mark fewer pixels. Where a low value is
+good, as in deletion, it rewards maps that mark more: read it beside the image level, not alone.
 """
 
 from __future__ import annotations
@@ -27,12 +27,10 @@ from iassa.errors import InputError
 
 __all__ = [
     "BestF1",
-    "BestIou",
     "Overlap",
     "as_annotation",
     "as_map",
     "best_f1",
-    "best_iou",
     "count_activated",
     "measure_overlap",
     "overlap_at",
@@ -64,8 +62,8 @@ class BestF1:
 
     Attributes:
         f1: in [0, 1].
-        fraction: a threshold that gives it, as a fraction of the map's range in [0, 1); the
-            highest where several give it.
+        fraction: a threshold that gives it, as a fraction of the map's range in [0, 1). If several
+            do, the highest.
     """
 
     f1: float
@@ -77,19 +75,6 @@ class BestF1:
         return self.f1 / (2 - self.f1)
 
 
-@dataclass(frozen=True)
-class BestIou:
-    """The best IoU that any threshold gives.
-
-    Attributes:
-        iou: in [0, 1].
-        fraction: a threshold that gives it, as in `BestF1`.
-    """
-
-    iou: float
-    fraction: float
-
-
 def threshold_region(saliency: ArrayLike, fraction: float = 0.3) -> NDArray[np.bool_]:
     """Pixels above a fraction of the map's range (Eq. 7-8).
 
@@ -98,18 +83,14 @@ def threshold_region(saliency: ArrayLike, fraction: float = 0.3) -> NDArray[np.b
         fraction: T in [0, 1).
 
     Returns:
-        (H, W) bool; empty for a flat map, and for one without a positive value where it has a
-        negative one.
+        (H, W) bool. It is empty for a flat map, and for one with negative but no positive values.
 
     Raises:
         InputError: an argument has another shape, dtype or range.
     """
     saliency = as_map(saliency)
     if not 0 <= fraction < 1:
-        raise InputError(
-            f"expected a threshold as a fraction in [0, 1), got {fraction}. "
-            "Pass 0.3 for 30 % of the map's range."
-        )
+        raise InputError(f"expected a threshold as a fraction in [0, 1), got {fraction}. Use 0.3.")
     minimum = _minimum(saliency)
     span = float(saliency.max()) - minimum
     if span <= 0:
@@ -138,14 +119,11 @@ def measure_overlap(region: ArrayLike, annotation: ArrayLike) -> Overlap:
     """
     region = np.asarray(region)
     if region.ndim != 2 or region.dtype != np.bool_:
-        raise InputError(
-            f"expected a region (H, W) of dtype bool, got {region.shape} of {region.dtype}. "
-            "Make one with threshold_region."
-        )
+        got = f"{region.shape} of {region.dtype}"
+        raise InputError(f"expected a region (H, W) of dtype bool, got {got}. Threshold the map.")
     annotation = as_annotation(annotation, region.shape)
-    inside, marked, annotated = (
-        int(np.count_nonzero(mask)) for mask in (region & annotation, region, annotation)
-    )
+    inside = int(np.count_nonzero(region & annotation))
+    marked, annotated = int(np.count_nonzero(region)), int(np.count_nonzero(annotation))
     return Overlap(
         iou=inside / (marked + annotated - inside),
         precision=inside / marked if marked else 0.0,
@@ -174,8 +152,8 @@ def overlap_at(saliency: ArrayLike, annotation: ArrayLike, *, fraction: float = 
 def best_f1(saliency: ArrayLike, annotation: ArrayLike) -> BestF1:
     """The best F1 over all thresholds, exactly: every distinct value above the minimum is one.
 
-    The whole image is no region of a map (a flat map would earn F1 without saying anything), so
-    the pixels at the minimum belong to none.
+    Pixels at the minimum belong to no region. Otherwise the whole image would be one, and a flat
+    map would earn F1.
 
     Args:
         saliency: (H, W) finite, float32 (values that differ by less may fall on one threshold).
@@ -211,34 +189,8 @@ def best_f1(saliency: ArrayLike, annotation: ArrayLike) -> BestF1:
     best = int(np.argmax(f1))
     lowest = values[ends[best]]
     below = values[ends[best + 1]] if best + 1 < len(ends) else minimum
-    return BestF1(
-        f1=float(f1[best]), fraction=float(((lowest - minimum) + (below - minimum)) / 2 / span)
-    )
-
-
-def best_iou(saliency: ArrayLike, annotation: ArrayLike) -> BestIou:
-    """The best IoU over all thresholds, exactly.
-
-    IoU = F1 / (2 - F1) grows with F1, so the threshold is that of `best_f1`.
-
-    Args:
-        saliency: (H, W) finite, float32 (values that differ by less may fall on one threshold).
-        annotation: (H, W) bool, with one pixel set at least.
-
-    Returns:
-        The IoU and a threshold that gives it; IoU 0 for a flat map.
-
-    Raises:
-        InputError: an argument has another shape or dtype, or the annotation is empty.
-
-    Example:
-        >>> saliency = np.array([[0.9, 0.6, 0.1], [0.5, 0.0, 0.0]], dtype=np.float32)
-        >>> annotation = np.array([[True, False, False], [True, False, False]])
-        >>> round(best_iou(saliency, annotation).iou, 3)
-        0.667
-    """
-    best = best_f1(saliency, annotation)
-    return BestIou(iou=best.iou, fraction=best.fraction)
+    fraction = ((lowest - minimum) + (below - minimum)) / 2 / span
+    return BestF1(float(f1[best]), float(fraction))
 
 
 def as_map(saliency: ArrayLike) -> NDArray[np.float64]:
@@ -255,15 +207,9 @@ def as_map(saliency: ArrayLike) -> NDArray[np.float64]:
     """
     array = np.asarray(saliency)
     if array.ndim != 2 or array.size == 0:
-        raise InputError(
-            f"expected one map (H, W), got shape {array.shape}. "
-            "Pass one target's map, as in explanation.saliency[0]."
-        )
+        raise InputError(f"expected one map (H, W), got shape {array.shape}. Pass saliency[0].")
     if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(
-            f"expected a map of floating point values, got {array.dtype}. "
-            "Convert it with astype(np.float32)."
-        )
+        raise InputError(f"expected floating point values, got {array.dtype}. Convert the map.")
     if not np.isfinite(array).all():
         raise InputError("expected finite values in the map, got NaN or infinity. Clean it.")
     return array.astype(np.float64)
@@ -285,19 +231,13 @@ def as_annotation(annotation: ArrayLike, size: tuple[int, ...]) -> NDArray[np.bo
     array = np.asarray(annotation)
     if array.dtype != np.bool_:
         raise InputError(
-            f"expected an annotation of dtype bool, got {array.dtype}. "
-            "Say which values belong to the object, as in annotation > 0."
+            f"expected an annotation of dtype bool, got {array.dtype}. Compare with 0."
         )
     if array.shape != size:
-        raise InputError(
-            f"expected an annotation of shape {tuple(size)}, like the map, got {array.shape}. "
-            "Resize one to the other (the annotation without interpolation)."
-        )
+        got = f"got {array.shape}. Resize the map"
+        raise InputError(f"expected an annotation of shape {tuple(size)}, like the map, {got}.")
     if not array.any():
-        raise InputError(
-            "expected an annotation with one pixel set at least, got an empty one. "
-            "Leave this image out: nothing can overlap with nothing."
-        )
+        raise InputError("expected an annotation with a pixel set, got an empty one. Leave it out.")
     return array
 
 
@@ -308,14 +248,14 @@ def _minimum(saliency: NDArray[np.float64]) -> float:
 def count_activated(saliency: ArrayLike, *, fraction: float = 0.7) -> int:
     """Number of activated pixels: S > minimum + fraction (peak - minimum).
 
-    The minimum is that of the region: 0 for a map with negative values, else the map's own.
+    The minimum is 0 for a map with negative values, otherwise the map's own.
 
     Args:
         saliency: (H, W) finite.
         fraction: in [0, 1); 0.7 for the top 30 % of the range.
 
     Returns:
-        At least 1, but 0 for a flat map and for one that is negative alone.
+        At least 1, but 0 for a flat map and for one with only negative values.
 
     Raises:
         InputError: an argument has another shape, dtype or range.
@@ -343,8 +283,5 @@ def pixel_level(value: float, num_activated: int) -> float:
     if not math.isfinite(value):
         raise InputError(f"expected a finite value, got {value}. Leave this image out.")
     if num_activated < 1:
-        raise InputError(
-            f"expected at least 1 activated pixel, got {num_activated}. A map that marks nothing "
-            "has no pixel level: leave it out, and say how many were."
-        )
+        raise InputError(f"expected at least 1 activated pixel, got {num_activated}. Leave it out.")
     return value / num_activated

@@ -1,7 +1,7 @@
 """Pointing game: does the maximum of the map lie on the object?
 
 Zhang, Lin, Brandt, Shen, Sclaroff: Top-down Neural Attention by Excitation Backprop, ECCV 2016,
-section 4.2. Theirs allows a miss by 15 pixels; here the tolerance is an argument and 0 by default.
+section 4.2. They allow a miss by 15 pixels; here the tolerance is an argument, by default 0.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Pointing:
     """Where a map points, and whether that is right.
 
     Attributes:
-        hit: the peak is on the annotation, or within the tolerance of it.
-        peak: (row, column) of the map's maximum; the first in row order of several.
+        hit: whether the peak is on the annotation, or within the tolerance of it.
+        peak: (row, column) of the map's maximum; of several, the first in row order.
         distance: from the peak to the nearest annotated pixel, in pixels; 0 on the annotation.
     """
 
@@ -43,7 +43,7 @@ def pointing_game(
         tolerance: distance in pixels, between pixel centres, that still counts as a hit.
 
     Returns:
-        The verdict, the peak and its distance.
+        Whether the peak hits, the peak, and its distance.
 
     Raises:
         InputError: an argument has another shape, dtype or range, or the annotation is empty.
@@ -57,9 +57,7 @@ def pointing_game(
     saliency = as_map(saliency)
     annotation = as_annotation(annotation, saliency.shape)
     if not tolerance >= 0:
-        raise InputError(
-            f"expected a tolerance of 0 pixels or more, got {tolerance}. Use 0 or 15, say."
-        )
+        raise InputError(f"expected a tolerance of 0 pixels or more, got {tolerance}. Use 15.")
     row, column = divmod(int(np.argmax(saliency)), saliency.shape[1])
     rows, columns = np.nonzero(annotation)
     distance = float(np.hypot(rows - row, columns - column).min())

@@ -1,4 +1,4 @@
-"""Model randomisation: does the map change when what the model has learnt is destroyed?
+"""Model randomisation: does the map change when the learnt weights are destroyed?
 
 Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim: Sanity Checks for Saliency Maps, NeurIPS 2018.
 Layers of the model are randomised, the image is explained again, and the new map compared with that
@@ -7,19 +7,19 @@ of the trained model:
 - cascading: from the output down, each stage with one more layer, to a network without knowledge;
 - independent: each layer alone, the others as trained.
 
-A map that speaks of the model falls to a similarity near 0; one that stays alike (an edge detector
-stays the same) shows the image, whatever the model does. Smooth maps have few independent places,
-so a single pair may well be at 0.3 or -0.3 by chance: take the mean over images and seeds. The sign
-of the rank correlation can be luck too, which is why that of the absolute values is there.
+The similarity of a map that depends on the model falls to about 0. A map that stays similar, as
+that of an edge detector does, shows the image alone. Smooth maps have few independent places, so
+one pair may be at 0.3 or -0.3 by chance: take the mean over images and seeds. The sign of the rank
+correlation may be chance, too; the correlation of the absolute values does not depend on it.
 
-A layer is randomised by shuffling the values in each of its tensors. Their distribution stays, and
-with it the scale of the activations at any depth, and what must hold of single values, such as that
-a variance is positive. Channels are shuffled alike in all vectors of a layer, so that the weight
-and bias of a batch norm stay with its running mean and variance. A fresh start would be further
-from the trained network, but in eval mode, with no batch to normalise by, it leaves nothing to
-explain: after `reset_parameters` the logits of EfficientNet-Lite0 move by 1e-9 over masks of an
-image, less than they are rounded by; after the shuffle by 0.2, before it by 0.6. A tensor of equal
-values, as in a fresh batch norm, has nothing to lose and stays as it is.
+A layer is randomised by shuffling the values in each of its tensors. This keeps their distribution,
+the scale of the activations at any depth, and properties of single values: a variance stays
+positive. All vectors of a layer are shuffled alike, so that the weight and bias of a batch norm
+stay with its running mean and variance. New initial weights would be further from the trained
+network, but in eval mode, with no batch to normalise by, they leave nothing to explain: after
+`reset_parameters` the logits of EfficientNet-Lite0 move by 1e-9 over masks of an image, less than
+their rounding; after the shuffle by 0.2, before it by 0.6. A tensor of equal values, as in a new
+batch norm, stays as it is.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ __all__ = ["Randomisation", "Stage", "model_randomisation", "randomised"]
 
 Randomisation: TypeAlias = Literal["cascading", "independent"]
 
-STATISTICS = ("running_mean", "running_var")  # learnt too, but no parameters
+STATISTICS = ("running_mean", "running_var")  # learnt, but not parameters
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How alike the map of a randomised model is to that of the trained one. Lower is better.
+    """How similar the map of a randomised model is to that of the trained one. Lower is better.
 
     Attributes:
-        layer: the layer randomised at this stage; cascading, those of the stages before too.
+        layer: the layer that this stage randomises; 'cascading' adds those of the stages before.
         rank_correlation: Spearman's, of the maps as they are, in [-1, 1].
         absolute_rank_correlation: of their absolute values, in [-1, 1].
         structural_similarity: of the maps as pictures, in [-1, 1].
@@ -73,21 +73,21 @@ def model_randomisation(
     """Explain a model once as it is and once for each stage of its randomisation.
 
     Args:
-        explain: (module) -> map (H, W), the same image, target and seed each time: a new seed for
-            each map would lower the similarity as well. It gets copies of the module.
-        module: the trained network, left as it is.
+        explain: (module) -> map (H, W), with the same image, target and seed each time, as a new
+            seed would lower the similarity as well. It gets copies of the module.
+        module: the trained network; it is not changed.
         seed: of the randomisation, not negative.
         order: 'cascading' or 'independent'.
-        layers: names of submodules from the output down, each with all inside it; None for all that
-            have parameters, in the reverse order of definition. A stage costs an explanation: for a
-            deep network name its blocks.
+        layers: names of submodules from the output down, each with all inside it. None for all that
+            have parameters, in the reverse order of definition. A stage costs an explanation, so
+            name the blocks of a deep network.
 
     Returns:
         One stage for each layer, in their order.
 
     Raises:
-        InputError: the module has no such layer or cannot be copied, a seed or an order that is
-            none, or maps that cannot be compared.
+        InputError: the module has no such layer or cannot be copied, the seed or the order is
+            invalid, or the maps cannot be compared.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
@@ -99,7 +99,7 @@ def model_randomisation(
     if order not in get_args(Randomisation):
         known = ", ".join(map(repr, get_args(Randomisation)))
         raise InputError(f"expected an order among {known}, got {order!r}.")
-    names = _top_down(module) if layers is None else list(layers)
+    names = [name for name, _ in _layers(module)][::-1] if layers is None else list(layers)
     _choose(module, names)
     trained = as_map(explain(randomised(module, seed, ())))
     stages = []
@@ -120,11 +120,11 @@ def model_randomisation(
 def randomised(module: nn.Module, seed: int, layers: Sequence[str] | None = None) -> nn.Module:
     """A copy of a network with the values in the tensors of some layers shuffled.
 
-    What a layer becomes depends on the seed and on its place in the network, not on which others
-    are randomised, nor on torch's global generator.
+    The result for a layer depends on the seed and on its place in the network, but not on the other
+    layers that are randomised, nor on torch's global generator.
 
     Args:
-        module: the network, left as it is.
+        module: the network; it is not changed.
         seed: not negative.
         layers: names of submodules as `named_modules` gives them, each with all inside it ('' is
             the whole network); None for all.
@@ -133,18 +133,17 @@ def randomised(module: nn.Module, seed: int, layers: Sequence[str] | None = None
         The copy, on the same device and in the same mode.
 
     Raises:
-        InputError: the module has no such layer or no parameters or cannot be copied, or a seed
-            that is none.
+        InputError: the module has no such layer or no parameters or cannot be copied, or the seed
+            is negative.
     """
     if seed < 0:
-        raise InputError(f"expected a seed of 0 or more, got {seed}. Use 0, say.")
+        raise InputError(f"expected a seed of 0 or more, got {seed}. Use 0.")
     chosen = _choose(module, [""] if layers is None else layers)
     try:
         copied = copy.deepcopy(module)
     except Exception as error:  # modules of others may hold anything
         raise InputError(
-            f"cannot copy the module: {type(error).__name__}: {error}. Build it anew, with its "
-            "weights loaded and no forward pass done."
+            f"cannot copy the module: {type(error).__name__}: {error}. Pass a newly loaded one."
         ) from error
     with torch.no_grad():
         for place, (name, layer) in enumerate(_layers(copied)):
@@ -164,7 +163,7 @@ def _shuffle(layer: nn.Module, seed: np.random.SeedSequence) -> None:
 
 
 def _choose(module: nn.Module, names: Sequence[str]) -> set[str]:
-    """The layers that are named, or inside one that is."""
+    """The layers that have one of the names, or are inside of one that has."""
     known = [name for name, _ in _layers(module)]
     if not known:
         raise InputError("expected a module with parameters, got one without. Pass the network.")
@@ -178,10 +177,6 @@ def _choose(module: nn.Module, names: Sequence[str]) -> set[str]:
             )
         chosen |= inside
     return chosen
-
-
-def _top_down(module: nn.Module) -> list[str]:
-    return [name for name, _ in _layers(module)][::-1]
 
 
 def _layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -1,4 +1,4 @@
-"""How alike two maps are: in the order of all pixels, in the most salient ones, as pictures.
+"""How similar two maps are: by the order of all pixels, by the most salient ones, as pictures.
 
 - Spearman's rank correlation, and the structural similarity of Wang, Bovik, Sheikh, Simoncelli:
   Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE Trans. Image
@@ -6,8 +6,8 @@
 - intersection over union of the most salient pixels, for which Ghorbani, Abid, Zou: Interpretation
   of Neural Networks is Fragile, AAAI 2019, count the intersection.
 
-None depends on the scale or the offset of a map. A flat map puts no pixel before another: its rank
-correlation and its overlap with any map are 0, another flat map among them.
+None depends on the scale or the offset of a map. A flat map has no order of pixels: its rank
+correlation and its overlap with any map are 0, even with another flat map.
 """
 
 from __future__ import annotations
@@ -39,11 +39,10 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
         second: (H, W) finite.
 
     Returns:
-        In [-1, 1]: 1 for the same order, 0 for orders that know nothing of each other or where a
-        map is flat, -1 for the reverse.
+        In [-1, 1]: 1 for the same order, 0 for unrelated orders or a flat map, -1 for the reverse.
 
     Raises:
-        InputError: another shape or dtype, values that are not finite, or maps of unlike sizes.
+        InputError: a shape or dtype is another, values are not finite, or the sizes differ.
 
     Example:
         >>> round(rank_correlation(np.array([[1.0, 2.0, 9.0]]), np.array([[0.1, 0.3, 0.2]])), 9)
@@ -62,7 +61,7 @@ def top_overlap(first: ArrayLike, second: ArrayLike, *, share: float = 0.1) -> f
         share: of the pixels, in (0, 1).
 
     Returns:
-        In [0, 1]; two maps without relation have share / (2 - share), a flat one 0.
+        In [0, 1]. Two unrelated maps have about share / (2 - share), a flat one 0.
 
     Raises:
         InputError: an argument has another shape, dtype or range, or the maps have unlike sizes.
@@ -97,23 +96,15 @@ def structural_similarity(first: ArrayLike, second: ArrayLike) -> float:
 
     first, second = _as_pair(first, second)
     if min(first.shape) < WINDOW:
-        raise InputError(
-            f"expected maps of {WINDOW} x {WINDOW} pixels or more, got {first.shape}. Enlarge them."
-        )
-    return float(
-        ssim(  # type: ignore[no-untyped-call]
-            _stretch(first),
-            _stretch(second),
-            data_range=1.0,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
-    )
+        least = f"{WINDOW} x {WINDOW} pixels"
+        raise InputError(f"expected maps of {least} or more, got {first.shape}. Enlarge them.")
+    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    pair = (_stretch(first), _stretch(second))
+    return float(ssim(*pair, data_range=1.0, **window))  # type: ignore[no-untyped-call]
 
 
 def standardise_ranks(saliency: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks of a map's pixels, such that the inner product of two is their correlation.
+    """Ranks of a map's pixels, scaled so that an inner product is a correlation.
 
     Args:
         saliency: (H, W) finite.
@@ -121,47 +112,47 @@ def standardise_ranks(saliency: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         (H W,) float64 of mean 0 and length 1; all 0 for a flat map.
     """
-    _, place, counts = np.unique(saliency, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks = (ends - (counts - 1) / 2 - (saliency.size + 1) / 2)[place.ravel()]
-    # No product by BLAS: for so few numbers its threads wait for each other longer than they add.
+    from scipy.stats import rankdata  # here, as it is slow to import
+
+    ranks: NDArray[np.float64] = rankdata(saliency, axis=None) - (saliency.size + 1) / 2
+    # Not a product by BLAS, whose threads cost more than so short a sum.
     length = float(np.sqrt(np.square(ranks).sum()))
     return ranks / length if length > 0 else ranks
 
 
 def correlate(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Inner product of two standardised ranks, in [-1, 1] whatever the rounding."""
+    """Inner product of two standardised ranks, clipped to [-1, 1]."""
     return float(np.clip((first * second).sum(), -1, 1))
 
 
 def mark_top(saliency: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
-    """The most salient pixels of a map, a share of all at most.
+    """The most salient pixels of a map, at most a share of all.
 
-    Pixels of one value are taken together, or left out together where they would go beyond the
-    share: to take the first of them would make two maps agree that both say nothing about them.
+    Pixels of one value are all taken, or all left out if they would exceed the share. Taking the
+    first of them would make two maps agree on pixels that neither of them ranks.
 
     Args:
         saliency: (H, W) finite.
-        share: of the pixels, in (0, 1); rounded to pixels, and one at least.
+        share: of the pixels, in (0, 1); it is rounded to pixels, at least one.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        InputError: a share out of range.
+        InputError: the share is out of range.
     """
     if not 0 < share < 1:
-        raise InputError(f"expected a share of the pixels in (0, 1), got {share}. Use 0.1, say.")
+        raise InputError(f"expected a share of the pixels in (0, 1), got {share}. Use 0.1.")
     num_top = max(1, round(share * saliency.size))
     if num_top >= saliency.size:
         return np.asarray(saliency > saliency.min())
-    # The largest value that is not wanted any more.
+    # The largest value that is not among the top.
     limit = np.partition(saliency, -num_top - 1, axis=None)[-num_top - 1]
     return np.asarray(saliency > limit)
 
 
 def share_of_either(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Pixels in both over pixels in either; 0 where there is none."""
+    """Pixels in both masks over pixels in either; 0 for two empty masks."""
     either = int(np.count_nonzero(first | second))
     return int(np.count_nonzero(first & second)) / either if either else 0.0
 

@@ -1,4 +1,4 @@
-"""Sparsity: does the map speak of a few pixels, or of all alike? The Gini index of |S|.
+"""Sparsity: does the map mark few pixels, or all alike? The Gini index of |S|.
 
 Chalasani, Chen, Chowdhury, Wu, Jha: Concise Explanations of Neural Networks using Adversarial
 Training, ICML 2020, after Hurley and Rickard: Comparing Measures of Sparsity, IEEE Trans.
@@ -23,18 +23,17 @@ def gini_index(saliency: ArrayLike) -> float:
     With |S| sorted to v_1 <= ... <= v_N, of sum V, it is
     1 - 2 sum_k (v_k / V) (N - k + 1/2) / N.
 
-    An offset counts as saliency: where the map has an arbitrary one, as RISE's has, subtract the
-    minimum first, or compare with maps of the same kind alone.
+    An offset counts as saliency. A map may have an arbitrary one, as RISE's has: subtract the
+    minimum first, or compare only with maps of the same kind.
 
     Args:
         saliency: (H, W) finite.
 
     Returns:
-        In [0, 1 - 1/N]: 0 where all absolute values are equal (0 among them), 1 - 1/N where all but
-        one are 0.
+        In [0, 1 - 1/N]: 0 if all absolute values are equal (even 0), 1 - 1/N if all but one are 0.
 
     Raises:
-        InputError: another shape or dtype, or values that are not finite.
+        InputError: the shape or dtype is another, or values are not finite.
 
     Example:
         >>> gini_index(np.array([[0.0, 0.0], [0.0, -2.0]]))
@@ -45,7 +44,7 @@ def gini_index(saliency: ArrayLike) -> float:
         return 0.0
     values /= values[-1]  # so that the sum of the largest floats stays finite
     num_pixels = values.size
-    # 1 - 2 (N - k + 1/2) / N for k = 1..N: the 1 goes into the sum, so that a map that is nearly
-    # even is not a small difference of large numbers.
+    # 1 - 2 (N - k + 1/2) / N for k = 1..N. With the 1 inside of the sum, an almost even map is not
+    # a small difference of large numbers.
     lead = (2 * np.arange(num_pixels) + 1 - num_pixels) / num_pixels
     return max(0.0, float((lead * values).sum() / values.sum()))

@@ -1,10 +1,10 @@
-"""Stability: how alike the maps are that a method makes of one image with several seeds.
+"""Stability: how similar the maps are that a method makes of one image with several seeds.
 
-The mean over all pairs of maps of their rank correlation and of the overlap of their most salient
-pixels (see `similarity`): 1 for a method that is not random. Alvarez-Melis and Jaakkola: On the
-Robustness of Interpretability Methods, 2018, ask the same where the image changes a little; here
-it is the seed alone. A stable map may still be wrong: one that ignores the model is perfectly
-stable, which `randomisation` finds out.
+The means over all pairs of maps of their rank correlation and of the overlap of their most salient
+pixels (see `similarity`). A method without randomness has 1. Alvarez-Melis and Jaakkola: On the
+Robustness of Interpretability Methods, 2018, change the image a little; here only the seed changes.
+A stable map may still be wrong: one that ignores the model is perfectly stable, but
+`randomisation` finds it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Stability", "stability"]
 
 @dataclass(frozen=True)
 class Stability:
-    """How alike the maps of several seeds are: means over pairs, higher is better.
+    """How similar the maps of several seeds are: means over pairs, higher is better.
 
     Attributes:
         rank_correlation: Spearman's, in [-1, 1].
@@ -40,16 +40,15 @@ def stability(saliencies: Iterable[ArrayLike], *, share: float = 0.1) -> Stabili
     """Compare maps of one image, one target and one method, of different seeds.
 
     Args:
-        saliencies: 2 maps (H, W) or more, finite: a list, say, or an array (M, H, W).
+        saliencies: 2 maps (H, W) or more, finite: a list, or an array (M, H, W).
         share: of the pixels that count as the most salient, in (0, 1).
 
     Returns:
-        The means over the M (M - 1) / 2 pairs. A flat map agrees with none, not with another flat
-        one either.
+        The means over the M (M - 1) / 2 pairs. A flat map agrees with no other, flat or not.
 
     Raises:
-        InputError: fewer than 2 maps, maps of unlike sizes, or an argument of another shape, dtype
-            or range.
+        InputError: there are fewer than 2 maps, their sizes differ, or an argument has another
+            shape, dtype or range.
 
     Example:
         >>> rising = np.arange(20.0).reshape(4, 5)
@@ -58,9 +57,7 @@ def stability(saliencies: Iterable[ArrayLike], *, share: float = 0.1) -> Stabili
     """
     maps = [as_map(saliency) for saliency in saliencies]
     if len(maps) < 2:
-        raise InputError(
-            f"expected 2 maps or more, got {len(maps)}. Explain the image with another seed."
-        )
+        raise InputError(f"expected 2 maps or more, got {len(maps)}. Explain with another seed.")
     sizes = sorted({saliency.shape for saliency in maps})
     if len(sizes) > 1:
         raise InputError(f"expected maps of one size, got {sizes}. Take maps of one image.")

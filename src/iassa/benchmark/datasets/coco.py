@@ -1,9 +1,9 @@
-"""MS-COCO: images, and for each category that one shows the outline of that category's objects.
+"""MS-COCO: images, and for each category in an image the outline of its objects.
 
 Reads any file in COCO's instances format: polygons, run lengths (RLE) as a list, and compressed run
-lengths. A crowd region outlines a heap of objects together with what lies between them, so crowds
-are left out of the annotation and counted; a category that an image shows as crowds only is none of
-the image's categories.
+lengths. A crowd region outlines several objects together with what lies between them. So crowds are
+not drawn, and a category that an image shows only as crowds does not count as one of the image's
+categories.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import reprlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -20,77 +22,83 @@ import numpy as np
 from iassa.benchmark.datasets.coco_outline import draw_outline, import_pycocotools
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
 from iassa.errors import InputError
+from iassa.files import read_whole
 
 __all__ = ["Coco"]
 
-Entry = dict[str, Any]
+Record = dict[str, Any]
 
-# What an entry must have. Image numbers are sometimes texts, in files that are not COCO's own.
+# The fields that a record must have. Some files that are not COCO's own have texts as image ids.
 FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "images": {"id": (int, str), "file_name": (str,), "height": (int,), "width": (int,)},
     "categories": {"id": (int,), "name": (str,)},
     "annotations": {"image_id": (int, str), "category_id": (int,)},
 }
+UNIQUE = {"images": ("id",), "categories": ("id", "name"), "annotations": ()}
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image of the annotation file.
+
+    Attributes:
+        size: (height, width) in the file.
+        objects: records of the objects, by name of their category.
+    """
+
+    size: tuple[int, int]
+    objects: Mapping[str, list[Record]]
 
 
 class Coco(Dataset):
     """A folder of images and a file in COCO's instances format.
 
-    Samples are in the order of their file names, categories in that of their numbers. Images of the
+    Samples are in the order of their file names, categories in that of their ids. Images of the
     file that are not in the folder are in `missing`.
     """
 
     kind = "coco"
 
     def __init__(self, images: Path, annotations: Path) -> None:
-        """Read the annotation file; masks are drawn when they are asked for.
+        """Read the annotation file. Masks are drawn later, when `annotations` is called.
 
         Args:
-            images: folder of the image files, where the file names of the annotations are.
+            images: folder of the image files; the file names of the annotations start from it.
             annotations: JSON file in COCO's instances format.
 
         Raises:
-            InputError: pycocotools is not installed; no such folder or file; the file is not JSON
-                or not of that format; a file name twice or outside the folder; an annotation of an
-                image or a category that is not there; none of the images in the folder.
+            InputError: pycocotools is not installed; a folder or file does not exist; the file is
+                not JSON or not of that format; a file name occurs twice or lies outside the folder;
+                an annotation has an unknown image or category; the folder has none of the images.
         """
         import_pycocotools()
         self._file = annotations
-        content = _read(annotations)
+        content = read_whole(annotations, "the annotations")
         self._digest = hashlib.sha256(content).hexdigest()
         table = _parse(content, annotations)
         names = _image_names(table["images"], annotations)
-        categories = _category_names(table["categories"], annotations)
+        categories = dict(sorted((each["id"], each["name"]) for each in table["categories"]))
         self.categories = tuple(categories.values())
-        objects = _group(table["annotations"], names, categories, annotations)
+        objects = _group_objects(table["annotations"], names, categories, annotations)
         if not images.is_dir():
             raise InputError(f"expected a folder of images, got {images}. Check the path.")
-
         samples = []
         missing = []
-        self._entries: dict[str, Entry] = {}
-        self._objects: dict[str, dict[str, list[Entry]]] = {}
-        self._first: dict[str, int] = {}
-        num_pairs = 0
-        entries = sorted(table["images"], key=lambda entry: str(entry["file_name"]))
-        for index, entry in enumerate(entries):
-            name = names[entry["id"]]
-            found = objects.get(entry["id"], {})
-            shown = {
-                category: found[number]
-                for number, category in categories.items()
-                if any(not item.get("iscrowd") for item in found.get(number, []))
-            }
+        self._images: dict[str, _Image] = {}
+        records = sorted(table["images"], key=lambda record: str(record["file_name"]))
+        for index, record in enumerate(records):
+            name = names[record["id"]]
+            found = objects.get(record["id"], {})
+            shown = {label: found[key] for key, label in categories.items() if key in found}
             if (images / name).is_file():
                 samples.append(Sample(name, images / name, index, tuple(shown)))
-                self._entries[name], self._objects[name] = entry, shown
-                self._first[name] = num_pairs
+                size = (record["height"], record["width"])
+                self._images[name] = _Image(size, shown)
             else:
                 missing.append(name)
-            num_pairs += len(shown)
         if not samples:
             raise InputError(
-                f"expected images of {annotations} in {images}, got none of its {len(entries)}"
+                f"expected images of {annotations} in {images}, got none of its {len(records)}"
                 + (f", such as {missing[0]}" if missing else "")
                 + ". Name the folder that the file names start from."
             )
@@ -102,115 +110,87 @@ class Coco(Dataset):
         return self._samples
 
     def annotations(self, sample: Sample, size: tuple[int, int]) -> Iterator[Annotated]:
-        """For each category the union of its objects that are no crowds; see `Dataset`."""
-        entry = self._entries[sample.name]
-        declared = (entry["height"], entry["width"])
-        if declared != tuple(size):
+        """For each category the union of its objects; see `Dataset`."""
+        image = self._images[sample.name]
+        if image.size != tuple(size):
+            height, width = image.size
             raise InputError(
-                f"{sample.name}: expected an image of {declared[0]} x {declared[1]} (height x "
-                f"width), the size in {self._file.name}, got {size[0]} x {size[1]}. Use the image "
-                "that was annotated, neither scaled nor turned."
+                f"{sample.name}: expected an image of {height} x {width} (height x width), the "
+                f"size in {self._file.name}, got {size[0]} x {size[1]}. Use the annotated image, "
+                "neither scaled nor turned."
             )
-        return self._draw(sample, declared)
+        return self._draw(sample.name, image)
 
     def describe(self) -> dict[str, Any]:
-        """The content of the annotation file; the images have their names and sizes in it."""
+        """The digest of the annotation file, which holds names and sizes of the images."""
         return {"kind": self.kind, "annotations": self._digest}
 
-    def _draw(self, sample: Sample, size: tuple[int, int]) -> Iterator[Annotated]:
-        for place, (category, objects) in enumerate(self._objects[sample.name].items()):
-            singles = [item for item in objects if not item.get("iscrowd")]
-            annotation = np.zeros(size, dtype=np.bool_)
+    def _draw(self, name: str, image: _Image) -> Iterator[Annotated]:
+        for category, objects in image.objects.items():
+            annotation = np.zeros(image.size, dtype=np.bool_)
             excluded = ""
-            for item in singles:
+            for item in objects:
                 try:
-                    annotation |= draw_outline(item.get("segmentation"), size)
+                    annotation |= draw_outline(item.get("segmentation"), image.size)
                 except InputError as error:
-                    excluded = f"{sample.name}, {category}, annotation {item.get('id')}: {error}"
-                    annotation = np.zeros(size, dtype=np.bool_)
+                    excluded = f"{name}, {category}, annotation {item.get('id')}: {error}"
+                    annotation = np.zeros(image.size, dtype=np.bool_)
                     break
             if not excluded and not annotation.any():
                 excluded = "its outlines hold no pixel"
-            yield Annotated(
-                category,
-                annotation,
-                num_crowds=len(objects) - len(singles),
-                excluded=excluded,
-                index=self._first[sample.name] + place,
-            )
+            yield Annotated(category, annotation, excluded)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read the annotations {path}: {error.strerror or error}. Check the path."
-        ) from None
-
-
-def _parse(content: bytes, path: Path) -> dict[str, list[Entry]]:
-    """The three lists of the file, each entry with the fields that it must have."""
+def _parse(content: bytes, path: Path) -> dict[str, list[Record]]:
+    """The three lists of the file, each record with the fields that it must have."""
     try:
         table = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"expected JSON in COCO's instances format in {path}, got what is none: {error}."
-        ) from None
-    found = list(table) if isinstance(table, dict) else type(table).__name__
+        raise InputError(f"expected JSON in COCO's instances format in {path}: {error}.") from None
+    found = table if isinstance(table, dict) else {}
     for part, fields in FIELDS.items():
-        entries = table.get(part) if isinstance(table, dict) else None
-        if not isinstance(entries, list):
+        if not isinstance(found.get(part), list):
+            got = reprlib.repr(list(found)) if found else type(table).__name__
             raise InputError(
-                f"expected lists of images, annotations and categories in {path}, got "
-                f"{reprlib.repr(found)} and no list of {part}. Name a file in COCO's instances "
-                "format."
+                f"expected lists of images, annotations and categories in {path}, got {got} and no "
+                f"list of {part}. Name a file in COCO's instances format."
             )
-        for place, entry in enumerate(entries):
+        for place, record in enumerate(found[part]):
             for field, kinds in fields.items():
-                value = entry.get(field) if isinstance(entry, dict) else None
+                value = record.get(field) if isinstance(record, dict) else None
                 if not isinstance(value, kinds) or isinstance(value, bool):
+                    expected = " or ".join(kind.__name__ for kind in kinds)
                     raise InputError(
-                        f"expected {field} ({' or '.join(kind.__name__ for kind in kinds)}) in "
-                        f"{part}[{place}] of {path}, got {reprlib.repr(value)}."
+                        f"expected {field} ({expected}) in {part}[{place}] of {path}, got "
+                        f"{reprlib.repr(value)}. Correct the file."
                     )
-    return {part: table[part] for part in FIELDS}
+        for field in UNIQUE[part]:
+            _check_unique(field, [record[field] for record in found[part]], f"{part} of {path}")
+    return {part: found[part] for part in FIELDS}
 
 
-def _image_names(entries: list[Entry], path: Path) -> dict[int | str, str]:
-    """File names by number of the image, with '/' between folders, all inside the folder."""
+def _image_names(records: list[Record], path: Path) -> dict[int | str, str]:
+    """File names by image id, with '/' between folders, all inside the folder."""
     names = {}
-    for entry in entries:
-        name = entry["file_name"]
-        parts = PureWindowsPath(name)  # its separators and drives, and those of POSIX
+    for record in records:
+        name, height, width = record["file_name"], record["height"], record["width"]
+        parts = PureWindowsPath(name)  # knows the separators and drives of POSIX, too
         if not parts.parts or parts.anchor or ".." in parts.parts or not _is_text(name):
+            raise InputError(f"expected file names inside the folder in {path}, got {name!r}.")
+        if height < 1 or width < 1:
             raise InputError(
-                f"expected file names inside the folder of images in {path}, got {name!r}."
+                f"expected images of 1 x 1 pixel or more in {path}, got {height} x {width} for "
+                f"{name}. Correct the file."
             )
-        if entry["height"] < 1 or entry["width"] < 1:
-            raise InputError(
-                f"expected images of 1 x 1 pixel or more in {path}, got {entry['height']} x "
-                f"{entry['width']} for {name}."
-            )
-        names[entry["id"]] = PurePosixPath(name).as_posix()
-    _check_unique([entry["id"] for entry in entries], "numbers of images", path)
-    _check_unique(list(names.values()), "file names", path)
+        names[record["id"]] = PurePosixPath(name).as_posix()
+    _check_unique("file_name", list(names.values()), f"images of {path}")
     return names
 
 
-def _category_names(entries: list[Entry], path: Path) -> dict[int, str]:
-    """Names by number of the category, in the order of the numbers."""
-    _check_unique([entry["id"] for entry in entries], "numbers of categories", path)
-    _check_unique([entry["name"] for entry in entries], "names of categories", path)
-    return {entry["id"]: entry["name"] for entry in sorted(entries, key=lambda each: each["id"])}
-
-
-def _check_unique(values: list[Any], what: str, path: Path) -> None:
-    seen = set()
-    for value in values:
-        if value in seen:
-            raise InputError(f"expected different {what} in {path}, got {value!r} twice.")
-        seen.add(value)
+def _check_unique(field: str, values: list[Any], where: str) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise InputError(f"expected each {field} once in {where}, got {twice[0]!r} twice.")
 
 
 def _is_text(name: str) -> bool:
@@ -218,21 +198,21 @@ def _is_text(name: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in name)
 
 
-def _group(
-    annotations: list[Entry],
+def _group_objects(
+    annotations: list[Record],
     names: Mapping[int | str, str],
     categories: Mapping[int, str],
     path: Path,
-) -> dict[int | str, dict[int, list[Entry]]]:
-    """Annotations by number of the image, then of the category."""
-    groups: dict[int | str, dict[int, list[Entry]]] = {}
+) -> dict[int | str, dict[int, list[Record]]]:
+    """Annotations that are no crowds, by image id, then by category id."""
+    groups: dict[int | str, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for place, item in enumerate(annotations):
         for field, known in (("image_id", names), ("category_id", categories)):
             if item[field] not in known:
                 raise InputError(
                     f"expected the {field} of an entry in {path}, got {item[field]!r} in "
-                    f"annotations[{place}], which is none."
+                    f"annotations[{place}]. Correct the file."
                 )
-        group = groups.setdefault(item["image_id"], {})
-        group.setdefault(item["category_id"], []).append(item)
+        if not item.get("iscrowd"):
+            groups[item["image_id"]][item["category_id"]].append(item)
     return groups

@@ -1,8 +1,8 @@
-"""The outline of one object as MS-COCO has it: polygons, or run lengths, plain or compressed.
+"""The outline of one object in MS-COCO: polygons, or run lengths, plain or compressed.
 
-Polygons are drawn by pycocotools, which only this file imports. It trusts what it is given: run
-lengths that end early become pixels that nobody wrote, a coordinate that is no number takes all
-memory. So polygons are checked before it sees them, and run lengths are read here.
+pycocotools, which only this file imports, draws the polygons. It does not check its input: run
+lengths that end early become garbage, and a coordinate that is not a number takes all memory. So
+this file checks polygons first, and reads run lengths itself.
 """
 
 from __future__ import annotations
@@ -19,24 +19,22 @@ from iassa.errors import InputError
 __all__ = ["draw_outline", "import_pycocotools"]
 
 FEWEST_NUMBERS = 6  # of a polygon: three points
-# A polygon may stand out of its image, by the image's own size: one that is farther away is in
-# other units, and takes memory by its length.
+# A polygon may leave its image by the image's own size. One that goes farther has other units, and
+# takes memory by its length.
 OVERHANG = 1
 LARGEST = 1e9
 
 
 def import_pycocotools() -> Any:
-    """Its masks; an optional package.
+    """The module `pycocotools.mask` of an optional package.
 
     Raises:
         InputError: it is not installed.
     """
     try:
-        from pycocotools import mask  # here, so that other datasets need none
+        from pycocotools import mask  # here, as other datasets do not need it
     except ImportError:
-        raise InputError(
-            "COCO annotations need the pycocotools package: pip install 'iassa[coco]'"
-        ) from None
+        raise InputError("COCO annotations need pycocotools: pip install 'iassa[coco]'.") from None
     return mask
 
 
@@ -48,16 +46,14 @@ def draw_outline(outline: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
         size: (height, width) of the image.
 
     Raises:
-        InputError: neither; numbers that cannot be drawn.
+        InputError: it is neither, or has numbers that cannot be drawn.
     """
     if isinstance(outline, list):
         _check_polygons(outline, size)
         mask = import_pycocotools()
         outline = mask.merge(mask.frPyObjects(outline, *size))
     elif not isinstance(outline, dict):
-        raise InputError(
-            f"expected polygons or run lengths as segmentation, got {reprlib.repr(outline)}."
-        )
+        raise InputError(f"expected polygons or run lengths, got {reprlib.repr(outline)}.")
     runs = _run_lengths(outline, size)
     pixels: NDArray[np.bool_] = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return pixels.reshape(size, order="F")
@@ -69,10 +65,8 @@ def _check_polygons(polygons: list[Any], size: tuple[int, int]) -> None:
     for polygon in polygons:
         numbers = polygon if isinstance(polygon, list) else []
         if len(numbers) < FEWEST_NUMBERS or len(numbers) % 2 or not all(map(_is_number, numbers)):
-            raise InputError(
-                f"expected a polygon of three points or more, x and y in turn, got "
-                f"{reprlib.repr(polygon)}."
-            )
+            got = reprlib.repr(polygon)
+            raise InputError(f"expected a polygon of three points or more, x and y, got {got}.")
         for length, values in zip(size, (numbers[1::2], numbers[::2]), strict=True):
             reach = OVERHANG * length
             if min(values) < -reach or max(values) > length + reach:
@@ -83,7 +77,7 @@ def _check_polygons(polygons: list[Any], size: tuple[int, int]) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    # Compared, as an integer of JSON may be too large for a float; NaN fails every comparison.
+    # A comparison, as an integer of JSON may be too large for a float. NaN fails any comparison.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
@@ -93,16 +87,12 @@ def _run_lengths(outline: dict[str, Any], size: tuple[int, int]) -> list[int]:
     if isinstance(counts, bytes):  # as pycocotools has it
         counts = counts.decode("ascii")
     if outline.get("size") != list(size):
-        raise InputError(
-            f"expected run lengths of size {list(size)}, that of the image (height, width), got "
-            f"{reprlib.repr(outline.get('size'))}."
-        )
+        got = reprlib.repr(outline.get("size"))
+        raise InputError(f"expected run lengths of size {list(size)}, as the image, got {got}.")
     runs: Any = _decompress(counts) if isinstance(counts, str) else counts
     if not (isinstance(runs, list) and all(map(_is_length, runs))) or sum(runs) != math.prod(size):
-        raise InputError(
-            f"expected run lengths that add up to {size[0]} x {size[1]} pixels, got "
-            f"{reprlib.repr(counts)}."
-        )
+        got, pixels = reprlib.repr(counts), f"{size[0]} x {size[1]} pixels"
+        raise InputError(f"expected run lengths that add up to {pixels}, got {got}.")
     return runs
 
 
@@ -111,10 +101,11 @@ def _is_length(value: Any) -> bool:
 
 
 def _decompress(counts: str) -> list[int] | None:
-    """Run lengths from COCO's compressed text; None if it is none.
+    """Run lengths from COCO's compressed text; None if the text is not one.
 
-    Five bits a letter from '0' on, the lowest first; the sixth says that more follow, and the sign
-    is that of the last. From the fourth on, a number is the difference to the one two before.
+    Each letter, counted from '0', holds five bits of a number, the lowest bits first. A sixth bit
+    says that more letters follow. The highest bit of the last letter is the sign. From the fourth
+    number on, a number is the difference from the number two places before.
     """
     runs: list[int] = []
     value = shift = 0

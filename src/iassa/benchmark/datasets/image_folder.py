@@ -13,26 +13,15 @@ from iassa.errors import InputError
 
 __all__ = ["IMAGE_SUFFIXES", "ImageFolder", "digest_lines", "list_files"]
 
-# Of what people keep photographs in and Pillow reads everywhere; other files are passed over.
-IMAGE_SUFFIXES = (
-    ".bmp",
-    ".gif",
-    ".jpeg",
-    ".jpg",
-    ".pgm",
-    ".png",
-    ".ppm",
-    ".tif",
-    ".tiff",
-    ".webp",
-)
+# The usual formats of photographs that Pillow reads on every system.
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class ImageFolder(Dataset):
     """All images in a folder and its subfolders, by name.
 
-    An image is a file with a suffix in `IMAGE_SUFFIXES`, whatever its case. Other files are passed
-    over, and so is what begins with a dot and what links to other folders hold.
+    An image is a file with a suffix in `IMAGE_SUFFIXES`, whatever its case. Other files are
+    skipped, and so are names that begin with a dot and links to other folders.
     """
 
     kind = "images"
@@ -44,14 +33,12 @@ class ImageFolder(Dataset):
             images: the folder.
 
         Raises:
-            InputError: no such folder, or no image in it.
+            InputError: the folder does not exist, or has no image.
         """
         files = list_files(images, IMAGE_SUFFIXES)
         if not files:
-            raise InputError(
-                f"expected images in {images}, got no file whose name ends in "
-                f"{', '.join(IMAGE_SUFFIXES)}. Name the folder that holds them."
-            )
+            suffixes = ", ".join(IMAGE_SUFFIXES)
+            raise InputError(f"expected images in {images}, got no file named {suffixes}.")
         self._samples = tuple(Sample(name, images / name, i) for i, name in enumerate(files))
 
     def samples(self) -> Sequence[Sample]:
@@ -59,12 +46,11 @@ class ImageFolder(Dataset):
         return self._samples
 
     def annotations(self, sample: Sample, size: tuple[int, int]) -> Iterator[Annotated]:
-        """None."""
-        del sample, size
+        """Nothing."""
         return iter(())
 
     def describe(self) -> dict[str, Any]:
-        """Names of the images, and the bytes that each takes: none of them is read."""
+        """Names of the images and sizes of the files. No image is read."""
         lines = (f"{each.name}\0{each.path.stat().st_size}" for each in self._samples)
         return {"kind": self.kind, "images": digest_lines(lines)}
 
@@ -74,14 +60,14 @@ def list_files(folder: Path, suffixes: Sequence[str]) -> list[str]:
 
     Args:
         folder: links to other folders in it are not followed.
-        suffixes: in lower case; files with others are passed over.
+        suffixes: in lower case; files with other suffixes are skipped.
 
     Returns:
-        Names relative to the folder, with '/' between folders, sorted; none with a part that
-        begins with a dot, as what tools leave beside the files does.
+        Names relative to the folder, with '/' between folders, sorted. Names that begin with a dot
+        are skipped: tools leave such files.
 
     Raises:
-        InputError: no such folder; one that cannot be read; a name that is no text.
+        InputError: a folder does not exist or cannot be read, or a name is not UTF-8.
     """
     if not folder.is_dir():
         raise InputError(f"expected a folder, got {folder}. Check the path.")

@@ -13,6 +13,7 @@ import numpy as np
 from iassa.benchmark.datasets.image_folder import ImageFolder, digest_lines, list_files
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
 from iassa.errors import InputError
+from iassa.files import read_whole
 from iassa.image import load_mask
 
 __all__ = ["MaskFolder"]
@@ -21,10 +22,10 @@ __all__ = ["MaskFolder"]
 class MaskFolder(Dataset):
     """Images, each with a PNG that marks its object.
 
-    The mask of `dog/a.jpg` is `dog/a.png` in the folder of masks. What is not zero is the object;
-    see `load_mask`. The category is the name of the subfolder that holds the image, 'dog' here, and
-    '' for an image that is in none. An image without a mask is a sample all the same, its
-    annotation excluded; a mask without an image is in `missing`.
+    The mask of `dog/a.jpg` is `dog/a.png` in the folder of masks. Pixels that are not zero mark the
+    object; see `load_mask`. The category is the name of the subfolder that holds the image, here
+    'dog', or '' outside of subfolders. The annotation of an image without a mask is excluded. A
+    mask without an image is in `missing`.
     """
 
     kind = "masks"
@@ -37,14 +38,13 @@ class MaskFolder(Dataset):
             masks: folder of the masks, beside that of the images, not in it.
 
         Raises:
-            InputError: no such folder; one inside the other; no image, or none with a mask; two
-                images or two masks whose names differ in the suffix alone.
+            InputError: a folder does not exist, or is inside the other; there is no image, or none
+                with a mask; the names of two images or two masks differ only in the suffix.
         """
         inner, outer = images.resolve(), masks.resolve()
         if inner.is_relative_to(outer) or outer.is_relative_to(inner):
             raise InputError(
-                f"expected two folders beside each other, got images in {images} and masks in "
-                f"{masks}. Move one out of the other."
+                f"expected two folders beside each other, got {images} and {masks}. Move one out."
             )
         self._images = ImageFolder(images)
         names = [sample.name for sample in self._images.samples()]
@@ -52,9 +52,9 @@ class MaskFolder(Dataset):
         found = _by_stem(list_files(masks, (".png",)), masks)
         self._masks = {name: masks / found[stem] for stem, name in stems.items() if stem in found}
         if not self._masks:
+            example = PurePosixPath(names[0]).with_suffix(".png")
             raise InputError(
-                f"expected a PNG in {masks} for the images of {images}, got none with the name of "
-                f"one, such as {PurePosixPath(names[0]).with_suffix('.png')}."
+                f"expected a PNG in {masks} for images of {images}, got none such as {example}."
             )
         self._samples = tuple(
             dataclasses.replace(sample, categories=(PurePosixPath(sample.name).parent.name,))
@@ -76,18 +76,21 @@ class MaskFolder(Dataset):
             height, width = annotation.shape
             raise InputError(
                 f"expected a mask of {size[0]} x {size[1]} (height x width), the size of "
-                f"{sample.name}, got {height} x {width} in {path}. Scale neither, or both alike."
+                f"{sample.name}, got {height} x {width} in {path}. Scale both alike."
             )
         excluded = ""
         if path is None:
             excluded = f"there is no mask {PurePosixPath(sample.name).with_suffix('.png')}"
         elif not annotation.any():
             excluded = "its mask is empty"
-        return iter([Annotated(category, annotation, excluded=excluded, index=sample.index)])
+        return iter([Annotated(category, annotation, excluded)])
 
     def describe(self) -> dict[str, Any]:
         """Names and sizes in bytes of the images, names and content of the masks that are used."""
-        lines = (f"{name}\0{_digest_content(path)}" for name, path in self._masks.items())
+        lines = (
+            f"{name}\0{hashlib.sha256(read_whole(path, 'the mask')).hexdigest()}"
+            for name, path in self._masks.items()
+        )
         return self._images.describe() | {"kind": self.kind, "masks": digest_lines(lines)}
 
 
@@ -97,17 +100,8 @@ def _by_stem(names: Sequence[str], folder: Path) -> dict[str, str]:
         stem = PurePosixPath(name).with_suffix("").as_posix()
         if stem in stems:
             raise InputError(
-                f"expected names in {folder} that differ in more than the suffix, got "
-                f"{stems[stem]} and {name}. Rename one."
+                f"expected different names in {folder} without their suffixes, got {stems[stem]} "
+                f"and {name}. Rename one."
             )
         stems[stem] = name
     return stems
-
-
-def _digest_content(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"cannot read the mask {path}: {error.strerror or error}. Check its rights."
-        ) from None

@@ -19,20 +19,15 @@ class Annotated:
     """A category in an image.
 
     Attributes:
-        category: its name, as the dataset has it; '' where the dataset has none.
-        annotation: (H, W) bool, at the size of the image file, with one pixel set at least unless
-            it is excluded.
-        num_crowds: crowd regions of the category left out of the annotation.
-        excluded: why nothing can be measured with it, as no pixel is annotated; '' where it can.
-        index: place among all pairs of an image and a category of the dataset, whatever image files
-            are there.
+        category: its name in the dataset; '' if it has none.
+        annotation: (H, W) bool, at the size of the image file. At least one pixel is set, unless
+            the category is excluded.
+        excluded: why the annotation cannot be used; '' if it can.
     """
 
     category: str
     annotation: NDArray[np.bool_]
-    num_crowds: int = 0
     excluded: str = ""
-    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,8 +37,8 @@ class Sample:
     Attributes:
         name: of the file, relative to the dataset's folder of images, with '/' between folders.
         path: of the file.
-        index: place among all images of the dataset, whatever files are there.
-        categories: names of what is annotated in it; none where the dataset has no annotations.
+        index: place among all images of the dataset, missing ones included.
+        categories: names of the categories that are annotated in it.
     """
 
     name: str
@@ -56,9 +51,9 @@ class Dataset(ABC):
     """Images, with annotations or without.
 
     Attributes:
-        kind: of dataset, as the command line has it: 'coco', 'masks', 'images'.
-        categories: names of all categories, in the dataset's order; none without annotations.
-        missing: names of what is annotated and whose image is not in the folder.
+        kind: the name of the dataset's format on the command line: 'coco', 'masks', 'images'.
+        categories: names of all categories, in the dataset's order; empty without annotations.
+        missing: names of annotated images that are not in the folder.
     """
 
     kind: ClassVar[str]
@@ -67,27 +62,27 @@ class Dataset(ABC):
 
     @abstractmethod
     def samples(self) -> Sequence[Sample]:
-        """All images that are there, one at least, in an order that stays; no image is read."""
+        """All images in the folder, at least one, always in the same order. None is read."""
 
     @abstractmethod
     def annotations(self, sample: Sample, size: tuple[int, int]) -> Iterator[Annotated]:
-        """What is annotated in an image, one category at a time, decoded when it is asked for.
+        """The annotations of an image, one category at a time, each drawn when it is yielded.
 
         Args:
             sample: of this dataset.
-            size: (height, width) of the image file as it was read.
+            size: (height, width) of the decoded image.
 
         Yields:
-            All categories of the sample, in its order; one without annotated pixels, or with an
+            All categories of the sample, in its order. One without annotated pixels, or with an
             outline that cannot be drawn, is excluded.
 
         Raises:
-            InputError: the annotation has another size than the image, or no mask can be read.
+            InputError: the annotation has another size than the image, or a mask cannot be read.
         """
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What has to agree for two runs to be of the same data, as JSON holds it.
+        """What has to agree for two runs to use the same data, as JSON holds it.
 
-        Nothing in it depends on the machine, and no image is read for it.
+        It does not depend on the machine, and no image is read.
         """

@@ -103,6 +103,7 @@ def _rows_of(entry: Entry, item: Item) -> Iterator[dict[str, Any]]:
             "item_calls": item.calls,
             "item_seconds": item.seconds,
             "item_metric_seconds": item.metric_seconds,
+            "item_metric_calls": item.metric_calls,
             "item_warnings": " ".join(item.warnings),
             **snapshot.metrics,
         }

@@ -108,6 +108,7 @@ class Item:
     Attributes:
         key: what it is of.
         calls: calls made for its explanations, all of them.
+        metric_calls: calls made for its metrics, one for each score of a curve.
         seconds: that the explanations took.
         metric_seconds: that the metrics took.
         warnings: of weak evidence.
@@ -119,6 +120,7 @@ class Item:
 
     key: ItemKey
     calls: int
+    metric_calls: int
     seconds: float
     metric_seconds: float
     warnings: tuple[str, ...]

@@ -169,6 +169,7 @@ def insert_item(connection: sqlite3.Connection, item: Item, finished: datetime) 
         "id": number,
         **key_row(item.key),
         "calls": int(item.calls),
+        "metric_calls": int(item.metric_calls),
         "seconds": _finite("seconds", item.seconds),
         "metric_seconds": _finite("metric_seconds", item.metric_seconds),
         "warnings": json.dumps(item.warnings),
@@ -221,6 +222,7 @@ def read_item(connection: sqlite3.Connection, row: sqlite3.Row, with_curves: boo
     return Item(
         key=key_of(row),
         calls=row["calls"],
+        metric_calls=row["metric_calls"],
         seconds=row["seconds"],
         metric_seconds=row["metric_seconds"],
         warnings=tuple(json.loads(row["warnings"])),

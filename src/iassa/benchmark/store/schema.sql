@@ -33,6 +33,7 @@ CREATE TABLE item (         -- what one method made of one entry
     method TEXT,
     seed INTEGER,
     calls INTEGER,          -- of the explanations
+    metric_calls INTEGER,
     seconds REAL,
     metric_seconds REAL,
     warnings TEXT,          -- JSON

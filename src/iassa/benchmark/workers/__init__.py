@@ -1,5 +1,5 @@
-"""Processes that make the items of a run, on this machine or on a Ray cluster.
+"""Processes that perform the tasks of a run, on this machine or on a Ray cluster.
 
-In: tasks, each one image, one method and one seed.
-Out: items in any order, and what failed, with its reason.
+In: tasks, such as one image with one method and one seed.
+Out: their results or failures, in the order in which they end.
 """

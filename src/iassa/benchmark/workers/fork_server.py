@@ -1,4 +1,4 @@
-"""The process that local workers are forks of. Only this file uses what Python hides of it."""
+"""The server process that forks the local workers. Only this file uses its private attributes."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from typing import Any
 
 __all__ = ["ONE_THREAD", "environment", "worker_context"]
 
-# Of every library that sums in parallel: a worker has one core, and its sums one order.
+# Settings of the libraries that sum in parallel. A worker has one core, and sums in one order.
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-PRELOADED = "iassa.benchmark.workers.tasks"
+PRELOADED = "iassa.benchmark.evaluation"
 
 _OURS: set[tuple[int, int]] = set()  # driver and server, by their process numbers
 
 
 def worker_context() -> BaseContext:
-    """How workers are started: as forks of a server that has imported what they need, and no more.
+    """How workers are started: as forks of a server that has imported the modules they need.
 
-    They are not forks of the driver, whose threads and sessions would not survive it. An import of
-    torch takes seconds. The server pays for it once, not each worker and each that replaces it.
+    The import of torch takes seconds. The server does it once for all workers. Workers are not
+    forks of the driver, as threads and sessions of the driver do not survive a fork.
 
-    A worker imports for itself where the system cannot fork. It does so too where Python's one
-    server is not ours: other code has started it, with an environment of its own, or the driver
-    is a fork of the process that did.
+    If the system cannot fork, each worker imports the modules itself. It also does so if Python's
+    only server is not ours: other code started it with another environment, or the driver is a fork
+    of the process that started it.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -46,7 +46,7 @@ def worker_context() -> BaseContext:
 
 
 def _start(server: Any) -> None:
-    """Start it with the driver's modules, none from the folder where it happens to be."""
+    """Start the server with the module paths of the driver, but without its current folder."""
     preloaded = server._preload_modules
     paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     with environment(ONE_THREAD | {"PYTHONSAFEPATH": "1", "PYTHONPATH": paths}):
@@ -58,7 +58,7 @@ def _start(server: Any) -> None:
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Variables of the environment for a while, also of what is started meanwhile."""
+    """Set variables of the environment, also for processes that are started meanwhile."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -15,96 +15,100 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
 from iassa.benchmark.workers.fork_server import ONE_THREAD, environment, worker_context
-from iassa.benchmark.workers.tasks import Failed, Model, Task, perform
+from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, perform
 from iassa.errors import IassaError, InputError
 
 __all__ = ["LocalWorkers", "pack_model"]
 
-TRIES_ALONE = 2
+TRIES = 3  # of a task whose worker dies
 
 
 class LocalWorkers:
-    """Worker processes, started when there is something to do. A context manager.
+    """Worker processes, started when there is a task for them. A context manager.
 
-    A worker that dies takes with it the tasks in flight, no other. These are tried again one at a
-    time, so that one which kills its worker is found out.
+    A worker that dies is replaced, and its task is tried again. The tasks of other workers go on.
     """
 
     def __init__(self, model: Model, workers: int) -> None:
         """Start nothing yet.
 
         Args:
-            model: opened once in each worker.
-            workers: how many.
+            model: each worker opens it once.
+            workers: how many there are.
 
         Raises:
             InputError: the model cannot be sent to another process.
         """
-        self._model = pack_model(model)
-        self._workers = workers
-        self._executor: ProcessPoolExecutor | None = None
-        self._processes: set[BaseProcess] = set()
+        packed = pack_model(model)
+        self._workers = [_Worker(packed) for _ in range(workers)]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:  # what is in flight is not waited for
-            for process in self._processes:
-                process.kill()
-        self._close()
+        if kind is not None:  # do not wait for the tasks in flight
+            for worker in self._workers:
+                worker.kill()
+        for worker in self._workers:
+            worker.close()
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
-        """Do tasks.
+        """Perform tasks.
 
         Args:
-            tasks: taken as workers become free.
+            tasks: the next one is taken when a worker is free.
 
         Yields:
-            Each task with its result or `Failed`, as they are done.
+            Each task with its result or a `TaskFailure`, in the order in which they end.
         """
         queue = iter(tasks)
-        while lost := (yield from self._run_until_death(queue)):
-            self._close()
-            for task in lost:
-                yield task, self._run_alone(task)
-
-    def _run_until_death(
-        self, queue: Iterator[Task]
-    ) -> Generator[tuple[Task, Any], None, list[Task]]:
-        """Do tasks until none is left or a worker dies; the tasks that were lost with it."""
-        pending: dict[Future[Any], Task] = {}
+        free = [*self._workers]
+        pending: dict[Future[Any], tuple[Task, _Worker, int]] = {}
         while True:
-            for task in islice(queue, self._workers - len(pending)):
-                try:
-                    pending[self._submit(task)] = task
-                except BrokenProcessPool:  # one has died since
-                    return [*pending.values(), task]
+            for task in islice(queue, len(free)):
+                worker = free.pop()
+                pending[worker.submit(task)] = (task, worker, 1)
             if not pending:
-                return []
+                return
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
-            whole = [each for each in done if not isinstance(each.exception(), BrokenProcessPool)]
-            for future in whole:
-                yield pending.pop(future), future.result()
-            if len(whole) < len(done):
-                return [*pending.values()]
+            for future in done:
+                task, worker, tries = pending.pop(future)
+                if not isinstance(future.exception(), BrokenProcessPool):
+                    result = future.result()
+                elif tries < TRIES:
+                    pending[worker.submit(task)] = (task, worker, tries + 1)
+                    continue
+                else:
+                    result = TaskFailure(
+                        f"its worker process died {TRIES} times: out of memory (use fewer "
+                        "workers), a crash of the model, or a script without `if __name__ == "
+                        "'__main__'`"
+                    )
+                free.append(worker)
+                yield task, result
 
-    def _run_alone(self, task: Task) -> Any:
-        for _ in range(TRIES_ALONE):
-            try:
-                return self._submit(task).result()
-            except BrokenProcessPool:
-                self._close()
-        return Failed(
-            "the worker process died of it each time: out of memory, a crash of the model, or a "
-            "script that runs a benchmark outside of `if __name__ == '__main__'`"
-        )
+
+class _Worker:
+    """One process. As the only one of its executor, it takes no other with it when it dies."""
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        self._executor: ProcessPoolExecutor | None = None
+        self._processes: set[BaseProcess] = set()
+
+    def submit(self, task: Task) -> Future[Any]:
+        """Send a task to the process, which is started if there is none."""
+        try:
+            return self._submit(task)
+        except BrokenProcessPool:  # it has died
+            self.close()
+            return self._submit(task)
 
     def _submit(self, task: Task) -> Future[Any]:
-        with environment(ONE_THREAD):  # a process that is started for it inherits this
+        with environment(ONE_THREAD):  # the process inherits it
             if self._executor is None:
                 self._executor = ProcessPoolExecutor(
-                    self._workers,
+                    1,
                     worker_context(),
                     initializer=_begin,
                     initargs=(dict(os.environ), self._model),
@@ -114,13 +118,19 @@ class LocalWorkers:
                 future = self._executor.submit(_perform, task)
             except (EOFError, ConnectionError) as error:
                 raise IassaError(
-                    "expected worker processes to start, got none: the process that they are forks "
-                    f"of has ended ({error!r}). Import iassa.benchmark in a new process to see why."
+                    f"cannot start worker processes: the server that forks them ended ({error!r}). "
+                    "Import iassa.benchmark in a new process to see why."
                 ) from error
             self._processes |= {*multiprocessing.active_children()} - before
             return future
 
-    def _close(self) -> None:
+    def kill(self) -> None:
+        """End the process at once."""
+        for process in self._processes:
+            process.kill()
+
+    def close(self) -> None:
+        """End the process after its task."""
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
@@ -128,38 +138,33 @@ class LocalWorkers:
 
 
 def pack_model(model: Model) -> bytes:
-    """The model as it is sent to another process.
+    """Pickle the model, to send it to another process.
 
     Raises:
         InputError: it cannot be pickled.
     """
     try:
         return pickle.dumps(model)
-    except Exception as error:  # objects refuse to be pickled with nearly anything
+    except Exception as error:  # pickling raises errors of many kinds
         raise InputError(
-            "expected a black box that can be sent to a worker process, got one that cannot be "
-            f"pickled ({error}). Name it, as 'package.module:attribute'."
+            f"expected a black box for worker processes, got one that cannot be pickled ({error}). "
+            "Name it, as 'package.module:attribute'."
         ) from error
 
 
-# The pickled model of this worker. A task opens it, so that a failure to open it is that task's.
+# The pickled model of this worker. A task opens it, and fails if it cannot be opened.
 _MODEL: list[bytes] = []
 
 
 def _perform(task: Task) -> Any:
-    return perform(task, "the model of this worker", _model)
-
-
-def _model() -> Model:
-    model: Model = pickle.loads(_MODEL[0])  # noqa: S301 - the driver's own
-    return model
+    return perform(task, "local", lambda: pickle.loads(_MODEL[0]))  # noqa: S301 - from the driver
 
 
 def _begin(variables: Mapping[str, str], model: bytes) -> None:
-    """Keep the model, leave Ctrl-C to the driver, and end when it ends, however that was.
+    """Keep the model, leave Ctrl-C to the driver, and end when the driver ends or is killed.
 
     Args:
-        variables: of the driver's environment today; the server has those of its own start.
+        variables: the driver's environment of now. The server has that of its own start.
         model: pickled, as opening it may read the environment.
     """
     os.environ.clear()
@@ -167,7 +172,7 @@ def _begin(variables: Mapping[str, str], model: bytes) -> None:
     _MODEL.append(model)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
-    assert parent is not None  # it runs in a process that was spawned
+    assert parent is not None  # this runs in a worker
 
     def follow() -> None:
         parent.join()

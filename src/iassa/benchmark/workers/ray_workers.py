@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster. The only user of Ray, which schedules, retries and moves the tasks."""
+"""Workers on a Ray cluster. Ray, which only this file uses, schedules and retries the tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from iassa.benchmark.workers.fork_server import ONE_THREAD
 from iassa.benchmark.workers.local import pack_model
-from iassa.benchmark.workers.tasks import Failed, Model, Task, one_line, perform
+from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, one_line, perform
 from iassa.errors import InputError
 
 __all__ = ["RayWorkers"]
@@ -23,23 +23,23 @@ PATIENCE = 10.0  # seconds, with an address
 
 
 class RayWorkers:
-    """A Ray cluster, one task on each of its CPUs at a time. A context manager.
+    """A Ray cluster that performs one task on each CPU at a time. A context manager.
 
-    A worker or node that dies costs the tasks that it was at: Ray does them again elsewhere. iassa
-    and whatever the model's name refers to must be installed on the nodes; images are sent.
+    Ray repeats the tasks of a worker or node that dies. The nodes must have iassa and the module
+    that the model's name refers to. Images are sent.
     """
 
     def __init__(self, model: Model, address: str) -> None:
         """Join the cluster.
 
         Args:
-            model: opened once in each worker process.
-            address: what `ray.init` takes: 'auto', 'ray://host:port', 'host:port'; 'local' starts
-                a cluster on this machine, for this run.
+            model: each worker process opens it once.
+            address: see `ray.init`: 'auto', 'ray://host:port', 'host:port'; 'local' starts a
+                cluster on this machine for this run.
 
         Raises:
-            InputError: Ray is not installed, no cluster at the address, or the model cannot be
-                sent.
+            InputError: Ray is not installed, there is no cluster at the address, or the model
+                cannot be sent.
         """
         try:
             import ray
@@ -47,13 +47,10 @@ class RayWorkers:
             raise InputError("--ray needs Ray. Install it: pip install 'iassa[ray]'.") from None
         pack_model(model)
         if ray.is_initialized():
-            raise InputError(
-                "expected a process that has not joined a Ray cluster, got one that has. Call "
-                "ray.shutdown() first, or run the benchmark in a process of its own."
-            )
+            raise InputError("this process has joined a Ray cluster. Call ray.shutdown() first.")
         _check_reachable(address)
-        # Modules of the user's that this process finds, a worker on this machine finds too. What is
-        # installed is not named: another node has it elsewhere.
+        # A worker on this machine finds the same modules of the user. Folders of installed packages
+        # are left out, as another node has them elsewhere.
         installed = (sys.prefix, sys.base_prefix)
         paths = os.pathsep.join(p for p in sys.path if p and not p.startswith(installed))
         try:
@@ -83,14 +80,14 @@ class RayWorkers:
         self._ray.shutdown()
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
-        """Do tasks; see `LocalWorkers.run`."""
+        """Perform tasks; see `LocalWorkers.run`."""
         queue = iter(tasks)
         pending: dict[Any, Task] = {}
         while True:
             resources: dict[str, float] = self._ray.cluster_resources()  # nodes come and go
             cpus = max(1, int(resources.get("CPU", 1)))
             for task in islice(queue, max(0, cpus - len(pending))):
-                # In a list, a reference is not followed by Ray: the model is fetched once a worker.
+                # Ray does not fetch a reference in a list: each worker fetches the model once.
                 pending[self._perform.remote(task, self._token, [self._model])] = task
             if not pending:
                 return
@@ -99,24 +96,20 @@ class RayWorkers:
                 try:
                     result = self._ray.get(reference)
                 except self._ray.exceptions.RayTaskError as error:
-                    result = Failed(one_line(error.cause))
+                    result = TaskFailure(one_line(error.cause))
                 except self._ray.exceptions.RayError as error:
-                    result = Failed(f"Ray gave it up after {RETRIES} retries: {one_line(error)}")
+                    result = TaskFailure(f"Ray failed {1 + RETRIES} times: {one_line(error)}")
                 yield pending.pop(reference), result
 
 
 def _perform(task: Task, token: str, held: Sequence[Any]) -> Any:
-    import ray  # in a worker of it
+    import ray  # this runs in a worker
 
-    def fetch() -> Model:
-        model: Model = ray.get(held[0])
-        return model
-
-    return perform(task, token, fetch)
+    return perform(task, token, lambda: ray.get(held[0]))
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse an address where nobody listens: Ray would try it for minutes."""
+    """Refuse an address without a server, which Ray would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
         return  # 'auto', 'local'
