@@ -183,7 +183,12 @@ def test_v2_normalises_as_it_is_told(server):
         ([4, 3, 20, 28], "FP32", {}, "for any number of images or for one"),
         ([-1, 3], "FP32", {}, r"expected an input \[N, 3, H, W\] or \[N, H, W, 3\]"),
         ("large", "FP32", {}, r"expected an input \[N, 3"),
-        ([-1, 3, 20, 28], "FP32", {"input_size": (20, 20)}, r"of the size \(20, 20\) of the settings"),
+        (
+            [-1, 3, 20, 28],
+            "FP32",
+            {"input_size": (20, 20)},
+            r"of the size \(20, 20\) of the settings",
+        ),
         ([-1, 3, 20, -1], "FP32", {}, "Give input_size"),
         ([-1, 3, 20, 28], "FP32", {"input_name": "x"}, "inputs pixels, got x. .* with input_name"),
         ([-1, 3, 20, 28], "FP32", {"output_name": "x"}, "outputs probabilities, got x"),
