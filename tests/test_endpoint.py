@@ -211,6 +211,45 @@ def test_v2_inputs_are_chosen_by_name_and_free_layouts_by_word(server):
     assert server.posts[0].images.shape[1:] == (10, 14, 3)
 
 
+@pytest.mark.parametrize("metadata", [None, [], "inputs", {}, {"inputs": []}, {"inputs": ["x"]}])
+def test_v2_metadata_that_is_none(server, metadata):
+    v2_server(server, [-1, 3, *SIZE])
+    server.metadata["/v2/models/m"] = {"inputs": 3} if metadata is None else metadata or [1]
+    with pytest.raises(InputError, match="expected inputs with names in the model's metadata, got"):
+        endpoint(server)
+
+
+V2_ANSWERS = {
+    "null": "an output 'probabilities' with its shape and as many numbers",
+    '{"outputs": []}': "an output 'probabilities' with its shape",
+    '{"outputs": [{"name": "other", "shape": [2, 1], "data": [1, 2]}]}': "output 'probabilities'",
+    '{"outputs": ["probabilities"]}': "an output 'probabilities' with its shape",
+    "[2, 3] [1, 2, 3]": "an output 'probabilities' with its shape and as many numbers",
+    "[2, 3] 7": "an output 'probabilities' with its shape and as many numbers",
+    '"x" [1, 2]': "an output 'probabilities' with its shape and as many numbers",
+    "[2, 2.0] [1, 2, 3, 4]": "an output 'probabilities' with its shape",
+    "[3, 1] [1, 2, 3]": "scores of 2 images (got 3)",
+    "[2] [1, 2]": "2 rows of numbers, one for each class",
+    "[2, 1, 1] [1, 2]": "2 rows of numbers, one for each class",
+    '[2, 1] ["a", "b"]': "2 rows of numbers, one for each class",
+    "[2, 1] [1, NaN]": "finite scores (got NaN or infinity)",
+    "[2, 0] []": "2 rows of numbers, one for each class",
+}
+
+
+@pytest.mark.parametrize("answer", V2_ANSWERS)
+def test_v2_answers_that_cannot_be_used(server, answer):
+    v2_server(server, [-1, 3, *SIZE])
+    server.score = lambda images: np.ones((len(images), 3))
+    text = answer
+    if answer[0] in '["':
+        shape, data = re.fullmatch(r"(\[.*?\]|\S+) (.*)", answer).groups()
+        output = f'{{"name": "probabilities", "shape": {shape}, "data": {data}}}'
+        text = f'{{"outputs": [{output}]}}'
+    assert V2_ANSWERS[answer] in failure(server, f"body {text}")
+    assert len(server.posts) == 1
+
+
 def test_v2_servers_that_do_not_say_what_they_can(server):
     v2_server(server, [-1, *SIZE, 3], binary=True)
     del server.metadata["/v2"]

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from iassa.errors import BlackBoxError, InputError, require
@@ -104,6 +104,10 @@ class Connection:
     def _authorise(self, request: httpx.Request) -> httpx.Request:
         request.headers["Authorization"] = _read_authorisation(self._settings.auth_env)
         return request
+
+    def get(self, url: str) -> Any:
+        """The JSON at a URL of the server; see `ask`."""
+        return self.ask(url, lambda answer: answer)
 
     def ask(
         self,
@@ -268,13 +272,10 @@ def _read_authorisation(variable: str) -> str:
     """The value of the header, read when it is sent and kept nowhere; errors do not quote it."""
     value = os.environ.get(variable, "").strip()
     require(
-        bool(value),
-        f"expected the authorisation header in the environment variable {variable}, got none. "
-        f"Set it: export {variable}='Bearer ...'.",
-    )
-    require(
-        value.isascii() and value.isprintable(),
-        f"expected one line of ASCII in {variable}, as a header is, got other characters.",
+        bool(value) and value.isascii() and value.isprintable(),
+        f"expected the authorisation header, one line of ASCII, in the environment variable "
+        f"{variable}, got {'other characters' if value else 'none'}. Set it: export "
+        f"{variable}='Bearer ...'.",
     )
     return value
 

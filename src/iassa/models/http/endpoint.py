@@ -75,11 +75,10 @@ class HttpModel(BlackBox):
         self.input_size = self._form.size
 
     def _choose_form(self) -> RequestForm:
-        settings, form = self.settings, self.settings.chosen_form
-        connection = self._open().connection
-        if form == "v2" and settings.routes is not None:
-            return read_form(settings, settings.routes, connection)
-        multipart = form == "multipart"
+        settings, connection = self.settings, self._open().connection
+        if settings.chosen_form == "v2":
+            return read_form(settings, connection)
+        multipart = settings.chosen_form == "multipart"
         return PngForm(url=settings.url, size=settings.input_size, multipart=multipart)
 
     def identity(self) -> str:

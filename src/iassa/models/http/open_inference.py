@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iassa.checks import fits
 from iassa.errors import BlackBoxError, InputError, require
 from iassa.models.conventions import to_bytes
 from iassa.models.http.connection import Connection
@@ -30,9 +31,11 @@ from iassa.models.http.request_forms import (
     UnexpectedAnswerError,
     as_scores,
 )
-from iassa.models.http.settings import HttpSettings, Routes
+from iassa.models.http.settings import HttpSettings
 
 __all__ = ["OpenInferenceForm", "read_form"]
+
+Shape: TypeAlias = tuple[int, ...]
 
 BINARY = "binary_tensor_data"
 DATATYPES: dict[str, np.dtype[Any]] = {
@@ -40,7 +43,6 @@ DATATYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
     "UINT8": np.dtype("u1"),
 }
-LAYOUTS = {"NCHW": 1, "NHWC": 3}  # and the axis of the channels
 
 log = logging.getLogger(__name__)
 
@@ -74,52 +76,42 @@ class OpenInferenceForm(RequestForm):
             values = to_bytes(values)
         elif _normalises(self.settings):
             shape = (3, 1, 1) if self.layout == "NCHW" else (3,)
-            mean, std = (
-                torch.tensor(one).reshape(shape) for one in (self.settings.mean, self.settings.std)
-            )
+            mean = torch.tensor(self.settings.mean).reshape(shape)
+            std = torch.tensor(self.settings.std).reshape(shape)
             values = (values * self.settings.scale - mean) / std
         return np.array(values.numpy(), dtype=DATATYPES[self.datatype], order="C")
 
     def body(self, images: NDArray[Any]) -> Body:
         """See `RequestForm.body`."""
-        content = images.tobytes() if self.binary else b""
-        data = (
-            {"parameters": {"binary_data_size": len(content)}}
-            if self.binary
-            else {"data": images.ravel().tolist()}
-        )
-        tensor = {
+        content = images.tobytes()
+        tensor: dict[str, Any] = {
             "name": self.input_name,
-            "shape": list(images.shape if self.has_batch else images.shape[1:]),
+            "shape": images.shape if self.has_batch else images.shape[1:],
             "datatype": self.datatype,
         }
-        request = {"inputs": [tensor | data], "outputs": [{"name": self.output_name}]}
-        head = json.dumps(request).encode()
-        headers = {"Content-Type": "application/json"}
         if self.binary:
-            headers = {
-                "Content-Type": "application/octet-stream",
-                "Inference-Header-Content-Length": str(len(head)),
-            }
+            tensor["parameters"] = {"binary_data_size": len(content)}
+        else:
+            tensor["data"] = images.ravel().tolist()
+        request = {"inputs": [tensor], "outputs": [{"name": self.output_name}]}
+        head = json.dumps(request).encode()
+        if not self.binary:
+            return {"content": head, "headers": {"Content-Type": "application/json"}}
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        headers["Content-Type"] = "application/octet-stream"
         return {"content": head + content, "headers": headers}
 
-    def scores(self, answer: object, count: int) -> NDArray[np.float64]:
+    def scores(self, answer: Any, count: int) -> NDArray[np.float64]:
         """The output's data in its shape; see `RequestForm.scores`."""
-        named = {one["name"]: one for one in _tensors(answer, "outputs")}
-        output = named.get(self.output_name, {})
-        data, shape = output.get("data"), output.get("shape")
-        if not isinstance(data, list):
-            raise UnexpectedAnswerError(f"an output {self.output_name!r} with its data")
-        if not _is_shape(shape) or min(shape) < 0:
-            raise UnexpectedAnswerError("an output with its shape")
-        if not self.has_batch and len(shape) == 1:
-            shape = [1, *shape]
-        if len(shape) != 2:
-            raise UnexpectedAnswerError(f"an output of shape [{count}, K] (got {shape})")
         try:
-            rows = np.asarray(data).reshape(shape)
-        except (ValueError, OverflowError):
-            raise UnexpectedAnswerError(f"{math.prod(shape)} numbers for {shape}") from None
+            (output,) = (one for one in answer["outputs"] if one["name"] == self.output_name)
+            rows = np.asarray(output["data"]).reshape(output["shape"])
+        except (LookupError, TypeError, ValueError, OverflowError):
+            raise UnexpectedAnswerError(
+                f"an output {self.output_name!r} with its shape and as many numbers in its data"
+            ) from None
+        if rows.ndim == 1 and not self.has_batch:
+            rows = rows[None]
         return as_scores(rows, count)
 
 
@@ -127,19 +119,19 @@ def _normalises(settings: HttpSettings) -> bool:
     return settings.scale != 1 or any(settings.mean) or set(settings.std) != {1}
 
 
-def read_form(settings: HttpSettings, routes: Routes, connection: Connection) -> OpenInferenceForm:
+def read_form(settings: HttpSettings, connection: Connection) -> OpenInferenceForm:
     """The form in which a model wants its images, from its metadata.
 
     Args:
-        settings: of the model.
-        routes: URLs of the server.
-        connection: to it.
+        settings: of a model of form v2.
+        connection: to its server.
 
     Raises:
         InputError: the model takes no images, or the metadata are not enough.
         BlackBoxError: no metadata.
     """
-    metadata = connection.ask(routes.model, _as_it_is)
+    server, model, infer = settings.v2_urls
+    metadata = connection.get(model)
     image = _choose(metadata, "inputs", settings.input_name, "input_name")
     scores = _choose(metadata, "outputs", settings.output_name, "output_name")
     name, shape, datatype = image["name"], image.get("shape"), image.get("datatype")
@@ -153,52 +145,59 @@ def read_form(settings: HttpSettings, routes: Routes, connection: Connection) ->
         datatype != "UINT8" or not _normalises(settings),
         f"expected no scale, mean or std for 8-bit images, {got}. Leave them out.",
     )
-    if not _is_shape(shape) or len(shape) not in (3, 4):
+    if not isinstance(shape, list) or len(shape) not in (3, 4) or not fits(tuple(shape), Shape):
         raise InputError(f"expected an input [N, 3, H, W] or [N, H, W, 3], {got}.")
-    batched = shape if len(shape) == 4 else [1, *shape]
+    batch, *axes = shape if len(shape) == 4 else [1, *shape]
     require(
-        batched[0] in (-1, 1),
+        batch in (-1, 1),
         f"expected an input for any number of images or for one, {got}. Export it so.",
     )
-    layout = _layout(batched, settings.layout, got)
-    height, width = batched[2:] if layout == "NCHW" else batched[1:3]
+    layout = _choose_layout(axes, settings.layout, got)
+    edges = axes[1:] if layout == "NCHW" else axes[:2]
     return OpenInferenceForm(
-        url=routes.infer,
-        size=_size(height, width, settings.input_size, got),
-        most=1 if batched[0] == 1 else None,
+        url=infer,
+        size=_choose_size(edges, settings.input_size, got),
+        most=1 if batch == 1 else None,
         settings=settings,
         input_name=name,
         output_name=scores["name"],
         datatype=str(datatype),
         layout=layout,
         has_batch=len(shape) == 4,
-        binary=_takes_bytes(routes, connection),
+        binary=_takes_bytes(server, connection),
     )
 
 
-def _as_it_is(answer: object) -> object:
-    return answer
+def _choose(metadata: Any, kind: str, wanted: str, setting: str) -> Mapping[str, Any]:
+    """The input or output of a name, or the only one."""
+    tensors: dict[str, Mapping[str, Any]] = {}
+    with suppress(LookupError, TypeError):
+        tensors = {one["name"]: one for one in metadata[kind]}
+    require(
+        bool(tensors),
+        f"expected {kind} with names in the model's metadata, got none. Check the URL.",
+    )
+    chosen = [one for name, one in tensors.items() if wanted in ("", name)]
+    hint = " Wrap a model that needs more than the image in one that does not."
+    require(
+        len(chosen) == 1,
+        f"expected one of the {kind} {', '.join(tensors)}, got {wanted or 'no choice'}. Name it "
+        f"with {setting}, or #{setting.replace('_', '-')}=NAME after the URL."
+        + (hint if kind == "inputs" else ""),
+    )
+    return chosen[0]
 
 
-def _takes_bytes(routes: Routes, connection: Connection) -> bool:
-    try:
-        server = connection.ask(routes.server, _as_it_is)
-    except BlackBoxError as error:  # a gateway may let requests about models through alone
-        log.info("numbers are sent as text, as the server does not list its extensions: %s", error)
-        return False
-    extensions = server.get("extensions") if isinstance(server, dict) else None
-    return isinstance(extensions, list) and BINARY in extensions
-
-
-def _layout(batched: Sequence[int], wanted: str, got: str) -> str:
-    """The layout that was asked for, or else the only one that the shape can be."""
-    likely = [layout for layout, axis in LAYOUTS.items() if batched[axis] in (3, -1)]
+def _choose_layout(axes: Sequence[int], wanted: str, got: str) -> str:
+    """The layout of the settings, or else the only one that the axes of an image can have."""
+    channels = {"NCHW": axes[0], "NHWC": axes[2]}
+    likely = [layout for layout, number in channels.items() if number in (3, -1)]
+    sure = [layout for layout in likely if channels[layout] == 3]
     require(
         bool(likely),
         f"expected an input with 3 channels, {got}. Iassa shows RGB images: wrap a grey or "
         "multi-band model in one that takes them.",
     )
-    sure = [layout for layout in likely if batched[LAYOUTS[layout]] == 3]
     possible = [wanted] if wanted else sure if len(sure) == 1 else likely
     require(
         len(possible) == 1 and possible[0] in likely,
@@ -208,54 +207,29 @@ def _layout(batched: Sequence[int], wanted: str, got: str) -> str:
     return possible[0]
 
 
-def _size(
-    height: int, width: int, wanted: tuple[int, int] | None, got: str
+def _choose_size(
+    edges: Sequence[int], wanted: tuple[int, int] | None, got: str
 ) -> tuple[int, int] | None:
-    """(height, width) of the images; an edge of the input is -1 where any will do."""
-    if wanted is not None:
-        require(
-            height in (-1, wanted[0]) and width in (-1, wanted[1]),
-            f"expected images of the size {wanted} of the settings, {got}. Leave input_size out.",
-        )
-        return wanted
-    if height > 0 and width > 0:
-        return height, width
+    """(height, width) of the images; None for any. An edge of -1 takes any number of pixels."""
+    if wanted is None and max(edges) < 0:
+        return None
+    height, width = wanted or edges
     require(
-        height <= 0 and width <= 0,
+        min(height, width) > 0,
         f"expected a size, as one edge is fixed: {got}. Give input_size.",
     )
-    return None
-
-
-def _choose(metadata: object, kind: str, wanted: str, setting: str) -> Mapping[str, Any]:
-    try:
-        tensors = _tensors(metadata, kind)
-    except UnexpectedAnswerError as error:
-        raise InputError(f"expected {error} in the model's metadata, got none.") from None
-    names = [one["name"] for one in tensors]
-    chosen = [one for one in tensors if wanted in ("", one["name"])]
-    hint = " Wrap a model that needs more than the image in one that does not."
     require(
-        len(chosen) == 1,
-        f"expected one of the {kind} {', '.join(names)}, got {wanted or 'no choice'}. Name it with "
-        f"{setting}, or #{setting.replace('_', '-')}=NAME after the URL."
-        + (hint if kind == "inputs" else ""),
+        all(edge in (-1, pixels) for edge, pixels in zip(edges, (height, width), strict=True)),
+        f"expected images of the size {wanted} of the settings, {got}. Leave input_size out.",
     )
-    return chosen[0]
+    return height, width
 
 
-def _tensors(answer: object, kind: str) -> Sequence[Mapping[str, Any]]:
-    tensors = answer.get(kind) if isinstance(answer, dict) else None
-    if not isinstance(tensors, list) or not tensors:
-        raise UnexpectedAnswerError(kind)
-    if not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in tensors):
-        raise UnexpectedAnswerError(f"{kind} with names")
-    return tensors
-
-
-def _is_shape(shape: object) -> TypeGuard[list[int]]:
-    return (
-        isinstance(shape, list)
-        and bool(shape)
-        and all(isinstance(edge, int) and not isinstance(edge, bool) for edge in shape)
-    )
+def _takes_bytes(server: str, connection: Connection) -> bool:
+    try:
+        return BINARY in connection.get(server)["extensions"]
+    except (LookupError, TypeError):
+        return False
+    except BlackBoxError as error:  # a gateway may let requests about models through alone
+        log.info("numbers are sent as text, as the server does not list its extensions: %s", error)
+        return False

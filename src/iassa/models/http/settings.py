@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit, urlunsplit
@@ -12,35 +12,14 @@ from urllib.parse import urlsplit, urlunsplit
 from iassa.checks import fits
 from iassa.errors import require
 
-__all__ = ["FORMS", "HttpSettings", "Routes"]
+__all__ = ["FORMS", "HttpSettings"]
 
+Size: TypeAlias = tuple[int, int]
 Triple: TypeAlias = tuple[float, float, float]
 
 FORMS = ("json", "multipart", "v2")
 MODEL_PATH = re.compile(r"(.*/v2)(/models/[^/]+(?:/versions/[^/]+)?)(?:/infer)?/?")
-OF_V2 = {
-    "input_name": "",
-    "output_name": "",
-    "layout": "",
-    "scale": 1.0,
-    "mean": (0.0, 0.0, 0.0),
-    "std": (1.0, 1.0, 1.0),
-}
-
-
-@dataclass(frozen=True)
-class Routes:
-    """The URLs of a server of form v2.
-
-    Attributes:
-        server: of `GET v2`.
-        model: of `GET v2/models/NAME`.
-        infer: of `POST v2/models/NAME/infer`.
-    """
-
-    server: str
-    model: str
-    infer: str
+OF_V2 = ("input_name", "output_name", "layout", "scale", "mean", "std")
 
 
 @dataclass(frozen=True)
@@ -98,7 +77,7 @@ class HttpSettings:
     longest_wait: float = 120.0
     response_limit: int = 64 * 2**20
     cache: str | Path | None = None
-    input_size: tuple[int, int] | None = None
+    input_size: Size | None = None
     class_names: Sequence[str] | None = None
     softmax: bool = False
     name: str = ""
@@ -112,40 +91,37 @@ class HttpSettings:
     def __post_init__(self) -> None:
         """Check each value, and those that depend on each other."""
         _check_url(self.url)
-        size, optional = self.input_size, (self.images_per_request, self.rate)
-        expected = {
+        size, split, rate = self.input_size, self.images_per_request, self.rate
+        checks = {
             "form": (self.form in ("", *FORMS), ", ".join(FORMS)),
             "auth_env": (bool(re.fullmatch(r"\w*", self.auth_env)), "the name of a variable"),
-            "images_per_request": (optional[0] is None or _whole(optional[0], 1), "1 or more"),
+            "images_per_request": (split is None or _whole(split, 1), "1 or more"),
             "in_flight": (_whole(self.in_flight, 1, 256), "1 to 256"),
-            "rate": (optional[1] is None or _positive(optional[1]), "above 0"),
+            "rate": (rate is None or _positive(rate), "above 0"),
             "timeout": (_positive(self.timeout), "above 0"),
             "retries": (_whole(self.retries, 0, 1000), "0 to 1000"),
-            "first_wait": (fits(self.first_wait, float) and self.first_wait >= 0, "0 or more"),
+            "first_wait": (self.first_wait == 0 or _positive(self.first_wait), "0 or more"),
             "longest_wait": (_positive(self.longest_wait), "above 0"),
             "response_limit": (_whole(self.response_limit, 1), "1 or more"),
-            "input_size": (
-                size is None or (fits(size, tuple[int, int]) and min(size) >= 1),
-                "(height, width)",
-            ),
+            "input_size": (size is None or (fits(size, Size) and min(size) > 0), "(height, width)"),
             "layout": (self.layout in ("", "NCHW", "NHWC"), "NCHW or NHWC"),
             "scale": (_positive(self.scale), "above 0"),
             "mean": (fits(self.mean, Triple), "3 numbers"),
             "std": (fits(self.std, Triple) and min(self.std) > 0, "3 numbers above 0"),
         }
-        for name, (holds, text) in expected.items():
+        for name, (holds, text) in checks.items():
             require(holds, f"expected {name} to be {text}, got {getattr(self, name)!r}.")
-        if self.chosen_form == "v2":
-            require(
-                self.routes is not None,
-                "expected a URL .../v2/models/NAME for form v2, got another path.",
-            )
-        else:
-            require(
-                all(getattr(self, name) == default for name, default in OF_V2.items()),
-                f"expected {', '.join(OF_V2)} with form v2 only: with {self.chosen_form} the "
-                "server gets PNGs and normalises them.",
-            )
+        form = self.chosen_form
+        require(
+            form != "v2" or bool(self.v2_urls),
+            "expected a URL .../v2/models/NAME for form v2, got another path.",
+        )
+        changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        require(
+            form == "v2" or not {*OF_V2} & {*changed},
+            f"expected {', '.join(OF_V2)} with form v2 only: with {form} the server gets PNGs and "
+            "normalises them.",
+        )
 
     @property
     def label(self) -> str:
@@ -156,18 +132,15 @@ class HttpSettings:
     @property
     def chosen_form(self) -> str:
         """json, multipart or v2."""
-        return self.form or ("json" if self.routes is None else "v2")
+        return self.form or ("v2" if self.v2_urls else "json")
 
     @property
-    def routes(self) -> Routes | None:
-        """The URLs of form v2, with the query of `url`; None if its path is of another kind."""
+    def v2_urls(self) -> tuple[str, ...]:
+        """URLs of server, model and scores with form v2; empty if the path is of another kind."""
         parts = urlsplit(self.url)
         match = MODEL_PATH.fullmatch(parts.path)
-        if match is None:
-            return None
-        server, model = match[1], match[1] + match[2]
-        paths = (server, model, f"{model}/infer")
-        return Routes(*(parts._replace(path=path).geturl() for path in paths))
+        paths = [match[1], match[1] + match[2], f"{match[1]}{match[2]}/infer"] if match else []
+        return tuple(parts._replace(path=path).geturl() for path in paths)
 
 
 def _check_url(url: str) -> None:
