@@ -40,21 +40,27 @@ SHORTEST = 8  # characters of a value in a query that may be a key
 
 log = logging.getLogger(__name__)
 
+NAME_IT = "Name the environment variable of the authorisation header: auth_env, --auth-env"
+CHECK_FORM = "It did not like the request: check the form"
 HINTS = {
-    400: "It did not like the request: check the form.",
-    405: "Check the URL and the form.",
-    413: "Send fewer images in a request: images_per_request, or #images-per-request=1 after the "
-    "URL.",
-    415: "Check the form.",
-    422: "It did not like the request: check the form.",
+    **dict.fromkeys((401, 403), NAME_IT),
+    **dict.fromkeys((400, 415, 422), CHECK_FORM),
+    405: "Check the URL and the form",
+    413: "Send fewer images: images_per_request, or #images-per-request=1 after the URL",
 }
 
 
-class _PassingError(Exception):
-    """A failure that may not happen again; `wait` is the Retry-After of the server, in seconds."""
+class _RequestError(Exception):
+    """A request failed.
 
-    def __init__(self, text: str, wait: float | None = None) -> None:
+    Attributes:
+        may_pass: whether it may go well the next time.
+        wait: the server's Retry-After in seconds, if it sent one.
+    """
+
+    def __init__(self, text: str, *, may_pass: bool = False, wait: float | None = None) -> None:
         super().__init__(text)
+        self.may_pass = may_pass
         self.wait = wait
 
 
@@ -92,9 +98,7 @@ class Connection:
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
             timeout=settings.timeout,
             follow_redirects=False,
-            limits=httpx.Limits(
-                max_connections=settings.in_flight, max_keepalive_connections=settings.in_flight
-            ),
+            limits=httpx.Limits(),  # none: there are as many threads as requests in flight
         )
 
     def close(self) -> None:
@@ -142,32 +146,34 @@ class Connection:
                 self.repeated += attempt > 0
             try:
                 return self._parse(self._exchange(url, body), read)
-            except _PassingError as failure:
+            except _RequestError as failure:
+                if refusal := self._why_not_again(failure, attempt):
+                    raise BlackBoxError(f"{self._name}: {failure}{refusal}") from None
                 self._rest(failure, attempt, stop)
             attempt += 1
 
-    def _rest(self, failure: _PassingError, attempt: int, stop: threading.Event) -> None:
-        """Wait before the next attempt.
+    def _why_not_again(self, failure: _RequestError, attempt: int) -> str:
+        """The end of the message if the request is not to be repeated; empty if it is."""
+        if not failure.may_pass:
+            return "."
+        longest = self._settings.longest_wait
+        if failure.wait is not None and failure.wait > longest:
+            longer = f"{failure.wait:.0f} s, which is longer than {longest:.0f} s"
+            return f", and asks to wait {longer}. Go on after that."
+        if attempt < self._settings.retries:
+            return ""
+        times = "once" if attempt == 0 else f"{attempt + 1} times"
+        advice = "Check the URL, or try again later, with a longer timeout or more retries."
+        return f", asked {times}. {advice}"
 
-        Raises:
-            BlackBoxError: there is none.
-        """
-        wait, longest = failure.wait, self._settings.longest_wait
-        if wait is not None and wait > longest:
-            raise BlackBoxError(
-                f"{self._name}: {failure}, and asks to wait {wait:.0f} s, which is longer than "
-                f"{longest:.0f} s. Go on after that."
-            ) from None
-        if attempt == self._settings.retries:
-            times = "once" if attempt == 0 else f"{attempt + 1} times"
-            raise BlackBoxError(
-                f"{self._name}: {failure}, asked {times}. Check the URL, or try again later, with "
-                "a longer timeout or more retries."
-            ) from None
-        seconds = backoff(attempt, self._settings.first_wait, longest) if wait is None else wait
+    def _rest(self, failure: _RequestError, attempt: int, stop: threading.Event) -> None:
+        """Wait before the next attempt."""
+        seconds = failure.wait
+        if seconds is None:
+            seconds = backoff(attempt, self._settings.first_wait, self._settings.longest_wait)
         level = logging.INFO if seconds >= LONG else logging.DEBUG
         log.log(level, "%s: %s; asking again in %.1f s", self._name, failure, seconds)
-        if wait is None:
+        if failure.wait is None:
             stop.wait(seconds)
         else:
             self._pace.hold(seconds)  # the requests of all threads
@@ -179,48 +185,48 @@ class Connection:
         method = "GET" if body is None else "POST"
         try:
             with self._client.stream(method, url, **(body or {})) as response:
-                self._check_redirect(response)
+                self._check_head(response)
                 content = self._receive(response)
                 self._check_status(response, content)
                 return content
         except httpx.TimeoutException:
             raise self._late() from None
         except httpx.HTTPError as error:
-            text = self._quote(str(error)) if str(error) else type(error).__name__
-            certificate = "CERTIFICATE_VERIFY_FAILED" in str(error)
-            if certificate or not isinstance(error, httpx.TransportError):
-                advice = " For a private authority set SSL_CERT_FILE." if certificate else ""
-                raise BlackBoxError(f"{self._name}: no answer: {text}.{advice}") from None
-            raise _PassingError(f"expected an answer, got {text}") from None
+            text = self._quote(str(error) or type(error).__name__)
+            if "CERTIFICATE_VERIFY_FAILED" in text:
+                text += ". For a private authority set SSL_CERT_FILE"
+                raise _RequestError(f"no answer: {text}") from None
+            raise _RequestError(f"expected an answer, got {text}", may_pass=True) from None
 
-    def _late(self) -> _PassingError:
-        return _PassingError(f"expected an answer within {self._settings.timeout:g} s, got none")
+    def _late(self) -> _RequestError:
+        text = f"expected an answer within {self._settings.timeout:g} s, got none"
+        return _RequestError(text, may_pass=True)
 
-    def _check_redirect(self, response: httpx.Response) -> None:
+    def _check_head(self, response: httpx.Response) -> None:
+        headers = response.headers
         if 300 <= response.status_code < 400:
-            place = urlsplit(urljoin(self._settings.url, response.headers.get("Location", "")))
+            place = urlsplit(urljoin(self._settings.url, headers.get("Location", "")))
             plain = f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}"
-            raise BlackBoxError(
-                f"{self._name}: expected an answer, got a redirect to {self._quote(plain)}: "
-                "refused, as images and header would go there. Give that URL if it is right."
+            raise _RequestError(
+                f"expected an answer, got a redirect to {self._quote(plain)}: refused, as images "
+                "and header would go there. Give that URL if it is right"
+            )
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise _RequestError(
+                "expected an answer that is not packed, as requested, got one that is. Have the "
+                "server leave it plain"
             )
 
     def _receive(self, response: httpx.Response) -> bytes:
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise BlackBoxError(
-                f"{self._name}: expected an answer that is not packed, as requested, got one that "
-                "is. Have the server leave it plain."
-            )
         content = bytearray()
         # httpx counts the seconds between two packets; a server that drips would never be late.
         latest = time.monotonic() + self._settings.timeout
         for part in response.iter_raw():
             content += part
             if len(content) > self._settings.response_limit:
-                raise BlackBoxError(
-                    f"{self._name}: expected an answer of at most {self._settings.response_limit} "
-                    "bytes, got more. Is it scores? Then send fewer images in a request: "
-                    "images_per_request."
+                raise _RequestError(
+                    f"expected an answer of at most {self._settings.response_limit} bytes, got "
+                    "more. If these are scores, send fewer images in a request: images_per_request"
                 )
             if time.monotonic() > latest:
                 raise self._late()
@@ -234,28 +240,24 @@ class Connection:
         text = f"expected status 200, got {f'{status} {phrase}'.strip()} and {self._quote(content)}"
         if status >= 500 or status in (408, 429):
             wait = read_retry_after(headers.get("Retry-After"), headers.get("Date"))
-            raise _PassingError(text, wait)
-        hint = HINTS.get(status, "Check the URL.")
-        if status in (401, 403):
-            variable = self._settings.auth_env
-            hint = (
-                "Name the environment variable of the authorisation header: auth_env, --auth-env."
-            )
-            if variable:
-                hint = f"Check the authorisation header in {variable}."
-        raise BlackBoxError(f"{self._name}: {text}. {hint}")
+            raise _RequestError(text, may_pass=True, wait=wait)
+        hint = HINTS.get(status, "Check the URL")
+        if status in (401, 403) and self._settings.auth_env:
+            hint = f"Check the authorisation header in {self._settings.auth_env}"
+        raise _RequestError(f"{text}. {hint}")
 
     def _parse(self, content: bytes, read: Callable[[object], Read]) -> Read:
         try:
             answer = json.loads(content)
         except (ValueError, RecursionError):
-            raise _PassingError(f"expected JSON, got {self._quote(content)}") from None
+            text = f"expected JSON, got {self._quote(content)}"
+            raise _RequestError(text, may_pass=True) from None
         try:
             return read(answer)
         except UnexpectedAnswerError as error:
-            raise BlackBoxError(
-                f"{self._name}: expected {error}, got {self._quote(content)}. See docs/endpoint.md "
-                "for the form of answers."
+            raise _RequestError(
+                f"expected {error}, got {self._quote(content)}. See docs/endpoint.md for the form "
+                "of answers"
             ) from None
 
     def _quote(self, content: bytes | str) -> str:

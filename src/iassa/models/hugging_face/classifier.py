@@ -45,6 +45,7 @@ WEIGHTS = {
     "pytorch_model*.bin": "pytorch_model.bin.index.json",
 }
 NOT_TAKEN = ("layout", "output_name", "detector", "threshold")
+OFFLINE = {"local_files_only": True, "trust_remote_code": False}
 SECONDS_TO_ANSWER = 5.0
 LONGEST_REASON = 300  # characters of an error of another library
 
@@ -131,14 +132,9 @@ class HuggingFaceModel(BlackBox):
         return self._conventions.activate(self._network.score(planes))
 
     def _probe(self, height: int, width: int) -> None:
-        grey = torch.full((1, 3, height, width), 0.5, device=self.device)
-        try:
-            self.score(grey)
-        except Exception as error:  # a network may raise anything for a wrong size
-            raise InputError(
-                f"expected {self.name} to run on an image of {height} x {width}, got: "
-                f"{_reason(error)} Try another input_size."
-            ) from error
+        expected = f"{self.name} to run on an image of {height} x {width}"
+        with _refusing(expected, "Try another input_size."):
+            self.score(torch.full((1, 3, height, width), 0.5, device=self.device))
 
 
 def _find(source: str) -> tuple[Path, str]:
@@ -200,20 +196,14 @@ def _load(folder: Path, source: str) -> Any:
     Raises:
         InputError: transformers cannot load it, or weights are missing.
     """
-    auto = _import("transformers").AutoModelForImageClassification
-    try:
+    with _refusing(
+        f"an image classifier that transformers loads in {source}",
+        "Check the folder: config.json and model.safetensors of save_pretrained.",
+    ):
+        auto = _import("transformers").AutoModelForImageClassification
         module, report = auto.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+            folder, dtype=torch.float32, output_loading_info=True, **OFFLINE
         )
-    except Exception as error:  # transformers raises nearly anything for a broken model
-        raise InputError(
-            f"expected an image classifier that transformers loads, got {source}: {_reason(error)} "
-            "Check the folder: config.json and model.safetensors of save_pretrained."
-        ) from error
     missing = sorted(report["missing_keys"])
     require(
         not missing,  # transformers would fill them with random numbers
@@ -249,14 +239,12 @@ def _complete(given: Conventions, config: Any, folder: Path, source: str) -> Con
 
 def _open_processor(folder: Path, source: str) -> Process:
     """The image processor of a model, from an image (H, W, 3) uint8 to planes (3, h, w)."""
-    auto = _import("transformers").AutoImageProcessor
-    try:
-        processor = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
-        raise InputError(
-            f"expected an image processor in {source}, got: {_reason(error)} Give the settings in "
-            "its place: input_size=224,224, and range=0-1 or mean=... and std=..."
-        ) from error
+    with _refusing(
+        f"an image processor in {source}",
+        "Give the settings in its place: input_size=224,224, and range=0-1 or mean=... and std=...",
+    ):
+        auto = _import("transformers").AutoImageProcessor
+        processor = auto.from_pretrained(folder, **OFFLINE)
 
     def process(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         planes: Tensor = processor(image, return_tensors="pt")["pixel_values"]
@@ -299,6 +287,15 @@ def _quiet() -> Iterator[None]:
             undo.callback(notes.enable_progress_bar)
         notes.disable_progress_bar()  # the hub's as well
         yield
+
+
+@contextmanager
+def _refusing(expected: str, advice: str) -> Iterator[None]:
+    """Whatever the library or the model raises inside, the input is at fault."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"expected {expected}, got: {_reason(error)} {advice}") from error
 
 
 def _reason(error: Exception) -> str:
