@@ -26,6 +26,7 @@ from transformers import (
     CLIPImageProcessor,
     ConvNextImageProcessor,
     EfficientNetImageProcessor,
+    ImageGPTImageProcessor,
     MobileNetV2Config,
     MobileNetV2ForImageClassification,
     MobileViTImageProcessor,
@@ -308,6 +309,14 @@ def test_a_processor_that_does_not_resize(tmp_path):
     for size in ((32, 40), (51, 35)):
         images = noise(size)
         np.testing.assert_allclose(scores(black_box, images), oracle(folder, images), rtol=1e-4)
+
+
+def test_a_processor_that_fails(tmp_path):
+    folder = save(tmp_path / "clusters", resnet, ImageGPTImageProcessor)
+    with pytest.raises(InputError, match=r"takes one image, got: ValueError: Clusters .* Give inp"):
+        open_model(f"hf:{folder}")
+    black_box = open_model(f"hf:{folder}?input_size=24,32&mean=0.5&std=0.5")
+    assert black_box(noise(SIZE).astype(np.float32) / 255).shape == (3, 5)
 
 
 def test_without_a_processor_all_has_to_be_said(tmp_path):

@@ -25,12 +25,7 @@ from iassa.checks import fits
 from iassa.errors import BlackBoxError, InputError, require
 from iassa.models.conventions import to_bytes
 from iassa.models.http.connection import Connection
-from iassa.models.http.request_forms import (
-    Body,
-    RequestForm,
-    UnexpectedAnswerError,
-    as_scores,
-)
+from iassa.models.http.request_forms import Body, RequestForm, UnexpectedAnswerError, as_scores
 from iassa.models.http.settings import HttpSettings
 
 __all__ = ["OpenInferenceForm", "read_form"]
@@ -71,14 +66,15 @@ class OpenInferenceForm(RequestForm):
 
     def images(self, planes: Tensor) -> NDArray[Any]:
         """In the server's layout and datatype; see `RequestForm.images`."""
-        values = planes if self.layout == "NCHW" else planes.permute(0, 2, 3, 1)
+        values = planes
         if self.datatype == "UINT8":
-            values = to_bytes(values)
+            values = to_bytes(planes)
         elif _normalises(self.settings):
-            shape = (3, 1, 1) if self.layout == "NCHW" else (3,)
-            mean = torch.tensor(self.settings.mean).reshape(shape)
-            std = torch.tensor(self.settings.std).reshape(shape)
-            values = (values * self.settings.scale - mean) / std
+            mean = torch.tensor(self.settings.mean)[:, None, None]
+            std = torch.tensor(self.settings.std)[:, None, None]
+            values = (planes * self.settings.scale - mean) / std
+        if self.layout == "NHWC":
+            values = values.permute(0, 2, 3, 1)
         return np.array(values.numpy(), dtype=DATATYPES[self.datatype], order="C")
 
     def body(self, images: NDArray[Any]) -> Body:
@@ -134,7 +130,7 @@ def read_form(settings: HttpSettings, connection: Connection) -> OpenInferenceFo
     metadata = connection.get(model)
     image = _choose(metadata, "inputs", settings.input_name, "input_name")
     scores = _choose(metadata, "outputs", settings.output_name, "output_name")
-    name, shape, datatype = image["name"], image.get("shape"), image.get("datatype")
+    name, shape, datatype = image["name"], image.get("shape"), str(image.get("datatype"))
     got = f"got {name!r} of shape {shape} and datatype {datatype}"
     require(
         datatype in DATATYPES,
@@ -161,7 +157,7 @@ def read_form(settings: HttpSettings, connection: Connection) -> OpenInferenceFo
         settings=settings,
         input_name=name,
         output_name=scores["name"],
-        datatype=str(datatype),
+        datatype=datatype,
         layout=layout,
         has_batch=len(shape) == 4,
         binary=_takes_bytes(server, connection),
@@ -172,7 +168,7 @@ def _choose(metadata: Any, kind: str, wanted: str, setting: str) -> Mapping[str,
     """The input or output of a name, or the only one."""
     tensors: dict[str, Mapping[str, Any]] = {}
     with suppress(LookupError, TypeError):
-        tensors = {one["name"]: one for one in metadata[kind]}
+        tensors = {str(one["name"]): one for one in metadata[kind]}
     require(
         bool(tensors),
         f"expected {kind} with names in the model's metadata, got none. Check the URL.",

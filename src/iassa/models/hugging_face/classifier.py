@@ -26,11 +26,7 @@ from torch import Tensor
 from iassa.errors import InputError, require
 from iassa.models.black_box import BlackBox
 from iassa.models.conventions import Conventions, read_class_names
-from iassa.models.hugging_face.image_processor import (
-    Process,
-    measure_normalisation,
-    measure_size,
-)
+from iassa.models.hugging_face.image_processor import Process, measure_normalisation, measure_size
 from iassa.models.identity import digest_module
 from iassa.models.torch_module import TorchModel
 
@@ -247,8 +243,9 @@ def _open_processor(folder: Path, source: str) -> Process:
         processor = auto.from_pretrained(folder, **OFFLINE)
 
     def process(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        planes: Tensor = processor(image, return_tensors="pt")["pixel_values"]
-        return planes[0].float().numpy()
+        with _refusing("an image processor that takes one image", "Give input_size, mean and std."):
+            planes: Tensor = processor(image, return_tensors="pt")["pixel_values"]
+            return planes[0].float().numpy()
 
     return process
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import InputError, require
+from iassa.errors import require
 from iassa.models.conventions import Conventions, to_bytes
 
 __all__ = ["Process", "measure_normalisation", "measure_size"]
@@ -101,13 +101,7 @@ def _ramp(size: tuple[int, int]) -> Tensor:
 
 
 def _ask(process: Process, image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    try:
-        seen = np.asarray(process(image), np.float64)
-    except Exception as error:
-        raise InputError(
-            f"expected an image processor that takes one image, got {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}. Give input_size, mean and std."
-        ) from error
+    seen = np.asarray(process(image), np.float64)
     require(
         seen.ndim == 3 and len(seen) == 3 and bool(np.isfinite(seen).all()),
         f"expected an image processor that makes planes (3, height, width), got {seen.shape}. "
