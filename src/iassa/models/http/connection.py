@@ -274,7 +274,7 @@ def _read_authorisation(variable: str) -> str:
     """The value of the header, read when it is sent and kept nowhere; errors do not quote it."""
     value = os.environ.get(variable, "").strip()
     require(
-        bool(value) and value.isascii() and value.isprintable(),
+        value and value.isascii() and value.isprintable(),
         f"expected the authorisation header, one line of ASCII, in the environment variable "
         f"{variable}, got {'other characters' if value else 'none'}. Set it: export "
         f"{variable}='Bearer ...'.",

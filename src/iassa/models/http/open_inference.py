@@ -170,7 +170,7 @@ def _choose(metadata: Any, kind: str, wanted: str, setting: str) -> Mapping[str,
     with suppress(LookupError, TypeError):
         tensors = {str(one["name"]): one for one in metadata[kind]}
     require(
-        bool(tensors),
+        tensors,
         f"expected {kind} with names in the model's metadata, got none. Check the URL.",
     )
     chosen = [one for name, one in tensors.items() if wanted in ("", name)]
@@ -190,7 +190,7 @@ def _choose_layout(axes: Sequence[int], wanted: str, got: str) -> str:
     likely = [layout for layout, number in channels.items() if number in (3, -1)]
     sure = [layout for layout in likely if channels[layout] == 3]
     require(
-        bool(likely),
+        likely,
         f"expected an input with 3 channels, {got}. Iassa shows RGB images: wrap a grey or "
         "multi-band model in one that takes them.",
     )

@@ -94,7 +94,7 @@ class HttpSettings:
         size, split, rate = self.input_size, self.images_per_request, self.rate
         checks = {
             "form": (self.form in ("", *FORMS), ", ".join(FORMS)),
-            "auth_env": (bool(re.fullmatch(r"\w*", self.auth_env)), "the name of a variable"),
+            "auth_env": (re.fullmatch(r"\w*", self.auth_env), "the name of a variable"),
             "images_per_request": (split is None or _whole(split, 1), "1 or more"),
             "in_flight": (_whole(self.in_flight, 1, 256), "1 to 256"),
             "rate": (rate is None or _positive(rate), "above 0"),
@@ -113,7 +113,7 @@ class HttpSettings:
             require(holds, f"expected {name} to be {text}, got {getattr(self, name)!r}.")
         form = self.chosen_form
         require(
-            form != "v2" or bool(self.v2_urls),
+            form != "v2" or self.v2_urls,
             "expected a URL .../v2/models/NAME for form v2, got another path.",
         )
         changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
@@ -151,7 +151,7 @@ def _check_url(url: str) -> None:
     except ValueError:
         is_plain = False
     require(
-        bool(is_plain) and not re.search(r"[\s\x00-\x20\x7f]", url),
+        is_plain and not re.search(r"[\s\x00-\x20\x7f]", url),
         "expected a URL as https://HOST/PATH, got one that cannot be read.",
     )
     require(

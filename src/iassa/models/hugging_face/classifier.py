@@ -139,7 +139,7 @@ def _find(source: str) -> tuple[Path, str]:
     Raises:
         InputError: neither a folder nor a model on the hub.
     """
-    require(bool(source), "expected hf:NAME or hf:FOLDER, got no name.")
+    require(source, "expected hf:NAME or hf:FOLDER, got no name.")
     if Path(source).is_dir():
         return Path(source), ""
     match = ON_HUB.fullmatch(source)

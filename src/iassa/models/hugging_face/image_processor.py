@@ -47,7 +47,7 @@ def measure_normalisation(process: Process) -> Conventions:
         if (np.abs(black + span * shares[:, ::step] - seen) <= CLOSE * span).all()
     ]
     require(
-        bool((span > 0).all() and orders),
+        (span > 0).all() and orders,
         "expected an image processor that subtracts a mean from each channel and divides it by a "
         f"std, at all pixels, got {seen.min((2, 3)).round(4).tolist()} to "
         f"{seen.max((2, 3)).round(4).tolist()} from the colours {COLOURS.tolist()}. Give "
@@ -103,7 +103,7 @@ def _ramp(size: tuple[int, int]) -> Tensor:
 def _ask(process: Process, image: NDArray[np.uint8]) -> NDArray[np.float64]:
     seen = np.asarray(process(image), np.float64)
     require(
-        seen.ndim == 3 and len(seen) == 3 and bool(np.isfinite(seen).all()),
+        seen.ndim == 3 and len(seen) == 3 and np.isfinite(seen).all(),
         f"expected an image processor that makes planes (3, height, width), got {seen.shape}. "
         "Write a function that asks the model.",
     )
