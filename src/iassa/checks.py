@@ -19,6 +19,8 @@ def fits(value: object, kind: Any) -> bool:
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return value in arguments
     if origin is np.ndarray:
         return isinstance(value, np.ndarray)
     if origin is not tuple:
