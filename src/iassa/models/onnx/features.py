@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.checks import describe, fits
+from iassa.checks import Within, describe, fits
 from iassa.errors import InputError, require
 from iassa.image import resize
 from iassa.models.conventions import PLAIN, Layout
@@ -55,9 +55,9 @@ class OnnxLayers:
 
     path: str
     tensors: tuple[str, ...]
-    input_size: tuple[int, int] | None = None
+    input_size: Annotated[tuple[int, int] | None, Within(1)] = None
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    std: Annotated[tuple[float, float, float], Within(0, above=True)] = (1.0, 1.0, 1.0)
     layout: Layout | None = None
     feature_layout: Layout | None = None
 
@@ -170,20 +170,16 @@ class OnnxLayers:
         return entry, size, open_session(Path(self.path), model.SerializeToString())
 
     def _check_fields(self) -> None:
-        for name, kind in get_type_hints(OnnxLayers).items():
-            text, got = describe(kind), getattr(self, name)
-            require(fits(got, kind), f"expected {name} of OnnxLayers to be {text}, got {got!r}.")
+        for name, kind in get_type_hints(OnnxLayers, include_extras=True).items():
+            self._require(name, fits(getattr(self, name), kind), describe(kind))
         match = SPEC.fullmatch(self.path)
+        self._require("path", match and match["path"] == self.path, "a file named *.onnx")
         distinct = len(set(self.tensors)) == len(self.tensors) > 0
-        expected = {
-            "path": (bool(match and match["path"] == self.path), "a file named *.onnx"),
-            "tensors": (distinct and all(self.tensors), "names, each once"),
-            "input_size": (min(self.input_size or (1,)) > 0, "(height, width) or None"),
-            "std": (min(self.std) > 0, "three numbers above 0"),
-        }
-        for name, (holds, text) in expected.items():
-            got = getattr(self, name)
-            require(holds, f"expected {name} of OnnxLayers to be {text}, got {got!r}.")
+        self._require("tensors", distinct and all(self.tensors), "names, each once")
+
+    def _require(self, field: str, holds: object, expected: str) -> None:
+        got = getattr(self, field)
+        require(holds, f"expected {field} of OnnxLayers to be {expected}, got {got!r}.")
 
 
 def onnx_feature_names(
