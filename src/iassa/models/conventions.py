@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 from urllib.parse import quote, unquote
 
 import torch
@@ -27,6 +27,7 @@ __all__ = [
     "DETECTORS",
     "LAYOUTS",
     "PLAIN",
+    "ConventionFields",
     "Conventions",
     "Layout",
     "parse_class_names",
@@ -217,6 +218,25 @@ class Conventions:
             return outputs
         floats = outputs if outputs.dtype == torch.float64 else outputs.float()
         return floats.softmax(1) if self.softmax else floats.sigmoid()
+
+
+class ConventionFields(TypedDict, total=False):
+    """The fields of `Conventions` as keywords of a model: `**conventions: Unpack[...]`.
+
+    `class_names` is not among them: a model takes a list of names as well as a file.
+    """
+
+    input_size: tuple[int, int] | Literal["any"] | None
+    layout: Layout | None
+    range: tuple[float, float] | None
+    mean: Triple | None
+    std: Triple | None
+    bgr: bool | None
+    softmax: bool | None
+    sigmoid: bool | None
+    output_name: str | None
+    detector: str | None
+    threshold: float | None
 
 
 def to_bytes(planes: Tensor) -> Tensor:
