@@ -1,4 +1,4 @@
-"""What the columns of a report are: each metric's heading, its direction, what it says."""
+"""The columns of a report: each metric's heading, its direction, what it measures."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ __all__ = [
     "METRICS",
     "REPORTED",
     "REPORTED_COLUMNS",
+    "SCALES",
+    "UNITS",
     "Level",
     "Metric",
 ]
 
 Level = Literal["image", "pixel"]
 LEVELS: tuple[Level, ...] = ("image", "pixel")
+SCALES: dict[Level, float] = {"image": 1.0, "pixel": 1e5}  # the paper's unit of the pixel level
+UNITS: dict[Level, str] = {"image": "", "pixel": "10⁻⁵ for each activated pixel"}
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,9 @@ class Metric:
     Attributes:
         name: in `Snapshot.metrics`.
         heading: of its column.
-        about: what it says, half a sentence.
-        lower_is_better: a smaller value is the better one.
-        per_pixel: it is reported at the pixel level too.
+        about: what it measures, half a sentence.
+        lower_is_better: whether a smaller value is the better one.
+        per_pixel: whether it is reported at the pixel level too.
     """
 
     name: str
@@ -39,9 +43,9 @@ class Metric:
     per_pixel: bool = True
 
     @property
-    def arrow(self) -> str:
-        """Where better values are."""
-        return "↓" if self.lower_is_better else "↑"
+    def title(self) -> str:
+        """The heading with an arrow to where better values are."""
+        return f"{self.heading} {'↓' if self.lower_is_better else '↑'}"
 
 
 # As in the paper's Table 1, and insertion - deletion, which one map cannot win by its form alone.
@@ -81,10 +85,10 @@ FURTHER: tuple[Metric, ...] = (
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in (*MAIN, *FURTHER)}
 
-# What the paper reports, to stand beside measured numbers and never among them. Vasu and Long:
+# The numbers of the paper, in a table of their own and never among measured ones. Vasu and Long:
 # Iterative and Adaptive Sampling with Spatial Attention for Black-Box Model Explanations, WACV
-# 2020, Table 1: MS-COCO, ResNet-50. Its best iteration was picked by the overlap with the
-# annotation, so it cannot be compared with a run that knows no annotation.
+# 2020, Table 1: MS-COCO, ResNet-50. They picked the best iteration by its overlap with the
+# annotation, so no run without that choice compares with it.
 REPORTED_COLUMNS = ("deletion", "insertion", "f1", "iou", "pointing")
 # Digits as printed; the pixel level in units of 1e-5.
 REPORTED: dict[Level, dict[str, tuple[str, ...]]] = {

@@ -1,220 +1,180 @@
-"""A page of sections, written twice: as one self-contained HTML file and as Markdown.
+"""A report in Markdown as one HTML page that loads nothing else.
 
-The sections say everything once; the two writers know nothing of benchmarks.
+HTML in the Markdown stays text, but for the two lines that `markdown.fold` writes.
 """
 
 from __future__ import annotations
 
 import base64
+import html
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import resources
-from typing import ClassVar
+from string import Template
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, StrictUndefined
+from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.token import Token
 
-from iassa.benchmark.report.tables import Table, escape, markdown_table
+from iassa.benchmark.report.figures import Panel, Style, draw_key, draw_panels, figure_bytes
+from iassa.benchmark.report.pictures import Photo
 
-__all__ = [
-    "Bullets",
-    "Code",
-    "Facts",
-    "Fold",
-    "Key",
-    "Page",
-    "Part",
-    "Photo",
-    "Plot",
-    "Section",
-    "Text",
-    "html",
-    "markdown",
-]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
+__all__ = ["render_page"]
 
-@dataclass(frozen=True)
-class Text:
-    """A paragraph."""
-
-    kind: ClassVar[str] = "text"
-    text: str
+# A number, its interval and its verdict, as `tables` writes them.
+CELL = re.compile(r"([^\[]*?) ?(\[.*\])? ?(better|worse|not shown)?")
+# The calls of a row, at the end of its last heading: 'rise at 500', or '500' alone.
+CALLS = re.compile(r"(?:^|at )(\d+)$")
+TAGS = {"link_open": "nav", "image": "figure"}  # of a paragraph that begins with one
 
 
-@dataclass(frozen=True)
-class Bullets:
-    """A list."""
-
-    kind: ClassVar[str] = "bullets"
-    lines: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Names and values."""
-
-    kind: ClassVar[str] = "facts"
-    values: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Code:
-    """Text to be copied as it is."""
-
-    kind: ClassVar[str] = "code"
-    text: str
-
-
-@dataclass(frozen=True, eq=False)
-class Key:
-    """What a legend says of one method: a sample of its line, as an SVG file."""
-
-    label: str
-    svg: bytes
-
-
-@dataclass(frozen=True, eq=False)
-class Plot:
-    """Panels of one kind.
-
-    Attributes:
-        name: of its files, without ending.
-        caption: what it shows.
-        panels: SVG file and description of each, for a page as wide as a phone or a desk.
-        keys: the legend of all panels.
-    """
-
-    kind: ClassVar[str] = "plot"
-    name: str
-    caption: str
-    panels: Sequence[tuple[bytes, str]]
-    keys: Sequence[Key]
-
-
-@dataclass(frozen=True, eq=False)
-class Photo:
-    """A picture that shows photographs.
-
-    Attributes:
-        name: of its file, without ending.
-        caption: what it shows.
-        description: in words, for those who cannot see it.
-        jpeg: the file.
-    """
-
-    kind: ClassVar[str] = "photo"
-    name: str
-    caption: str
-    description: str
-    jpeg: bytes
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Parts that are shown when asked for."""
-
-    kind: ClassVar[str] = "fold"
-    title: str
-    parts: Sequence[Part]
-
-
-@dataclass(frozen=True)
-class Section:
-    """Parts under a heading."""
-
-    title: str
-    parts: Sequence[Part]
-
-    @property
-    def anchor(self) -> str:
-        """Its name in a link."""
-        return "-".join(self.title.lower().split())
-
-
-Part = Text | Bullets | Facts | Code | Plot | Photo | Fold | Table
-
-
-@dataclass(frozen=True)
-class Page:
-    """A report.
-
-    Attributes:
-        title: of the page.
-        state: how far the run is; '' for one that is done.
-        lead: what was measured, a paragraph.
-        sections: in their order.
-        footer: who wrote it.
-    """
-
-    title: str
-    state: str
-    lead: str
-    sections: Sequence[Section] = field(default=())
-    footer: str = ""
-
-
-def html(page: Page) -> bytes:
-    """The page as one file that asks for no other."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["data_uri"] = _data_uri
-    template = resources.files("iassa.benchmark.report").joinpath("page.html").read_text("utf-8")
-    return environment.from_string(template).render(page=page).encode()
-
-
-def markdown(page: Page, *, photographs: bool) -> bytes:
-    """The page in GitHub's Markdown, its plots in files beside it.
+def render_page(
+    markdown: str,
+    panels: Mapping[str, Sequence[Panel]],
+    looks: Mapping[str, Style],
+    photos: Sequence[Photo],
+) -> bytes:
+    """The page as one file.
 
     Args:
-        page: to write.
-        photographs: whether to show those too, in files beside it; else the page says where they
-            are, for a page that is to be published.
+        markdown: the report; its first line is its title.
+        panels: of each plot, by the name of its files without ending. They are drawn one by one,
+            so that the page can be as narrow as a phone.
+        looks: style by label.
+        photos: pictures with photographs.
 
     Returns:
-        The file.
+        The HTML file.
     """
-    blocks = [f"# {escape(page.title)}"]
-    if page.state:
-        blocks.append(f"**{escape(page.state)}**")
-    blocks.append(escape(page.lead))
-    for section in page.sections:
-        blocks.append(f"## {escape(section.title)}")
-        blocks += _blocks(section.parts, photographs)
-    blocks.append(escape(page.footer))
-    return ("\n\n".join(block for block in blocks if block) + "\n").encode()
+    pictures = {f"{name}.png": _plot(some, looks) for name, some in panels.items() if some}
+    for photo in photos:
+        drawn = _image(photo.jpeg, "jpeg", photo.description)
+        pictures[f"{photo.name}.jpg"] = f'<span class="photo scroll" tabindex="0">{drawn}</span>'
+    parser = MarkdownIt("commonmark", {"html": False, "xhtmlOut": False}).enable("table")
+    parser.block.ruler.after("fence", "fold", _fold)
+    tokens = parser.parse(markdown)
+    title = _words(tokens[1])
+    _dress_blocks(tokens, pictures)
+    _dress_tables(tokens)
+    body = parser.renderer.render(tokens, parser.options, {})
+    page = resources.files("iassa.benchmark.report").joinpath("page.html").read_text("utf-8")
+    return Template(page).substitute(title=html.escape(title), body=body).encode()
 
 
-def _blocks(parts: Sequence[Part], photographs: bool) -> list[str]:
-    return [
-        block
-        for part in parts
-        if photographs or not isinstance(part, Photo)
-        for block in _block(part, photographs)
-    ]
+def _fold(state: StateBlock, line: int, _last: int, _silent: bool) -> bool:
+    """A rule of markdown-it: the lines around what is shown on demand are HTML."""
+    words = state.getLines(line, line + 1, 0, False)
+    found = re.fullmatch(r"<details><summary>(.*)</summary>|(</details>)", words)
+    if found is None:
+        return False
+    title = html.escape(html.unescape(found[1] or ""))
+    opening = f"<details>\n<summary>{title}</summary>\n"
+    state.push("html_block", "", 0).content = f"{found[2]}\n" if found[2] else opening
+    state.line = line + 1
+    return True
 
 
-def _block(part: Part, photographs: bool) -> list[str]:
-    match part:
-        case Text():
-            return [escape(part.text)]
-        case Bullets():
-            return ["\n".join(f"- {escape(line)}" for line in part.lines)]
-        case Facts():
-            facts = part.values.items()
-            return ["\n".join(f"- {escape(name)}: {escape(value)}" for name, value in facts)]
-        case Code():
-            return ["\n".join(f"    {line}" for line in part.text.splitlines())]
-        case Table():
-            return [f"**{escape(part.caption)}**", markdown_table(part)] if part.rows else []
-        case Plot():
-            described = " ".join(description for _, description in part.panels)
-            return [f"![{escape(described)}]({part.name}.png)", escape(part.caption)]
-        case Photo():
-            return [f"![{escape(part.description)}]({part.name}.jpg)", escape(part.caption)]
-        case Fold():
-            inside = _blocks(part.parts, photographs)
-            return [f"<details><summary>{escape(part.title)}</summary>", *inside, "</details>"]
+def _dress_blocks(tokens: Sequence[Token], pictures: Mapping[str, str]) -> None:
+    """Give headings anchors, and put pictures in the place of their names."""
+    for place, token in enumerate(tokens):
+        if token.type == "heading_open":
+            token.attrSet("id", _words(tokens[place + 1]).lower().replace(" ", "-"))
+        elif token.type == "paragraph_open":
+            first = _children(tokens[place + 1])[0].type
+            token.tag = tokens[place + 2].tag = TAGS.get(first, "p")
+        for child in _children(token):
+            if child.type == "image":
+                _set_html(child, pictures[str(child.attrs["src"])])
 
 
-def _data_uri(content: bytes, media_type: str) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+def _dress_tables(tokens: list[Token]) -> None:
+    """Give tables a box that scrolls, a caption, headings of rows, and groups of equal calls."""
+    group = ""
+    for place, token in enumerate(tokens):
+        if token.type == "table_open":
+            caption = tokens[place - 3 : place]
+            caption[0].tag = caption[2].tag = "caption"
+            label = html.escape(_words(caption[1]))
+            box = f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">'
+            _set_html(token, f"{box}\n<table>\n")
+            tokens[place - 3 : place + 1] = [token, *caption]
+            group = ""
+        elif token.type == "table_close":
+            _set_html(token, "</table>\n</div>\n")
+        elif token.type == "tr_open":
+            calls = _calls(tokens, place)
+            if group and calls != group:
+                token.attrSet("class", "opens")
+            group = calls
+        elif token.type in ("th_open", "td_open"):
+            is_value = "right" in str(token.attrs.pop("style", ""))
+            if token.type == "th_open":
+                token.attrs = {"scope": "col", **({"class": "value"} if is_value else {})}
+            elif is_value:
+                _dress_value(_children(tokens[place + 1])[-1])
+            else:
+                token.tag = tokens[place + 2].tag = "th"
+                token.attrs = {"scope": "row"}
+
+
+def _calls(tokens: Sequence[Token], row: int) -> str:
+    """The number of calls that a row is of; '' without one."""
+    calls = ""
+    for place in range(row, len(tokens)):
+        token = tokens[place]
+        if token.type == "tr_close" or "right" in str(token.attrs.get("style")):
+            break
+        if token.type == "td_open":
+            found = CALLS.search(_words(tokens[place + 1]))
+            calls = found[1] if found else ""
+    return calls
+
+
+def _dress_value(last: Token) -> None:
+    """An interval below its number, a verdict below that."""
+    found = CELL.fullmatch(last.content)
+    if found and (found[2] or found[3]):
+        value, interval, verdict = (html.escape(part or "") for part in found.groups())
+        small = f"<small>{interval}</small>" if interval else ""
+        told = f'<span class="{verdict.split()[0]}">{verdict}</span>' if verdict else ""
+        _set_html(last, f"{value} {small} {told}".strip())
+
+
+def _plot(panels: Sequence[Panel], looks: Mapping[str, Style]) -> str:
+    """Panels that find their places by themselves, below their legend."""
+    labels = dict.fromkeys(series.label for panel in panels for series in panel.series)
+    keys = (
+        f"<span>{_vector(draw_key(looks[label]), '')}{html.escape(label)}</span>"
+        for label in labels
+    )
+    drawn = (
+        _vector(draw_panels([panel], looks, legend=False), panel.description) for panel in panels
+    )
+    return f'<span class="keys">{"".join(keys)}</span><span class="panels">{"".join(drawn)}</span>'
+
+
+def _vector(figure: Figure, description: str) -> str:
+    return _image(figure_bytes(figure, "svg", transparent=True), "svg+xml", description)
+
+
+def _image(content: bytes, kind: str, description: str) -> str:
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return f'<img src="{source}" alt="{html.escape(description)}">'
+
+
+def _set_html(token: Token, content: str) -> None:
+    token.type = "html_block"  # is written as it is, among blocks and among words
+    token.content = content
+
+
+def _words(token: Token) -> str:
+    """The words of a token, without Markdown's signs."""
+    return "".join(child.content for child in _children(token))
+
+
+def _children(token: Token) -> Sequence[Token]:
+    return token.children or ()
