@@ -51,16 +51,9 @@ class Metric:
 # As in the paper's Table 1, and insertion - deletion, which one map cannot win by its form alone.
 MAIN: tuple[Metric, ...] = (
     Metric(
-        "deletion",
-        "deletion",
-        "mean score while the most salient pixels give way to grey",
-        lower_is_better=True,
+        "deletion", "deletion", "mean score while salient pixels turn grey", lower_is_better=True
     ),
-    Metric(
-        "insertion",
-        "insertion",
-        "mean score while the most salient pixels appear in a blurred image",
-    ),
+    Metric("insertion", "insertion", "mean score while salient pixels appear in a blurred image"),
     Metric("insertion_minus_deletion", "I \N{MINUS SIGN} D", "insertion minus deletion"),
     Metric("f1", "F1", "overlap of the region at the fixed threshold with the annotation"),
     Metric("iou", "IoU", "intersection over union of the same region and the annotation"),
@@ -71,17 +64,8 @@ FURTHER: tuple[Metric, ...] = (
     Metric("best_iou", "best IoU", "IoU at the threshold that is best for this map"),
     Metric("precision", "precision", "share of the region that is annotated"),
     Metric("recall", "recall", "share of the annotation that is in the region"),
-    Metric(
-        "pointing_tolerant",
-        "near pointing",
-        "share of maps whose maximum lies on the annotation or within the tolerance of it",
-    ),
-    Metric(
-        "sparsity",
-        "sparsity",
-        "how few pixels hold the map; easier to read, not therefore truer",
-        per_pixel=False,
-    ),
+    Metric("pointing_tolerant", "near pointing", "as pointing, or within the tolerance of it"),
+    Metric("sparsity", "sparsity", "how few pixels hold the map, true or not", per_pixel=False),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in (*MAIN, *FURTHER)}
 

@@ -73,6 +73,11 @@ class Mean:
     metric: str
     estimate: Estimate
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What its row is of: method and calls."""
+        return self.arm.label, str(self.arm.calls)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -84,6 +89,11 @@ class Difference:
     metric: str
     estimate: Estimate
     verdict: Verdict
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What its row is of: the one arm and the other."""
+        return str(self.one), str(self.other)
 
 
 @dataclass(frozen=True, eq=False)

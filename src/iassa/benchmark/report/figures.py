@@ -9,32 +9,21 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from iassa.benchmark.report.columns import METRICS, SCALES, UNITS, Level, Metric
-from iassa.benchmark.report.statistics import Estimate
-from iassa.benchmark.report.trajectories import CURVES, Trajectory
+from iassa.benchmark.report.columns import SCALES, UNITS, Level, Metric
+from iassa.benchmark.report.trajectories import Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "Panel",
-    "Series",
-    "Style",
-    "curve_panels",
-    "draw_key",
-    "draw_panels",
-    "figure_bytes",
-    "metric_panels",
-    "styles",
-]
+__all__ = ["Looks", "Panel", "draw_key", "draw_panels", "figure_bytes", "metric_panels", "styles"]
 
 # Okabe and Ito's, without the yellow, which is too light for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
@@ -58,88 +47,57 @@ LOOK: Any = {
 }
 
 
-@dataclass(frozen=True)
-class Style:
-    """How a method is drawn.
-
-    Attributes:
-        colour: '#rrggbb'.
-        dash: matplotlib's line style.
-        mark: matplotlib's marker.
-    """
-
-    colour: str
-    dash: Any
-    mark: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Of matplotlib's `plot`."""
-        return {
-            "color": self.colour,
-            "linestyle": self.dash,
-            "linewidth": 1.8,
-            "marker": self.mark,
-            "markersize": 5,
-        }
+Looks = Mapping[str, Mapping[str, Any]]  # options of matplotlib's `plot` by label
 
 
-@dataclass(frozen=True)
-class Series:
-    """The points of one method in a panel.
-
-    Attributes:
-        label: of the method, whose style it has.
-        x: places.
-        estimates: one for each.
-    """
-
-    label: str
-    x: tuple[float, ...]
-    estimates: Sequence[Estimate]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Panel:
-    """One pair of axes.
+    """One pair of axes: a metric of several methods.
 
     Attributes:
-        title: what it shows.
+        metric: what it shows.
+        level: 'image' or 'pixel'.
         x_label: of the horizontal axis.
         y_label: of the vertical axis; may be ''.
-        series: at least one.
+        trajectories: at least one; all have the metric.
         ticks: marks of the horizontal axis, on a scale of ratios; None for an even scale.
-        scale: factor of the values: 1e5 for the pixel level.
     """
 
-    title: str
+    metric: Metric
+    level: Level
     x_label: str
     y_label: str
-    series: tuple[Series, ...]
+    trajectories: Sequence[Trajectory]
     ticks: Sequence[float] | None = None
-    scale: float = 1.0
+
+    def values(self, trajectory: Trajectory) -> NDArray[np.float64]:
+        """Mean, low and high end of each point, (3, K), in the unit of the level."""
+        estimates = trajectory.columns[self.level, self.metric.name]
+        ends = [(each.mean, each.low, each.high) for each in estimates]
+        return np.array(ends).T * SCALES[self.level]
 
     @property
     def description(self) -> str:
         """In words, for those who cannot see it: where each line begins and ends."""
-        ends = []
-        for series in self.series:
-            first, last = (series.estimates[place].mean * self.scale for place in (0, -1))
-            path = f"{first:.3g} at {series.x[0]:g}"
-            if len(series.x) > 1:
-                path += f", {last:.3g} at {series.x[-1]:g}"
-            ends.append(f"{series.label} {path}")
-        return f"{self.title} against {self.x_label}: {'; '.join(ends)}."
+        lines = []
+        for each in self.trajectories:
+            ends = list(zip(self.values(each)[0], each.x, strict=True))
+            ends = ends[:1] + ends[1:][-1:]
+            path = ", ".join(f"{mean:.3g} at {x:g}" for mean, x in ends)
+            lines.append(f"{each.label} {path}")
+        return f"{self.metric.title} against {self.x_label}: {'; '.join(lines)}."
 
 
-def styles(labels: Sequence[str]) -> dict[str, Style]:
-    """A style for each method, no two alike among the first 28."""
+def styles(labels: Sequence[str]) -> Looks:
+    """How each method is drawn, no two alike among the first 28."""
     return {
-        label: Style(
-            COLOURS[place % len(COLOURS)],
-            DASHES[(place + place // len(COLOURS)) % len(DASHES)],
-            MARKS[place % len(MARKS)],
-        )
+        label: {
+            "color": COLOURS[place % len(COLOURS)],
+            "linestyle": DASHES[(place + place // len(COLOURS)) % len(DASHES)],
+            "linewidth": 1.8,
+            "marker": MARKS[place % len(MARKS)],
+            "markersize": 5,
+        }
         for place, label in enumerate(labels)
     }
 
@@ -169,41 +127,24 @@ def metric_panels(
     y_label = UNITS[level] if y_label is None else y_label
     panels = []
     for metric in metrics:
-        column = level, metric.name
-        series = tuple(
-            Series(each.label, each.x, each.columns[column])
-            for each in trajectories
-            if column in each.columns
-        )
-        if series:
-            panels.append(Panel(metric.title, x_label, y_label, series, ticks, SCALES[level]))
+        having = [each for each in trajectories if (level, metric.name) in each.columns]
+        if having:
+            panels.append(Panel(metric, level, x_label, y_label, having, ticks))
     return panels
 
 
-def curve_panels(curves: Sequence[Trajectory]) -> list[Panel]:
-    """The mean deletion curves and the mean insertion curves."""
-    return [
-        panel
-        for kind, what in zip(CURVES, ("deleted", "inserted"), strict=True)
-        for panel in metric_panels(
-            curves, [METRICS[kind]], "image", f"share of pixels {what}", y_label="score"
-        )
-    ]
-
-
-def draw_panels(
-    panels: Sequence[Panel], looks: Mapping[str, Style], *, legend: bool = True
-) -> Figure:
+def draw_panels(panels: Sequence[Panel], looks: Looks, *, legend: bool = True) -> Figure:
     """Panels side by side, three in a row, with one legend for all."""
-    from matplotlib.figure import Figure  # here: half a second to import
+    from matplotlib import rc_context  # here: half a second to import
+    from matplotlib.figure import Figure
 
     across = min(3, len(panels))
     down = -(-len(panels) // across)
-    labels = list(dict.fromkeys(series.label for panel in panels for series in panel.series))
+    labels = list(dict.fromkeys(each.label for panel in panels for each in panel.trajectories))
     in_a_row = max(1, min(len(labels), 2 * across))
     legend_inches = 0.3 * -(-len(labels) // in_a_row) + 0.1 if legend else 0.0
     size = across * PANEL[0], down * PANEL[1] + legend_inches
-    with _look():
+    with rc_context(LOOK):
         figure = Figure(figsize=size, layout="constrained", dpi=120)
         grid = figure.subplots(down, across, squeeze=False)
         handles: dict[str, Any] = {}
@@ -223,7 +164,7 @@ def draw_panels(
     return figure
 
 
-def draw_key(style: Style) -> Figure:
+def draw_key(look: Mapping[str, Any]) -> Figure:
     """A sample of a method's line, for a legend."""
     from matplotlib.figure import Figure
 
@@ -231,26 +172,24 @@ def draw_key(style: Style) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, 2)
-    axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], **style.options)
+    axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], **look)
     return figure
 
 
-def _draw(axes: Axes, panel: Panel, looks: Mapping[str, Style]) -> dict[str, Any]:
+def _draw(axes: Axes, panel: Panel, looks: Looks) -> dict[str, Any]:
     """Draw a panel, and give what a legend needs, by label."""
     handles = {}
-    for series in panel.series:
-        style = looks[series.label]
-        middle, low, high = (
-            np.array([getattr(each, name) for each in series.estimates]) * panel.scale
-            for name in ("mean", "low", "high")
-        )
-        options = style.options if len(series.x) <= FEW else style.options | {"marker": None}
-        (handles[series.label],) = axes.plot(series.x, middle, **options)
-        if len(series.x) == 1:
-            axes.vlines(series.x, low, high, color=style.colour, linewidth=1.2)
+    for each in panel.trajectories:
+        middle, low, high = panel.values(each)
+        look = {**looks[each.label]}
+        if len(each.x) > FEW:
+            look["marker"] = None
+        (handles[each.label],) = axes.plot(each.x, middle, **look)
+        if len(each.x) == 1:
+            axes.vlines(each.x, low, high, color=look["color"], linewidth=1.2)
         else:
-            axes.fill_between(series.x, low, high, color=style.colour, alpha=0.13, linewidth=0)
-    axes.set_title(panel.title, loc="left")
+            axes.fill_between(each.x, low, high, color=look["color"], alpha=0.13, linewidth=0)
+    axes.set_title(panel.metric.title, loc="left")
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
     if panel.ticks is not None:
@@ -275,19 +214,13 @@ def figure_bytes(figure: Figure, kind: str, *, transparent: bool = False) -> byt
     Returns:
         The file.
     """
+    from matplotlib import rc_context
+
     buffer = io.BytesIO()
     metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}.get(kind)
     options: dict[str, Any] = {"pil_kwargs": {"quality": 86}} if kind == "jpeg" else {}
-    with warnings.catch_warnings(), _look():
+    with warnings.catch_warnings(), rc_context(LOOK):
         # A label may have letters that matplotlib's font lacks; they are shown as boxes.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format=kind, metadata=metadata, transparent=transparent, **options)
     return buffer.getvalue()
-
-
-@contextmanager
-def _look() -> Iterator[None]:
-    from matplotlib import rc_context
-
-    with rc_context(LOOK):
-        yield

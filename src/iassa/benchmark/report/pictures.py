@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Outline", "Photo", "choose_entries", "choose_rounds", "draw_photos"]
 
 Outline: TypeAlias = Callable[[Entry], NDArray[np.bool_] | None]
-# A heading, the label of a method, and which snapshot of an item has the map.
-Column: TypeAlias = tuple[str, str, Callable[[StoredItem], int | None]]
+Choose: TypeAlias = Callable[[StoredItem], int | None]  # the place of a map among an item's
 
 LONGEST = 420  # pixels of a photograph's longer side
 INCHES = 1.9  # of the same
@@ -69,13 +68,13 @@ class Strip:
         entry: what is explained in it.
         image: (H, W, 3) float32 in [0, 1].
         outline: (H, W) bool of what is annotated; None where there is no annotation.
-        maps: heading and float32 map of each column; of any size, enlarged to the image's.
+        maps: float32, by the heading of their column; of any size, enlarged to the image's.
     """
 
     entry: Entry
     image: NDArray[np.float32]
     outline: NDArray[np.bool_] | None
-    maps: Sequence[tuple[str, NDArray[np.float32]]]
+    maps: Mapping[str, NDArray[np.float32]]
 
 
 def choose_entries(
@@ -151,30 +150,40 @@ def draw_photos(
     """
     items = {item.key: item for item in results.items}
     seed = results.configuration["seeds"][0]
-    names = ", ".join(entry.key for entry in entries)
     read = [(entry, _load(entry, images), outline(entry) if outline else None) for entry in entries]
 
-    def draw(name: str, caption: str, columns: Sequence[Column]) -> Photo:
-        strips = []
-        for entry, image, annotation in read:
-            maps = []
-            for heading, label, choose in columns:
-                key = ItemKey(entry.key, label, seed)
-                place = choose(items[key])
-                assert place is not None, "all methods have the entries that are shown"
-                maps.append((heading, store.saliency(key, place)))
-            strips.append(Strip(entry, image, annotation, maps))
-        return _photo(name, f"{caption}: {names}.", strips)
+    def read_map(entry: Entry, label: str, choose: Choose) -> NDArray[np.float32]:
+        key = ItemKey(entry.key, label, seed)
+        place = choose(items[key])
+        assert place is not None, "all methods have the entries that are shown"
+        return store.saliency(key, place)
 
-    by_method = [
-        (str(arm), arm.label, partial(place_at_calls, calls=arm.calls)) for arm in results.shown
-    ]
+    def draw(name: str, caption: str, columns: Mapping[str, tuple[str, Choose]]) -> Photo:
+        strips = [
+            Strip(*one, {heading: read_map(one[0], *columns[heading]) for heading in columns})
+            for one in read
+        ]
+        rows = (f"{entry.category or entry.target.name} in {entry.image}" for entry in entries)
+        return Photo(
+            name,
+            f"{caption}: {', '.join(entry.key for entry in entries)}.",
+            f"{len(strips)} rows, each a photograph and its maps by {', '.join(columns)}: "
+            f"{'; '.join(rows)}.",
+            figure_bytes(_draw(strips), "jpeg"),
+        )
+
+    by_method = {
+        str(arm): (arm.label, partial(place_at_calls, calls=arm.calls)) for arm in results.shown
+    }
     photos = [draw("maps-by-method", "Methods side by side (the paper's Figure 4)", by_method)]
-    for place, trajectory in enumerate(results.trajectories, start=1):
-        label, rounds = trajectory.label, choose_rounds(trajectory.x)
-        by_round = [(f"k = {k}", label, partial(_place_after, rounds=k)) for k in rounds]
+    for number_of, trajectory in enumerate(results.trajectories, start=1):
+        label = trajectory.label
+        by_round = {
+            f"k = {k}": (label, partial(_place_after, rounds=k))
+            for k in choose_rounds(trajectory.x)
+        }
         caption = f"{label} along its iterations (the paper's Figure 5)"
-        photos.append(draw(f"maps-by-iteration-{place}", caption, by_round))
+        photos.append(draw(f"maps-by-iteration-{number_of}", caption, by_round))
     return photos
 
 
@@ -196,16 +205,6 @@ def _load(entry: Entry, images: Path) -> NDArray[np.float32]:
             f"{image.shape[:2]}. Name the folder of the images of this run."
         )
     return image
-
-
-def _photo(name: str, caption: str, strips: Sequence[Strip]) -> Photo:
-    columns = ", ".join(heading for heading, _ in strips[0].maps)
-    rows = "; ".join(
-        f"{strip.entry.category or strip.entry.target.name} in {strip.entry.image}"
-        for strip in strips
-    )
-    description = f"{len(strips)} rows, each a photograph and its maps by {columns}: {rows}."
-    return Photo(name, caption, description, figure_bytes(_draw(strips), "jpeg"))
 
 
 def _draw(strips: Sequence[Strip]) -> Figure:
@@ -230,7 +229,7 @@ def _draw(strips: Sequence[Strip]) -> Figure:
         axes.imshow(strip.image[::every, ::every], aspect="auto")
         axes.set_title(_title(strip.entry), **WORDS)
         axes.set_axis_off()
-        for column, (heading, saliency) in enumerate(strip.maps):
+        for column, (heading, saliency) in enumerate(strip.maps.items()):
             left = MARGIN + widest + GAP + column * step
             axes = figure.add_axes((left / across, *place))
             bar = figure.add_axes(((left + width + GAP) / across, place[0], BAR / across, place[2]))

@@ -13,9 +13,10 @@ from iassa import metrics
 from iassa.benchmark.report import comparison as comparing
 from iassa.benchmark.report.columns import MAIN, METRICS
 from iassa.benchmark.report.comparison import Arm, Comparison, Difference, Mean
-from iassa.benchmark.report.figures import Panel, curve_panels, metric_panels
+from iassa.benchmark.report.figures import Panel, metric_panels
 from iassa.benchmark.report.statistics import Bootstrap, Estimate
 from iassa.benchmark.report.trajectories import (
+    CURVES,
     Trajectory,
     along_calls,
     along_curves,
@@ -96,11 +97,15 @@ class Results:
         calls = sorted({arm.calls for arm in self.comparison.arms})
         by_calls = along_calls(self.means) if len(calls) > 1 else []
         rounds, k = self.trajectories, "iteration k"
+        curves = [
+            metric_panels(self.curves, [METRICS[kind]], "image", x_label, y_label="score")
+            for kind, x_label in CURVES.items()
+        ]
         return {
             "metrics-by-calls": metric_panels(by_calls, PLOTTED, "image", "calls", ticks=calls),
             "metrics-by-iteration": metric_panels(rounds, PLOTTED, "image", k),
             "metrics-by-iteration-pixel": metric_panels(rounds, MAIN, "pixel", k),
-            "curves": curve_panels(self.curves),
+            "curves": [panel for some in curves for panel in some],
         }
 
 

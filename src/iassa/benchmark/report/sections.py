@@ -10,7 +10,7 @@ from importlib import metadata, resources
 
 from iassa.benchmark.configuration import list_some
 from iassa.benchmark.report import tables
-from iassa.benchmark.report.columns import FURTHER, LEVELS, MAIN, METRICS
+from iassa.benchmark.report.columns import FURTHER, LEVELS, MAIN, METRICS, Level, Metric
 from iassa.benchmark.report.markdown import bullets, code, escape, fill, fold, image, join, text
 from iassa.benchmark.report.pictures import Photo
 from iassa.benchmark.report.results import Results
@@ -25,12 +25,12 @@ TOOLS = ("iassa", "numpy", "matplotlib")
 
 
 def write_text(
-    name: str, results: Results, photos: Sequence[Photo], command: str, *, show_photos: bool
+    title: str, results: Results, photos: Sequence[Photo], command: str, *, show_photos: bool
 ) -> str:
     """The whole report in GitHub's Markdown, its pictures in files beside it.
 
     Args:
-        name: of the run.
+        title: of the report.
         results: of the run.
         photos: pictures with photographs.
         command: that makes the report again; '' where it is unknown.
@@ -47,7 +47,7 @@ def write_text(
     )
     elsewhere = "The pictures are in `report.html`. `--photographs` shows them here as well."
     values = {
-        "name": escape(name),
+        "title": escape(title),
         **_facts(results),
         **_summary(results),
         **_quality(results),
@@ -122,13 +122,17 @@ def _quality(results: Results) -> dict[str, str]:
         for metric in METRICS.values()
         if metric.name in measured
     )
-    further = (tables.mean_table(means, best, FURTHER, level) for level in LEVELS)
+
+    def show(metrics: Sequence[Metric], level: Level, *, folds: bool = True) -> str:
+        heads = ("method", "calls")
+        return tables.metric_table("Means", heads, means, metrics, level, best=best, folds=folds)
+
     return {
-        "image_means": tables.mean_table(means, best, MAIN, "image", folds=False),
-        "pixel_means": tables.mean_table(means, best, MAIN, "pixel"),
+        "image_means": show(MAIN, "image", folds=False),
+        "pixel_means": show(MAIN, "pixel"),
         "fewest_targets": str(min(counts)) if len(counts) > 1 else "",
         "pixel_level": "pixel level" if any(mean.level == "pixel" for mean in means) else "",
-        "further_means": fold("Further metrics", *further),
+        "further_means": fold("Further metrics", *(show(FURTHER, level) for level in LEVELS)),
         "meanings": fold("What the columns mean", bullets(about)),
     }
 
@@ -147,7 +151,7 @@ def _differences(results: Results) -> dict[str, str]:
         ),
     )
     asked, to_reference, *rest = (
-        tables.difference_table(some, COMPARED, level, f"{caption}, {level} level")
+        tables.metric_table(caption, ("method", "minus"), some, COMPARED, level)
         for level in LEVELS
         for caption, some in groups
     )

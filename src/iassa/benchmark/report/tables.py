@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,10 +25,9 @@ __all__ = [
     "best_cells",
     "cost_table",
     "count_table",
-    "difference_table",
     "failure_table",
     "findings",
-    "mean_table",
+    "metric_table",
     "number",
     "number_format",
     "reported_table",
@@ -37,9 +36,6 @@ __all__ = [
 
 COSTS = ("items", "calls made", "seconds", "seconds of metrics", "relative error", "weak evidence")
 MINUS, NOTHING = "\N{MINUS SIGN}", "\N{EN DASH}"
-
-# By the words for a row and the name of a metric: a value, and its verdict, or 'best', or ''.
-Cells = dict[tuple[str, str], dict[str, tuple[Estimate, str]]]
 
 
 def number_format(values: Iterable[float], *, signed: bool = False) -> str:
@@ -67,75 +63,55 @@ def number(value: float, style: str) -> str:
     return NOTHING if math.isnan(value) else format(value, style).replace("-", MINUS)
 
 
-def mean_table(
-    means: Iterable[Mean],
-    best: set[tuple[Arm, Level, str]],
+def metric_table(
+    caption: str,
+    heads: Sequence[str],
+    records: Sequence[Mean] | Sequence[Difference],
     metrics: Sequence[Metric],
     level: Level,
     *,
+    best: Container[tuple[Arm, Level, str]] = (),
     folds: bool = True,
 ) -> str:
-    """Table 1's form: a row for each method and number of calls, a column for each metric.
+    """Table 1's form: a row for each arm or pair, a column for each metric.
 
     Args:
-        means: of the run.
-        best: cells in bold, as `best_cells` finds them.
+        caption: of the table; the level is added.
+        heads: headings of the two columns that say what a row is of.
+        records: means, or differences; these come with their verdicts.
         metrics: the columns; one that the run has not measured is left out.
-        level: 'image' or 'pixel'.
+        level: 'image' or 'pixel'; records of the other are ignored.
+        best: cells in bold, as `best_cells` finds them.
         folds: whether a long table is shown on demand.
     """
-    cells: Cells = {}
-    for mean in means:
-        if mean.level == level:
-            mark = "best" if (mean.arm, level, mean.metric) in best else ""
-            row = cells.setdefault((mean.arm.label, str(mean.arm.calls)), {})
-            row[mean.metric] = mean.estimate, mark
-    caption = f"Means at the {level} level"
-    return _metric_table(caption, ("method", "calls"), cells, metrics, level, folds=folds)
-
-
-def difference_table(
-    differences: Iterable[Difference], metrics: Sequence[Metric], level: Level, caption: str
-) -> str:
-    """A row for each pair, a column for each metric: the difference, its interval, its verdict.
-
-    Args:
-        differences: of the pairs to show.
-        metrics: the columns; one that the run has not measured is left out.
-        level: 'image' or 'pixel'.
-        caption: of the table.
-    """
-    cells: Cells = {}
-    for each in differences:
-        if each.level == level:
-            row = cells.setdefault((str(each.one), str(each.other)), {})
-            row[each.metric] = each.estimate, each.verdict
-    return _metric_table(caption, ("method", "minus"), cells, metrics, level, signed=True)
-
-
-def _metric_table(
-    caption: str,
-    heads: tuple[str, str],
-    cells: Cells,
-    metrics: Sequence[Metric],
-    level: Level,
-    *,
-    signed: bool = False,
-    folds: bool = True,
-) -> str:
-    shown = [metric for metric in metrics if any(metric.name in row for row in cells.values())]
+    own = {(each.names, each.metric): each for each in records if each.level == level}
+    rows = list(dict.fromkeys(names for names, _ in own))
+    shown = [metric for metric in metrics if any(name == metric.name for _, name in own)]
     columns = []
     for metric in shown:
-        estimates, marks = zip(*(row[metric.name] for row in cells.values()), strict=True)
-        values = _write(estimates, SCALES[level], signed=signed)
-        columns.append([_mark(value, mark) for value, mark in zip(values, marks, strict=True)])
+        column = [own[names, metric.name] for names in rows]
+        signed = isinstance(column[0], Difference)
+        values = _write([each.estimate for each in column], SCALES[level], signed=signed)
+        columns.append([_cell(*pair, best) for pair in zip(values, column, strict=True)])
     return table(
-        caption + (f", in {UNITS[level]}" if UNITS[level] else ""),
+        _at_level(caption, level),
         heads,
         [metric.title for metric in shown],
-        list(zip(cells, zip(*columns, strict=True), strict=True)) if shown else [],
+        list(zip(rows, zip(*columns, strict=True), strict=True)) if shown else [],
         folds=folds,
     )
+
+
+def _at_level(caption: str, level: Level) -> str:
+    return f"{caption} at the {level} level" + (f", in {UNITS[level]}" if UNITS[level] else "")
+
+
+def _cell(value: str, record: Mean | Difference, best: Container[tuple[Arm, Level, str]]) -> str:
+    if isinstance(record, Difference):
+        return f"{value} {record.verdict}"
+    mean, *interval = value.split(" ", 1)
+    bold = (record.arm, record.level, record.metric) in best
+    return " ".join([f"**{mean}**" if bold else mean, *interval])
 
 
 def _write(estimates: Sequence[Estimate], scale: float = 1.0, *, signed: bool = False) -> list[str]:
@@ -147,13 +123,6 @@ def _write(estimates: Sequence[Estimate], scale: float = 1.0, *, signed: bool = 
         + ("" if math.isnan(low) else f" [{number(low, style)}, {number(high, style)}]")
         for mean, low, high in scaled
     ]
-
-
-def _mark(value: str, mark: str) -> str:
-    if mark == "best":
-        mean, *interval = value.split(" ", 1)
-        return " ".join([f"**{mean}**", *interval])
-    return f"{value} {mark}".strip()
 
 
 def best_cells(differences: Iterable[Difference]) -> set[tuple[Arm, Level, str]]:
@@ -259,8 +228,7 @@ def count_table(counts: Mapping[str, int], caption: str, head: str, column: str)
 def reported_table(level: Level) -> str:
     """The paper's Table 1 at one level, with the digits as printed."""
     return table(
-        f"Reported by the paper at the {level} level"
-        + (f", in {UNITS[level]}" if UNITS[level] else ""),
+        _at_level("Reported by the paper", level),
         ["method"],
         [METRICS[name].title for name in REPORTED_COLUMNS],
         [((method,), values) for method, values in REPORTED[level].items()],

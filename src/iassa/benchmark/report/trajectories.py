@@ -24,7 +24,8 @@ from iassa.benchmark.store.records import Entry, StoredItem
 
 __all__ = ["CURVES", "Trajectory", "along_calls", "along_curves", "along_rounds"]
 
-CURVES = ("deletion", "insertion")
+# The metrics that have a curve, and what they are drawn against.
+CURVES = {"deletion": "share of pixels deleted", "insertion": "share of pixels inserted"}
 GRID = np.linspace(0, 1, 101)  # shares of the pixels at which curves of different steps meet
 
 

@@ -98,14 +98,15 @@ def write_report(
             if shown:
                 photos = draw_photos(results, store, shown, Path(images), outline)
     looks, panels = styles(list(results.configuration["methods"])), results.panels()
+    title = f"Benchmark {run.resolve().name}"
     plain, whole = (
-        write_text(run.resolve().name, results, photos, command, show_photos=each)
+        write_text(title, results, photos, command, show_photos=each)
         for each in (photographs, True)
     )
     differences = (*results.asked, *results.equal)
     contents = {
         "report.md": plain.encode(),
-        "report.html": render_page(whole, panels, looks, photos),
+        "report.html": render_page(title, whole, panels, looks, photos),
         **data_files(results.means, differences, results.entries, results.items),
     }
     for name in filter(panels.get, panels):
