@@ -58,7 +58,7 @@ def make_item() -> tuple[Item, float]:
     assert made.evidence is not None
     key = ItemKey("0", "iassa", 0)
     evidence = made.evidence.pack()
-    return Item(key, made.calls, seconds, 1.0, None, (), evidence, tuple(snapshots)), seconds
+    return Item(key, made.calls, seconds, 1.0, (), evidence, tuple(snapshots)), seconds
 
 
 def entry_of(number: int) -> Entry:

@@ -56,7 +56,6 @@ def make_item(number, size=SIZE, snapshots=3):
         calls=1000,
         seconds=float(rng.random()),
         metric_seconds=2.0,
-        peak_memory=None if number % 3 else 12345,
         warnings=("the score barely moves", "ungünstig") if number % 2 else (),
         evidence=rng.bytes(5000) if number % 4 else None,
         snapshots=tuple(taken),
@@ -115,7 +114,7 @@ def adding(folder, first=0):
 def assert_stored(store, item, whole=True):
     """That an item is in a store, to the bit but for its maps."""
     found = next(one for one in store.items(with_curves=True) if one.key == item.key)
-    for name in ("calls", "seconds", "metric_seconds", "peak_memory", "warnings"):
+    for name in ("calls", "seconds", "metric_seconds", "warnings"):
         assert getattr(found, name) == getattr(item, name), name
     assert store.evidence(item.key) == item.evidence
     assert len(found.snapshots) == len(item.snapshots)
@@ -135,7 +134,7 @@ def assert_stored(store, item, whole=True):
 
 
 def contents(folder: Path) -> dict:
-    """All that is in a run but times and memory."""
+    """All that is in a run but times."""
     found = {}
     with Store.read(folder) as store:
         for item in store.items(with_curves=True):

@@ -12,8 +12,6 @@ from iassa.benchmark.store.records import (
     Item,
     ItemKey,
     Snapshot,
-    StoredItem,
-    StoredSnapshot,
 )
 from iassa.benchmark.store.store import Store
 from iassa.metrics import Curve
@@ -87,19 +85,19 @@ def stored(entry, method, seed=0, budgets=None, rounds=None, curves=None, **chan
     taken = [(budget, 1, metrics) for budget, metrics in (budgets or {}).items()]
     taken += [(None, number, metrics) for number, metrics in (rounds or {}).items()]
     snapshots = tuple(
-        StoredSnapshot(budget, number, budget or number, 0.1, 1e-4, metrics, curves or {})
+        Snapshot(budget, number, budget or number, None, 0.1, metrics, curves or {}, 1e-4)
         for budget, number, metrics in taken
     )
     fields = {
         "calls": 200,
         "seconds": 2.0,
         "metric_seconds": 1.0,
-        "peak_memory": None,
         "warnings": (),
+        "evidence": None,
     }
     now = datetime(2026, 11, 23, tzinfo=UTC)
     key = ItemKey(entry.key, method, seed)
-    return StoredItem(key=key, finished=now, snapshots=snapshots, **(fields | changes))
+    return Item(key=key, finished=now, snapshots=snapshots, **(fields | changes))
 
 
 def make_item(rng, entry, method, definition, seed, *, annotated=True):
@@ -125,7 +123,6 @@ def make_item(rng, entry, method, definition, seed, *, annotated=True):
         calls=snapshots[-1].calls,
         seconds=2.5,
         metric_seconds=1.5,
-        peak_memory=None if method == "rise" else 5_000_000,
         warnings=("weak evidence",) if method == "iassa" else (),
         evidence=None,
         snapshots=snapshots,

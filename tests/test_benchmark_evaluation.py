@@ -191,7 +191,7 @@ def test_an_item_can_be_sent() -> None:
     sent = pickle.loads(pickle.dumps(item))
     np.testing.assert_array_equal(sent.snapshots[0].saliency, item.snapshots[0].saliency)
     assert sent.key == item.key
-    assert sent.peak_memory == item.peak_memory
+    assert sent.warnings == item.warnings
 
 
 @pytest.mark.parametrize(

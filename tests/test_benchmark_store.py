@@ -109,7 +109,7 @@ def test_an_image_that_was_left_out_is_replaced_whole(run):
 def test_odd_names_and_items(run):
     key = ItemKey("ä\0b'; DROP TABLE item; -- \U0001f600", "", -(2**63))
     bare = make_item(0, snapshots=0)
-    item = dataclasses.replace(bare, key=key, evidence=b"", warnings=(), peak_memory=2**40)
+    item = dataclasses.replace(bare, key=key, evidence=b"", warnings=(), calls=2**40)
     with Store.open(run, CONFIGURATION) as store:
         store.add(item)
         assert_stored(store, item)
@@ -392,10 +392,10 @@ def test_other_files_are_left_alone_and_another_database_too(tmp_path):
 def test_another_schema_is_refused(run):
     fill(run)
     with sqlite3.connect(run / "run.sqlite") as connection:
-        connection.execute("PRAGMA user_version=2")
+        connection.execute("PRAGMA user_version=1")
     connection.close()
     for use in (lambda: Store.open(run, CONFIGURATION), lambda: Store.read(run)):
-        with pytest.raises(InputError, match=r"expected schema 1 in .*, got 2: it was made by"):
+        with pytest.raises(InputError, match=r"expected schema 2 in .*, got 1: it was made by"):
             use()
 
 

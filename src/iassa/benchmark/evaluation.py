@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 
 from iassa.benchmark.contestant import Contestant
-from iassa.benchmark.peak_memory import watch_memory
 from iassa.benchmark.store.records import Item, ItemKey, Snapshot
 from iassa.errors import InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
@@ -116,8 +115,7 @@ def evaluate(
         black_box: whom to ask.
 
     Returns:
-        The item. It is the same for the same arguments in any process, but for its times and the
-        memory.
+        The item. It is the same for the same arguments in any process, but for its times.
 
     Raises:
         InputError: the image cannot be read, or an argument cannot be used.
@@ -129,15 +127,12 @@ def evaluate(
     seconds = metric_seconds = 0.0
     calls = 0
     explanation: Explanation | None = None
-    growths: list[int | None] = []
     moments = _explain(contestant, photo, black_box, target, method_seed(key))
     while True:
         started = time.perf_counter()
-        with watch_memory() as growth:
-            moment = next(moments, None)
+        moment = next(moments, None)
         explained = time.perf_counter()
         seconds += explained - started
-        growths.append(growth.bytes)
         if moment is None:
             break
         budget, explanation, made = moment
@@ -153,7 +148,6 @@ def evaluate(
         calls=calls,
         seconds=seconds,
         metric_seconds=metric_seconds,
-        peak_memory=max((each for each in growths if each is not None), default=None),
         warnings=explanation.warnings,
         evidence=None if explanation.evidence is None else explanation.evidence.pack(),
         snapshots=tuple(snapshots),

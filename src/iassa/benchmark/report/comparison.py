@@ -20,9 +20,9 @@ from iassa.benchmark.report.columns import LEVELS, METRICS, Level
 from iassa.benchmark.report.statistics import Bootstrap, Estimate, Verdict, judge
 from iassa.benchmark.store.records import (
     Entry,
+    Item,
     ItemKey,
-    StoredItem,
-    StoredSnapshot,
+    Snapshot,
     asked_entries,
 )
 from iassa.errors import InputError
@@ -166,7 +166,7 @@ class Comparison:
 
 
 def compare_methods(
-    items: Iterable[StoredItem],
+    items: Iterable[Item],
     entries: Sequence[Entry],
     methods: Mapping[str, Sequence[int]],
     seeds: Sequence[int],
@@ -228,7 +228,7 @@ def compare_methods(
 
 
 def _take(
-    items: Iterable[StoredItem], methods: Mapping[str, Sequence[int]]
+    items: Iterable[Item], methods: Mapping[str, Sequence[int]]
 ) -> dict[tuple[str, Arm], list[dict[Column, float]]]:
     """The values of each entry in each arm, one of each seed."""
     taken: dict[tuple[str, Arm], list[dict[Column, float]]] = defaultdict(list)
@@ -241,7 +241,7 @@ def _take(
     return taken
 
 
-def place_at_calls(item: StoredItem, calls: int) -> int | None:
+def place_at_calls(item: Item, calls: int) -> int | None:
     """Which of an item's snapshots is its map at a number of calls.
 
     Args:
@@ -258,7 +258,7 @@ def place_at_calls(item: StoredItem, calls: int) -> int | None:
     return len(budgets) - 1 if budgets and set(budgets) == {None} else None
 
 
-def values_of(snapshot: StoredSnapshot) -> dict[Column, float]:
+def values_of(snapshot: Snapshot) -> dict[Column, float]:
     """Metrics of one map by level and name: all at the image level, most at the pixel level."""
     values: dict[Column, float] = {}
     activated = snapshot.metrics.get("activated_pixels")

@@ -10,7 +10,7 @@ from typing import Any
 
 from iassa.benchmark.report.columns import METRICS
 from iassa.benchmark.report.comparison import Difference, Mean
-from iassa.benchmark.store.records import Entry, StoredItem
+from iassa.benchmark.store.records import Entry, Item
 
 __all__ = ["data_files"]
 
@@ -23,7 +23,7 @@ def data_files(
     means: Sequence[Mean],
     differences: Sequence[Difference],
     entries: Sequence[Entry],
-    items: Sequence[StoredItem],
+    items: Sequence[Item],
 ) -> dict[str, bytes]:
     """summary.csv, differences.csv and items.csv.
 
@@ -57,7 +57,7 @@ def _flatten(record: Any) -> Iterator[Any]:
             yield value
 
 
-def _item_rows(entry: Entry, item: StoredItem) -> Iterator[dict[str, Any]]:
+def _item_rows(entry: Entry, item: Item) -> Iterator[dict[str, Any]]:
     for snapshot in item.snapshots:
         yield {
             "entry": entry.key,

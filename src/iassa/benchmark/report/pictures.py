@@ -16,7 +16,7 @@ from iassa.benchmark.report.comparison import place_at_calls
 from iassa.benchmark.report.figures import figure_bytes
 from iassa.benchmark.report.results import Results
 from iassa.benchmark.report.tables import number, number_format
-from iassa.benchmark.store.records import Entry, ItemKey, StoredItem
+from iassa.benchmark.store.records import Entry, Item, ItemKey
 from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 from iassa.explanations.plot import draw_map
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Outline", "Photo", "choose_entries", "choose_rounds", "draw_photos"]
 
 Outline: TypeAlias = Callable[[Entry], NDArray[np.bool_] | None]
-Choose: TypeAlias = Callable[[StoredItem], int | None]  # the place of a map among an item's
+Choose: TypeAlias = Callable[[Item], int | None]  # the place of a map among an item's
 
 LONGEST = 420  # pixels of a photograph's longer side
 INCHES = 1.9  # of the same
@@ -187,7 +187,7 @@ def draw_photos(
     return photos
 
 
-def _place_after(item: StoredItem, rounds: int) -> int:
+def _place_after(item: Item, rounds: int) -> int:
     """The place of the map after a round, or after the last before it."""
     places = {
         snapshot.rounds: place

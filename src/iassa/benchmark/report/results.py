@@ -22,7 +22,7 @@ from iassa.benchmark.report.trajectories import (
     along_curves,
     along_rounds,
 )
-from iassa.benchmark.store.records import Entry, Failure, ItemKey, StoredItem, asked_entries
+from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey, asked_entries
 from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 
@@ -58,7 +58,7 @@ class Results:
     last: Mapping[str, Any]
     entries: Sequence[Entry]
     asked_entries: frozenset[str]
-    items: Sequence[StoredItem]
+    items: Sequence[Item]
     failures: Sequence[Failure]
     comparison: Comparison
     reference: str
@@ -188,7 +188,7 @@ def _choose_methods(
 
 def _stabilities(
     store: Store,
-    items: Sequence[StoredItem],
+    items: Sequence[Item],
     entries: Sequence[Entry],
     arms: Sequence[Arm],
     seeds: Sequence[int],

@@ -19,7 +19,7 @@ from iassa.benchmark.report.columns import (
 from iassa.benchmark.report.comparison import Arm, Difference, Mean
 from iassa.benchmark.report.markdown import table
 from iassa.benchmark.report.statistics import Estimate
-from iassa.benchmark.store.records import Failure, StoredItem
+from iassa.benchmark.store.records import Failure, Item
 
 __all__ = [
     "best_cells",
@@ -172,7 +172,7 @@ def findings(differences: Iterable[Difference], metrics: Sequence[Metric]) -> li
     ]
 
 
-def cost_table(items: Sequence[StoredItem], labels: Sequence[str]) -> str:
+def cost_table(items: Sequence[Item], labels: Sequence[str]) -> str:
     """What the finished items of each method took, compared or not."""
     own = {label: [item for item in items if item.key.method == label] for label in labels}
     errors = {

@@ -20,7 +20,7 @@ from iassa.benchmark.report.comparison import (
     values_of,
 )
 from iassa.benchmark.report.statistics import Bootstrap, Estimate
-from iassa.benchmark.store.records import Entry, StoredItem
+from iassa.benchmark.store.records import Entry, Item
 
 __all__ = ["CURVES", "Trajectory", "along_calls", "along_curves", "along_rounds"]
 
@@ -55,7 +55,7 @@ def along_calls(means: Iterable[Mean]) -> list[Trajectory]:
 
 
 def along_rounds(
-    items: Iterable[StoredItem],
+    items: Iterable[Item],
     entries: Sequence[Entry],
     labels: Sequence[str],
     seeds: Sequence[int],
@@ -121,7 +121,7 @@ def _trajectory(
 
 
 def along_curves(
-    items: Iterable[StoredItem],
+    items: Iterable[Item],
     entries: Sequence[Entry],
     arms: Sequence[Arm],
     bootstrap: Bootstrap,

@@ -34,7 +34,7 @@ __all__ = [
 DATABASE = "run.sqlite"
 CONFIGURATION = "configuration.json"  # beside it, for people; written once the tables are there
 APPLICATION = int.from_bytes(b"IASA", "big")  # tells it from other programs' databases
-SCHEMA = 1
+SCHEMA = 2
 PAGE_SIZE = 4096  # bytes
 WAIT = 30.0  # seconds for another connection, which takes a moment to open or close
 
@@ -73,7 +73,6 @@ CREATE TABLE item (         -- what one method made of one entry
     calls INTEGER,
     seconds REAL,
     metric_seconds REAL,
-    peak_memory INTEGER,    -- bytes, NULL where not known
     warnings TEXT,          -- JSON
     snapshots INTEGER,      -- how many it has
     evidence INTEGER,       -- bytes of it, NULL without

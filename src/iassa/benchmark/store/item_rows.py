@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iassa.benchmark.store.packed_map import PackedMap, pack_map
-from iassa.benchmark.store.records import Item, ItemKey, Snapshot, StoredItem, StoredSnapshot
+from iassa.benchmark.store.records import Item, ItemKey, Snapshot
 from iassa.benchmark.store.rows import (
     DamageError,
     Row,
@@ -75,7 +75,6 @@ def item_rows(item: Item, finished: datetime) -> ItemRows:
         int(item.calls),
         as_real("seconds", item.seconds),
         as_real("metric_seconds", item.metric_seconds),
-        None if item.peak_memory is None else int(item.peak_memory),
         json.dumps(list(item.warnings)),
         len(item.snapshots),
         None if item.evidence is None else len(item.evidence),
@@ -83,7 +82,7 @@ def item_rows(item: Item, finished: datetime) -> ItemRows:
     )
     snapshots, metrics, curves, maps = [], [], [], []
     for k, snapshot in enumerate(item.snapshots):
-        packed = pack_map(snapshot.saliency)
+        packed = pack_map(np.asarray(snapshot.saliency))
         maps.append((k, *packed.size, packed.offset, packed.exponent, packed.content))
         snapshots.append(_snapshot_row(k, snapshot, packed))
         for name, value in sorted(snapshot.metrics.items()):
@@ -134,15 +133,15 @@ def check_item_rows(rows: ItemRows) -> None:
         DamageError: one is.
     """
     parts = rows.parts
-    _check_count("snapshot", parts["snapshot"], rows.item[8])
-    _check_count("map", parts["map"], rows.item[8])
-    _check_count("evidence", parts["evidence"], 0 if rows.item[9] is None else 1)
+    _check_count("snapshot", parts["snapshot"], rows.item[7])
+    _check_count("map", parts["map"], rows.item[7])
+    _check_count("evidence", parts["evidence"], 0 if rows.item[8] is None else 1)
     for row in parts["snapshot"]:
         for table, count in (("metric", row[6]), ("curve", row[7])):
             _check_count(table, [one for one in parts[table] if one[0] == row[0]], count)
 
 
-def read_item(connection: sqlite3.Connection, row: Row, with_curves: bool) -> StoredItem:
+def read_item(connection: sqlite3.Connection, row: Row, with_curves: bool) -> Item:
     """An item without maps and evidence, from its row in table `item`.
 
     Raises:
@@ -151,7 +150,7 @@ def read_item(connection: sqlite3.Connection, row: Row, with_curves: bool) -> St
     """
     number, *item = row
     found = select(connection, "snapshot", "item = ?", [number])
-    _check_count("snapshot", found, item[8])
+    _check_count("snapshot", found, item[7])
     metrics: dict[Value, dict[str, float]] = {one[1]: {} for one in found}
     for _, k, name, value in select(connection, "metric", "item = ?", [number]):
         metrics.setdefault(k, {})[str(name)] = as_float(value)
@@ -164,24 +163,25 @@ def read_item(connection: sqlite3.Connection, row: Row, with_curves: bool) -> St
         _check_count("metric", metrics[k], num_metrics)
         _check_count("curve", curves[k], num_curves if with_curves else 0)
         snapshots.append(
-            StoredSnapshot(
+            Snapshot(
                 budget=None if budget is None else as_int(budget),
                 rounds=as_int(rounds),
                 calls=as_int(calls),
+                saliency=None,
                 relative_error=as_float(relative),
                 saliency_error=as_float(error),
                 metrics=metrics[k],
                 curves=curves[k],
             )
         )
-    return StoredItem(
+    return Item(
         key=key_of(tuple(item)),
         calls=as_int(item[3]),
         seconds=as_float(item[4]),
         metric_seconds=as_float(item[5]),
-        peak_memory=None if item[6] is None else as_int(item[6]),
-        warnings=tuple(as_list(item[7])),
-        finished=datetime.fromisoformat(str(item[10])),
+        evidence=None,
+        warnings=tuple(as_list(item[6])),
+        finished=datetime.fromisoformat(str(item[9])),
         snapshots=tuple(snapshots),
     )
 
@@ -203,7 +203,7 @@ def read_evidence(connection: sqlite3.Connection, number: int) -> bytes | None:
     """
     row = select(connection, "item", "id = ?", [number])[0]
     found = select(connection, "evidence", "item = ?", [number])
-    _check_count("evidence", found, 0 if row[10] is None else 1)
+    _check_count("evidence", found, 0 if row[9] is None else 1)
     if not found:
         return None
     content = found[0][1]

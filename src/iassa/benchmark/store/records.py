@@ -3,8 +3,8 @@
 An *entry* is one target in one image. An *item* is what one method, with one seed, made of one
 entry: the unit of work, of storage and of loss. A *snapshot* is the map at one moment of an item,
 with its metrics: an anytime method has several in one item, each made of the masks of the one
-before and more. What the store gives back of the two are a `StoredItem` and `StoredSnapshot`s, all
-but the arrays that are read one by one.
+before and more. The store gives back the same records; it leaves out the large parts that the
+caller did not ask for.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ __all__ = [
     "Item",
     "ItemKey",
     "Snapshot",
-    "StoredItem",
-    "StoredSnapshot",
     "asked_entries",
 ]
 
@@ -81,19 +79,23 @@ class Snapshot:
         budget: the calls that were allowed by then; None for a snapshot after a round.
         rounds: rounds that had been scored by then.
         calls: calls made by then, the whole image included.
-        saliency: (H, W) float32, H x W the size of the image file. The store keeps it as float16.
+        saliency: (H, W) float32, finite. The store keeps it as float16. None in what `Store.items`
+            gives: `Store.saliency` reads one map.
         relative_error: see `Explanation.relative_error`; infinite where it is not known.
         metrics: finite values by name; `iassa.benchmark.report.columns` describes them.
-        curves: 'deletion' and 'insertion'.
+        curves: 'deletion' and 'insertion'; empty where the store was not asked for them.
+        saliency_error: largest absolute error of the map as the store keeps it, in score units; 0
+            until then.
     """
 
     budget: int | None
     rounds: int
     calls: int
-    saliency: NDArray[np.float32]
+    saliency: NDArray[np.float32] | None
     relative_error: float
     metrics: Mapping[str, float]
     curves: Mapping[str, Curve]
+    saliency_error: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,21 +107,21 @@ class Item:
         calls: calls made for its explanations, all of them.
         seconds: that the explanations took.
         metric_seconds: that the metrics took.
-        peak_memory: bytes that the process grew by while it explained; None where not known.
         warnings: of weak evidence.
         evidence: plans and scores of all masks, as `Evidence.pack` gives them; None for a method
-            that keeps none.
+            that keeps none, and in what `Store.items` gives: `Store.evidence` reads it.
         snapshots: in the order in which they were taken.
+        finished: when it was stored, in UTC; None until then.
     """
 
     key: ItemKey
     calls: int
     seconds: float
     metric_seconds: float
-    peak_memory: int | None
     warnings: tuple[str, ...]
     evidence: bytes | None
     snapshots: tuple[Snapshot, ...]
+    finished: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -133,54 +135,6 @@ class Failure:
 
     key: ItemKey
     error: str
-
-
-@dataclass(frozen=True, eq=False)
-class StoredSnapshot:
-    """A `Snapshot` without its map.
-
-    Attributes:
-        budget: see `Snapshot`, as the others that have the names of its attributes.
-        rounds: see there.
-        calls: see there.
-        relative_error: see there.
-        saliency_error: the largest absolute error of the map as it was stored, in score units.
-        metrics: see there.
-        curves: see there; empty where they were not asked for.
-    """
-
-    budget: int | None
-    rounds: int
-    calls: int
-    relative_error: float
-    saliency_error: float
-    metrics: Mapping[str, float]
-    curves: Mapping[str, Curve]
-
-
-@dataclass(frozen=True, eq=False)
-class StoredItem:
-    """An `Item` without its maps and its evidence.
-
-    Attributes:
-        key: see `Item`, as the others that have the names of its attributes.
-        calls: see there.
-        seconds: see there.
-        metric_seconds: see there.
-        peak_memory: see there.
-        warnings: see there.
-        finished: when it was stored, in UTC.
-        snapshots: in the order in which they were taken.
-    """
-
-    key: ItemKey
-    calls: int
-    seconds: float
-    metric_seconds: float
-    peak_memory: int | None
-    warnings: tuple[str, ...]
-    finished: datetime
-    snapshots: tuple[StoredSnapshot, ...]
 
 
 def asked_entries(entries: Iterable[Entry], limit: int | None) -> list[Entry]:

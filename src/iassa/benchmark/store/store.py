@@ -39,12 +39,12 @@ from iassa.benchmark.store.database import (
     transaction,
 )
 from iassa.benchmark.store.packed_map import unpack_map
-from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey, StoredItem, StoredSnapshot
+from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey
 from iassa.benchmark.store.remains import describe
 from iassa.errors import InputError
 from iassa.files import write_whole
 
-__all__ = ["Store", "StoredItem", "StoredSnapshot"]
+__all__ = ["Store"]
 
 LOCK = "run.lock"
 
@@ -262,7 +262,7 @@ class Store:
         found = [rows.failure_of(row) for row in self._select("failure")]
         return sorted(found, key=lambda failure: failure.key)
 
-    def items(self, with_curves: bool = False) -> Iterator[StoredItem]:
+    def items(self, with_curves: bool = False) -> Iterator[Item]:
         """The items that are finished by now, in the order in which they were.
 
         Args:
