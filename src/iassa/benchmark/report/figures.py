@@ -196,6 +196,8 @@ def _draw(axes: Axes, panel: Panel, looks: Looks) -> dict[str, Any]:
         axes.set_xscale("log", base=2)
         axes.set_xticks(panel.ticks, [str(tick) for tick in panel.ticks])
         axes.minorticks_off()
+    elif max(len(each.x) for each in panel.trajectories) == 1:
+        axes.set_xticks(panel.trajectories[0].x)
     axes.grid(axis="y", color="#e3e6e9", linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
