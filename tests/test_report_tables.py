@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from importlib import resources
 
 import pytest
 from markdown_it import MarkdownIt
@@ -20,7 +21,6 @@ from iassa.benchmark.report.tables import (
     metric_table,
     number,
     number_format,
-    reported_table,
 )
 from iassa.benchmark.store.records import Failure, ItemKey
 from reported_runs import make_entry, stored
@@ -250,8 +250,15 @@ def test_failures_are_counted_by_method_and_error():
 
 
 def test_reported_numbers_are_those_of_the_paper():
-    for level in ("image", "pixel"):
-        for method, *values in cells(reported_table(level)):
+    page = resources.files("iassa.benchmark.report").joinpath("template.md").read_text("utf-8")
+    section = page.partition("## As reported by the paper")[2].partition("\n## ")[0]
+    headings = " | ".join(METRICS[name].title for name in ("deletion", "insertion", "f1", "iou"))
+    assert section.count(f"| method | {headings} | {METRICS['pointing'].title} |") == 2
+    image, pixel = section.split("**Reported by the paper at the pixel level, in 10⁻⁵ ")
+    for level, part in (("image", image), ("pixel", pixel)):
+        shown = {method: values for method, *values in cells(part)}
+        assert set(shown) == {"LIME", "RISE", "IASSA"}
+        for method, values in shown.items():
             printed = PRINTED[level, method].split()
             assert values == [each.removesuffix("e-05") for each in printed]
 

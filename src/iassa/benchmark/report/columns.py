@@ -5,18 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = [
-    "FURTHER",
-    "LEVELS",
-    "MAIN",
-    "METRICS",
-    "REPORTED",
-    "REPORTED_COLUMNS",
-    "SCALES",
-    "UNITS",
-    "Level",
-    "Metric",
-]
+__all__ = ["FURTHER", "LEVELS", "MAIN", "METRICS", "SCALES", "UNITS", "Level", "Metric"]
 
 Level = Literal["image", "pixel"]
 LEVELS: tuple[Level, ...] = ("image", "pixel")
@@ -68,22 +57,3 @@ FURTHER: tuple[Metric, ...] = (
     Metric("sparsity", "sparsity", "how few pixels hold the map, true or not", per_pixel=False),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in (*MAIN, *FURTHER)}
-
-# The numbers of the paper, in a table of their own and never among measured ones. Vasu and Long:
-# Iterative and Adaptive Sampling with Spatial Attention for Black-Box Model Explanations, WACV
-# 2020, Table 1: MS-COCO, ResNet-50. They picked the best iteration by its overlap with the
-# annotation, so no run without that choice compares with it.
-REPORTED_COLUMNS = ("deletion", "insertion", "f1", "iou", "pointing")
-# Digits as printed; the pixel level in units of 1e-5.
-REPORTED: dict[Level, dict[str, tuple[str, ...]]] = {
-    "image": {
-        "LIME": ("0.900967", "0.99", "0.15390", "0.09745", "0.16461"),
-        "RISE": ("0.1847", "1.0", "0.13837", "0.13653", "0.25"),
-        "IASSA": ("0.18803", "1.0", "0.23658", "0.15153", "0.4216"),
-    },
-    "pixel": {
-        "LIME": ("10.8526", "10.96158", "1.71177", "1.08447", "0.43671"),
-        "RISE": ("5.5423", "28.8669", "4.26672", "2.69240", "8.95937"),
-        "IASSA": ("5.50534", "35.33639", "10.5960", "6.9282", "17.79331"),
-    },
-}

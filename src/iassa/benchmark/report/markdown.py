@@ -37,8 +37,8 @@ def code(content: str) -> str:
 
 
 def image(description: str, name: str) -> str:
-    """A picture of a file beside the report."""
-    return f"![{escape(description)}]({name})"
+    """A picture in a file beside the report; '' without a description."""
+    return f"![{escape(description)}]({name})" if description else ""
 
 
 def fold(title: str, *blocks: str) -> str:
@@ -88,8 +88,8 @@ def table(
 def fill(template: str, values: Mapping[str, str]) -> str:
     """A template with values in the place of their `$names`.
 
-    A paragraph with an empty value is left out, and so is a section none of whose paragraphs has a
-    value. `$contents` becomes links to the sections that are left.
+    A paragraph with an empty value is left out, and so is a section whose values are all empty.
+    `$contents` becomes links to the sections that are left.
 
     Args:
         template: Markdown; paragraphs are separated by empty lines, sections begin with '## '.
@@ -103,7 +103,7 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     for section in sections:
         heading, *paragraphs = section.strip().split("\n\n")
         names = {name for each in paragraphs for name in Template(each).get_identifiers()}
-        if any(values[name] for name in names):
+        if not names or any(values[name] for name in names):
             kept[heading.removeprefix("## ")] = join([heading, _fill(paragraphs, values)])
     links = (f"[{title}](#{title.lower().replace(' ', '-')})" for title in kept)
     values = {**values, "contents": " · ".join(links)}

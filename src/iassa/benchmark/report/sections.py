@@ -58,7 +58,6 @@ def write_text(
         "cost_table": tables.cost_table(results.items, results.labels),
         "stability_table": tables.stability_table(results.stabilities),
         **_left_out(results),
-        "reported": join(map(tables.reported_table, LEVELS)),
         "run_command": _command("run", str(results.last.get("command", ""))),
         "report_command": _command("report", command),
     }
@@ -139,21 +138,19 @@ def _quality(results: Results) -> dict[str, str]:
 
 def _differences(results: Results) -> dict[str, str]:
     reference = results.reference
-    groups = (
-        ("Differences that were asked for", results.asked),
-        (
-            f"Differences to {reference} at equal calls",
-            [each for each in results.equal if each.other.label == reference],
-        ),
-        (
-            "Differences of the other pairs at equal calls",
-            [each for each in results.equal if each.other.label != reference],
-        ),
-    )
+    groups = {
+        "Differences that were asked for": results.asked,
+        f"Differences to {reference} at equal calls": [
+            each for each in results.equal if each.other.label == reference
+        ],
+        "Differences of the other pairs at equal calls": [
+            each for each in results.equal if each.other.label != reference
+        ],
+    }
     asked, to_reference, *rest = (
         tables.metric_table(caption, ("method", "minus"), some, COMPARED, level)
         for level in LEVELS
-        for caption, some in groups
+        for caption, some in groups.items()
     )
     return {
         "asked_differences": asked,
@@ -164,16 +161,12 @@ def _differences(results: Results) -> dict[str, str]:
 
 def _plots(results: Results) -> dict[str, str]:
     plots = {
-        plot.removeprefix("metrics-by-").replace("-", "_"): image(
-            " ".join(panel.description for panel in panels), f"{plot}.png"
-        )
-        if panels
-        else ""
-        for plot, panels in results.panels().items()
+        name.replace("-", "_"): image(" ".join(each.description for each in panels), f"{name}.png")
+        for name, panels in results.panels().items()
     }
     deleted = {each.label for each in results.curves if ("image", "deletion") in each.columns}
     arms = _list(str(arm) for arm in results.shown if arm.label in deleted)
-    return {**{f"{plot}_plot": block for plot, block in plots.items()}, "curve_arms": escape(arms)}
+    return {**plots, "curve_arms": escape(arms)}
 
 
 def _left_out(results: Results) -> dict[str, str]:

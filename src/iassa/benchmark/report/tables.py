@@ -7,15 +7,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from iassa.benchmark.report.columns import (
-    METRICS,
-    REPORTED,
-    REPORTED_COLUMNS,
-    SCALES,
-    UNITS,
-    Level,
-    Metric,
-)
+from iassa.benchmark.report.columns import SCALES, UNITS, Level, Metric
 from iassa.benchmark.report.comparison import Arm, Difference, Mean
 from iassa.benchmark.report.markdown import table
 from iassa.benchmark.report.statistics import Estimate
@@ -30,7 +22,6 @@ __all__ = [
     "metric_table",
     "number",
     "number_format",
-    "reported_table",
     "stability_table",
 ]
 
@@ -93,17 +84,14 @@ def metric_table(
         signed = isinstance(column[0], Difference)
         values = _write([each.estimate for each in column], SCALES[level], signed=signed)
         columns.append([_cell(*pair, best) for pair in zip(values, column, strict=True)])
+    unit = f", in {UNITS[level]}" if UNITS[level] else ""
     return table(
-        _at_level(caption, level),
+        f"{caption} at the {level} level{unit}",
         heads,
         [metric.title for metric in shown],
         list(zip(rows, zip(*columns, strict=True), strict=True)) if shown else [],
         folds=folds,
     )
-
-
-def _at_level(caption: str, level: Level) -> str:
-    return f"{caption} at the {level} level" + (f", in {UNITS[level]}" if UNITS[level] else "")
 
 
 def _cell(value: str, record: Mean | Difference, best: Container[tuple[Arm, Level, str]]) -> str:
@@ -223,13 +211,3 @@ def count_table(counts: Mapping[str, int], caption: str, head: str, column: str)
     """A number for each name."""
     rows = [((name,), (str(count),)) for name, count in counts.items()]
     return table(caption, [head], [column], rows)
-
-
-def reported_table(level: Level) -> str:
-    """The paper's Table 1 at one level, with the digits as printed."""
-    return table(
-        _at_level("Reported by the paper", level),
-        ["method"],
-        [METRICS[name].title for name in REPORTED_COLUMNS],
-        [((method,), values) for method, values in REPORTED[level].items()],
-    )
