@@ -286,6 +286,36 @@ def test_photographs_only_where_they_are_asked_for(report, run, tmp_path):
     assert "data:image/jpeg" not in (none.folder / "report.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize("size", [(9, 12), (30, 20)])
+def test_maps_of_another_size_are_drawn_over_the_whole_photograph(run, tmp_path, size):
+    """Maps of the size that a model looks at: the same picture as of maps of the image's size."""
+    images, drawn = run[3], []
+    for name, map_size in (("same", SIZE), ("other", size)):
+        make_run(tmp_path / name, 2, configuration=PLAIN, size=map_size)
+        report = write_report(tmp_path / name, images=images, pictures=2, photographs=True, **FEW)
+        with Image.open(report.folder / "maps-by-method.jpg") as picture:
+            drawn.append(np.asarray(picture.convert("RGB"), dtype=float))
+    same, other = drawn
+    assert same.shape == other.shape
+    # What is white in the one is white in the other, but for the numbers at the colour bars.
+    assert ((same < 200).any(axis=2) != (other < 200).any(axis=2)).mean() < 0.01
+
+
+def test_each_map_has_a_colour_bar(run, tmp_path):
+    """At the right of each map, its highest colour above its lowest."""
+    images = run[3]
+    make_run(tmp_path / "run", 2, configuration=PLAIN)
+    report = write_report(tmp_path / "run", images=images, pictures=1, photographs=True, **FEW)
+    with Image.open(report.folder / "maps-by-method.jpg") as picture:
+        pixels = np.asarray(picture.convert("RGB"), dtype=float)
+    coloured = (pixels < 230).any(axis=2).mean(axis=0) > 0.6
+    starts = np.flatnonzero(np.diff(coloured.astype(int), prepend=0) == 1)
+    ends = np.flatnonzero(np.diff(coloured.astype(int), append=0) == -1)
+    widths = ends - starts + 1
+    wide = widths > 100
+    assert wide.tolist() == [True, True, False, True, False]  # a photograph, two maps and bars
+
+
 def test_stability_is_the_mean_agreement_of_the_seeds(report, run):
     folder, entries, _, _ = run
     with Store.read(folder) as store:

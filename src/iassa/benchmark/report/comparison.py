@@ -18,13 +18,7 @@ from numpy.typing import NDArray
 
 from iassa.benchmark.report.columns import LEVELS, METRICS, Level
 from iassa.benchmark.report.statistics import Bootstrap, Estimate, Verdict, judge
-from iassa.benchmark.store.records import (
-    Entry,
-    Item,
-    ItemKey,
-    Snapshot,
-    asked_entries,
-)
+from iassa.benchmark.store.records import Entry, Item, ItemKey, Snapshot, asked_entries
 from iassa.errors import InputError
 
 __all__ = [

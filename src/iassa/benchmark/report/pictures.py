@@ -33,8 +33,7 @@ Choose: TypeAlias = Callable[[Item], int | None]  # the place of a map among an 
 
 LONGEST = 420  # pixels of a photograph's longer side
 INCHES = 1.9  # of the same
-# Inches of the other parts. Reckoned places take half of the time of a layout that matplotlib
-# searches.
+# Inches of the other parts. Places that are computed take half the time of matplotlib's layout.
 MARGIN, TITLE = 0.08, 0.28
 GAP, BAR, BAR_ROOM = 0.05, 0.07, 0.45  # a colour bar: beside its map, its width, with its numbers
 MOST_ROUNDS = 7
@@ -127,11 +126,7 @@ def choose_rounds(rounds: Sequence[float]) -> list[int]:
 
 
 def draw_photos(
-    results: Results,
-    store: Store,
-    entries: Sequence[Entry],
-    images: Path,
-    outline: Outline | None,
+    results: Results, store: Store, entries: Sequence[Entry], images: Path, outline: Outline | None
 ) -> list[Photo]:
     """The paper's Figure 4, methods side by side, and its Figure 5, rounds, for each method.
 

@@ -121,10 +121,7 @@ def _trajectory(
 
 
 def along_curves(
-    items: Iterable[Item],
-    entries: Sequence[Entry],
-    arms: Sequence[Arm],
-    bootstrap: Bootstrap,
+    items: Iterable[Item], entries: Sequence[Entry], arms: Sequence[Arm], bootstrap: Bootstrap
 ) -> list[Trajectory]:
     """Mean deletion and insertion curves; the curves of an entry's seeds are averaged first.
 
