@@ -8,17 +8,19 @@ it a kernel regression on the masks, in the place of Eq. 5; attention over norma
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iassa.checks import Within
 from iassa.estimators.attention import Attention, spatial_attention
 from iassa.estimators.debiased_effect import DebiasedEffect
 from iassa.estimators.effect import Effect, Estimator, adjust, highest_activated_region
 from iassa.estimators.kernel_regression import EffectWithKernelRegression
 from iassa.estimators.saturation import informative_range
+from iassa.explanations.evidence import Feedback
 from iassa.masks.grids import draw_grids, draw_segments, fit_grid
 from iassa.masks.level_sets import draw_level_sets, rank_cells
 from iassa.masks.plans import MaskPlan
@@ -28,6 +30,10 @@ from iassa.models.features import SOURCES, FeatureExtractor, is_source, open_fea
 
 __all__ = ["Iassa"]
 
+Share: TypeAlias = Annotated[float, Within(0, 1)]
+# The smallest and the largest share of an image that a mask keeps.
+Shares: TypeAlias = Annotated[tuple[float, float], Within(0, 1, above=True, below=True)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Iassa(Method):
@@ -35,8 +41,8 @@ class Iassa(Method):
 
     A round has a fixed number of masks, whatever the budget, so that a longer run begins as a
     shorter one does. Some masks of all rounds but the first hide places where the last map is high,
-    others are level sets of that map (`level_sets`): one kind finds outlines, the other tells how
-    much the score owes to what the map has in order.
+    others are level sets of that map (`level_sets`): one kind finds outlines, the other
+    measures how the score depends on the order of the map.
 
     Attributes:
         round_calls: masks in a round.
@@ -53,88 +59,68 @@ class Iassa(Method):
             saturated, sure of the whole image whatever little is hidden, or lost as soon as a
             little is.
         level_share: share of the masks of all rounds but the first that show the level sets of the
-            last map; the others hide places within its region. More of it inserts better and
+            last map; the others hide places within its region. A larger share inserts better and
             localises less.
         level_cells: cells per side of a square image that a level set consists of.
         level_shown: smallest and largest share of the image that a level set is.
         level_shuffle: standard deviation of the smooth noise on the map's ranks, which are 0 to 1,
             before it is cut.
-        beta: weight of the map against its attended self, Eq. 6; 1 is no attention. Less of it
-            localises better and deletes worse.
+        beta: weight of the map against its attended self, Eq. 6; 1 is no attention. A smaller
+            weight localises better and deletes worse.
         threshold: share of the range of the map's positive part above which the region lies, Eq. 8.
         features: source of the features of Eq. 9: a name in `FEATURES`, 'none', an extractor, or a
             reference to one, as in 'FILE.onnx:tensor_a,tensor_b'; see `open_features`.
         positions: positions per side that attention is taken over.
         temperature: of its softmax.
-        kernel_share: share of a kernel regression on the masks in the effect; 0 is none. More of it
-            deletes better and localises less.
+        kernel_share: share of a kernel regression on the masks in the effect; 0 is none. A larger
+            share deletes better and localises less.
         baseline: what hidden pixels show; see `Method`.
     """
 
     name: ClassVar[str] = "iassa"
 
-    round_calls: int = 256
-    max_rounds: int | None = None
-    grid_sizes: tuple[int, ...] = (7, 12, 16)
-    segment_share: float = 0.5
-    segment_counts: tuple[int, ...] = (16, 32, 64, 128)
+    round_calls: Annotated[int, Within(16, 100_000)] = 256
+    max_rounds: Annotated[int | None, Within(1)] = None
+    grid_sizes: Annotated[tuple[int, ...], Within(2, 224)] = (7, 12, 16)
+    segment_share: Share = 0.5
+    segment_counts: Annotated[tuple[int, ...], Within(2, 10_000)] = (16, 32, 64, 128)
     fine_segment_counts: tuple[int, ...] = (64, 128)
-    compactness: tuple[float, ...] = (5.0, 10.0, 20.0)
-    keep_probability: tuple[float, float] = (0.1, 0.9)
+    compactness: Annotated[tuple[float, ...], Within(0, above=True)] = (5.0, 10.0, 20.0)
+    keep_probability: Shares = (0.1, 0.9)
     adapt_keep_probability: bool = False
-    level_share: float = 0.5
-    level_cells: int = 28
-    level_shown: tuple[float, float] = (0.05, 0.85)
-    level_shuffle: float = 0.25
-    beta: float = 0.3
-    threshold: float = 0.2
+    level_share: Share = 0.5
+    level_cells: Annotated[int, Within(2, 112)] = 28
+    level_shown: Shares = (0.05, 0.85)
+    level_shuffle: Annotated[float, Within(0, 100)] = 0.25
+    beta: Share = 0.3
+    threshold: Annotated[float, Within(0, 1, below=True)] = 0.2
     features: str | FeatureExtractor = "efficientnet-lite0"
-    positions: int = 56
-    temperature: float = 0.1
-    kernel_share: float = 0.3
+    positions: Annotated[int, Within(1, 224)] = 56
+    temperature: Annotated[float, Within(0, above=True)] = 0.1
+    kernel_share: Share = 0.3
 
     def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense."""
+        """Refuse hyperparameters that do not go together."""
         super().__post_init__()
-        low, high = self.keep_probability
+        for name in ("keep_probability", "level_shown"):
+            low, high = getattr(self, name)
+            self._require(name, low <= high, "the lower first")
         fine = set(self.fine_segment_counts)
-        self._require("round_calls", 16 <= self.round_calls <= 100_000, "from 16 to 100000")
-        self._require("max_rounds", self.max_rounds is None or self.max_rounds >= 1, "1 or more")
-        self._require("grid_sizes", _all_within(self.grid_sizes, 2, 224), "from 2 to 224")
-        self._require("segment_share", 0 <= self.segment_share <= 1, "in [0, 1]")
-        self._require("segment_counts", _all_within(self.segment_counts, 2, 10_000), "2 to 10000")
-        self._require(
-            "fine_segment_counts",
-            bool(fine) and fine <= set(self.segment_counts),
-            "among the counts",
-        )
-        self._require("compactness", min(self.compactness, default=0) > 0, "above 0")
+        known = bool(fine) and fine <= set(self.segment_counts)
+        self._require("fine_segment_counts", known, "some of segment_counts")
         number = len(self.segment_counts) * len(self.compactness)
         self._require("compactness", number <= 255, "few enough for 255 segmentations in all")
         self._require("features", is_source(self.features), SOURCES)
-        self._require("keep_probability", 0 < low <= high < 1, "0 < low <= high < 1")
-        self._require("level_share", 0 <= self.level_share <= 1, "in [0, 1]")
-        self._require("level_cells", 2 <= self.level_cells <= 112, "from 2 to 112")
-        least, most = self.level_shown
-        self._require("level_shown", 0 < least <= most < 1, "0 < low <= high < 1")
-        self._require("level_shuffle", 0 <= self.level_shuffle <= 100, "from 0 to 100")
-        self._require("beta", 0 <= self.beta <= 1, "in [0, 1]")
-        self._require("threshold", 0 <= self.threshold < 1, "in [0, 1)")
-        self._require("positions", 1 <= self.positions <= 224, "from 1 to 224")
-        self._require("kernel_share", 0 <= self.kernel_share <= 1, "in [0, 1]")
-        self._require("temperature", self.temperature > 0, "above 0")
 
-    def plan(
-        self, k: int, region: NDArray[np.bool_] | None, setting: Setting
-    ) -> dict[str, MaskPlan]:
+    def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """Grids, superpixels and level sets of round k; see `Method.plan`."""
         if self.max_rounds is not None and k >= self.max_rounds:
             return {}
-        ranks = setting.ranks  # none in the first round
+        ranks, region = feedback.ranks, feedback.region  # none in the first round
         num_level_sets = 0 if ranks is None else round(self.level_share * self.round_calls)
         num_segment_masks = round(self.segment_share * (self.round_calls - num_level_sets))
         num_grid_masks = self.round_calls - num_level_sets - num_segment_masks
-        keep_probability = setting.keep_probability or self.keep_probability
+        keep_probability = feedback.keep_probability or self.keep_probability
         plans: dict[str, MaskPlan] = {}
         if num_grid_masks:
             cells = self.grid_sizes[min(k, len(self.grid_sizes) - 1)]
@@ -169,17 +155,12 @@ class Iassa(Method):
             return None
         return informative_range(scores, keep_probability, self.keep_probability)
 
-    def estimator(
-        self,
-        reference: Tensor,
-        size: tuple[int, int],
-        attention: Attention | None,
-        segmentations: Segmentations | None,
-    ) -> Estimator:
+    def estimator(self, setting: Setting) -> Estimator:
         """The debiased effect, with kernel regression if wanted."""
-        if self.kernel_share > 0:
-            return EffectWithKernelRegression(reference, size, attention, self.kernel_share)
-        return DebiasedEffect(reference, size)
+        reference, size = setting.reference, setting.size
+        if self.kernel_share == 0:
+            return DebiasedEffect(reference, size)
+        return EffectWithKernelRegression(reference, size, setting.attention, self.kernel_share)
 
     def segmentations(self, image: Tensor) -> Segmentations | None:
         """SLIC, once for each count and compactness."""
@@ -210,11 +191,7 @@ class Iassa(Method):
         return rank_cells(adjusted, fit_grid(self.level_cells, photo_size))
 
     def region(self, adjusted: Tensor) -> NDArray[np.bool_] | None:
-        """HAR(S') of Eq. 8, of the positive part, as 0 is no effect; everywhere if it is flat."""
+        """HAR(S') of Eq. 8, of the map's positive part; everywhere if that part is flat."""
         positive = adjusted.clamp(min=0)
         region = highest_activated_region(positive, self.threshold).cpu().numpy()
         return region if region.any() else None
-
-
-def _all_within(numbers: tuple[int, ...], low: int, high: int) -> bool:
-    return bool(numbers) and min(numbers) >= low and max(numbers) <= high

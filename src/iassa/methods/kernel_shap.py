@@ -9,7 +9,7 @@ with its ends fixed, so that the values of all superpixels sum to f(I) - f(basel
 the value of the pixel's superpixel.
 
 Of the package's defaults that of `l1_reg` matters: ten superpixels, chosen with a lasso, share the
-whole effect, and the others have 0. `max_segments=None` is none of that.
+whole effect, and the others have 0. `max_segments=None` gives all of them a value.
 
 What differs from the package's image example: hidden superpixels show the `baseline`, the image is
 segmented as the black box sees it, by SLIC as `lime` has it (compactness 10, a Gaussian of 1
@@ -19,15 +19,16 @@ pixel before; 30 and 3 there), and the budget is what `calls` says.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iassa.checks import Within
 from iassa.errors import InputError
-from iassa.masks.superpixels import ALGORITHMS, Segmentations, segment_once
-from iassa.methods.engine.shap_game import Game, ShapExplainer
+from iassa.masks.superpixels import Algorithm, Segmentations, segment_once
+from iassa.methods.engine.shap_game import CoalitionGame, ShapExplainer
 
 __all__ = ["KernelShap"]
 
@@ -41,7 +42,7 @@ class KernelShap(ShapExplainer):
 
     So a run that is cut short, by hand, by time or by a black box that fails, has no map: it raises
     `CancelledError`, `InputError` or `BlackBoxError`. Each target has the values of a run of its
-    own. Of few superpixels there are few coalitions: once all are asked about the run ends.
+    own. Few superpixels have few coalitions: the run ends once all of them are scored.
 
     The standard error is infinite: the package has none.
 
@@ -55,22 +56,13 @@ class KernelShap(ShapExplainer):
 
     name: ClassVar[str] = "kernel-shap"
 
-    segmentation: str = "slic"
-    num_segments: int = 50
-    max_segments: int | None = 10
-
-    def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense."""
-        super().__post_init__()
-        known = " or ".join(map(repr, ALGORITHMS))
-        most = self.max_segments
-        self._require("segmentation", self.segmentation in ALGORITHMS, known)
-        self._require("num_segments", 2 <= self.num_segments <= 500, "from 2 to 500")
-        self._require("max_segments", most is None or 1 <= most <= 500, "from 1 to 500, or None")
+    segmentation: Algorithm = "slic"
+    num_segments: Annotated[int, Within(2, 500)] = 50
+    max_segments: Annotated[int | None, Within(1, 500)] = 10
 
     @property
     def fewest_calls(self) -> tuple[int, str]:
-        """Two for each superpixel that is to have a value, as far as it is known how many."""
+        """Two for each superpixel that is to have a value: at least one superpixel."""
         segments = self.max_segments or 1
         spent_on = f"the whole image, the baseline, {EACH} for each of {segments} superpixels"
         return ENDS + EACH * segments, spent_on
@@ -79,7 +71,7 @@ class KernelShap(ShapExplainer):
         """Superpixels."""
         return segment_once(image, self.segmentation, self.num_segments)
 
-    def attribute(self, game: Game) -> NDArray[np.float64]:
+    def attribute(self, game: CoalitionGame) -> NDArray[np.float64]:
         """Shapley values (S, T); see `ShapExplainer.attribute`."""
         players, samples = game.num_players, game.calls_left
         fewest = EACH * min(players, self.max_segments or players)

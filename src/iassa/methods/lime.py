@@ -10,7 +10,7 @@ them, count more: w = sqrt(exp(-d^2 / kernel_width^2)), d the cosine distance of
 
 What differs from the package:
 
-- Hidden superpixels show the `baseline`, grey unless told otherwise. The package's default is the
+- Hidden superpixels show the `baseline`, grey by default. The package's default is the
   mean colour of each; as an array (H, W, 3) of such colours it can be given as the baseline.
 - The image is segmented as the black box sees it, and at 224 x 224 pixels at most.
 - The coins are tossed with this library's random numbers.
@@ -22,18 +22,18 @@ takes those of the highest weights, which is all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.estimators.attention import Attention
+from iassa.checks import Within
 from iassa.estimators.effect import Estimator
 from iassa.estimators.local_regression import LocalRegression
+from iassa.explanations.evidence import Feedback
 from iassa.masks.grids import draw_segments
 from iassa.masks.plans import MaskPlan
-from iassa.masks.superpixels import ALGORITHMS, Segmentations, segment_once
+from iassa.masks.superpixels import Algorithm, Segmentations, segment_once
 from iassa.methods.engine.loop import Method, Setting
 
 __all__ = ["Lime"]
@@ -57,26 +57,14 @@ class Lime(Method):
 
     name: ClassVar[str] = "lime"
 
-    round_calls: int = 256
-    segmentation: str = "quickshift"
-    num_segments: int = 100
-    kernel_width: float = 0.25
-    ridge: float = 1.0
+    round_calls: Annotated[int, Within(16, 100_000)] = 256
+    segmentation: Algorithm = "quickshift"
+    # Sums over each group of masks are squares of it: 65 MB at 500.
+    num_segments: Annotated[int, Within(2, 500)] = 100
+    kernel_width: Annotated[float, Within(0, above=True)] = 0.25
+    ridge: Annotated[float, Within(0, above=True)] = 1.0
 
-    def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense."""
-        super().__post_init__()
-        known = " or ".join(map(repr, ALGORITHMS))
-        self._require("round_calls", 16 <= self.round_calls <= 100_000, "from 16 to 100000")
-        self._require("segmentation", self.segmentation in ALGORITHMS, known)
-        # Sums over each group of masks are squares of it: 65 MB at 500.
-        self._require("num_segments", 2 <= self.num_segments <= 500, "from 2 to 500")
-        self._require("kernel_width", self.kernel_width > 0, "above 0")
-        self._require("ridge", self.ridge > 0, "above 0")
-
-    def plan(
-        self, k: int, region: NDArray[np.bool_] | None, setting: Setting
-    ) -> dict[str, MaskPlan]:
+    def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """Subsets of superpixels of round k; see `Method.plan`."""
         assert setting.segmentations is not None
         keep = (KEEP_PROBABILITY, KEEP_PROBABILITY)
@@ -88,13 +76,9 @@ class Lime(Method):
         """One segmentation."""
         return segment_once(image, self.segmentation, self.num_segments)
 
-    def estimator(
-        self,
-        reference: Tensor,
-        size: tuple[int, int],
-        attention: Attention | None,
-        segmentations: Segmentations | None,
-    ) -> Estimator:
+    def estimator(self, setting: Setting) -> Estimator:
         """Weighted ridge regression on the bits."""
-        assert segmentations is not None
-        return LocalRegression(reference, segmentations, self.kernel_width, self.ridge)
+        assert setting.segmentations is not None
+        return LocalRegression(
+            setting.reference, setting.segmentations, self.kernel_width, self.ridge
+        )

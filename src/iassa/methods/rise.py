@@ -6,19 +6,15 @@ Random grids over the whole image in every round, and Eq. 5, which the paper too
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-
-from iassa.estimators.attention import Attention
+from iassa.checks import Within
 from iassa.estimators.coverage_mean import CoverageMean
 from iassa.estimators.debiased_effect import DebiasedEffect
 from iassa.estimators.effect import Estimator
+from iassa.explanations.evidence import Feedback
 from iassa.masks.grids import draw_grids, fit_grid
 from iassa.masks.plans import MaskPlan
-from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.loop import Method, Setting
 
 __all__ = ["Rise"]
@@ -32,43 +28,29 @@ class Rise(Method):
         round_calls: masks drawn at a time, after which `iterate` yields a map.
         grid_size: cells per side of a square image.
         keep_probability: chance that a cell is kept.
-        debiased: the slope of the score on the mask in the place of Eq. 5, so that 0 is no effect.
+        debiased: take the slope of the score on the mask instead of Eq. 5: then 0 means no effect.
         baseline: what hidden pixels show; see `Method`.
     """
 
     name: ClassVar[str] = "rise"
 
-    round_calls: int = 256
-    grid_size: int = 7
-    keep_probability: float = 0.5
+    round_calls: Annotated[int, Within(16, 100_000)] = 256
+    grid_size: Annotated[int, Within(2, 224)] = 7
+    keep_probability: Annotated[float, Within(0, 1, above=True, below=True)] = 0.5
     debiased: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense."""
-        super().__post_init__()
-        self._require("round_calls", 16 <= self.round_calls <= 100_000, "from 16 to 100000")
-        self._require("grid_size", 2 <= self.grid_size <= 224, "from 2 to 224")
-        self._require("keep_probability", 0 < self.keep_probability < 1, "between 0 and 1")
 
     @property
     def measures(self) -> str:
         """Eq. 5 is a mean score, its debiased form an effect."""
         return "effect" if self.debiased else "mean score"
 
-    def plan(
-        self, k: int, region: NDArray[np.bool_] | None, setting: Setting
-    ) -> dict[str, MaskPlan]:
+    def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """Grids of round k, over the whole image; see `Method.plan`."""
         grid = fit_grid(self.grid_size, setting.photo_size)
         keep = (self.keep_probability, self.keep_probability)
         return {"grid": draw_grids(self.round_calls, grid, keep, setting.rng(k, 0))}
 
-    def estimator(
-        self,
-        reference: Tensor,
-        size: tuple[int, int],
-        attention: Attention | None,
-        segmentations: Segmentations | None,
-    ) -> Estimator:
+    def estimator(self, setting: Setting) -> Estimator:
         """Eq. 5 as printed, or its debiased form."""
-        return DebiasedEffect(reference, size) if self.debiased else CoverageMean(reference, size)
+        kind = DebiasedEffect if self.debiased else CoverageMean
+        return kind(setting.reference, setting.size)

@@ -1,7 +1,7 @@
 """What all methods have in common: a name, hyperparameters, and the arguments of a run.
 
-A method says how a question and a budget become explanations, and no more. Most are a
-`loop.Method`, which says even less: which masks, and how their scores are read.
+A method turns a case and a budget into explanations. Most are a `loop.Method`: masks and an
+estimator.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike, as_image
 from iassa.masks.baselines import BaselineLike, FillImage, read_baseline
 from iassa.methods.engine.budget import Budget, Progress
-from iassa.methods.engine.case import Question
+from iassa.methods.engine.case import Case, open_case
 from iassa.models.opening import BlackBoxLike, open_model
 from iassa.models.readout import Keep
 from iassa.models.targets import TargetLike
@@ -50,10 +50,10 @@ class Explainer(ABC):
     baseline: BaselineLike = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense; a subclass adds its own `_require`."""
+        """Refuse hyperparameters that their annotations exclude; a subclass may `_require` more."""
         # An array becomes a value: a method can be compared, hashed and written down.
         object.__setattr__(self, "baseline", read_baseline(self.baseline, self.name))
-        for name, kind in typing.get_type_hints(type(self)).items():
+        for name, kind in typing.get_type_hints(type(self), include_extras=True).items():
             if typing.get_origin(kind) is not ClassVar:
                 self._require(name, fits(getattr(self, name), kind), describe(kind))
 
@@ -63,16 +63,21 @@ class Explainer(ABC):
                 f"expected {field} of {self.name} to be {expected}, got {getattr(self, field)!r}."
             )
 
+    def check_budget(self, budget: Budget) -> None:
+        """Refuse a budget that this method cannot use, before a call is spent.
+
+        Raises:
+            InputError: it is such a budget.
+        """
+        del budget
+
     @abstractmethod
-    def answer(self, question: Question, budget: Budget) -> Iterator[Explanation]:
+    def run(self, case: Case, budget: Budget) -> Iterator[Explanation]:
         """The explanations that `iterate` yields.
 
-        A plain method that returns an iterator, so that invalid arguments raise at the call and not
-        at the first `next`.
-
         Args:
-            question: what is asked.
-            budget: what it may cost, of which nothing is spent.
+            case: what the run is about.
+            budget: what it may cost.
         """
 
     def as_dict(self) -> dict[str, Any]:
@@ -99,7 +104,9 @@ class Explainer(ABC):
     ) -> Iterator[Explanation]:
         """Explain, anytime: yield the map so far after every round.
 
-        A wrapped method may have no rounds, no error or no map before its end, and says so.
+        The call itself checks the arguments and asks about the whole image; the masks are scored
+        as the iterator goes on. A wrapped method may have no rounds, no error or no map before its
+        end, and says so.
 
         Args:
             image: a path, a Pillow image or an array (H, W, 3), uint8 or in [0, 1].
@@ -107,9 +114,9 @@ class Explainer(ABC):
             target: what to explain; see `resolve_targets`.
             calls: the most images that the black box may be asked for, the whole image included.
             max_seconds: the most time, checked after every batch.
-            tolerance: end after the first round that knows the map this well: the standard error
-                where the map is high, as a share of its peak; see
-                `Explanation.relative_error`. 0.05 is a map that is known well.
+            tolerance: stop after the first round whose relative error is at most this: the
+                standard error where the map is high, as a share of its peak; see
+                `Explanation.relative_error`. 0.05 is a precise map.
             seed: of all randomness: the same seed gives the same map whatever the batch size.
             batch_size: the most images at a time; None takes 16 on a CPU, 128 on a GPU. Fewer where
                 they would take over 32 MB, or 512 MB on a GPU.
@@ -117,8 +124,8 @@ class Explainer(ABC):
                 that are highest for the whole image; 'all' for all. `iassa.retarget` explains
                 any of them later without a call. Only of methods that keep their evidence.
             device: where the black box and the masks are; see `open_device`.
-            progress: told after every batch.
-            cancel: asked after every batch; True ends the run with the map so far.
+            progress: called after every batch.
+            cancel: called after every batch; True ends the run with the map so far.
 
         Yields:
             An explanation after every round; the last one has `complete` true unless cancelled.
@@ -129,12 +136,23 @@ class Explainer(ABC):
             BlackBoxError: it failed before there was a map.
             CancelledError: cancelled before there was a map.
         """
-        # Checked here, not at the first `next`: a generator's body would run too late to be seen.
         budget = Budget(calls, max_seconds, progress, cancel, tolerance)
+        self.check_budget(budget)
         source = str(image) if isinstance(image, str | Path) else None
         photo, opened = as_image(image), open_model(black_box, device)
-        question = Question(photo, source, opened, target, keep_scores, seed, batch_size)
-        return self.answer(question, budget)
+        budget.start()
+        case = open_case(
+            photo,
+            source,
+            opened,
+            target,
+            self.baseline,
+            budget,
+            keep_scores=keep_scores,
+            seed=seed,
+            batch_size=batch_size,
+        )  # I, f(I)
+        return self.run(case, budget)
 
 
 def last(explanations: Iterator[Explanation]) -> Explanation:
