@@ -71,12 +71,6 @@ class Results:
     bootstrap: Bootstrap
 
     @property
-    def labels(self) -> list[str]:
-        """The methods that have finished items."""
-        methods = self.configuration["methods"]
-        return [label for label in methods if label not in self.comparison.not_started]
-
-    @property
     def shown(self) -> list[Arm]:
         """One arm of each method, at numbers of calls that compare."""
         return comparing.arms_at_shared_calls(self.comparison.arms)

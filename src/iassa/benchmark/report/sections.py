@@ -55,7 +55,7 @@ def write_text(
         **_plots(results),
         "where_photos": elsewhere if photos and not show_photos else "",
         "photos": join(photo_blocks) if show_photos else "",
-        "cost_table": tables.cost_table(results.items, results.labels),
+        "cost_table": tables.cost_table(results.items, results.configuration["methods"]),
         "stability_table": tables.stability_table(results.stabilities),
         **_left_out(results),
         "run_command": _command("run", str(results.last.get("command", ""))),

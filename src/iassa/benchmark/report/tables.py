@@ -160,9 +160,10 @@ def findings(differences: Iterable[Difference], metrics: Sequence[Metric]) -> li
     ]
 
 
-def cost_table(items: Sequence[Item], labels: Sequence[str]) -> str:
+def cost_table(items: Sequence[Item], labels: Iterable[str]) -> str:
     """What the finished items of each method took, compared or not."""
-    own = {label: [item for item in items if item.key.method == label] for label in labels}
+    by_label = {label: [item for item in items if item.key.method == label] for label in labels}
+    own = {label: some for label, some in by_label.items() if some}
     errors = {
         label: float(np.median([item.snapshots[-1].relative_error for item in some]))
         for label, some in own.items()

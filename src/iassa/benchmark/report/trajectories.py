@@ -150,12 +150,8 @@ def along_curves(
         for kind in CURVES:
             having = [entry for entry in entries if (label, kind, entry.key) in curves]
             if having:
-                values = np.array(
-                    [
-                        sum(curves[label, kind, entry.key]) / len(curves[label, kind, entry.key])
-                        for entry in having
-                    ]
-                )
+                of_entries = [curves[label, kind, entry.key] for entry in having]
+                values = np.array([sum(seeds) / len(seeds) for seeds in of_entries])
                 images = [entry.image for entry in having]
                 columns["image", kind] = bootstrap.estimate_means(values, images)
         if columns:
