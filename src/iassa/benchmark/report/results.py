@@ -129,7 +129,7 @@ def compute_results(
     items = [item for item in store.items() if item.key.method in methods]
     if not items:
         raise InputError(
-            f"expected a run with a finished item in {store.folder}, got none yet. Finish one first."
+            f"expected a run with a finished item in {store.folder}, got none. Finish one first."
         )
     failures = [each for each in store.failures() if each.key.method in methods]
     failed = [each.key for each in failures]
