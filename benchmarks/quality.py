@@ -105,7 +105,7 @@ def _print(report: Report) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     table = Table("map", title=f"means over {len(report.entries)} pairs")
     for name in SHOWN:
-        table.add_column(f"{METRICS[name].heading} {METRICS[name].arrow}", justify="right")
+        table.add_column(METRICS[name].title, justify="right")
     means = {(one.arm, one.metric): one for one in report.means if one.level == "image"}
     for arm in dict.fromkeys(arm for arm, _ in means):
         table.add_row(str(arm), *(f"{means[arm, name].estimate.mean:.3f}" for name in SHOWN))

@@ -101,7 +101,7 @@ def stored(entry, method, seed=0, budgets=None, rounds=None, curves=None, **chan
     return Item(key=key, finished=now, snapshots=snapshots, **(fields | changes))
 
 
-def make_item(rng, entry, method, definition, seed, *, annotated=True):
+def make_item(rng, entry, method, definition, seed, *, annotated=True, size=SIZE):
     """An item as a run makes it, with its maps."""
     if definition["every_round"]:
         moments = [(None, number) for number in range(1, 4 + int(rng.integers(3)))]
@@ -112,7 +112,7 @@ def make_item(rng, entry, method, definition, seed, *, annotated=True):
             budget=budget,
             rounds=rounds,
             calls=(budget or 40 * rounds) - 1,
-            saliency=rng.normal(size=SIZE).astype(np.float32),
+            saliency=rng.normal(size=size).astype(np.float32),
             relative_error=float("inf") if method == "rise" else 0.2,
             metrics=made_metrics(rng, annotated=annotated),
             curves={"deletion": made_curve(rng), "insertion": made_curve(rng)},
@@ -131,7 +131,9 @@ def make_item(rng, entry, method, definition, seed, *, annotated=True):
     )
 
 
-def make_run(folder, num_images=8, *, configuration=CONFIGURATION, skip=(), failed=(), seed=0):
+def make_run(
+    folder, num_images=8, *, configuration=CONFIGURATION, skip=(), failed=(), seed=0, size=SIZE
+):
     """A run in a folder: two entries in every other image, the last image without annotations.
 
     Args:
@@ -141,6 +143,7 @@ def make_run(folder, num_images=8, *, configuration=CONFIGURATION, skip=(), fail
         skip: (number of the entry, label) of the items that are not done.
         failed: likewise, of those that failed.
         seed: of all that is drawn.
+        size: of the maps; that of the images, or that at which a model looks at them.
 
     Returns:
         The entries and the items, by key.
@@ -160,7 +163,9 @@ def make_run(folder, num_images=8, *, configuration=CONFIGURATION, skip=(), fail
             annotated = entry.image_index < num_images - 1
             for method, definition in configuration["methods"].items():
                 for each in configuration["seeds"]:
-                    item = make_item(rng, entry, method, definition, each, annotated=annotated)
+                    item = make_item(
+                        rng, entry, method, definition, each, annotated=annotated, size=size
+                    )
                     if (number, method) in failed:
                         store.add_failure(Failure(item.key, "the black box returned NaN"))
                     elif (number, method) not in skip:

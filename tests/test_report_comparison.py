@@ -12,12 +12,10 @@ from iassa.benchmark.report.comparison import (
     Arm,
     arms_at_shared_calls,
     compare_methods,
-    differences,
-    means,
     pairs_at_equal_calls,
     resolve_pairs,
 )
-from iassa.benchmark.report.statistics import MIN_IMAGES
+from iassa.benchmark.report.statistics import MIN_IMAGES, Bootstrap
 from iassa.benchmark.store.records import ItemKey
 from iassa.errors import InputError
 from reported_runs import make_entry, stored
@@ -48,12 +46,12 @@ def test_means_and_differences_by_hand(seed):
     comparison = compare_methods(run_of(values, (0, 1)), ENTRIES, METHODS, [0, 1])
     assert comparison.arms == (A1, B1, A2)
     assert comparison.left_out == 0
-    found = {mean.arm: mean.estimate for mean in means(comparison, num_resamples=50)}
+    found = {mean.arm: mean.estimate for mean in comparison.means(Bootstrap(50))}
     for arm, table in values.items():
         by_hand = sum((first + second) / 2 for first, second in table) / len(ENTRIES)
         assert found[arm].mean == pytest.approx(by_hand, rel=1e-12)
         assert found[arm].num_entries == found[arm].num_images == len(ENTRIES)
-    (difference,) = differences(comparison, [(A2, B1)], num_resamples=50)
+    (difference,) = comparison.differences([(A2, B1)], Bootstrap(50))
     gaps = values[A2].mean(axis=1) - values[B1].mean(axis=1)
     assert difference.estimate.mean == pytest.approx(gaps.mean(), rel=1e-12)
     assert (difference.one, difference.other, difference.metric) == (A2, B1, "f1")
@@ -63,12 +61,12 @@ def test_pairing_shows_what_the_means_alone_do_not():
     hard = np.linspace(0, 0.8, len(ENTRIES))[:, None]
     values = {A1: hard + 0.02, A2: hard, B1: hard}
     comparison = compare_methods(run_of(values), ENTRIES, METHODS, [0])
-    one, other = (mean.estimate for mean in means(comparison)[:2])
+    one, other = (mean.estimate for mean in comparison.means(Bootstrap())[:2])
     assert one.low < other.high  # the intervals overlap
-    (difference,) = differences(comparison, [(A1, B1)])
+    (difference,) = comparison.differences([(A1, B1)], Bootstrap())
     assert difference.estimate.low == pytest.approx(0.02)
     assert difference.verdict == "better"
-    (same,) = differences(comparison, [(A2, B1)])
+    (same,) = comparison.differences([(A2, B1)], Bootstrap())
     assert (same.estimate.low, same.estimate.high, same.verdict) == (0, 0, "not shown")
 
 
@@ -79,7 +77,9 @@ def test_less_deletion_is_better():
         for entry in ENTRIES
     ]
     comparison = compare_methods(items, ENTRIES, {"a": [100], "b": [100]}, [0])
-    verdicts = {each.metric: each.verdict for each in differences(comparison, [(A1, B1)])}
+    verdicts = {
+        each.metric: each.verdict for each in comparison.differences([(A1, B1)], Bootstrap())
+    }
     assert verdicts == {"deletion": "better", "insertion": "worse"}
 
 
@@ -87,7 +87,7 @@ def test_order_of_the_items_does_not_matter():
     items = run_of(drawn(2))
     shuffled = [items[place] for place in np.random.default_rng(0).permutation(len(items))]
     one, other = (compare_methods(each, ENTRIES, METHODS, [0]) for each in (items, shuffled))
-    assert means(one, num_resamples=50) == means(other, num_resamples=50)
+    assert one.means(Bootstrap(50)) == other.means(Bootstrap(50))
 
 
 def test_only_entries_that_all_have_with_every_seed():
@@ -144,8 +144,8 @@ def test_nothing_in_common():
     ]
     comparison = compare_methods(items, ENTRIES, METHODS, [0])
     assert comparison.entries == ()
-    assert means(comparison) == []
-    assert differences(comparison, [(A1, B1)]) == []
+    assert comparison.means(Bootstrap()) == []
+    assert comparison.differences([(A1, B1)], Bootstrap()) == []
     nothing = compare_methods([], ENTRIES, METHODS, [0])
     assert nothing.arms == ()
     assert nothing.left_out == len(ENTRIES)
@@ -158,7 +158,7 @@ def test_pixel_level_is_taken_of_each_map_and_then_averaged():
         for n, (f1, count) in enumerate(rows)
     ]
     comparison = compare_methods(items, ENTRIES[:3], {"b": [100]}, [0])
-    found = {(mean.level, mean.metric): mean.estimate for mean in means(comparison)}
+    found = {(mean.level, mean.metric): mean.estimate for mean in comparison.means(Bootstrap())}
     assert found["pixel", "f1"].mean == pytest.approx((0.5 / 10 + 0.2 / 1000) / 2)
     assert found["pixel", "f1"].num_entries == 2
     assert found["image", "f1"].mean == pytest.approx(1.6 / 3)
@@ -174,7 +174,7 @@ def test_metrics_without_annotation_are_over_the_entries_with_one():
     ]
     found = {
         mean.metric: mean.estimate
-        for mean in means(compare_methods(items, ENTRIES, {"b": [100]}, [0]))
+        for mean in compare_methods(items, ENTRIES, {"b": [100]}, [0]).means(Bootstrap())
     }
     assert (found["insertion"].num_entries, found["f1"].num_entries) == (7, 4)
 
@@ -183,7 +183,7 @@ def test_an_item_measured_after_every_round_ends_with_its_map_at_the_calls():
     rounds = [{k: {"f1": 0.1 * k} for k in (1, 2, 3 + n % 2)} for n in range(len(ENTRIES))]
     items = [stored(entry, "b", 0, rounds=rounds[n]) for n, entry in enumerate(ENTRIES)]
     comparison = compare_methods(items, ENTRIES, {"b": [100]}, [0])
-    (mean,) = means(comparison)
+    (mean,) = comparison.means(Bootstrap())
     assert mean.arm == B1
     assert mean.estimate.mean == pytest.approx((4 * 0.3 + 3 * 0.4) / 7)
 
@@ -193,7 +193,7 @@ def test_few_images_show_nothing():
     values[A1] = values[B1] + 0.5
     for count in (1, 2, MIN_IMAGES - 1, MIN_IMAGES):
         comparison = compare_methods(run_of(values), ENTRIES[:count], METHODS, [0])
-        (difference,) = differences(comparison, [(A1, B1)])
+        (difference,) = comparison.differences([(A1, B1)], Bootstrap())
         assert (difference.verdict == "better") == (count >= MIN_IMAGES)
         assert math.isnan(difference.estimate.low) == (count == 1)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from iassa.benchmark.report.statistics import COLUMNS_AT_ONCE, Estimate, estimate_means, judge
+from iassa.benchmark.report.statistics import Bootstrap, Estimate, judge
 from rounding import steps
 
 
@@ -26,7 +26,7 @@ def ends(estimate):
 def test_interval_is_that_of_scipy(seed):
     rng = np.random.default_rng(seed)
     values = rng.gamma(2.0, size=(60, 1)) * 0.1
-    (estimate,) = estimate_means(values, one_each(60), seed=seed)
+    (estimate,) = Bootstrap(seed=seed).estimate_means(values, one_each(60))
     other = stats.bootstrap(
         (values[:, 0],), np.mean, n_resamples=10_000, method="percentile", rng=seed + 100
     ).confidence_interval
@@ -37,7 +37,7 @@ def test_interval_is_that_of_scipy(seed):
 
 def test_interval_of_normal_values_is_the_closed_form():
     values = np.random.default_rng(3).normal(0.4, 0.1, size=(400, 1))
-    (estimate,) = estimate_means(values, one_each(400))
+    (estimate,) = Bootstrap().estimate_means(values, one_each(400))
     half = 1.96 * values.std() / math.sqrt(400)
     np.testing.assert_allclose(
         ends(estimate), values.mean() + np.array([-half, half]), atol=0.06 * half
@@ -46,12 +46,14 @@ def test_interval_of_normal_values_is_the_closed_form():
 
 def test_copies_of_entries_in_their_images_narrow_nothing():
     values = np.random.default_rng(4).normal(size=(30, 2))
-    once = estimate_means(values, one_each(30))
-    thrice = estimate_means(np.repeat(values, 3, axis=0), np.repeat(one_each(30), 3).tolist())
+    once = Bootstrap().estimate_means(values, one_each(30))
+    thrice = Bootstrap().estimate_means(
+        np.repeat(values, 3, axis=0), np.repeat(one_each(30), 3).tolist()
+    )
     for one, three in zip(once, thrice, strict=True):
         np.testing.assert_allclose(ends(three), ends(one), rtol=1e-10)
         assert (three.num_entries, three.num_images) == (90, 30)
-    apart = estimate_means(np.repeat(values, 3, axis=0), one_each(90))
+    apart = Bootstrap().estimate_means(np.repeat(values, 3, axis=0), one_each(90))
     assert np.ptp(ends(apart[0])) < 0.7 * np.ptp(ends(once[0]))
 
 
@@ -62,7 +64,7 @@ def test_images_of_several_sizes_against_a_loop():
     images = [image for image, group in enumerate(groups) for _ in group]
     shuffled = rng.permutation(len(images))  # an image's entries need not follow each other
     values = np.concatenate(groups)[shuffled, None]
-    (estimate,) = estimate_means(values, [images[place] for place in shuffled])
+    (estimate,) = Bootstrap().estimate_means(values, [images[place] for place in shuffled])
     means = []
     for _ in range(10_000):
         drawn = [groups[image] for image in rng.integers(25, size=25)]
@@ -76,21 +78,20 @@ def test_interval_covers_the_truth_as_often_as_it_says():
     hits = 0
     for trial in range(300):
         values = rng.normal(size=(40, 1))
-        (estimate,) = estimate_means(values, one_each(40), num_resamples=1000, seed=trial)
+        (estimate,) = Bootstrap(1000, trial).estimate_means(values, one_each(40))
         hits += estimate.low <= 0 <= estimate.high
     assert 0.90 <= hits / 300 <= 0.98
 
 
 def test_many_columns_are_drawn_alike():
     column = np.random.default_rng(7).normal(size=(12, 1))
-    many = np.repeat(column, COLUMNS_AT_ONCE + 3, axis=1)
-    (alone,) = estimate_means(column, one_each(12), num_resamples=700)
-    for estimate in estimate_means(many, one_each(12), num_resamples=700):
+    (alone,) = Bootstrap(700).estimate_means(column, one_each(12))
+    for estimate in Bootstrap(700).estimate_means(np.repeat(column, 300, axis=1), one_each(12)):
         np.testing.assert_allclose(ends(estimate), ends(alone), rtol=1e-12)
 
 
 def test_one_image_has_no_interval():
-    (estimate,) = estimate_means(np.array([[1.0], [3.0]]), ["a", "a"])
+    (estimate,) = Bootstrap().estimate_means(np.array([[1.0], [3.0]]), ["a", "a"])
     assert estimate.mean == 2
     assert math.isnan(estimate.low)
     assert math.isnan(estimate.high)
@@ -107,9 +108,10 @@ def test_one_image_has_no_interval():
 def test_scaling_and_shifting_move_the_interval_along(values, shift, scale, seed):
     column = np.array(values)[:, None]
     images = [number // 2 for number in range(len(values))]
-    (one,) = estimate_means(column, images, num_resamples=200, seed=seed)
-    (other,) = estimate_means(column * scale + shift, images, num_resamples=200, seed=seed)
-    (negated,) = estimate_means(-column, images, num_resamples=200, seed=seed)
+    bootstrap = Bootstrap(200, seed)
+    (one,) = bootstrap.estimate_means(column, images)
+    (other,) = bootstrap.estimate_means(column * scale + shift, images)
+    (negated,) = bootstrap.estimate_means(-column, images)
     np.testing.assert_allclose(
         ends(other),
         ends(one) * scale + shift,

@@ -1,29 +1,26 @@
-"""Cells and Markdown: numbers as people read them, what is bold, what is said in a sentence."""
+"""Tables in Markdown: numbers as people read them, what is bold, what is said in a sentence."""
 
 from __future__ import annotations
 
 import math
 import re
+from importlib import resources
 
 import pytest
+from markdown_it import MarkdownIt
 
 from iassa.benchmark.report.columns import FURTHER, MAIN, METRICS
 from iassa.benchmark.report.comparison import Arm, Difference, Mean
-from iassa.benchmark.report.costs import costs, excluded_entries, failed_items
+from iassa.benchmark.report.markdown import bullets, code, escape, fill, fold, table, text
 from iassa.benchmark.report.statistics import Estimate
 from iassa.benchmark.report.tables import (
-    Cell,
-    Row,
-    Table,
     best_cells,
     cost_table,
-    difference_table,
-    escape,
+    failure_table,
     findings,
-    markdown_table,
-    mean_table,
+    metric_table,
     number,
-    reported_table,
+    number_format,
 )
 from iassa.benchmark.store.records import Failure, ItemKey
 from reported_runs import make_entry, stored
@@ -45,46 +42,100 @@ def difference(one, other, verdict, metric="f1", level="image", mean=0.01):
     return Difference(one, other, level, metric, estimate, verdict)
 
 
+def cells(markdown):
+    """The fields of each row of a table without pipes in its words, heading and rule left out."""
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[field.strip() for field in row.strip("|").split("|")] for row in rows[2:]]
+
+
 @pytest.mark.parametrize(
-    ("value", "text", "signed"),
+    ("values", "shown", "signed"),
     [
-        (0.12345, "0.123", "+0.123"),
-        (-0.5, "\N{MINUS SIGN}0.500", "\N{MINUS SIGN}0.500"),
-        (0.0, "0.000", "+0.000"),
-        (0.0004, "4.00e\N{MINUS SIGN}04", "+4.00e\N{MINUS SIGN}04"),
-        (12345.6, "1.23e+04", "+1.23e+04"),
-        (math.nan, "\N{EN DASH}", "\N{EN DASH}"),
+        ([0.12345, -0.5, 0.0004], "0.123 -0.500 0.000", "+0.123 -0.500 +0.000"),
+        ([0.0, -0.0, math.nan], "0.000 0.000 ?", "+0.000 +0.000 ?"),
+        ([0.05, -1e-9], "0.050 0.000", "+0.050 +0.000"),
+        ([0.0004, -0.00123], "0.00040 -0.00123", "+0.00040 -0.00123"),
+        ([9999.9, 1.0], "9999.900 1.000", "+9999.900 +1.000"),
+        ([12345.6, 1.0], "1.23e+04 1.00e+00", "+1.23e+04 +1.00e+00"),
+        ([1.5e-9], "1.50e-09", "+1.50e-09"),
+        ([math.inf, 1.0], "inf 1.000", "+inf +1.000"),
     ],
 )
-def test_number(value, text, signed):
-    assert number(value) == text
-    assert number(value, signed=True) == signed
+def test_numbers_of_a_column_are_written_alike(values, shown, signed):
+    for expected, is_signed in ((shown, False), (signed, True)):
+        style = number_format(values, signed=is_signed)
+        got = " ".join(number(value, style) for value in values)
+        assert got == expected.replace("-", "\N{MINUS SIGN}").replace("?", "\N{EN DASH}")
+    decimals = {len(each) for each in re.findall(r"\.(\d+)", shown)}
+    assert len(decimals) == 1
 
 
-@pytest.mark.parametrize(
-    "text", ["a_b*c", "lime | slic", "[x](y)", "<b>", "back\\slash", "`code`", "two\nlines", "~#"]
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</details></td><img src=x onerror=alert(1)>",
+    "a|b",
+    "`code` ``",
+    "[x](javascript:alert(1))",
+    "![x](https://example.org/x.png)",
+    "back\\slash\\",
+    "a_b*c ~~d~~ #e &lt;b&gt; $x$",
+    "- 1. # > = two\nlines",
+    "1) one",
+    "<details><summary>x</summary>",
 )
-def test_escaped_text_has_no_bare_sign_of_markdown(text):
-    shown = escape(text)
-    assert "\n" not in shown
-    assert not re.search(r"(?<!\\)[|`*_<>\[\]#~]", shown.replace("\\\\", ""))
-    assert re.sub(r"\\(.)", r"\1", shown) == " ".join(text.split())
+
+
+def words_of(html):
+    """The words of HTML, none of its tags."""
+    return (
+        re.sub(r"<[^>]*>", "", html)
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", '"')
+        .replace("&amp;", "&")
+        .strip()
+    )
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_words_mean_themselves_in_markdown(hostile):
+    """markdown-it, with HTML allowed as on GitHub, reads them as the words that they are."""
+    reader = MarkdownIt("commonmark").enable("table")
+    plain = " ".join(hostile.split())
+    assert reader.render(text(hostile)) == f"<p>{reader.renderInline(escape(hostile))}</p>\n"
+    assert words_of(reader.render(text(hostile))) == plain
+    assert "<" not in reader.renderInline(escape(hostile))
+    assert re.fullmatch(r"<ul>\n<li>[^<]*</li>\n</ul>\n", reader.render(bullets([hostile])))
+    in_table = reader.render(table("caption", ["one"], ["two"], [([hostile], ["1"])]))
+    (row,) = re.findall(r"<td>(.*)</td>", in_table)
+    assert words_of(row) == plain
+    assert in_table.count("<td") == 2
+    in_code = reader.render(code(hostile))
+    assert words_of(in_code) == hostile
+    assert set(re.findall(r"</?([^>]*)>", in_code)) == {"pre", "code"}
+    folded = reader.render(fold(hostile, "inside"))
+    assert "<script" not in folded
+    assert "<img" not in folded
+
+
+def test_a_long_table_is_folded():
+    rows = [([f"row {n}"], [str(n)]) for n in range(13)]
+    assert "<details>" not in table("caption", ["a"], ["b"], rows[:12])
+    assert table("caption", ["a"], ["b"], rows).startswith(
+        "<details><summary>caption (13 rows)</summary>\n\n**caption**"
+    )
+    assert "<details>" not in table("caption", ["a"], ["b"], rows, folds=False)
+    assert table("caption", ["a"], ["b"], []) == ""
+    assert fold("title", "", "") == ""
 
 
 def test_markdown_has_as_many_fields_in_every_row():
-    table = Table(
-        "caption",
-        ("method", "calls"),
-        ("F1", "I | D"),
-        (
-            Row(
-                ("a_b|c", "100"),
-                (Cell("0.5", "[0.4, 0.6]", best=True), Cell("1", verdict="better")),
-            ),
-            Row(("d", "100"), (Cell("0.1"), Cell("2"))),
-        ),
+    rows = [(["a_b|c", "100"], ["**0.5** [0.4, 0.6]", "1 better"]), (["d", "100"], ["0.1", "2"])]
+    caption, _, body = table("caption", ["method", "calls"], ["F1", "I | D"], rows).partition(
+        "\n\n"
     )
-    lines = markdown_table(table).splitlines()
+    lines = body.splitlines()
+    assert caption == "**caption**"
     assert lines == [
         r"| method | calls | F1 | I \| D |",
         "| --- | --- | ---: | ---: |",
@@ -92,7 +143,13 @@ def test_markdown_has_as_many_fields_in_every_row():
         "| d | 100 | 0.1 | 2 |",
     ]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {5}
-    assert markdown_table(Table("caption", (), (), ())) == ""
+
+
+def test_a_template_drops_what_has_no_value():
+    template = "# $title\n\n$contents\n\n## One thing\n\nstays $a\n\ngoes $a $b\n\n## Two\n\n$b\n"
+    assert fill(template, {"title": "t", "a": "$b", "b": ""}) == (
+        "# t\n\n[One thing](#one-thing)\n\n## One thing\n\nstays $b\n"
+    )
 
 
 def test_best_is_who_beats_all_others_at_the_same_calls():
@@ -111,36 +168,44 @@ def test_best_is_who_beats_all_others_at_the_same_calls():
 
 def test_table_of_means():
     means = [
-        Mean(arm, level, metric, Estimate(value, value - 0.1, value + 0.1, 9, 9))
+        Mean(arm, level, metric, Estimate(value, value - 0.1 * scale, value + 0.1 * scale, 9, 9))
         for level, scale in (("image", 1.0), ("pixel", 1e-5))
         for metric in ("iou", "f1")
         for arm, value in ((A, 0.3 * scale), (B, 0.2 * scale), (Arm("b", 900), 0.4 * scale))
     ]
-    table = mean_table(means, {(A, "image", "f1")}, MAIN, "image")
-    assert table.columns == ("F1 ↑", "IoU ↑")
-    assert [row.heads for row in table.rows] == [("a", "500"), ("b", "500"), ("b", "900")]
-    assert [row.opens for row in table.rows] == [True, False, True]
-    assert table.rows[0].cells == (
-        Cell("0.300", "[0.200, 0.400]", best=True),
-        Cell("0.300", "[0.200, 0.400]"),
-    )
-    pixel = mean_table(means, set(), MAIN, "pixel")
-    assert [row.cells[0].text for row in pixel.rows] == ["0.300", "0.200", "0.400"]
-    assert "10⁻⁵" in pixel.caption
-    assert mean_table(means, set(), FURTHER, "image").rows == ()
+    heads = ("method", "calls")
+    image = metric_table("Means", heads, means, MAIN, "image", best={(A, "image", "f1")})
+    assert image.startswith("**Means at the image level**\n\n| method | calls | F1 ↑ | IoU ↑ |\n")
+    assert cells(image) == [
+        ["a", "500", "**0.300** [0.200, 0.400]", "0.300 [0.200, 0.400]"],
+        ["b", "500", "0.200 [0.100, 0.300]", "0.200 [0.100, 0.300]"],
+        ["b", "900", "0.400 [0.300, 0.500]", "0.400 [0.300, 0.500]"],
+    ]
+    pixel = metric_table("Means", heads, means, MAIN, "pixel")
+    assert [row[2:] for row in cells(pixel)] == [
+        [re.sub(r"\*", "", each) for each in row[2:]] for row in cells(image)
+    ]
+    assert "**Means at the pixel level, in 10⁻⁵ for each activated pixel**" in pixel
+    assert metric_table("Means", heads, means, FURTHER, "image") == ""
+    alone = [Mean(A, "image", "f1", Estimate(0.5, math.nan, math.nan, 1, 1))]
+    best = {(A, "image", "f1")}
+    assert cells(metric_table("", heads, alone, MAIN, "image", best=best))[0][2] == "**0.500**"
 
 
 def test_table_of_differences():
     found = [difference(A, B, "better"), difference(A, B, "worse", metric="deletion", mean=0.25)]
-    table = difference_table(found, MAIN, "image", "Differences")
-    (row,) = table.rows
-    assert table.columns == ("deletion ↓", "F1 ↑")
-    assert row.heads == ("a at 500", "b at 500")
-    assert row.cells == (
-        Cell("+0.250", "[+0.245, +0.255]", "worse"),
-        Cell("+0.010", "[+0.005, +0.015]", "better"),
-    )
-    assert difference_table(found, MAIN, "pixel", "Differences").rows == ()
+    heads = ("method", "minus")
+    shown = metric_table("Differences", heads, found, MAIN, "image")
+    assert "| method | minus | deletion ↓ | F1 ↑ |" in shown
+    assert cells(shown) == [
+        [
+            "a at 500",
+            "b at 500",
+            "+0.250 [+0.245, +0.255] worse",
+            "+0.010 [+0.005, +0.015] better",
+        ]
+    ]
+    assert metric_table("Differences", heads, found, MAIN, "pixel") == ""
 
 
 def test_findings_tell_every_metric_once():
@@ -166,36 +231,36 @@ def test_costs():
         stored(entries[0], "b", budgets={100: {}}),
         stored(entries[0], "c", budgets={100: {}}),
     ]
-    one, other = costs(items, ["a", "b"])
-    assert (one.label, one.items, one.calls, one.seconds) == ("a", 2, 15.0, 2.5)
-    assert (one.warned, one.saliency_error) == (1, 1e-4)
-    table = cost_table([one, other])
-    assert [row.cells[-1].text for row in table.rows] == ["1", "0"]
-    assert all(len(row.cells) == len(table.columns) for row in table.rows)
+    assert cells(cost_table(items, ["a", "b"])) == [
+        ["a", "2", "15.0", "2.50", "1.00", "0.100", "1"],
+        ["b", "1", "200.0", "2.00", "1.00", "0.100", "0"],
+    ]
 
 
-def test_failures_and_exclusions_are_counted_by_reason():
+def test_failures_are_counted_by_method_and_error():
     failures = [
         Failure(ItemKey(f"e{n}", label, 0), error)
         for n, (label, error) in enumerate([("a", "x"), ("b", "y"), ("b", "y"), ("b", "x")])
     ]
-    found = failed_items(failures)
-    assert [(each.label, each.error, each.items, each.example) for each in found] == [
-        ("b", "y", 2, "e1"),
-        ("a", "x", 1, "e0"),
-        ("b", "x", 1, "e3"),
+    assert cells(failure_table(failures)) == [
+        ["b", "y", "e1", "2"],
+        ["a", "x", "e0", "1"],
+        ["b", "x", "e3", "1"],
     ]
-    entries = [make_entry(n, excluded=why) for n, why in enumerate(["", "low", "crowd", "low"])]
-    assert excluded_entries(entries) == {"low": 2, "crowd": 1}
 
 
 def test_reported_numbers_are_those_of_the_paper():
-    for level in ("image", "pixel"):
-        for row in reported_table(level).rows:
-            printed = PRINTED[level, row.heads[0]].split()
-            assert [cell.text for cell in row.cells] == [
-                each.removesuffix("e-05") for each in printed
-            ]
+    page = resources.files("iassa.benchmark.report").joinpath("template.md").read_text("utf-8")
+    section = page.partition("## As reported by the paper")[2].partition("\n## ")[0]
+    headings = " | ".join(METRICS[name].title for name in ("deletion", "insertion", "f1", "iou"))
+    assert section.count(f"| method | {headings} | {METRICS['pointing'].title} |") == 2
+    image, pixel = section.split("**Reported by the paper at the pixel level, in 10⁻⁵ ")
+    for level, part in (("image", image), ("pixel", pixel)):
+        shown = {method: values for method, *values in cells(part)}
+        assert set(shown) == {"LIME", "RISE", "IASSA"}
+        for method, values in shown.items():
+            printed = PRINTED[level, method].split()
+            assert values == [each.removesuffix("e-05") for each in printed]
 
 
 def test_metrics_have_names_of_their_own():

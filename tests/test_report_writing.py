@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from iassa.benchmark.report import write_report
+from iassa.benchmark.store.records import Failure, ItemKey
 from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 from iassa.metrics import rank_correlation
@@ -169,12 +171,20 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] in ("td", "strong", "th", "small", "span"):
+        if self.open and self.open[-1] in (
+            "td",
+            "strong",
+            "th",
+            "small",
+            "span",
+            "summary",
+            "title",
+        ):
             self.cells.append((self.open[-1], data.strip()))
 
 
-def test_html_asks_for_nothing_and_is_accessible(report):
-    text = (report.folder / "report.html").read_text("utf-8")
+def assert_asks_for_nothing(text):
+    """No script, and no address but within the page."""
     page = Page(text)
     tags = [tag for tag, _ in page.tags]
     assert not {"script", "link", "iframe", "object", "video"} & set(tags)
@@ -184,15 +194,30 @@ def test_html_asks_for_nothing_and_is_accessible(report):
         for name in ("src", "href", "srcset", "data", "action", "poster"):
             link = attributes.get(name)
             if link is not None:
-                assert link.startswith("data:image/") or link[1:] in anchors
+                assert link.startswith("data:image/") or (link[0] == "#" and link[1:] in anchors)
+        assert not any(name.startswith("on") for name in attributes)
         if tag == "img":
             assert "alt" in attributes
         if tag == "th":
             assert attributes["scope"] in ("col", "row")
-    assert tags.count("h1") == 1
+    return page
+
+
+def test_html_asks_for_nothing_and_is_accessible(report):
+    page = assert_asks_for_nothing((report.folder / "report.html").read_text("utf-8"))
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("h1") == tags.count("nav") == 1
+    assert tags.count("h2") == 12
+    assert tags.count("a") == 12
     assert tags.count("caption") == tags.count("table") > 5
     assert dict(page.tags)["html"] == {"lang": "en"}
     assert any(attributes.get("name") == "viewport" for _, attributes in page.tags)
+    schemes = [each["content"] for _, each in page.tags if each.get("name") == "color-scheme"]
+    assert schemes == ["light dark"]
+    boxes = [each for tag, each in page.tags if tag == "div" and each.get("class") == "scroll"]
+    assert len(boxes) == tags.count("table")
+    assert all(each["aria-label"] and each["tabindex"] == "0" for each in boxes)
+    assert sum(tag == "tr" and each.get("class") == "opens" for tag, each in page.tags) > 5
 
 
 def test_html_tables_have_the_numbers_of_the_summary(report):
@@ -217,7 +242,7 @@ def test_markdown_tables_are_well_formed(report):
         before = text[: text.index(table)]
         assert before.endswith("\n\n")
     for name in re.findall(r"\]\(([^)]*)\)", text):
-        assert (report.folder / name).is_file()
+        assert name.startswith("#") or (report.folder / name).is_file()
     assert text.count("<details>") == text.count("</details>")
     assert "paper\\_1" in text
     assert "iassa benchmark --methods 'iassa rise'" in text
@@ -233,7 +258,9 @@ def test_reported_numbers_stand_apart(report):
 
 def test_photographs_only_where_they_are_asked_for(report, run, tmp_path):
     assert not list(report.folder.glob("*.jpg"))
-    assert ".jpg)" not in (report.folder / "report.md").read_text("utf-8")
+    text = (report.folder / "report.md").read_text("utf-8")
+    assert ".jpg)" not in text
+    assert "The pictures are in `report.html`" in text
     html = (report.folder / "report.html").read_text("utf-8")
     assert html.count("data:image/jpeg") == 2  # by method, and by iteration of the one
     folder, entries, _, images = run
@@ -257,6 +284,36 @@ def test_photographs_only_where_they_are_asked_for(report, run, tmp_path):
     make_run(tmp_path / "run", configuration=PLAIN)
     none = write_report(tmp_path / "run", images=images, pictures=0, **FEW)
     assert "data:image/jpeg" not in (none.folder / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("size", [(9, 12), (30, 20)])
+def test_maps_of_another_size_are_drawn_over_the_whole_photograph(run, tmp_path, size):
+    """Maps of the size that a model looks at: the same picture as of maps of the image's size."""
+    images, drawn = run[3], []
+    for name, map_size in (("same", SIZE), ("other", size)):
+        make_run(tmp_path / name, 2, configuration=PLAIN, size=map_size)
+        report = write_report(tmp_path / name, images=images, pictures=2, photographs=True, **FEW)
+        with Image.open(report.folder / "maps-by-method.jpg") as picture:
+            drawn.append(np.asarray(picture.convert("RGB"), dtype=float))
+    same, other = drawn
+    assert same.shape == other.shape
+    # What is white in the one is white in the other, but for the numbers at the colour bars.
+    assert ((same < 200).any(axis=2) != (other < 200).any(axis=2)).mean() < 0.01
+
+
+def test_each_map_has_a_colour_bar(run, tmp_path):
+    """At the right of each map, its highest colour above its lowest."""
+    images = run[3]
+    make_run(tmp_path / "run", 2, configuration=PLAIN)
+    report = write_report(tmp_path / "run", images=images, pictures=1, photographs=True, **FEW)
+    with Image.open(report.folder / "maps-by-method.jpg") as picture:
+        pixels = np.asarray(picture.convert("RGB"), dtype=float)
+    coloured = (pixels < 230).any(axis=2).mean(axis=0) > 0.6
+    starts = np.flatnonzero(np.diff(coloured.astype(int), prepend=0) == 1)
+    ends = np.flatnonzero(np.diff(coloured.astype(int), append=0) == -1)
+    widths = ends - starts + 1
+    wide = widths > 100
+    assert wide.tolist() == [True, True, False, True, False]  # a photograph, two maps and bars
 
 
 def test_stability_is_the_mean_agreement_of_the_seeds(report, run):
@@ -300,6 +357,7 @@ def test_a_run_that_goes_on_is_told_as_far_as_it_is(tmp_path):
     assert "| rise: failed | 1 |" in text
     assert "| iassa: not done yet | 1 |" in text
     assert "| rise | the black box returned NaN | " in text
+    assert "tries the 2 failed items again" in text
 
 
 @pytest.mark.parametrize("limit", [None, 5, 100])
@@ -374,17 +432,47 @@ def test_methods_without_an_entry_in_common_are_not_compared(tmp_path):
     assert "## Cost" in text
 
 
-def test_labels_that_mean_something_in_html_and_markdown(tmp_path):
-    label = '<i>"x"</i> & $a_b$ | _'
-    methods = dict(zip((label, "_rise"), PLAIN["methods"].values(), strict=True))
-    configuration = PLAIN | {"methods": methods}
-    make_run(tmp_path / "run", 2, configuration=configuration)
-    report = write_report(tmp_path / "run", **FEW)
-    page = Page((report.folder / "report.html").read_text("utf-8"))
-    assert ("th", label) in page.cells
-    assert "i" not in [tag for tag, _ in page.tags]
+HOSTILE = (
+    '<script>alert("x")</script> & $a_b$ | _',
+    "[x](javascript:alert(1)) `code` \\|",
+    "</details><img src=https://example.org/x.png onerror=alert(1)>",
+)
+
+
+def test_names_that_mean_something_in_html_and_markdown(tmp_path):
+    """Labels, an error, a category, a file and the run itself: all are words, nowhere a tag."""
+    labels = (HOSTILE[0], "_rise")
+    methods = dict(zip(labels, PLAIN["methods"].values(), strict=True))
+    configuration = PLAIN | {"methods": methods, "model": {"name": HOSTILE[1]}}
+    folder = tmp_path / "run <b>$body"
+    entries, _ = make_run(folder, 2, configuration=configuration)
+    mean = [
+        replace(entries[0], key=each, image=f"images/{n}.png", category=each, image_index=9 + n)
+        for n, each in enumerate(HOSTILE)
+    ]
+    with Store.open(folder, configuration) as store:
+        for entry in mean:
+            store.add_image(entry.image, [entry], "0" * 64)
+            store.add_failure(Failure(ItemKey(entry.key, "_rise", 0), entry.key))
+        store.remember(
+            {"missing": HOSTILE, "unscored": {HOSTILE[2]: HOSTILE[1]}, "command": HOSTILE[0]}
+        )
+    report = write_report(folder, command=HOSTILE[2], **FEW)
+    page = assert_asks_for_nothing((report.folder / "report.html").read_text("utf-8"))
+    tags = [tag for tag, _ in page.tags]
+    assert not {"script", "i", "b"} & set(tags)
+    assert tags.count("a") == tags.count("h2")
+    for words in HOSTILE:
+        assert ("th", words) in page.cells
+    assert ("title", "Benchmark run <b>$body") in page.cells
     text = (report.folder / "report.md").read_text("utf-8")
-    assert "<i>" not in re.sub(r"(?m)^    .*$", "", text)  # but in the settings, as they are
+    words = re.sub(r"(?m)^    .*$", "", text)  # but in code, where all is as it is
+    assert set(re.findall(r"(?<!\\)<[^>]*>", words)) <= {
+        "<details>",
+        "</details>",
+        "<summary>",
+        "</summary>",
+    }
     assert "With 2 images nothing can be shown" in text
 
 
@@ -399,7 +487,7 @@ def test_settings_are_in_the_report(report):
     ("options", "message"),
     [
         ({"methods": ["lime"]}, "got 'lime'. Choose among iassa, rise, paper_1"),
-        ({"methods": []}, "a method at least"),
+        ({"methods": []}, "expected methods of the run, got none"),
         ({"reference": "lime"}, "expected a reference .* got 'lime'"),
         ({"compare": [(("iassa", 400), ("rise", 400))]}, "got 'iassa at 400'"),
     ],

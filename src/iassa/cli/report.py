@@ -1,6 +1,6 @@
-"""`iassa report` and `iassa salvage`: what reads a run.
+"""`iassa report` and `iassa salvage`: the commands that read a run.
 
-What they need is imported once they are called: `--help` need not wait for it.
+They import what they need when they are called, so that `--help` does not wait for it.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _pictures(text: str) -> int | list[str]:
 def _outline(
     images: Path | None, annotations: Path | None, masks: Path | None
 ) -> Callable[[Entry], NDArray[np.bool_] | None] | None:
-    """What is annotated in an entry, from the dataset that it is of."""
+    """A function that gives the annotation of an entry; None without annotations."""
     if annotations is None and masks is None:
         return None
     if images is None or (annotations is not None and masks is not None):

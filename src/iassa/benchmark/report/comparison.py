@@ -1,8 +1,8 @@
 """Which entries all methods have, the means over these, and the differences between methods.
 
-Means are comparable only over the same entries, so everything here is over those that every method
-compared has, with every seed, at every number of calls. The seeds of an entry are averaged first:
-they are one measurement, made several times.
+Means are comparable only over the same entries. So everything here is over the entries that every
+method has finished, with every seed, at every number of calls. The seeds of an entry are averaged
+first: they are one measurement, made several times.
 """
 
 from __future__ import annotations
@@ -12,27 +12,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iassa.benchmark.report.columns import LEVELS, METRICS, Level
-from iassa.benchmark.report.statistics import (
-    NUM_RESAMPLES,
-    Estimate,
-    Verdict,
-    estimate_means,
-    judge,
-)
-from iassa.benchmark.store.records import Entry, ItemKey, asked_entries
+from iassa.benchmark.report.statistics import Bootstrap, Estimate, Verdict, judge
+from iassa.benchmark.store.records import Entry, Item, ItemKey, Snapshot, asked_entries
 from iassa.errors import InputError
-
-if TYPE_CHECKING:
-    from iassa.benchmark.store.records import Item, Snapshot
 
 __all__ = [
     "Arm",
+    "Column",
     "Comparison",
     "Difference",
     "Mean",
@@ -40,8 +31,7 @@ __all__ = [
     "arms_at_shared_calls",
     "average_seeds",
     "compare_methods",
-    "differences",
-    "means",
+    "line_up",
     "pairs_at_equal_calls",
     "place_at_calls",
     "resolve_pairs",
@@ -58,7 +48,7 @@ class Arm:
 
     Attributes:
         label: of the method with its settings.
-        calls: that it was allowed.
+        calls: the budget.
     """
 
     label: str
@@ -68,13 +58,45 @@ class Arm:
         return f"{self.label} at {self.calls}"
 
 
+@dataclass(frozen=True)
+class Mean:
+    """A cell of a table of means."""
+
+    arm: Arm
+    level: Level
+    metric: str
+    estimate: Estimate
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What its row is of: method and calls."""
+        return self.arm.label, str(self.arm.calls)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One arm minus another, and the verdict on the first."""
+
+    one: Arm
+    other: Arm
+    level: Level
+    metric: str
+    estimate: Estimate
+    verdict: Verdict
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What its row is of: the one arm and the other."""
+        return str(self.one), str(self.other)
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """One metric of all arms, over the entries for which all of them have it.
+    """One metric over the entries that have it in all arms, or after all rounds.
 
     Attributes:
         images: n names, of the image of each entry.
-        values: (n, A) float64, arms in the order of the comparison; seeds averaged.
+        values: (n, A) float64, seeds averaged; A is the number of arms or rounds.
     """
 
     images: tuple[str, ...]
@@ -91,7 +113,7 @@ class Comparison:
         columns: by level and metric; only those that some entry has.
         left_out: how many entries that were asked for are not among `entries`.
         not_asked: how many are beyond the limit of the run, and not among `entries` either.
-        reasons: how many of those left out each method lacks, by 'label: reason'; an entry that
+        reasons: how many of those left out each method lacks, by 'label: reason'. An entry that
             two methods lack counts for both.
         not_started: labels of methods without a finished item; they are no arms.
     """
@@ -104,27 +126,37 @@ class Comparison:
     reasons: Mapping[str, int]
     not_started: tuple[str, ...]
 
+    def means(self, bootstrap: Bootstrap) -> list[Mean]:
+        """Mean of every column for every arm: level by level, metric by metric, arm by arm."""
+        return [
+            Mean(arm, *column, estimate)
+            for column, measured in self.columns.items()
+            for arm, estimate in zip(
+                self.arms, bootstrap.estimate_means(measured.values, measured.images), strict=True
+            )
+        ]
 
-@dataclass(frozen=True)
-class Mean:
-    """A cell of a table of means."""
+    def differences(self, pairs: Sequence[ArmPair], bootstrap: Bootstrap) -> list[Difference]:
+        """The first arm of each pair minus the second, for every metric with a direction.
 
-    arm: Arm
-    level: Level
-    metric: str
-    estimate: Estimate
+        Args:
+            pairs: of the arms.
+            bootstrap: draws the intervals.
 
-
-@dataclass(frozen=True)
-class Difference:
-    """One arm minus another, and what it shows of the one."""
-
-    one: Arm
-    other: Arm
-    level: Level
-    metric: str
-    estimate: Estimate
-    verdict: Verdict
+        Returns:
+            Level by level, metric by metric, pair by pair.
+        """
+        ones, others = ([self.arms.index(pair[side]) for pair in pairs] for side in (0, 1))
+        found: list[Difference] = []
+        for (level, name), measured in self.columns.items():
+            if name in METRICS and pairs:
+                # Before the means, not after: arms of the same values differ by 0, not by rounding.
+                gaps = measured.values[:, ones] - measured.values[:, others]
+                estimates = bootstrap.estimate_means(gaps, measured.images)
+                for pair, estimate in zip(pairs, estimates, strict=True):
+                    verdict = judge(estimate, lower_is_better=METRICS[name].lower_is_better)
+                    found.append(Difference(*pair, level, name, estimate, verdict))
+        return found
 
 
 def compare_methods(
@@ -138,64 +170,69 @@ def compare_methods(
     """Find the entries that all methods have, and line their values up.
 
     Args:
-        items: finished, in any order; those of other methods, seeds or entries are passed over.
+        items: finished, in any order; those of other methods, seeds or entries are ignored.
         entries: of the run, excluded ones too.
         methods: calls by label.
         seeds: that an entry must have.
-        failed: items that could not be made, to say why an entry is missing.
-        limit: the most entries that were asked for, see `asked_entries`; None for all. One beyond
-            it that all methods have nevertheless is compared as any other.
+        failed: items that failed, to say why an entry is missing.
+        limit: the most entries that were asked for, see `asked_entries`; None for all. An entry
+            beyond it that all methods have is still compared.
 
     Returns:
         The comparison; without entries where no entry has all methods.
     """
     explained = {entry.key: entry for entry in entries if not entry.excluded}
-    snapshots: dict[tuple[str, Arm], list[Mapping[Column, float]]] = defaultdict(list)
-    done: dict[str, Counter[str]] = defaultdict(Counter)
-    for item in items:
-        key = item.key
-        if key.entry not in explained or key.method not in methods or key.seed not in seeds:
-            continue
-        done[key.method][key.entry] += 1
-        for calls in methods[key.method]:
-            place = place_at_calls(item, calls)
-            if place is not None:
-                arm = Arm(key.method, calls)
-                snapshots[key.entry, arm].append(values_of(item.snapshots[place]))
-    started = [label for label in methods if done[label]]
-    position = {label: number for number, label in enumerate(methods)}
-    arms = sorted(
-        (Arm(label, calls) for label in started for calls in methods[label]),
-        key=lambda arm: (arm.calls, position[arm.label]),
-    )
+    finished = [
+        item
+        for item in items
+        if item.key.entry in explained and item.key.method in methods and item.key.seed in seeds
+    ]
+    done = Counter((item.key.entry, item.key.method) for item in finished)
+    started = {method for _, method in done}
+    arms = [Arm(label, calls) for label in methods if label in started for calls in methods[label]]
+    arms.sort(key=lambda arm: arm.calls)
+    taken = _take(finished, methods)
+    lacking = {(key, arm) for key in explained for arm in arms if len(taken[key, arm]) < len(seeds)}
     common = [
         entry
         for entry in sorted(explained.values(), key=lambda entry: (entry.image_index, entry.key))
-        if arms and all(len(snapshots.get((entry.key, arm), ())) == len(seeds) for arm in arms)
+        if arms and not any((entry.key, arm) in lacking for arm in arms)
     ]
     kept = {entry.key for entry in common}
+    left_out = {entry.key for entry in asked_entries(entries, limit)} - kept
     failures = {(key.entry, key.method) for key in failed}
-    asked = {entry.key for entry in asked_entries(entries, limit)}
-    reasons: Counter[str] = Counter()
-    for label in started:
-        for entry_key in asked - kept:
-            if done[label][entry_key] < len(seeds):
-                why = "failed" if (entry_key, label) in failures else "not done yet"
-                reasons[f"{label}: {why}"] += 1
-            elif any(
-                len(snapshots.get((entry_key, Arm(label, calls)), ())) < len(seeds)
-                for calls in methods[label]
-            ):
-                reasons[f"{label}: no map at one of its numbers of calls"] += 1
+
+    def why(entry: str, label: str) -> str:
+        if done[entry, label] == len(seeds):
+            return "no map at one of its numbers of calls"
+        return "failed" if (entry, label) in failures else "not done yet"
+
+    lacked = sorted({(arm.label, key) for key, arm in lacking if key in left_out})
+    reasons = Counter(f"{label}: {why(key, label)}" for label, key in lacked)
+    rows = [[average_seeds(taken[entry.key, arm]) for arm in arms] for entry in common]
     return Comparison(
         arms=tuple(arms),
         entries=tuple(common),
-        columns=_line_up(common, arms, snapshots),
-        left_out=len(asked - kept),
-        not_asked=len(explained.keys() - asked - kept),
+        columns=line_up(rows, [entry.image for entry in common]),
+        left_out=len(left_out),
+        not_asked=len(explained.keys() - left_out - kept),
         reasons=dict(sorted(reasons.items())),
-        not_started=tuple(label for label in methods if not done[label]),
+        not_started=tuple(label for label in methods if label not in started),
     )
+
+
+def _take(
+    items: Iterable[Item], methods: Mapping[str, Sequence[int]]
+) -> dict[tuple[str, Arm], list[dict[Column, float]]]:
+    """The values of each entry in each arm, one of each seed."""
+    taken: dict[tuple[str, Arm], list[dict[Column, float]]] = defaultdict(list)
+    for item in items:
+        for calls in methods[item.key.method]:
+            place = place_at_calls(item, calls)
+            if place is not None:
+                values = values_of(item.snapshots[place])
+                taken[item.key.entry, Arm(item.key.method, calls)].append(values)
+    return taken
 
 
 def place_at_calls(item: Item, calls: int) -> int | None:
@@ -227,29 +264,34 @@ def values_of(snapshot: Snapshot) -> dict[Column, float]:
     return values
 
 
-def average_seeds(snapshots: Sequence[Mapping[Column, float]]) -> dict[Column, float]:
+def average_seeds(taken: Sequence[Mapping[Column, float]]) -> dict[Column, float]:
     """Mean of each column that all of them have; NaN where one of them is."""
-    shared = set(snapshots[0]).intersection(*snapshots[1:])
+    shared = set(taken[0]).intersection(*taken[1:])
     return {
-        column: float(np.mean([values[column] for values in snapshots]))
-        for column in sorted(shared)
+        column: float(np.mean([values[column] for values in taken])) for column in sorted(shared)
     }
 
 
-def _line_up(
-    entries: Sequence[Entry],
-    arms: Sequence[Arm],
-    snapshots: Mapping[tuple[str, Arm], Sequence[Mapping[Column, float]]],
+def line_up(
+    rows: Sequence[Sequence[Mapping[Column, float]]], images: Sequence[str]
 ) -> dict[Column, Measured]:
-    rows = [[average_seeds(snapshots[entry.key, arm]) for arm in arms] for entry in entries]
+    """The values of each column, over the rows whose cells all have a finite one.
+
+    Args:
+        rows: one for each entry, each with one cell for each arm or round.
+        images: the image of each entry.
+
+    Returns:
+        By level, then in the order of `METRICS`, others last. Columns that no row has are left out.
+    """
     names = {column for row in rows for column in set(row[0]).intersection(*row[1:])}
     columns: dict[Column, Measured] = {}
     for column in sorted(names, key=_order):
         values = np.array([[cell.get(column, np.nan) for cell in row] for row in rows])
         whole = np.isfinite(values).all(axis=1)
         if whole.any():
-            images = tuple(entry.image for entry, kept in zip(entries, whole, strict=True) if kept)
-            columns[column] = Measured(images, values[whole])
+            kept = tuple(image for image, has_all in zip(images, whole, strict=True) if has_all)
+            columns[column] = Measured(kept, values[whole])
     return columns
 
 
@@ -259,111 +301,45 @@ def _order(column: Column) -> tuple[int, int, str]:
     return LEVELS.index(level), known.index(name) if name in known else len(known), name
 
 
-def means(
-    comparison: Comparison, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> list[Mean]:
-    """Mean of every column for every arm.
-
-    Args:
-        comparison: of the run.
-        num_resamples: of the bootstrap.
-        seed: of the bootstrap.
-
-    Returns:
-        Level by level, metric by metric, arm by arm.
-    """
-    found: list[Mean] = []
-    for (level, metric), measured in comparison.columns.items():
-        estimates = estimate_means(
-            measured.values, measured.images, num_resamples=num_resamples, seed=seed
-        )
-        found += [
-            Mean(arm, level, metric, estimate)
-            for arm, estimate in zip(comparison.arms, estimates, strict=True)
-        ]
-    return found
-
-
-def differences(
-    comparison: Comparison,
-    pairs: Sequence[ArmPair],
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-) -> list[Difference]:
-    """The first arm of each pair minus the second, for every metric with a direction.
-
-    Args:
-        comparison: of the run.
-        pairs: of its arms.
-        num_resamples: of the bootstrap.
-        seed: of the bootstrap.
-
-    Returns:
-        Level by level, metric by metric, pair by pair.
-    """
-    place = {arm: number for number, arm in enumerate(comparison.arms)}
-    ones = [place[one] for one, _ in pairs]
-    others = [place[other] for _, other in pairs]
-    found: list[Difference] = []
-    for (level, metric), measured in comparison.columns.items():
-        if metric not in METRICS or not pairs:
-            continue
-        # Before the means, not after: two arms of the same values differ by 0, not by rounding.
-        gaps = measured.values[:, ones] - measured.values[:, others]
-        estimates = estimate_means(gaps, measured.images, num_resamples=num_resamples, seed=seed)
-        lower_is_better = METRICS[metric].lower_is_better
-        found += [
-            Difference(
-                one, other, level, metric, each, judge(each, lower_is_better=lower_is_better)
-            )
-            for (one, other), each in zip(pairs, estimates, strict=True)
-        ]
-    return found
-
-
 def pairs_at_equal_calls(arms: Sequence[Arm], reference: str | None = None) -> list[ArmPair]:
     """Every two methods at the same number of calls, once.
 
     Args:
         arms: compared.
-        reference: label of the method that is the other one of each pair that it is in.
+        reference: label of a method; it is the second one of each of its pairs.
 
     Returns:
         Pairs (one, other) by calls, in the order of the arms.
     """
-    pairs: list[ArmPair] = []
-    for one, other in combinations(arms, 2):
-        if one.calls == other.calls:
-            pairs.append((other, one) if one.label == reference else (one, other))
-    return pairs
+    return [
+        (other, one) if one.label == reference else (one, other)
+        for one, other in combinations(arms, 2)
+        if one.calls == other.calls
+    ]
 
 
 def resolve_pairs(
     wanted: Sequence[tuple[tuple[str, int], tuple[str, int]]], arms: Sequence[Arm]
 ) -> list[ArmPair]:
-    """Arms that a user names, at equal calls or not.
+    """The arms of pairs that a user names, at equal calls or not.
 
     Args:
         wanted: ((label, calls), (label, calls)) each.
-        arms: that there are.
+        arms: of the comparison.
 
     Raises:
-        InputError: an arm that the run does not have, or one compared with itself.
+        InputError: the run does not have an arm, or one is compared with itself.
     """
-    pairs: list[ArmPair] = []
-    for one, other in wanted:
-        pair = Arm(*one), Arm(*other)
+    pairs = [(Arm(*one), Arm(*other)) for one, other in wanted]
+    for pair in pairs:
         for arm in pair:
             if arm not in arms:
-                known = ", ".join(map(str, arms))
                 raise InputError(
-                    f"expected a method at calls that the run has finished ({known}), got "
-                    f"{str(arm)!r}. Name one of these."
+                    "expected a method at calls that the run has finished "
+                    f"({', '.join(map(str, arms))}), got {str(arm)!r}. Name one of these."
                 )
         if pair[0] == pair[1]:
             raise InputError(f"expected two different things to compare, got {pair[0]} twice.")
-        pairs.append(pair)
     return pairs
 
 

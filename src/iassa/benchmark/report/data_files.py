@@ -1,18 +1,22 @@
-"""The numbers of a report as CSV files, in full precision, for those who go on with them."""
+"""The numbers of a report as CSV files, in full precision, for further analysis."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from typing import Any
 
 from iassa.benchmark.report.columns import METRICS
 from iassa.benchmark.report.comparison import Difference, Mean
-from iassa.benchmark.report.statistics import Estimate
 from iassa.benchmark.store.records import Entry, Item
 
 __all__ = ["data_files"]
+
+# In the order of the fields of `Mean` and `Difference`, and of what these hold.
+SUMMARY = ("method", "calls", "level", "metric", "mean", "low", "high", "n", "images")
+DIFFERENCES = ("method", "calls", "other_method", "other_calls", *SUMMARY[2:], "verdict")
 
 
 def data_files(
@@ -24,67 +28,36 @@ def data_files(
     """summary.csv, differences.csv and items.csv.
 
     Args:
-        means: a row of the first each.
-        differences: a row of the second each.
+        means: rows of the first.
+        differences: rows of the second.
         entries: of the items.
-        items: a row of the third for each snapshot.
+        items: their snapshots are the rows of the third.
 
     Returns:
-        The files by name: RFC 4180, UTF-8. A value that is not known is an empty field.
+        The files by name: RFC 4180, UTF-8. A value that is missing is an empty field.
     """
-    return {
-        "summary.csv": _csv(_summary(means)),
-        "differences.csv": _csv(_differences(differences)),
-        "items.csv": _csv(_snapshots(entries, items)),
-    }
-
-
-def _summary(means: Sequence[Mean]) -> list[dict[str, Any]]:
-    return [
-        {
-            "method": mean.arm.label,
-            "calls": mean.arm.calls,
-            "level": mean.level,
-            "metric": mean.metric,
-            **_fields(mean.estimate),
-        }
-        for mean in means
-    ]
-
-
-def _differences(differences: Sequence[Difference]) -> list[dict[str, Any]]:
-    return [
-        {
-            "method": each.one.label,
-            "calls": each.one.calls,
-            "other_method": each.other.label,
-            "other_calls": each.other.calls,
-            "level": each.level,
-            "metric": each.metric,
-            **_fields(each.estimate),
-            "verdict": each.verdict,
-        }
-        for each in differences
-    ]
-
-
-def _fields(estimate: Estimate) -> dict[str, Any]:
-    return {
-        "mean": estimate.mean,
-        "low": estimate.low,
-        "high": estimate.high,
-        "n": estimate.num_entries,
-        "images": estimate.num_images,
-    }
-
-
-def _snapshots(entries: Sequence[Entry], items: Sequence[Item]) -> list[dict[str, Any]]:
     by_key = {entry.key: entry for entry in entries}
     ordered = sorted(items, key=lambda item: item.key)  # whatever the order of the workers
-    return [row for item in ordered for row in _rows_of(by_key[item.key.entry], item)]
+    rows = [row for item in ordered for row in _item_rows(by_key[item.key.entry], item)]
+    return {
+        "summary.csv": _csv([dict(zip(SUMMARY, _flatten(each), strict=True)) for each in means]),
+        "differences.csv": _csv(
+            [dict(zip(DIFFERENCES, _flatten(each), strict=True)) for each in differences]
+        ),
+        "items.csv": _csv(rows),
+    }
 
 
-def _rows_of(entry: Entry, item: Item) -> Iterator[dict[str, Any]]:
+def _flatten(record: Any) -> Iterator[Any]:
+    """The values of a record and of the records in it."""
+    for value in record if isinstance(record, tuple) else astuple(record):
+        if isinstance(value, tuple):
+            yield from _flatten(value)
+        else:
+            yield value
+
+
+def _item_rows(entry: Entry, item: Item) -> Iterator[dict[str, Any]]:
     for snapshot in item.snapshots:
         yield {
             "entry": entry.key,

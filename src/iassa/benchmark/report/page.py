@@ -1,220 +1,125 @@
-"""A page of sections, written twice: as one self-contained HTML file and as Markdown.
+"""A report in Markdown as one HTML page that loads nothing else.
 
-The sections say everything once; the two writers know nothing of benchmarks.
+HTML in the Markdown stays text: markdown-it escapes it. So the tags of its output are its own, and
+`DRESS` can tell them from words.
 """
 
 from __future__ import annotations
 
 import base64
+import html
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import resources
-from typing import ClassVar
+from string import Template
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, StrictUndefined
+from markdown_it import MarkdownIt
 
-from iassa.benchmark.report.tables import Table, escape, markdown_table
+from iassa.benchmark.report.figures import Looks, Panel, draw_key, draw_panels, figure_bytes
+from iassa.benchmark.report.pictures import Photo
 
-__all__ = [
-    "Bullets",
-    "Code",
-    "Facts",
-    "Fold",
-    "Key",
-    "Page",
-    "Part",
-    "Photo",
-    "Plot",
-    "Section",
-    "Text",
-    "html",
-    "markdown",
-]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
+__all__ = ["render_page"]
 
-@dataclass(frozen=True)
-class Text:
-    """A paragraph."""
-
-    kind: ClassVar[str] = "text"
-    text: str
-
-
-@dataclass(frozen=True)
-class Bullets:
-    """A list."""
-
-    kind: ClassVar[str] = "bullets"
-    lines: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Names and values."""
-
-    kind: ClassVar[str] = "facts"
-    values: Mapping[str, str]
+# What markdown-it writes, and what the page has instead.
+DRESS = {
+    # What is shown on demand: the lines that `markdown.fold` writes.
+    r"<p>&lt;details&gt;&lt;summary&gt;(.*)&lt;/summary&gt;</p>": r"<details><summary>\1</summary>",
+    r"<p>&lt;/details&gt;</p>": "</details>",
+    # The contents, and pictures.
+    r"<p>(<a .*)</p>": r'<nav aria-label="Sections">\1</nav>',
+    r"<p>(<img .*)</p>": r"<figure>\1</figure>",
+    # Tables: a box that scrolls, a caption, headings of rows.
+    r"<p><strong>(.*)</strong></p>\n<table>": (
+        r'<div class="scroll" role="region" tabindex="0" aria-label="\1">'
+        r"\n<table>\n<caption><strong>\1</strong></caption>"
+    ),
+    r"</table>": "</table>\n</div>",
+    r"<th>": '<th scope="col">',
+    r'<th style="text-align:right">': '<th scope="col" class="value">',
+    r"<td>(.*)</td>": r'<th scope="row">\1</th>',
+    # A number, its interval below it, and its verdict below that.
+    r'<td style="text-align:right">': "<td>",
+    r"(<td>[^\[\n]*)(\[.*\])": r"\1<small>\2</small>",
+    r"(<td>.* )(better|worse|not shown)</td>": r'\1<span class="\2">\2</span></td>',
+}
+ROW = re.compile(r'<tr>\n((?:<th scope="row">.*</th>\n)+)')
+# The calls of a row, at the end of its last heading: 'rise at 500', or '500' alone.
+CALLS = re.compile(r"(?:at |>)(\d+)</th>\n$")
 
 
-@dataclass(frozen=True)
-class Code:
-    """Text to be copied as it is."""
-
-    kind: ClassVar[str] = "code"
-    text: str
-
-
-@dataclass(frozen=True, eq=False)
-class Key:
-    """What a legend says of one method: a sample of its line, as an SVG file."""
-
-    label: str
-    svg: bytes
-
-
-@dataclass(frozen=True, eq=False)
-class Plot:
-    """Panels of one kind.
-
-    Attributes:
-        name: of its files, without ending.
-        caption: what it shows.
-        panels: SVG file and description of each, for a page as wide as a phone or a desk.
-        keys: the legend of all panels.
-    """
-
-    kind: ClassVar[str] = "plot"
-    name: str
-    caption: str
-    panels: Sequence[tuple[bytes, str]]
-    keys: Sequence[Key]
-
-
-@dataclass(frozen=True, eq=False)
-class Photo:
-    """A picture that shows photographs.
-
-    Attributes:
-        name: of its file, without ending.
-        caption: what it shows.
-        description: in words, for those who cannot see it.
-        jpeg: the file.
-    """
-
-    kind: ClassVar[str] = "photo"
-    name: str
-    caption: str
-    description: str
-    jpeg: bytes
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Parts that are shown when asked for."""
-
-    kind: ClassVar[str] = "fold"
-    title: str
-    parts: Sequence[Part]
-
-
-@dataclass(frozen=True)
-class Section:
-    """Parts under a heading."""
-
-    title: str
-    parts: Sequence[Part]
-
-    @property
-    def anchor(self) -> str:
-        """Its name in a link."""
-        return "-".join(self.title.lower().split())
-
-
-Part = Text | Bullets | Facts | Code | Plot | Photo | Fold | Table
-
-
-@dataclass(frozen=True)
-class Page:
-    """A report.
-
-    Attributes:
-        title: of the page.
-        state: how far the run is; '' for one that is done.
-        lead: what was measured, a paragraph.
-        sections: in their order.
-        footer: who wrote it.
-    """
-
-    title: str
-    state: str
-    lead: str
-    sections: Sequence[Section] = field(default=())
-    footer: str = ""
-
-
-def html(page: Page) -> bytes:
-    """The page as one file that asks for no other."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["data_uri"] = _data_uri
-    template = resources.files("iassa.benchmark.report").joinpath("page.html").read_text("utf-8")
-    return environment.from_string(template).render(page=page).encode()
-
-
-def markdown(page: Page, *, photographs: bool) -> bytes:
-    """The page in GitHub's Markdown, its plots in files beside it.
+def render_page(
+    title: str,
+    markdown: str,
+    panels: Mapping[str, Sequence[Panel]],
+    looks: Looks,
+    photos: Sequence[Photo],
+) -> bytes:
+    """The page as one file.
 
     Args:
-        page: to write.
-        photographs: whether to show those too, in files beside it; else the page says where they
-            are, for a page that is to be published.
+        title: of the page.
+        markdown: the report.
+        panels: of each plot, by the name of its files without ending. They are drawn one by one,
+            so that the page can be as narrow as a phone.
+        looks: how each method is drawn.
+        photos: pictures with photographs.
 
     Returns:
-        The file.
+        The HTML file.
     """
-    blocks = [f"# {escape(page.title)}"]
-    if page.state:
-        blocks.append(f"**{escape(page.state)}**")
-    blocks.append(escape(page.lead))
-    for section in page.sections:
-        blocks.append(f"## {escape(section.title)}")
-        blocks += _blocks(section.parts, photographs)
-    blocks.append(escape(page.footer))
-    return ("\n\n".join(block for block in blocks if block) + "\n").encode()
+    pictures = {f"{name}.png": _plot(some, looks) for name, some in panels.items() if some}
+    for photo in photos:
+        drawn = _image(photo.jpeg, "jpeg", photo.description)
+        pictures[f"{photo.name}.jpg"] = f'<span class="photo scroll" tabindex="0">{drawn}</span>'
+    parser = MarkdownIt("commonmark", {"html": False, "xhtmlOut": False}).enable("table")
+    body: str = parser.render(markdown)
+    for pattern, replacement in DRESS.items():
+        body = re.sub(pattern, replacement, body)
+    body = "<table>".join(map(_group_rows, body.split("<table>")))
+    body = re.sub(r"<h2>(.*)</h2>", _anchor, body)
+    body = re.sub(r'<img src="(.*?)".*?>', lambda found: pictures[found[1]], body)
+    page = resources.files("iassa.benchmark.report").joinpath("page.html").read_text("utf-8")
+    return Template(page).substitute(title=html.escape(title), body=body).encode()
 
 
-def _blocks(parts: Sequence[Part], photographs: bool) -> list[str]:
-    return [
-        block
-        for part in parts
-        if photographs or not isinstance(part, Photo)
-        for block in _block(part, photographs)
-    ]
+def _anchor(found: re.Match[str]) -> str:
+    return f'<h2 id="{found[1].lower().replace(" ", "-")}">{found[1]}</h2>'
 
 
-def _block(part: Part, photographs: bool) -> list[str]:
-    match part:
-        case Text():
-            return [escape(part.text)]
-        case Bullets():
-            return ["\n".join(f"- {escape(line)}" for line in part.lines)]
-        case Facts():
-            facts = part.values.items()
-            return ["\n".join(f"- {escape(name)}: {escape(value)}" for name, value in facts)]
-        case Code():
-            return ["\n".join(f"    {line}" for line in part.text.splitlines())]
-        case Table():
-            return [f"**{escape(part.caption)}**", markdown_table(part)] if part.rows else []
-        case Plot():
-            described = " ".join(description for _, description in part.panels)
-            return [f"![{escape(described)}]({part.name}.png)", escape(part.caption)]
-        case Photo():
-            return [f"![{escape(part.description)}]({part.name}.jpg)", escape(part.caption)]
-        case Fold():
-            inside = _blocks(part.parts, photographs)
-            return [f"<details><summary>{escape(part.title)}</summary>", *inside, "</details>"]
+def _group_rows(table: str) -> str:
+    """A table in which a row with another number of calls than the row before begins a group."""
+    before = ""
+
+    def mark(row: re.Match[str]) -> str:
+        nonlocal before
+        calls = CALLS.search(row[1])
+        after, before = before, calls[1] if calls else ""
+        return f'<tr class="opens">\n{row[1]}' if after and before != after else row[0]
+
+    return ROW.sub(mark, table)
 
 
-def _data_uri(content: bytes, media_type: str) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+def _plot(panels: Sequence[Panel], looks: Looks) -> str:
+    """Panels that find their places by themselves, below their legend."""
+    labels = dict.fromkeys(each.label for panel in panels for each in panel.trajectories)
+    keys = "".join(
+        f"<span>{_vector(draw_key(looks[label]), '')}{html.escape(label)}</span>"
+        for label in labels
+    )
+    drawn = "".join(
+        _vector(draw_panels([panel], looks, legend=False), panel.description) for panel in panels
+    )
+    return f'<span class="keys">{keys}</span><span class="panels">{drawn}</span>'
+
+
+def _vector(figure: Figure, description: str) -> str:
+    return _image(figure_bytes(figure, "svg", transparent=True), "svg+xml", description)
+
+
+def _image(content: bytes, kind: str, description: str) -> str:
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return f'<img src="{source}" alt="{html.escape(description)}">'

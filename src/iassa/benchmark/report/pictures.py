@@ -1,45 +1,62 @@
-"""Maps over photographs: methods side by side, and rounds, as in the paper's Figures 4, 5."""
+"""Maps over photographs: methods side by side, and rounds, as in the paper's Figures 4 and 5."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from iassa.benchmark.store.records import Entry
+from iassa.benchmark.report.comparison import place_at_calls
+from iassa.benchmark.report.figures import figure_bytes
+from iassa.benchmark.report.results import Results
+from iassa.benchmark.report.tables import number, number_format
+from iassa.benchmark.store.records import Entry, Item, ItemKey
+from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 from iassa.explanations.plot import draw_map
-from iassa.image import load_image
+from iassa.image import load_image, resize
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Photograph", "Strip", "choose_entries", "choose_rounds", "draw_strips", "photograph"]
+__all__ = ["Outline", "Photo", "choose_entries", "choose_rounds", "draw_photos"]
 
-INCHES = 1.9  # of a photograph's longer side
-LONGEST = 420  # pixels of the same
-TITLE_INCHES = 0.28
+Outline: TypeAlias = Callable[[Entry], NDArray[np.bool_] | None]
+Choose: TypeAlias = Callable[[Item], int | None]  # the place of a map among an item's
+
+LONGEST = 420  # pixels of a photograph's longer side
+INCHES = 1.9  # of the same
+# Inches of the other parts. Places that are computed take half the time of matplotlib's layout.
+MARGIN, TITLE = 0.08, 0.28
+GAP, BAR, BAR_ROOM = 0.05, 0.07, 0.45  # a colour bar: beside its map, its width, with its numbers
 MOST_ROUNDS = 7
-OUTLINE = "#ffffff"
+WHITE = "#ffffff"
+# Names are words, not formulas: a dollar sign in one is a dollar sign.
+WORDS: dict[str, Any] = {"fontsize": 8, "loc": "left", "parse_math": False}
 
 
 @dataclass(frozen=True, eq=False)
-class Photograph:
-    """An image of the run.
+class Photo:
+    """A picture that shows photographs.
 
     Attributes:
-        entry: what is explained in it.
-        image: (H, W, 3) float32 in [0, 1].
-        outline: (H, W) bool of what is annotated; None where that is not at hand.
+        name: of its file, without ending.
+        caption: what it shows.
+        description: in words, for those who cannot see it.
+        jpeg: the file.
     """
 
-    entry: Entry
-    image: NDArray[np.float32]
-    outline: NDArray[np.bool_] | None
+    name: str
+    caption: str
+    description: str
+    jpeg: bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +64,16 @@ class Strip:
     """A row: a photograph and maps of it.
 
     Attributes:
-        photograph: of all the maps.
-        maps: heading and (H, W) float32 map of each column.
+        entry: what is explained in it.
+        image: (H, W, 3) float32 in [0, 1].
+        outline: (H, W) bool of what is annotated; None where there is no annotation.
+        maps: float32, by the heading of their column; of any size, enlarged to the image's.
     """
 
-    photograph: Photograph
-    maps: Sequence[tuple[str, NDArray[np.float32]]]
+    entry: Entry
+    image: NDArray[np.float32]
+    outline: NDArray[np.bool_] | None
+    maps: Mapping[str, NDArray[np.float32]]
 
 
 def choose_entries(
@@ -62,8 +83,8 @@ def choose_entries(
 
     Args:
         entries: that all methods have.
-        wanted: keys; or how many, which are then spread evenly over the images that are there, by
-            their place alone and not by how well they came out.
+        wanted: keys; or how many. These are spread evenly over the images in the folder, by their
+            place alone and not by how well they came out.
         images: folder of the image files.
 
     Returns:
@@ -98,73 +119,141 @@ def choose_entries(
     return [there[place] for place in places]
 
 
-def photograph(entry: Entry, images: Path, outline: NDArray[np.bool_] | None = None) -> Photograph:
-    """Read an entry's image.
+def choose_rounds(rounds: Sequence[float]) -> list[int]:
+    """At most seven of them, evenly spread, the first and the last among them."""
+    places = np.linspace(0, len(rounds) - 1, min(MOST_ROUNDS, len(rounds))).round().astype(int)
+    return [int(rounds[place]) for place in places]
+
+
+def draw_photos(
+    results: Results, store: Store, entries: Sequence[Entry], images: Path, outline: Outline | None
+) -> list[Photo]:
+    """The paper's Figure 4, methods side by side, and its Figure 5, rounds, for each method.
+
+    Args:
+        results: of the run.
+        store: of the run, for its maps.
+        entries: to show, one at least.
+        images: folder of the image files.
+        outline: gives the annotation of an entry; None for none.
+
+    Returns:
+        The pictures.
 
     Raises:
-        InputError: it cannot be read, or has not the size that was explained.
+        InputError: an image cannot be read, or has not the size that was explained.
     """
+    items = {item.key: item for item in results.items}
+    seed = results.configuration["seeds"][0]
+    read = [(entry, _load(entry, images), outline(entry) if outline else None) for entry in entries]
+
+    def read_map(entry: Entry, label: str, choose: Choose) -> NDArray[np.float32]:
+        key = ItemKey(entry.key, label, seed)
+        place = choose(items[key])
+        assert place is not None, "all methods have the entries that are shown"
+        return store.saliency(key, place)
+
+    def draw(name: str, caption: str, columns: Mapping[str, tuple[str, Choose]]) -> Photo:
+        strips = [
+            Strip(*one, {heading: read_map(one[0], *columns[heading]) for heading in columns})
+            for one in read
+        ]
+        rows = (f"{entry.category or entry.target.name} in {entry.image}" for entry in entries)
+        return Photo(
+            name,
+            f"{caption}: {', '.join(entry.key for entry in entries)}.",
+            f"{len(strips)} rows, each a photograph and its maps by {', '.join(columns)}: "
+            f"{'; '.join(rows)}.",
+            figure_bytes(_draw(strips), "jpeg"),
+        )
+
+    by_method = {
+        str(arm): (arm.label, partial(place_at_calls, calls=arm.calls)) for arm in results.shown
+    }
+    photos = [draw("maps-by-method", "Methods side by side (the paper's Figure 4)", by_method)]
+    for number_of, trajectory in enumerate(results.trajectories, start=1):
+        label = trajectory.label
+        by_round = {
+            f"k = {k}": (label, partial(_place_after, rounds=k))
+            for k in choose_rounds(trajectory.x)
+        }
+        caption = f"{label} along its iterations (the paper's Figure 5)"
+        photos.append(draw(f"maps-by-iteration-{number_of}", caption, by_round))
+    return photos
+
+
+def _place_after(item: Item, rounds: int) -> int:
+    """The place of the map after a round, or after the last before it."""
+    places = {
+        snapshot.rounds: place
+        for place, snapshot in enumerate(item.snapshots)
+        if snapshot.budget is None and snapshot.rounds <= rounds
+    }
+    return places[max(places)]
+
+
+def _load(entry: Entry, images: Path) -> NDArray[np.float32]:
     image = load_image(images / entry.image)
     if image.shape[:2] != tuple(entry.size):
         raise InputError(
             f"expected {entry.image} of {tuple(entry.size)} pixels, as it was explained, got "
             f"{image.shape[:2]}. Name the folder of the images of this run."
         )
-    return Photograph(entry, image, outline)
+    return image
 
 
-def choose_rounds(rounds: Sequence[int]) -> list[int]:
-    """At most seven of them, evenly spread, the first and the last among them."""
-    places = np.linspace(0, len(rounds) - 1, min(MOST_ROUNDS, len(rounds))).round().astype(int)
-    return [rounds[place] for place in places]
-
-
-def draw_strips(strips: Sequence[Strip]) -> Figure:
-    """Rows of photographs, columns of maps, each over its image.
+def _draw(strips: Sequence[Strip]) -> Figure:
+    """Rows of photographs, columns of maps, each over its image with a colour bar beside it.
 
     A map with a negative value is an effect, shown about its 0; another over its own range.
-
-    Args:
-        strips: one at least, all with the same headings.
-
-    Returns:
-        The figure.
     """
     from matplotlib.figure import Figure  # here: half a second to import
 
-    headings = ["", *(heading for heading, _ in strips[0].maps)]
-    shapes = [strip.photograph.image.shape[:2] for strip in strips]
-    widths = [INCHES * width / max(height, width) for height, width in shapes]
-    heights = [INCHES * height / max(height, width) for height, width in shapes]
-    figure = Figure(
-        figsize=(max(widths) * len(headings) + 0.3, sum(heights) + TITLE_INCHES * len(strips)),
-        layout="constrained",
-        dpi=130,
-    )
-    grid = figure.subplots(
-        len(strips), len(headings), squeeze=False, gridspec_kw={"height_ratios": heights}
-    )
-    for row, (axes_of_row, strip) in enumerate(zip(grid, strips, strict=True)):
-        shown = strip.photograph
-        step = max(1, max(shown.image.shape[:2]) // LONGEST)
-        axes_of_row[0].imshow(shown.image[::step, ::step])
-        axes_of_row[0].set_title(_name(shown.entry), fontsize=8, loc="left", parse_math=False)
-        for axes, (heading, saliency) in zip(axes_of_row[1:], strip.maps, strict=True):
-            measures = "effect" if bool((saliency < 0).any()) else "mean score"
-            drawn = draw_map(axes, shown.image, saliency, measures=measures, longest=LONGEST)
-            if shown.outline is not None:
-                height, width = drawn.get_array().shape[:2]  # type: ignore[union-attr]
-                rows = np.linspace(0, height - 1, shown.outline.shape[0])
-                columns = np.linspace(0, width - 1, shown.outline.shape[1])
-                axes.contour(columns, rows, shown.outline, [0.5], colors=OUTLINE, linewidths=1)
-            if row == 0:
-                axes.set_title(heading, fontsize=9, loc="left", parse_math=False)
-        for axes in axes_of_row:
-            axes.set_axis_off()
+    sizes = [INCHES * np.array(strip.image.shape[:2]) / max(strip.image.shape) for strip in strips]
+    widest = max(width for _, width in sizes)
+    step = widest + GAP + BAR + BAR_ROOM
+    across = 2 * MARGIN + widest + GAP + len(strips[0].maps) * step
+    down = MARGIN + sum(TITLE + height for height, _ in sizes)
+    figure = Figure(figsize=(across, down), dpi=130)
+    top = 0.0
+    for strip, (height, width) in zip(strips, sizes, strict=True):
+        top += TITLE
+        place = (1 - (top + height) / down, width / across, height / down)
+        axes = figure.add_axes((MARGIN / across, *place))
+        every = max(1, max(strip.image.shape) // LONGEST)
+        axes.imshow(strip.image[::every, ::every], aspect="auto")
+        axes.set_title(_title(strip.entry), **WORDS)
+        axes.set_axis_off()
+        for column, (heading, saliency) in enumerate(strip.maps.items()):
+            left = MARGIN + widest + GAP + column * step
+            axes = figure.add_axes((left / across, *place))
+            bar = figure.add_axes(((left + width + GAP) / across, place[0], BAR / across, place[2]))
+            _draw_map(axes, bar, strip, saliency)
+            axes.set_title(heading if strip is strips[0] else "", **WORDS)
+        top += height
     return figure
 
 
-def _name(entry: Entry) -> str:
+def _draw_map(axes: Axes, bar: Axes, strip: Strip, saliency: NDArray[np.float32]) -> None:
+    size = strip.image.shape[0], strip.image.shape[1]
+    enlarged = resize(torch.from_numpy(saliency)[None], size)[0].numpy()
+    measures = "effect" if bool((saliency < 0).any()) else "mean score"
+    shown = draw_map(axes, strip.image, enlarged, measures=measures, fit="auto", longest=LONGEST)
+    if strip.outline is not None:
+        height, width = shown.get_array().shape[:2]  # type: ignore[union-attr]
+        rows = np.linspace(0, height - 1, strip.outline.shape[0])
+        columns = np.linspace(0, width - 1, strip.outline.shape[1])
+        axes.contour(columns, rows, strip.outline, [0.5], colors=WHITE, linewidths=1)
+    axes.set_axis_off()
+    low, high = shown.get_clim()
+    ticks = [low, 0.0, high] if measures == "effect" else [low, high]
+    axes.figure.colorbar(shown, cax=bar)
+    style = number_format([low, high])
+    bar.set_yticks(ticks, [number(tick, style) for tick in ticks], fontsize=6)
+    bar.tick_params(length=2, pad=1)
+
+
+def _title(entry: Entry) -> str:
     name = entry.category or entry.target.name
     name = name if len(name) <= 24 else f"{name[:23]}…"
     return f"{name}: {entry.score:.2f}"

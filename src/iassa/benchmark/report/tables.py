@@ -1,180 +1,123 @@
-"""Tables: from numbers to cells, and from cells to Markdown. The page reads the cells."""
+"""The tables of a report: what is in which cell, and how a number is written."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from typing import ClassVar
+from collections.abc import Container, Iterable, Mapping, Sequence
 
-from iassa.benchmark.report.columns import METRICS, REPORTED, REPORTED_COLUMNS, Level, Metric
+import numpy as np
+
+from iassa.benchmark.report.columns import SCALES, UNITS, Level, Metric
 from iassa.benchmark.report.comparison import Arm, Difference, Mean
-from iassa.benchmark.report.costs import Cost, Failed, Steadiness
+from iassa.benchmark.report.markdown import table
 from iassa.benchmark.report.statistics import Estimate
+from iassa.benchmark.store.records import Failure, Item
 
 __all__ = [
-    "Cell",
-    "Row",
-    "Table",
     "best_cells",
     "cost_table",
     "count_table",
-    "difference_table",
-    "escape",
     "failure_table",
     "findings",
-    "markdown_table",
-    "mean_table",
+    "metric_table",
     "number",
-    "reported_table",
+    "number_format",
     "stability_table",
 ]
 
-SCALES: dict[Level, float] = {"image": 1.0, "pixel": 1e5}  # the paper's unit of the pixel level
-UNITS: dict[Level, str] = {"image": "", "pixel": ", in 10⁻⁵ for each activated pixel"}
+COSTS = ("items", "calls made", "seconds", "seconds of metrics", "relative error", "weak evidence")
 MINUS, NOTHING = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A value of a table.
+def number_format(values: Iterable[float], *, signed: bool = False) -> str:
+    """How the numbers of one column are written, all alike.
 
-    Attributes:
-        text: the value.
-        detail: what stands after it, smaller: its interval.
-        verdict: 'better', 'worse', 'not shown', or ''.
-        best: it is shown to be better than every other of its group.
+    Args:
+        values: of the column.
+        signed: whether positive numbers have a sign, too.
+
+    Returns:
+        A format with three decimals. With more of them where the largest number has no three
+        digits then; as a power of ten where it is too large or too small for that.
     """
-
-    text: str
-    detail: str = ""
-    verdict: str = ""
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row: what it is of, and its values.
-
-    Attributes:
-        heads: one for each of the table's head columns.
-        cells: one for each of its other columns.
-        opens: it is the first of a group.
-    """
-
-    heads: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    opens: bool = False
+    peak = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    sign = "+" if signed else ""
+    if peak == 0 or 0.01 <= peak < 10_000:
+        return f"{sign}z.3f"
+    if 1e-6 <= peak < 0.01:
+        return f"{sign}z.{2 - math.floor(math.log10(peak))}f"
+    return f"{sign}.2e"
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows under headings.
-
-    Attributes:
-        kind: of part of a page.
-        caption: what it shows, one line.
-        heads: headings of the columns that say what a row is of.
-        columns: headings of the values.
-        rows: none for a table that is left out.
-    """
-
-    kind: ClassVar[str] = "table"
-    caption: str
-    heads: tuple[str, ...]
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+def number(value: float, style: str) -> str:
+    """A number as a person reads it; a dash where there is none."""
+    return NOTHING if math.isnan(value) else format(value, style).replace("-", MINUS)
 
 
-def mean_table(
-    means: Iterable[Mean],
-    best: set[tuple[Arm, Level, str]],
+def metric_table(
+    caption: str,
+    heads: Sequence[str],
+    records: Sequence[Mean] | Sequence[Difference],
     metrics: Sequence[Metric],
     level: Level,
-) -> Table:
-    """Table 1's form: a row for each method and number of calls, a column for each metric.
+    *,
+    best: Container[tuple[Arm, Level, str]] = (),
+    folds: bool = True,
+) -> str:
+    """Table 1's form: a row for each arm or pair, a column for each metric.
 
     Args:
-        means: of the run.
-        best: cells to mark, as `best_cells` finds them.
+        caption: of the table; the level is added.
+        heads: headings of the two columns that say what a row is of.
+        records: means, or differences; these come with their verdicts.
         metrics: the columns; one that the run has not measured is left out.
-        level: 'image' or 'pixel'.
-
-    Returns:
-        The table; groups of equal calls.
+        level: 'image' or 'pixel'; records of the other are ignored.
+        best: cells in bold, as `best_cells` finds them.
+        folds: whether a long table is shown on demand.
     """
-    found = {(mean.arm, mean.metric): mean.estimate for mean in means if mean.level == level}
-    shown = [metric for metric in metrics if any(name == metric.name for _, name in found)]
-    rows: list[Row] = []
-    for _, group in groupby(dict.fromkeys(arm for arm, _ in found), key=lambda arm: arm.calls):
-        for place, arm in enumerate(group):
-            cells = [
-                estimate_cell(
-                    found[arm, metric.name], level, best=(arm, level, metric.name) in best
-                )
-                for metric in shown
-            ]
-            if cells:
-                rows.append(Row((arm.label, str(arm.calls)), tuple(cells), place == 0))
-    return Table(
-        caption=f"Means at the {level} level{UNITS[level]}",
-        heads=("method", "calls"),
-        columns=tuple(f"{metric.heading} {metric.arrow}" for metric in shown),
-        rows=tuple(rows),
+    own = {(each.names, each.metric): each for each in records if each.level == level}
+    rows = list(dict.fromkeys(names for names, _ in own))
+    shown = [metric for metric in metrics if any(name == metric.name for _, name in own)]
+    columns = []
+    for metric in shown:
+        column = [own[names, metric.name] for names in rows]
+        signed = isinstance(column[0], Difference)
+        values = _write([each.estimate for each in column], SCALES[level], signed=signed)
+        columns.append([_cell(*pair, best) for pair in zip(values, column, strict=True)])
+    unit = f", in {UNITS[level]}" if UNITS[level] else ""
+    return table(
+        f"{caption} at the {level} level{unit}",
+        heads,
+        [metric.title for metric in shown],
+        list(zip(rows, zip(*columns, strict=True), strict=True)) if shown else [],
+        folds=folds,
     )
 
 
-def estimate_cell(estimate: Estimate, level: Level, *, best: bool = False) -> Cell:
-    """A mean and its interval."""
-    scale = SCALES[level]
-    return Cell(number(estimate.mean * scale), _interval(estimate, scale, signed=False), best=best)
+def _cell(value: str, record: Mean | Difference, best: Container[tuple[Arm, Level, str]]) -> str:
+    if isinstance(record, Difference):
+        return f"{value} {record.verdict}"
+    mean, *interval = value.split(" ", 1)
+    bold = (record.arm, record.level, record.metric) in best
+    return " ".join([f"**{mean}**" if bold else mean, *interval])
 
 
-def difference_table(
-    differences: Iterable[Difference], metrics: Sequence[Metric], level: Level, caption: str
-) -> Table:
-    """A row for each pair, a column for each metric: the difference, its interval, its verdict.
-
-    Args:
-        differences: of the pairs to show.
-        metrics: the columns; one that the run has not measured is left out.
-        level: 'image' or 'pixel'.
-        caption: of the table.
-
-    Returns:
-        The table; groups of equal calls of the first.
-    """
-    found = {
-        (each.one, each.other, each.metric): each for each in differences if each.level == level
-    }
-    shown = [metric for metric in metrics if any(name == metric.name for *_, name in found)]
-    rows: list[Row] = []
-    calls = None
-    scale = SCALES[level]
-    for one, other in dict.fromkeys((one, other) for one, other, _ in found):
-        cells = []
-        for metric in shown:
-            each = found[one, other, metric.name]
-            text = number(each.estimate.mean * scale, signed=True)
-            cells.append(Cell(text, _interval(each.estimate, scale, signed=True), each.verdict))
-        if cells:
-            rows.append(Row((str(one), str(other)), tuple(cells), one.calls != calls))
-            calls = one.calls
-    return Table(
-        caption=caption + UNITS[level],
-        heads=("method", "minus"),
-        columns=tuple(f"{metric.heading} {metric.arrow}" for metric in shown),
-        rows=tuple(rows),
-    )
+def _write(estimates: Sequence[Estimate], scale: float = 1.0, *, signed: bool = False) -> list[str]:
+    """The means of a column and their intervals: '0.250 [0.212, 0.294]'."""
+    scaled = [(each.mean * scale, each.low * scale, each.high * scale) for each in estimates]
+    style = number_format((value for each in scaled for value in each), signed=signed)
+    return [
+        number(mean, style)
+        + ("" if math.isnan(low) else f" [{number(low, style)}, {number(high, style)}]")
+        for mean, low, high in scaled
+    ]
 
 
 def best_cells(differences: Iterable[Difference]) -> set[tuple[Arm, Level, str]]:
     """Cells that beat those of every other method at the same calls, each beyond its interval.
 
     Args:
-        differences: of all pairs at equal calls; others are passed over.
+        differences: of all pairs at equal calls; others are ignored.
 
     Returns:
         (arm, level, metric) of each; none in a group where no one beats all others.
@@ -182,14 +125,13 @@ def best_cells(differences: Iterable[Difference]) -> set[tuple[Arm, Level, str]]
     beaten: set[tuple[Arm, Level, str]] = set()
     seen: set[tuple[Arm, Level, str]] = set()
     for each in differences:
-        if each.one.calls != each.other.calls:
-            continue
-        one, other = ((arm, each.level, each.metric) for arm in (each.one, each.other))
-        seen |= {one, other}
-        if each.verdict != "better":
-            beaten.add(one)
-        if each.verdict != "worse":
-            beaten.add(other)
+        if each.one.calls == each.other.calls:
+            one, other = ((arm, each.level, each.metric) for arm in (each.one, each.other))
+            seen |= {one, other}
+            if each.verdict != "better":
+                beaten.add(one)
+            if each.verdict != "worse":
+                beaten.add(other)
     return seen - beaten
 
 
@@ -197,8 +139,8 @@ def findings(differences: Iterable[Difference], metrics: Sequence[Metric]) -> li
     """A sentence for each pair: in which metrics the one is better, worse, or not shown to differ.
 
     Args:
-        differences: of the pairs to tell of; the image level counts.
-        metrics: to tell of.
+        differences: of the pairs; only the image level counts.
+        metrics: that the sentences are about.
 
     Returns:
         Sentences in the order of the pairs.
@@ -209,135 +151,64 @@ def findings(differences: Iterable[Difference], metrics: Sequence[Metric]) -> li
         if each.level == "image" and each.metric in headings:
             verdicts = pairs.setdefault((each.one, each.other), {})
             verdicts.setdefault(each.verdict, []).append(headings[each.metric])
-    sentences = []
-    for (one, other), verdicts in pairs.items():
-        parts = [
-            f"{verdict} in {', '.join(verdicts[verdict])}"
-            for verdict in ("better", "worse")
-            if verdict in verdicts
-        ]
-        if "not shown" in verdicts:
-            parts.append(f"no difference shown in {', '.join(verdicts['not shown'])}")
-        sentences.append(f"{one} against {other}: {'; '.join(parts)}.")
-    return sentences
+    words = {"better": "better", "worse": "worse", "not shown": "no difference shown"}
+    return [
+        f"{one} against {other}: "
+        + "; ".join(f"{words[each]} in {', '.join(of[each])}" for each in words if each in of)
+        + "."
+        for (one, other), of in pairs.items()
+    ]
 
 
-def cost_table(costs: Sequence[Cost]) -> Table:
-    """What the items of each method took."""
-    rows = tuple(
-        Row(
-            (cost.label,),
-            (
-                Cell(str(cost.items)),
-                Cell(f"{cost.calls:.1f}"),
-                Cell(f"{cost.seconds:.2f}"),
-                Cell(f"{cost.metric_seconds:.2f}"),
-                Cell(number(cost.relative_error) if math.isfinite(cost.relative_error) else "none"),
-                Cell(str(cost.warned)),
-            ),
+def cost_table(items: Sequence[Item], labels: Iterable[str]) -> str:
+    """What the finished items of each method took, compared or not."""
+    by_label = {label: [item for item in items if item.key.method == label] for label in labels}
+    own = {label: some for label, some in by_label.items() if some}
+    errors = {
+        label: float(np.median([item.snapshots[-1].relative_error for item in some]))
+        for label, some in own.items()
+    }
+    style = number_format(errors.values())
+    rows = [
+        (
+            [label],
+            [
+                str(len(some)),
+                f"{np.mean([item.calls for item in some]):.1f}",
+                f"{np.mean([item.seconds for item in some]):.2f}",
+                f"{np.mean([item.metric_seconds for item in some]):.2f}",
+                number(errors[label], style) if math.isfinite(errors[label]) else "none",
+                str(sum(bool(item.warnings) for item in some)),
+            ],
         )
-        for cost in costs
+        for label, some in own.items()
+    ]
+    return table("Cost of one item, mean over those finished", ["method"], COSTS, rows)
+
+
+def stability_table(stabilities: Mapping[Arm, Sequence[Estimate]]) -> str:
+    """How alike the maps of different seeds are: rank correlation and overlap of each arm."""
+    columns = map(_write, zip(*stabilities.values(), strict=True))
+    heads = [(arm.label, str(arm.calls)) for arm in stabilities]
+    return table(
+        "Agreement of the maps of different seeds",
+        ["method", "calls"],
+        ["Spearman ↑", "IoU of the top tenth ↑"],
+        list(zip(heads, zip(*columns, strict=True), strict=True)) if heads else [],
     )
-    columns = (
-        "items",
-        "calls made",
-        "seconds",
-        "seconds of metrics",
-        "relative error",
-        "weak evidence",
-    )
-    return Table("Cost of one item, mean over those finished", ("method",), columns, rows)
 
 
-def stability_table(steadiness: Sequence[Steadiness]) -> Table:
-    """How alike the maps of different seeds are."""
-    rows = tuple(
-        Row(
-            (each.arm.label, str(each.arm.calls)),
-            (
-                estimate_cell(each.rank_correlation, "image"),
-                estimate_cell(each.top_overlap, "image"),
-            ),
-        )
-        for each in steadiness
-    )
-    columns = ("Spearman ↑", "IoU of the top tenth ↑")
-    return Table("Agreement of the maps of different seeds", ("method", "calls"), columns, rows)
+def failure_table(failures: Iterable[Failure]) -> str:
+    """Items that failed, those of one method with the same error together, most frequent first."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for failure in failures:
+        groups.setdefault((failure.key.method, failure.error), []).append(failure.key.entry)
+    rows = [((*kind, keys[0]), [str(len(keys))]) for kind, keys in groups.items()]
+    rows.sort(key=lambda row: (-int(row[1][0]), row[0]))
+    return table("Items that failed", ["method", "error", "first entry"], ["items"], rows)
 
 
-def failure_table(failed: Sequence[Failed]) -> Table:
-    """Items that failed, those that failed alike together."""
-    rows = tuple(
-        Row((each.label, each.error, each.example), (Cell(str(each.items)),)) for each in failed
-    )
-    return Table("Items that failed", ("method", "error", "first entry"), ("items",), rows)
-
-
-def count_table(counts: Mapping[str, int], caption: str, head: str, column: str) -> Table:
+def count_table(counts: Mapping[str, int], caption: str, head: str, column: str) -> str:
     """A number for each name."""
-    rows = tuple(Row((name,), (Cell(str(count)),)) for name, count in counts.items())
-    return Table(caption, (head,), (column,), rows)
-
-
-def reported_table(level: Level) -> Table:
-    """The paper's Table 1 at one level."""
-    return Table(
-        caption=f"Reported by the paper at the {level} level{UNITS[level]}",
-        heads=("method",),
-        columns=tuple(
-            f"{METRICS[name].heading} {METRICS[name].arrow}" for name in REPORTED_COLUMNS
-        ),
-        rows=tuple(
-            Row((method,), tuple(Cell(value) for value in values))
-            for method, values in REPORTED[level].items()
-        ),
-    )
-
-
-def markdown_table(table: Table) -> str:
-    """A table in GitHub's Markdown; '' for one without rows."""
-    if not table.rows:
-        return ""
-    lines = [
-        _line(map(escape, (*table.heads, *table.columns))),
-        _line(["---"] * len(table.heads) + ["---:"] * len(table.columns)),
-    ]
-    lines += [
-        _line([*map(escape, row.heads), *(_markdown_cell(cell) for cell in row.cells)])
-        for row in table.rows
-    ]
-    return "\n".join(lines)
-
-
-def escape(text: str) -> str:
-    """Text that means itself in Markdown, in a table too."""
-    return re.sub(r"([\\|`*_<>\[\]#~])", r"\\\1", " ".join(text.split()))
-
-
-def number(value: float, *, signed: bool = False) -> str:
-    """A number as a person reads it: three decimals, more digits where these would all be 0."""
-    if math.isnan(value):
-        return NOTHING
-    sign = "+" if signed else ""
-    if value != 0 and not 0.0005 <= abs(value) < 10_000:
-        text = f"{value:{sign}.2e}"
-    else:
-        text = f"{value:{sign}.3f}"
-    return text.replace("-", MINUS)
-
-
-def _interval(estimate: Estimate, scale: float, *, signed: bool) -> str:
-    if math.isnan(estimate.low):
-        return ""
-    ends = (number(end * scale, signed=signed) for end in (estimate.low, estimate.high))
-    return f"[{', '.join(ends)}]"
-
-
-def _line(fields: Iterable[str]) -> str:
-    return f"| {' | '.join(fields)} |"
-
-
-def _markdown_cell(cell: Cell) -> str:
-    text = escape(cell.text)
-    text = f"**{text}**" if cell.best else text
-    return " ".join(part for part in (text, cell.detail, cell.verdict) if part)
+    rows = [((name,), (str(count),)) for name, count in counts.items()]
+    return table(caption, [head], [column], rows)

@@ -1,189 +1,159 @@
-"""How a map becomes better on its way: round by round, and pixel by pixel along its curves."""
+"""How metrics develop: with the calls, round by round, and pixel by pixel along the curves."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iassa.benchmark.report.columns import METRICS, Level
-from iassa.benchmark.report.comparison import Arm, average_seeds, place_at_calls, values_of
-from iassa.benchmark.report.statistics import NUM_RESAMPLES, Estimate, estimate_means
-from iassa.benchmark.store.records import Entry
+from iassa.benchmark.report.comparison import (
+    Arm,
+    Column,
+    Mean,
+    average_seeds,
+    line_up,
+    place_at_calls,
+    values_of,
+)
+from iassa.benchmark.report.statistics import Bootstrap, Estimate
+from iassa.benchmark.store.records import Entry, Item
 
-if TYPE_CHECKING:
-    from iassa.benchmark.store.records import Item
+__all__ = ["CURVES", "Trajectory", "along_calls", "along_curves", "along_rounds"]
 
-__all__ = ["CURVES", "MeanCurve", "Trajectory", "mean_curves", "trajectories"]
-
-CURVES = ("deletion", "insertion")
+# The metrics that have a curve, and what they are drawn against.
+CURVES = {"deletion": "share of pixels deleted", "insertion": "share of pixels inserted"}
 GRID = np.linspace(0, 1, 101)  # shares of the pixels at which curves of different steps meet
-
-Values = Mapping[tuple[Level, str], float]
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """A method's metrics after each of its rounds.
+    """A method's metrics along an axis.
 
     Attributes:
         label: of the method.
-        rounds: (K,) numbers of rounds, from the first that every entry has.
+        x: K numbers of calls or of rounds, or 101 shares of the pixels.
         columns: K estimates by level and metric.
     """
 
     label: str
-    rounds: tuple[int, ...]
+    x: tuple[float, ...]
     columns: Mapping[tuple[Level, str], Sequence[Estimate]]
 
 
-@dataclass(frozen=True, eq=False)
-class MeanCurve:
-    """The mean of an arm's deletion or insertion curves.
-
-    Attributes:
-        arm: a method at a number of calls.
-        kind: 'deletion' or 'insertion'.
-        fractions: (101,) shares of the pixels.
-        estimates: of the score, one for each.
-    """
-
-    arm: Arm
-    kind: str
-    fractions: NDArray[np.float64]
-    estimates: Sequence[Estimate]
+def along_calls(means: Iterable[Mean]) -> list[Trajectory]:
+    """Means of each method at each of its numbers of calls."""
+    x: dict[str, dict[int, None]] = defaultdict(dict)
+    columns: dict[str, dict[Column, list[Estimate]]] = defaultdict(lambda: defaultdict(list))
+    for mean in means:
+        x[mean.arm.label][mean.arm.calls] = None
+        columns[mean.arm.label][mean.level, mean.metric].append(mean.estimate)
+    return [Trajectory(label, tuple(x[label]), columns[label]) for label in x]
 
 
-def trajectories(
+def along_rounds(
     items: Iterable[Item],
     entries: Sequence[Entry],
     labels: Sequence[str],
     seeds: Sequence[int],
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    bootstrap: Bootstrap,
 ) -> list[Trajectory]:
-    """Metrics after each round of the methods that had every round measured.
+    """Metrics after each round, of the methods that were measured after every round.
 
     An entry that stopped early keeps the map with which it stopped, so that each mean is over the
-    same entries; each method has its own.
+    same entries. Each method has its own entries.
 
     Args:
         items: finished, in any order.
         entries: of the run.
         labels: of the methods.
         seeds: that an entry must have.
-        num_resamples: of the bootstrap.
-        seed: of the bootstrap.
+        bootstrap: draws the intervals.
 
     Returns:
-        One for each method that has snapshots after rounds, in the order of `labels`.
+        One for each method that has snapshots after rounds, in the order of `labels`. It begins
+        with the first round that every entry has.
     """
-    places = {entry.key: (entry.image_index, entry.key) for entry in entries}
-    images = {entry.key: entry.image for entry in entries}
-    found: dict[str, dict[str, list[dict[int, Values]]]] = defaultdict(lambda: defaultdict(list))
+    by_key = {entry.key: entry for entry in entries}
+    runs: dict[str, dict[Entry, list[dict[int, dict[Column, float]]]]]
+    runs = defaultdict(lambda: defaultdict(list))
     for item in items:
-        if item.key.entry in places and item.key.seed in seeds:
-            after: dict[int, Values] = {
-                snapshot.rounds: values_of(snapshot)
-                for snapshot in item.snapshots
-                if snapshot.budget is None
-            }
-            if after:
-                found[item.key.method][item.key.entry].append(after)
-    drawn = []
-    for label in labels:
-        whole = {
-            key: found[label][key]
-            for key in sorted(found[label], key=places.__getitem__)
-            if len(found[label][key]) == len(seeds)
+        after = {
+            snapshot.rounds: values_of(snapshot)
+            for snapshot in item.snapshots
+            if snapshot.budget is None
         }
+        if after and item.key.entry in by_key and item.key.seed in seeds:
+            runs[item.key.method][by_key[item.key.entry]].append(after)
+    found = []
+    for label in labels:
+        whole = {entry: each for entry, each in runs[label].items() if len(each) == len(seeds)}
         if whole:
-            trajectory = _trajectory(label, whole, images, num_resamples, seed)
-            drawn.append(trajectory)
-    return drawn
+            found.append(_trajectory(label, whole, bootstrap))
+    return found
 
 
 def _trajectory(
     label: str,
-    entries: Mapping[str, Sequence[Mapping[int, Values]]],
-    images: Mapping[str, str],
-    num_resamples: int,
-    seed: int,
+    runs: Mapping[Entry, Sequence[Mapping[int, Mapping[Column, float]]]],
+    bootstrap: Bootstrap,
 ) -> Trajectory:
-    runs = [run for several in entries.values() for run in several]
-    first = max(min(run) for run in runs)
-    rounds = sorted({number for run in runs for number in run if number >= first})
-    table = [  # entries x rounds
+    entries = sorted(runs, key=lambda entry: (entry.image_index, entry.key))
+    every_run = [run for several in runs.values() for run in several]
+    first = max(min(run) for run in every_run)
+    rounds = sorted({number for run in every_run for number in run if number >= first})
+    rows = [
         [
-            average_seeds([run[max(k for k in run if k <= number)] for run in several])
+            average_seeds([run[max(k for k in run if k <= number)] for run in runs[entry]])
             for number in rounds
         ]
-        for several in entries.values()
+        for entry in entries
     ]
-    columns: dict[tuple[Level, str], list[Estimate]] = {}
-    for column in sorted(set(table[0][0]).union(*(row[0] for row in table))):
-        values = np.array([[cell.get(column, np.nan) for cell in row] for row in table])
-        whole = np.isfinite(values).all(axis=1)
-        if column[1] in METRICS and whole.any():
-            names = [images[key] for key, kept in zip(entries, whole, strict=True) if kept]
-            columns[column] = estimate_means(
-                values[whole], names, num_resamples=num_resamples, seed=seed
-            )
+    columns = {
+        column: bootstrap.estimate_means(measured.values, measured.images)
+        for column, measured in line_up(rows, [entry.image for entry in entries]).items()
+        if column[1] in METRICS
+    }
     return Trajectory(label, tuple(rounds), columns)
 
 
-def mean_curves(
-    items: Iterable[Item],
-    entries: Sequence[Entry],
-    arms: Sequence[Arm],
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-) -> list[MeanCurve]:
+def along_curves(
+    items: Iterable[Item], entries: Sequence[Entry], arms: Sequence[Arm], bootstrap: Bootstrap
+) -> list[Trajectory]:
     """Mean deletion and insertion curves; the curves of an entry's seeds are averaged first.
 
     Args:
         items: finished, with their curves; read once, one at a time.
         entries: over which to take the mean.
-        arms: whose curves.
-        num_resamples: of the bootstrap.
-        seed: of the bootstrap.
+        arms: whose curves; at most one of each method.
+        bootstrap: draws the intervals.
 
     Returns:
-        Kind by kind, arm by arm; without those that have no curve.
+        One for each arm that has a curve: the score by ('image', 'deletion' or 'insertion').
     """
+    calls = {arm.label: arm.calls for arm in arms}
     kept = {entry.key for entry in entries}
-    by_label: dict[str, list[Arm]] = defaultdict(list)
-    for arm in arms:
-        by_label[arm.label].append(arm)
-    sums: dict[tuple[str, Arm, str], NDArray[np.float64]] = {}
-    counts: dict[tuple[str, Arm, str], int] = defaultdict(int)
+    curves: dict[tuple[str, str, str], list[NDArray[np.float64]]] = defaultdict(list)
     for item in items:
-        if item.key.entry not in kept:
-            continue
-        for arm in by_label.get(item.key.method, ()):
-            number = place_at_calls(item, arm.calls)
-            for kind, curve in item.snapshots[number].curves.items() if number is not None else ():
-                place = kind, arm, item.key.entry
-                sums[place] = sums.get(place, 0) + np.interp(GRID, curve.fractions, curve.scores)
-                counts[place] += 1
+        key = item.key
+        if key.entry in kept and key.method in calls:
+            place = place_at_calls(item, calls[key.method])
+            for kind, curve in item.snapshots[place].curves.items() if place is not None else ():
+                scores = np.interp(GRID, curve.fractions, curve.scores)
+                curves[key.method, kind, key.entry].append(scores)
     found = []
-    for kind in CURVES:
-        for arm in arms:
-            having = [entry for entry in entries if (kind, arm, entry.key) in sums]
+    for label in calls:
+        columns: dict[Column, Sequence[Estimate]] = {}
+        for kind in CURVES:
+            having = [entry for entry in entries if (label, kind, entry.key) in curves]
             if having:
-                places = [(kind, arm, entry.key) for entry in having]
-                values = np.array([sums[place] / counts[place] for place in places])
-                estimates = estimate_means(
-                    values,
-                    [entry.image for entry in having],
-                    num_resamples=num_resamples,
-                    seed=seed,
-                )
-                found.append(MeanCurve(arm, kind, GRID, estimates))
+                of_entries = [curves[label, kind, entry.key] for entry in having]
+                values = np.array([sum(seeds) / len(seeds) for seeds in of_entries])
+                images = [entry.image for entry in having]
+                columns["image", kind] = bootstrap.estimate_means(values, images)
+        if columns:
+            found.append(Trajectory(label, tuple(GRID.tolist()), columns))
     return found
