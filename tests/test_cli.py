@@ -501,7 +501,7 @@ def test_tiny_images(explain, workplace, size, method):
         (["photo.png", "--set", "beta=1"], "expected FIELD=VALUE with a field of rise"),
         (["photo.png", "--set", "=1"], "expected FIELD=VALUE"),
         (["photo.png", "--set", "grid_size=1"], "from 2 to 224"),
-        (["photo.png", "--set", "keep_probability=1"], "between 0 and 1"),
+        (["photo.png", "--set", "keep_probability=1"], "above 0 and below 1"),
         (["photo.png", "--set", "baseline=red"], "expected baseline of rise"),
         (["photo.png", "--set", "baseline={[]: 1}"], "expected baseline of rise"),
         (["photo.png", "--baseline", "red"], "got 'red'. If it is a file, write ./red."),

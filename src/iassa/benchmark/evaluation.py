@@ -191,7 +191,7 @@ class MakeItem(Task):
             budget=budget,
             rounds=len(explanation.rounds),
             calls=explanation.calls,
-            saliency=saliency,
+            saliency=shrunk,  # between its pixels there is interpolation only
             relative_error=explanation.relative_error,
             metrics=values,
             curves=curves,
