@@ -33,10 +33,10 @@ from iassa.errors import BlackBoxError, InputError
 from iassa.methods import Rise
 from iassa.models.black_box import FunctionModel, ask
 from iassa.models.http.authorisation import hide
-from iassa.models.http.endpoint import add_settings, open_endpoint
+from iassa.models.http.endpoint import open_endpoint
 from iassa.models.http.pace import backoff, read_retry_after
 from iassa.models.http.score_cache import FILE, ScoreCache
-from iassa.models.opening import open_model
+from iassa.models.opening import add_conventions, open_model
 from rounding import steps
 from scoring_server import Server, model, serving
 
@@ -690,21 +690,20 @@ def test_settings_behind_the_url(server):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://h/#speed=3", "behind the # of the URL among form, auth_env, .*, got speed"),
-        ("http://h/#rate=fast", "cannot read the setting rate=fast"),
-        ("http://h/#softmax=1", "cannot read the setting softmax=1"),
-        ("http://h/#mean=1,x,2&form=v2", "cannot read the setting mean"),
-        ("http://h/#rate=3&rate=3", "once, got it twice"),
+        ("http://h/#speed=3", "a known field, got speed. Fields: form, auth_env, .*std"),
+        ("http://h/#class-names=a", "a known field, got class-names"),
+        ("http://h/#rate=fast", "expected rate to be a number, got rate=fast"),
+        ("http://h/#rate=3&rate=3", "expected rate once, got it twice"),
         ("http://h/#rate=0", "expected rate to be above 0, got 0.0"),
-        ("http://h/#rate=nan", "expected rate to be above 0, got nan"),
+        ("http://h/#rate=nan", "expected rate to be a number, got rate=nan"),
         ("http://h/#in_flight=0", "expected in_flight to be 1 or more, got 0"),
-        ("http://h/#timeout=inf", "expected timeout to be above 0, got inf"),
+        ("http://h/#timeout=inf", "expected timeout to be a number, got timeout=inf"),
         ("http://h/#retries=-1", "expected retries to be 0 to 1000"),
         ("http://h/#form=xml", "expected form to be json, multipart, v2, got 'xml'"),
         ("http://h/#form=v2", "expected a URL .*/v2/models/NAME for form v2"),
         ("http://h/#scale=2", "with form v2 only"),
         ("http://h/#auth-env=Bearer abc", "expected auth_env to be the name of a variable"),
-        ("http://h/#input-size=large", "expected a size as 224 or HEIGHT,WIDTH"),
+        ("http://h/#input-size=large", "expected input_size to be HEIGHT,WIDTH, got"),
         ("http://h/#input-size=0", r"expected input_size to be \(height, width\)"),
         ("http://", "expected a URL as https://HOST/PATH"),
         ("http://h:99999/", "expected a URL as https://HOST/PATH"),
@@ -729,18 +728,18 @@ def test_passwords_in_urls_are_refused_and_not_repeated():
 @pytest.mark.parametrize("text", ["20x28", "20,28"])
 def test_settings_are_added_to_a_url(server, text, tmp_path):
     said = {"input_size": text, "softmax": "yes"}
-    url = add_settings(f"{server.url}?q=1#rate=7", said)
+    url = add_conventions(f"{server.url}?q=1#rate=7", said)
     with open_endpoint(url) as box:
         assert (box.input_size, box.softmax, box.rate) == (SIZE, True, 7)
         assert box.url == f"{server.url}?q=1"
-    with open_endpoint(add_settings(server.url, {"input_size": "224"})) as box:
+    with open_endpoint(add_conventions(server.url, {"input_size": "224"})) as box:
         assert box.input_size == (224, 224)
     odd = os.fsdecode(b"a&b #%\xff")  # what a folder may be called
-    with open_endpoint(add_settings(server.url, {"cache": f"{tmp_path}/{odd}"})) as box:
+    with open_endpoint(add_conventions(server.url, {"cache": f"{tmp_path}/{odd}"})) as box:
         assert Path(box.cache) == tmp_path / odd
         assert (tmp_path / odd).is_dir()
-    with pytest.raises(InputError, match="got --range, --class-names"):
-        add_settings(server.url, {"range": "0-1", "class_names": "a.txt"})
+    with pytest.raises(InputError, match="a known field, got range"):
+        add_conventions(server.url, {"range": "0-1", "class_names": "a.txt"})
 
 
 @pytest.mark.parametrize("form", ["json", "v2"])

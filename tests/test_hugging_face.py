@@ -415,7 +415,7 @@ def test_files_that_are_missing_or_damaged(folder, file, content):
         ("hf:{folder}?output_name=x", "expected no layout or output_name"),
         ("hf:{folder}?detector=yolov8", "expected no detector or threshold"),
         ("hf:{folder}?threshold=0.5", "expected no detector or threshold"),
-        ("hf:{folder}?colour=red", "expected options of input_size"),
+        ("hf:{folder}?colour=red", "expected a known field, got colour"),
         ("hf:{folder}?input_size=30,30", "expected vit to run on an image of 30 x 30, got: "),
         ("hf:{folder}?class_names=/none", "cannot read the class names /none"),
         ("hf:{folder}/config.json", "no such folder"),

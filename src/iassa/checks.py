@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import types
 import typing
 from typing import Any
 
@@ -19,6 +20,8 @@ def fits(value: object, kind: Any) -> bool:
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return value in arguments
     if origin is np.ndarray:
         return isinstance(value, np.ndarray)
     if origin is not tuple:
@@ -30,5 +33,12 @@ def fits(value: object, kind: Any) -> bool:
 
 
 def describe(kind: Any) -> str:
-    """An annotation for people."""
-    return getattr(kind, "__name__", None) or str(kind).replace("iassa.models.features.", "")
+    """An annotation for people, as in "'NCHW' or 'NHWC' or None"."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(describe, arguments))
+    if kind is types.NoneType:
+        return "None"
+    return str(kind) if arguments else getattr(kind, "__name__", str(kind))

@@ -17,7 +17,7 @@ import typer
 
 from iassa.errors import InputError
 from iassa.models.conventions import DETECTORS
-from iassa.models.http.endpoint import FORMS, add_settings, is_url
+from iassa.models.http.endpoint import FORMS, is_url
 from iassa.models.opening import add_conventions
 
 __all__ = ["describes_model"]
@@ -243,7 +243,7 @@ def _add_settings(model: str, said: dict[str, str]) -> str:
         raise InputError(
             f"expected {', '.join(_options(said))} with a URL as --model, got {model}."
         )
-    return add_settings(model, said) if said else model
+    return add_conventions(model, said)
 
 
 def _options(said: dict[str, str]) -> list[str]:

@@ -10,23 +10,22 @@ from __future__ import annotations
 import ast
 import functools
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
-from urllib.parse import quote, unquote
 
 import torch
 from torch import Tensor
 
-from iassa.checks import fits
+from iassa.checks import describe, fits
 from iassa.errors import InputError
+from iassa.query import format_fields, parse_fields
 
 __all__ = [
     "DETECTORS",
     "LAYOUTS",
-    "PLAIN",
     "Conventions",
     "Layout",
     "parse_class_names",
@@ -42,9 +41,6 @@ DETECTORS = (  # what they mean is in detector_layouts.py
     *("yolov5", "yolov8", "yolov10", "yolov7-end2end"),
     *("nms", "torchvision", "detr", "rt-detr"),
 )
-PLAIN = "/:;+=@()[]<>| "  # stays as it is in a name; ',', '?', '&' and '%' are encoded
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-RANGE = re.compile(rf"({NUMBER})(?:\.\.|,|-)({NUMBER})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,32 +93,20 @@ class Conventions:
             self._check_units(self.mean, self.std)
 
     def _check_kinds(self) -> None:
-        flag, triple = (bool, "True or False"), (Triple, "a tuple of three numbers")
-        kinds: dict[str, tuple[Any, str]] = {
-            "input_size": (tuple[int, int], "a tuple (height, width) or 'any'"),
-            "range": (tuple[float, float], "a tuple of two numbers, black and white"),
-            "mean": triple,
-            "std": triple,
-            **dict.fromkeys(("bgr", "softmax", "sigmoid"), flag),
-            "output_name": (str, "a name"),
-            "class_names": (str, "the path of a file"),
-        }
-        sound = {name: fits(getattr(self, name), kind) for name, (kind, _) in kinds.items()}
-        size = self.input_size
-        sound["input_size"] = size == "any" or (sound["input_size"] and min(size or (0,)) > 0)
-        sound["range"] = sound["range"] and self.low < self.high
-        expected = {name: text for name, (_, text) in kinds.items()} | {
-            "layout": "'NCHW' or 'NHWC'",
-            "detector": f"one of {', '.join(DETECTORS)}",
-            "threshold": "from 0 to 1",
-        }
-        sound["layout"] = self.layout in LAYOUTS
-        sound["detector"] = self.detector in DETECTORS
-        sound["threshold"] = fits(self.threshold, float) and 0 <= (self.threshold or 0) <= 1
-        for name, text in expected.items():
+        for name, kind in typing.get_type_hints(type(self)).items():
             value = getattr(self, name)
-            if value is not None and not sound[name]:
-                raise InputError(f"expected {name} to be {text}, got {value!r}.")
+            if not fits(value, kind):
+                raise InputError(f"expected {name} to be {describe(kind)}, got {value!r}.")
+        size = self.input_size
+        bounds = {
+            "input_size": (not isinstance(size, tuple) or min(size) > 0, "(height, width) above 0"),
+            "range": (self.low < self.high, "(black, white), black below white"),
+            "detector": (self.detector in (None, *DETECTORS), f"one of {', '.join(DETECTORS)}"),
+            "threshold": (0 <= (self.threshold or 0) <= 1, "from 0 to 1"),
+        }
+        for name, (holds, expected) in bounds.items():
+            if not holds:
+                raise InputError(f"expected {name} to be {expected}, got {getattr(self, name)!r}.")
 
     def _check_units(self, mean: Triple, std: Triple) -> None:
         """A mean in one unit and pixels in another make wrong maps in silence: tell them apart."""
@@ -149,42 +133,25 @@ class Conventions:
         return self.range[1] if self.range is not None else 1.0
 
     def __str__(self) -> str:
-        """What `parse` reads: 'range=0..255&softmax=yes'; empty if nothing was said."""
-        said = {field.name: getattr(self, field.name) for field in fields(self)}
-        return "&".join(
-            f"{name}={_write(name, value)}" for name, value in said.items() if value is not None
-        )
+        """What `parse` reads: 'range=0..255&softmax=yes'; empty where all fields are None."""
+        return format_fields(type(self), vars(self))
 
     @classmethod
     def parse(cls, text: str) -> Conventions:
         """Read 'field=value&field=value'.
 
         Args:
-            text: numbers with commas between them, a range as 0-255 or -1..1, yes or no, names
-                with ',' as %2C, '?' as %3F, '&' as %26 and '%' as %25. One number for mean or std
-                counts for all three channels.
+            text: as `iassa.query` describes it. In names ',' is written %2C, '?' %3F, '&' %26 and
+                '%' %25.
 
         Raises:
-            InputError: an unknown field, one said twice, or a value that cannot be read.
+            InputError: an unknown field, one given twice, or a value that cannot be read.
 
         Example:
             >>> Conventions.parse("range=0-255&softmax=yes").high
             255.0
         """
-        known = [field.name for field in fields(cls)]
-        values: dict[str, Any] = {}
-        for option in text.split("&") if text else ():
-            name, _, value = option.partition("=")
-            if name not in known or name in values:
-                raise InputError(
-                    f"expected options of {', '.join(known)}, each once, as in range=0-255, got "
-                    f"{option!r}."
-                )
-            try:
-                values[name] = READERS[name](value)
-            except ValueError:
-                raise InputError(f"expected {FORMS[name]}, got {option!r}.") from None
-        return cls(**values)
+        return cls(**parse_fields(cls, text))
 
     def normalise(self, planes: Tensor) -> Tensor:
         """Planes in [0, 1] as the model takes them: channels in its order, range, mean, std.
@@ -222,63 +189,6 @@ class Conventions:
 def to_bytes(planes: Tensor) -> Tensor:
     """Planes in [0, 1] as whole numbers up to 255, uint8."""
     return (planes * 255).round_().clamp_(0, 255).to(torch.uint8)
-
-
-def _write(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str):
-        return quote(value, safe=PLAIN)
-    if isinstance(value, int | float):
-        return repr(value)
-    # The shortest text that is read as the same number.
-    texts = [repr(one).removesuffix(".0") for one in value]
-    return (".." if name == "range" else ",").join(texts)
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in ("yes", "no"):
-        raise ValueError
-    return text.lower() == "yes"
-
-
-def _triple(text: str) -> tuple[float, ...]:
-    values = tuple(map(float, text.split(",")))
-    return values * 3 if len(values) == 1 else values
-
-
-def _range(text: str) -> tuple[float, float]:
-    match = RANGE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError
-    return float(match[1]), float(match[2])
-
-
-def _size(text: str) -> tuple[int, ...] | str:
-    return text if text == "any" else tuple(map(int, text.split(",")))
-
-
-READERS: dict[str, Callable[[str], Any]] = {
-    "input_size": _size,
-    "layout": str,
-    "range": _range,
-    "mean": _triple,
-    "std": _triple,
-    "bgr": _flag,
-    "softmax": _flag,
-    "sigmoid": _flag,
-    "output_name": unquote,
-    "class_names": unquote,
-    "detector": str,
-    "threshold": float,
-}
-FORMS = {
-    "input_size": "input_size=HEIGHT,WIDTH or input_size=any",
-    "range": "range=0-1, range=0-255 or range=-1..1",
-    **{name: f"{name}=0.5 or {name}=0.5,0.4,0.3" for name in ("mean", "std")},
-    "threshold": "threshold=0.25 or another share",
-    **{name: f"{name}=yes or {name}=no" for name in ("bgr", "softmax", "sigmoid")},
-}
 
 
 def read_class_names(path: str | Path) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, cast
-from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -16,10 +15,11 @@ from torch import nn
 from iassa.errors import InputError
 from iassa.models import efficientnet_lite0
 from iassa.models.black_box import BlackBox, FunctionModel
-from iassa.models.conventions import PLAIN, Conventions
-from iassa.models.http.endpoint import add_settings, is_url, open_endpoint
+from iassa.models.conventions import Conventions
+from iassa.models.http.endpoint import HttpModel, is_url, open_endpoint
 from iassa.models.references import import_attribute
 from iassa.models.torch_module import TorchModel
+from iassa.query import add_fields
 
 __all__ = ["BlackBoxLike", "add_conventions", "open_device", "open_model"]
 
@@ -143,15 +143,16 @@ def _open_by_name(model: str, device: str | torch.device | None) -> BlackBox:
 
 
 def add_conventions(model: str, said: Mapping[str, str]) -> str:
-    """The name of a model with what options say of it: a text that opens anywhere.
+    """The name of a model with more fields in it: a text that `open_model` opens anywhere.
 
     Args:
         model: as `open_model` takes it.
-        said: values by name of the fields of `Conventions`, as text; names and paths as they are.
+        said: values by name of field, each as a person types it: fields of `HttpModel` for a URL,
+            of `Conventions` for all others.
 
     Raises:
-        InputError: a model that says all of itself, a field that the name has already, or a value
-            that cannot be read.
+        InputError: a model that takes no such fields, a field that the name has already, or a
+            value that cannot be read.
 
     Example:
         >>> add_conventions("net.onnx?softmax=yes", {"range": "0-255"})
@@ -160,15 +161,14 @@ def add_conventions(model: str, said: Mapping[str, str]) -> str:
     if not said:
         return model
     if is_url(model):
-        return add_settings(model, said)
-    kept, mark, options = model.partition("?" if model.startswith(HUGGING_FACE) else ".onnx?")
-    if not model.startswith(HUGGING_FACE) and not ONNX.fullmatch(model):
-        names = ", ".join("--" + name.replace("_", "-") for name in said)
+        url, _, settings = model.partition("#")
+        return f"{url}#{add_fields(HttpModel, settings, said)}"
+    is_hub = model.startswith(HUGGING_FACE)
+    if not is_hub and not ONNX.fullmatch(model):
         raise InputError(
-            f"expected {names} for an ONNX file, hf:NAME or a URL, got model {model}, which takes "
-            "images in [0, 1] and says the rest of itself. Leave them out, or do it in your own "
-            "function."
+            f"expected {', '.join(said)} for an ONNX file, hf:NAME or a URL, got model {model}, "
+            "which takes images in [0, 1] and describes itself. Leave them out, or do it in your "
+            "own function."
         )
-    texts = [options] if options else []
-    texts += [f"{name}={quote(value, safe=PLAIN + ',')}" for name, value in said.items()]
-    return f"{kept}{mark or '?'}{Conventions.parse('&'.join(texts))}"
+    path, mark, options = model.partition("?" if is_hub else ".onnx?")
+    return f"{path}{mark or '?'}{add_fields(Conventions, options, said)}"

@@ -14,11 +14,11 @@ import math
 import re
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import torch
 from torch import Tensor
@@ -30,11 +30,11 @@ from iassa.models.http.line import Line
 from iassa.models.http.open_inference import BINARY, OpenInferenceForm, read_metadata, routes
 from iassa.models.http.request_forms import JsonForm, MultipartForm
 from iassa.models.http.score_cache import ScoreCache, digest
+from iassa.query import parse_fields
 
-__all__ = ["FORMS", "HttpModel", "add_settings", "is_url", "open_endpoint"]
+__all__ = ["FORMS", "HttpModel", "is_url", "open_endpoint"]
 
 FORMS = ("json", "multipart", "v2")
-ANY_PATH = "surrogateescape"  # the name of a folder need not be UTF-8
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +99,8 @@ class HttpModel(BlackBox):
     output_name: str = ""
     layout: str = ""
     scale: float = 1.0
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
         """Check the settings, and with form v2 ask the server what it takes.
@@ -234,9 +234,10 @@ def is_url(model: str) -> bool:
 def open_endpoint(model: str) -> HttpModel:
     """A model by its URL, which may bring settings along.
 
-    What is behind a `#` in a URL is never sent, so it may hold settings in the form of a query, as
-    in `https://HOST/PATH#form=multipart&rate=5`: the fields of `HttpModel` but `class_names`,
-    with `_` or `-`. So they go wherever the name of a model goes, into a worker process too.
+    A client never sends the part of a URL behind its `#`. So that part may hold settings, as in
+    `https://HOST/PATH#form=multipart&rate=5`: the fields of `HttpModel` but `class_names`, written
+    as `iassa.query` describes. They go wherever the name of a model goes, into a worker process
+    too.
 
     Args:
         model: the URL.
@@ -245,82 +246,8 @@ def open_endpoint(model: str) -> HttpModel:
         InputError: an unknown setting, one that is given twice, or see `HttpModel`.
         BlackBoxError: see `HttpModel`.
     """
-    url, _, fragment = model.partition("#")
-    chosen: dict[str, Any] = {}
-    for key, text in parse_qsl(fragment, keep_blank_values=True, errors=ANY_PATH):
-        name = key.replace("-", "_")
-        if name not in READERS:
-            raise InputError(
-                f"expected settings behind the # of the URL among {', '.join(READERS)}, got {key}."
-            )
-        if name in chosen:
-            raise InputError(
-                f"expected the setting {name} once, got it twice. Say it behind the # of the URL, "
-                "or as an option."
-            )
-        try:
-            chosen[name] = READERS[name](text)
-        except InputError:
-            raise
-        except ValueError:
-            raise InputError(f"cannot read the setting {name}={text} of the URL.") from None
-    return HttpModel(url, **chosen)
-
-
-def add_settings(model: str, said: Mapping[str, str]) -> str:
-    """A URL with more settings behind its `#`.
-
-    Args:
-        model: the URL, with settings or without.
-        said: values by name, as text.
-
-    Raises:
-        InputError: a setting that a URL does not take.
-    """
-    unknown = [name for name in said if name not in READERS]
-    if unknown:
-        options = ", ".join("--" + name.replace("_", "-") for name in unknown)
-        raise InputError(
-            f"expected options that a URL takes, got {options}, which it does not. A server does "
-            "that itself; names of classes are for iassa.models.HttpModel in Python."
-        )
-    url, _, fragment = model.partition("#")
-    return f"{url}#{'&'.join(filter(None, [fragment, urlencode(said, errors=ANY_PATH)]))}"
-
-
-def _read_size(text: str) -> tuple[int, int]:
-    """(height, width) from '224', '224,320' or '224x320'."""
-    found = re.fullmatch(r"([0-9]{1,6})(?:[x,]([0-9]{1,6}))?", text)
-    if found is None:
-        raise InputError(f"expected a size as 224 or HEIGHT,WIDTH, got {text!r}.")
-    return int(found[1]), int(found[2] or found[1])
-
-
-def _read_triple(text: str) -> tuple[float, ...]:
-    return tuple(float(one) for one in text.split(","))
-
-
-def _read_truth(text: str) -> bool:
-    if text not in ("true", "false", "yes", "no"):
-        raise ValueError
-    return text in ("true", "yes")
-
-
-SPECIAL: dict[str, Callable[[str], object]] = {
-    "input_size": _read_size,
-    "mean": _read_triple,
-    "std": _read_triple,
-    "softmax": _read_truth,
-}
-NUMBERS: dict[str, Callable[[str], object]] = {
-    **dict.fromkeys(("images_per_request", "in_flight", "retries", "response_limit"), int),
-    **dict.fromkeys(("rate", "timeout", "first_wait", "longest_wait", "scale"), float),
-}
-READERS: dict[str, Callable[[str], object]] = {
-    one.name: {**SPECIAL, **NUMBERS}.get(one.name, str)
-    for one in fields(HttpModel)
-    if one.name not in ("url", "class_names")
-}
+    url, _, settings = model.partition("#")
+    return HttpModel(url, **parse_fields(HttpModel, settings))
 
 
 def _check_url(url: str) -> Any:
