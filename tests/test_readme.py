@@ -229,7 +229,7 @@ def test_commands_of_the_readme_run(workplace: Path, capsys: pytest.CaptureFixtu
     for line in commands():
         made = [word.replace("relu_1,relu_4", tensors) for word in line]
         if line[0] == "benchmark":
-            made += ["--pixels-per-step", "12544"]
+            made += ["--protocol", "pixels_per_step=12544"]
         with pytest.raises(SystemExit) as exit_:
             # The last --calls counts.
             main(made if line[0] == "report" else [*made, "--calls", "40"])

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl, quote
 from iassa.checks import fits
 from iassa.errors import InputError
 
-__all__ = ["PLAIN", "add_fields", "format_fields", "parse_fields"]
+__all__ = ["PLAIN", "add_fields", "encode_fields", "format_fields", "parse_fields"]
 
 PLAIN = "/:;+=@()[]<>| "  # stays as it is in a name; ',', '?', '&' and '%' are encoded
 ANY_PATH = "surrogateescape"  # the name of a folder need not be UTF-8
@@ -152,16 +152,25 @@ def _write(value: Any, joint: str) -> str:
     return str(value)
 
 
-def add_fields(kind: type[Any], text: str, more: Mapping[str, str]) -> str:
+def encode_fields(typed: Iterable[str]) -> str:
+    """The text that `parse_fields` reads as these fields.
+
+    Args:
+        typed: each 'field=value' as a person types it: nothing in the value is encoded.
+    """
+    return "&".join(quote(one, safe=PLAIN, errors=ANY_PATH) for one in typed)
+
+
+def add_fields(kind: type[Any], text: str, typed: Sequence[str]) -> str:
     """A text with more fields.
 
     Args:
         kind: the dataclass.
         text: as `parse_fields` takes it.
-        more: values by name, each as a person types it: nothing in it is encoded.
+        typed: the others, as `encode_fields` takes them.
 
     Raises:
-        InputError: as `parse_fields` does, also where `text` has a field of `more` already.
+        InputError: as `parse_fields` does, also where `text` has one of the fields already.
     """
-    added = [f"{quote(name)}={quote(value, errors=ANY_PATH)}" for name, value in more.items()]
-    return format_fields(kind, parse_fields(kind, "&".join([text, *added] if text else added)))
+    both = "&".join(filter(None, [text, encode_fields(typed)]))
+    return format_fields(kind, parse_fields(kind, both))

@@ -11,10 +11,9 @@ import ast
 import functools
 import json
 import typing
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -237,14 +236,16 @@ def parse_class_names(text: str, source: str) -> tuple[str, ...]:
             found = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             found = None
-    names: Sequence[Any] | None = found if isinstance(found, list) and found else None
-    if isinstance(found, Mapping) and found:
+    if isinstance(found, dict):
         by_number = {str(key): name for key, name in found.items()}
-        numbers = [str(number) for number in range(len(found))]
-        names = [by_number[n] for n in numbers] if {*by_number} == {*numbers} else None
-    if names is None or not all(isinstance(name, str) and name for name in names):
+        found = [by_number.get(str(number)) for number in range(len(found))]
+    if not isinstance(found, list) or not found or not all(map(_is_name, found)):
         raise InputError(
             "expected a list of class names or {number: name} from 0 without a gap in "
             f"{source}, got {text[:60]!r}."
         )
-    return tuple(names)
+    return tuple(found)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value != ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -142,33 +142,31 @@ def _open_by_name(model: str, device: str | torch.device | None) -> BlackBox:
     )
 
 
-def add_conventions(model: str, said: Mapping[str, str]) -> str:
+def add_conventions(model: str, typed: Sequence[str]) -> str:
     """The name of a model with more fields in it: a text that `open_model` opens anywhere.
 
     Args:
         model: as `open_model` takes it.
-        said: values by name of field, each as a person types it: fields of `HttpModel` for a URL,
-            of `Conventions` for all others.
+        typed: each 'field=value' as a person types it: fields of `HttpModel` for a URL, of
+            `Conventions` for all others.
 
     Raises:
         InputError: a model that takes no such fields, a field that the name has already, or a
             value that cannot be read.
 
     Example:
-        >>> add_conventions("net.onnx?softmax=yes", {"range": "0-255"})
+        >>> add_conventions("net.onnx?softmax=yes", ["range=0-255"])
         'net.onnx?range=0..255&softmax=yes'
     """
-    if not said:
-        return model
     if is_url(model):
         url, _, settings = model.partition("#")
-        return f"{url}#{add_fields(HttpModel, settings, said)}"
+        return f"{url}#{add_fields(HttpModel, settings, typed)}"
     is_hub = model.startswith(HUGGING_FACE)
     if not is_hub and not ONNX.fullmatch(model):
         raise InputError(
-            f"expected {', '.join(said)} for an ONNX file, hf:NAME or a URL, got model {model}, "
+            f"expected {', '.join(typed)} for an ONNX file, hf:NAME or a URL, got model {model}, "
             "which takes images in [0, 1] and describes itself. Leave them out, or do it in your "
             "own function."
         )
     path, mark, options = model.partition("?" if is_hub else ".onnx?")
-    return f"{path}{mark or '?'}{add_fields(Conventions, options, said)}"
+    return f"{path}{mark or '?'}{add_fields(Conventions, options, typed)}"

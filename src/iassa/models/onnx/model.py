@@ -140,12 +140,12 @@ class OnnxFile:
         """
         if not missing:
             return
-        flags = [one.replace("=yes", "").replace("_", "-").replace("=", " ") for one in missing]
         raise InputError(
             f"expected what {self.path} does not say of itself: "
             f"{'; '.join(missing.values())}; got {str(said) or 'nothing'}. {self.found} "
             f"Say it in its name, as '{self.path.name}?{'&'.join(missing)}', as options, as "
-            f"--{' --'.join(flags)}, or as parameters of iassa.{reader}."
+            f"{' '.join(f'--model-option {one}' for one in missing)}, or as parameters of "
+            f"iassa.models.{reader}."
         )
 
     def class_names(self, said: Conventions) -> tuple[str, ...] | None:
