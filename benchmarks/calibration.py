@@ -63,7 +63,8 @@ from iassa.image import resize
 from iassa.masks.plans import MaskPlan, WindowPlan
 from iassa.masks.rendering import Canvas, DenseMasks, Masks
 from iassa.masks.superpixels import Segmentations
-from iassa.methods.engine.loop import Setting, afford
+from iassa.methods.engine.loop import Setting
+from iassa.methods.engine.scoring import afford
 
 SIZE = (56, 72)
 BATCH = 256  # masks rendered at a time
@@ -196,20 +197,20 @@ class Drawn:
 
 
 def explain(name: str, box: str, calls: int, seed: int) -> tuple[Effect, Drawn]:
-    """The map of a seed: `iassa.methods.engine.loop.run` in short."""
+    """The map of a seed: `iassa.methods.engine.loop.Method.run` in short."""
     method = CONTESTANTS[name].method(calls)
     segmentations, attention = _prepare(name, calls)
     score = BLACK_BOXES[box]
     reference = score(torch.ones(1, *SIZE))
-    estimator = method.estimator(reference, SIZE, attention, segmentations)
+    setting = Setting(SIZE, SIZE, seed, reference, segmentations, attention)
+    estimator = method.estimator(setting)
     canvas = Canvas(SIZE, BATCH, segmentations)
     drawn_by: list[Feedback] = []
     counts: list[Mapping[str, int]] = []
     feedback = Feedback()
     left = calls - 1  # one is spent on the whole image
     while left > 0:
-        setting = Setting(SIZE, SIZE, segmentations, seed, ranks=feedback.ranks)
-        plans = method.plan(len(drawn_by), feedback.region, setting)
+        plans = method.plan(len(drawn_by), feedback, setting)
         if not any(plans.values()):
             break
         plans = afford(plans, {}, left)
@@ -234,7 +235,8 @@ def know(name: str, box: str, calls: int, seed: int, drawn: Drawn, scale: int) -
     segmentations, attention = _prepare(name, calls)
     score = BLACK_BOXES[box]
     reference = score(torch.ones(1, *SIZE))
-    estimator = method.estimator(reference, SIZE, attention, segmentations)
+    setting = Setting(SIZE, SIZE, TRUTH_SEED, reference, segmentations, attention)
+    estimator = method.estimator(setting)
     canvas = Canvas(SIZE, BATCH, segmentations)
     for k, (feedback, number) in enumerate(zip(drawn.feedback, drawn.counts, strict=True)):
         left = {family: count * scale for family, count in number.items()}
@@ -242,8 +244,7 @@ def know(name: str, box: str, calls: int, seed: int, drawn: Drawn, scale: int) -
             if not any(left.values()):
                 break
             fresh = TRUTH_SEED + 1000 * seed + repeat
-            setting = Setting(SIZE, SIZE, segmentations, fresh, ranks=feedback.ranks)
-            plans = method.plan(k, feedback.region, setting)
+            plans = method.plan(k, feedback, dataclasses.replace(setting, seed=fresh))
             for family, count in left.items():
                 chosen = plans[family][:count]
                 _add(estimator, canvas, chosen, family, score)
@@ -267,9 +268,10 @@ def know_lattices(
         method = dataclasses.replace(method, round_calls=100_000)
         rounds = rounds[:1]
     whole = float(BLACK_BOXES[box](torch.ones(1, *SIZE)))
+    setting = Setting(SIZE, SIZE, TRUTH_SEED, torch.tensor([whole]))
     total, weight = torch.zeros(2, *SIZE, dtype=torch.float64)
     for k, (feedback, number) in enumerate(rounds):
-        plan = method.plan(k, feedback.region, Setting(SIZE, SIZE, None, TRUTH_SEED))["window"]
+        plan = method.plan(k, feedback, setting)["window"]
         assert isinstance(plan, WindowPlan)
         share = number["window"] / len(plan) if paper else 1.0
         for top, left, bottom, right in plan.windows.tolist():

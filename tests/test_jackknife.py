@@ -30,6 +30,7 @@ from iassa.estimators.jackknife import (
     standard_error,
 )
 from iassa.estimators.kernel_regression import EffectWithKernelRegression, KernelRegression
+from iassa.explanations.evidence import Feedback
 from iassa.masks.grids import draw_grids, draw_segments
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Canvas, DenseMasks
@@ -760,13 +761,14 @@ def run_rounds(
 ) -> tuple[Effect, Regions]:
     """Three rounds, as the loop runs them, or in the regions given; the map and the regions."""
     segmentations = squares_as_segments()
-    estimator = method.estimator(reference(1, float(weights.sum())), SMALL, attention, None)
-    setting = Setting(SMALL, SMALL, segmentations, seed)
+    whole = reference(1, float(weights.sum()))
+    setting = Setting(SMALL, SMALL, seed, whole, segmentations, attention)
+    estimator = method.estimator(setting)
     canvas, region, used = Canvas(SMALL, 256, segmentations), None, []
     for k in range(3):
         region = region if regions is None else regions[k]
         used.append(region)
-        for name, plan in method.plan(k, region, setting).items():
+        for name, plan in method.plan(k, Feedback(region), setting).items():
             add_plan(estimator, canvas, plan, name, weights)
         estimator.close_round()
         adjusted = method.adjust(estimator.estimate(), attention)

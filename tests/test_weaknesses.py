@@ -35,7 +35,7 @@ FLAT = "every masked image scores the same"
 SURE = "the score barely moves for nearly all masks"
 GONE = "the score is gone for nearly all masks"
 AGAINST = "images with half of their pixels or more hidden score higher than the whole image"
-CHANCE = "leave the map to chance"
+CHANCE = "the map is mostly noise"
 
 
 def seen(images: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -125,7 +125,7 @@ ADVICE = {
     FLAT: "there is nothing to explain",
     SURE: "Hide more, with a lower keep_probability",
     GONE: "Hide less, with a higher keep_probability",
-    AGAINST: "what is seen speaks against the target",
+    AGAINST: "the visible image lowers the target's score",
 }
 
 
@@ -190,8 +190,8 @@ def test_those_that_it_is_true_of_are_named_in_one_line() -> None:
 def test_fewer_masks_than_cells(method: Explainer, calls: int, cells: int | None) -> None:
     (told,) = explain(black_box(linear), method=method, calls=calls).warnings
     assert CHANCE in told
-    assert told.startswith(f"{calls - 1} masks for {cells or ''}")
-    assert "Allow more calls, or have fewer cells" in told
+    assert told.startswith(f"only {calls - 1} masks for {cells or ''}")
+    assert "Allow more calls, or use fewer cells" in told
     assert explain(black_box(linear), method=method, calls=600).warnings == ()
 
 

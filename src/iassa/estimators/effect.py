@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -47,6 +47,13 @@ class Effect:
     deviations: Tensor
     settled: Tensor
     signed: bool
+
+    @classmethod
+    def without_error(cls, saliency: Tensor) -> Self:
+        """Maps (T, H, W) of a method that has no error: it is infinite everywhere."""
+        nowhere = torch.zeros_like(saliency[0], dtype=torch.bool)
+        deviations = saliency.new_zeros((0, len(saliency), 1, 1))
+        return cls(saliency, nowhere, deviations, nowhere[:1, :1], signed=True)
 
     @functools.cached_property
     def standard_error(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,8 +16,8 @@ from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike
 from iassa.methods.engine.base import Explainer, last
 from iassa.methods.engine.budget import Budget, Progress
-from iassa.methods.engine.case import Question, recall
-from iassa.methods.engine.loop import Method, run
+from iassa.methods.engine.case import Case, reopen_case
+from iassa.methods.engine.loop import Method
 from iassa.methods.registry import open_method
 from iassa.models.black_box import BlackBox
 from iassa.models.detector import Detector
@@ -144,30 +144,25 @@ def extend(
     budget = Budget(calls, max_seconds, progress, cancel, tolerance, spent)
     opened = open_model(black_box, device)
     if explanation.boxes is not None and isinstance(opened, Detector):
-        # What was found then: another look would cost a call, and may find other boxes.
+        # The boxes of then: another look would cost a call, and may find other boxes.
         opened = opened.aim(explanation.image, explanation.boxes)
     if opened.identity() != explanation.identity:
         raise InputError(
             f"expected the black box that was asked before, {explanation.identity}, got "
             f"{opened.identity()}. Scores of two models make no map: explain again."
         )
-    size = opened.input_size or explanation.image.shape[:2]
-    if tuple(size) != evidence.size:
+    drawn_by = _method(explanation, method)
+    wanted = explanation.targets if target is None else target
+    case = reopen_case(explanation, evidence, opened, wanted, drawn_by.baseline, batch_size)
+    size = tuple(opened.input_size or explanation.image.shape[:2])
+    if size != case.size:
         raise InputError(
-            f"expected a black box that looks at {evidence.size} pixels, as before, got one that "
-            f"looks at {tuple(size)}."
+            f"expected a black box that looks at {case.size} pixels, as before, got one that "
+            f"looks at {size}."
         )
-    question = Question(
-        photo=explanation.image,
-        source=explanation.source,
-        black_box=opened,
-        target=_targets(explanation, evidence, target),
-        keep_scores=0,
-        seed=explanation.seed,
-        batch_size=batch_size,
-        known=evidence,
-    )
-    return last(run(_method(explanation, method), question, budget))
+    _check_targets(case, explanation.targets, evidence)
+    budget.start()
+    return last(drawn_by.run(case, budget))
 
 
 def retarget(
@@ -193,20 +188,12 @@ def retarget(
     evidence = _evidence(explanation)
     budget = Budget(1, None, None, None, spent=(explanation.calls, explanation.seconds))
     budget.give_up_the_rest()
-    recorded = _Recorded(explanation, evidence)
-    question = Question(
-        photo=explanation.image,
-        source=explanation.source,
-        black_box=recorded,
-        target=target,
-        keep_scores=0,
-        seed=explanation.seed,
-        batch_size=None,
-        known=evidence,
-    )
+    drawn_by = _method(explanation, method)
+    recorded = _Recorded(explanation)
+    case = reopen_case(explanation, evidence, recorded, target, drawn_by.baseline)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", WeakEvidenceWarning)  # told in `warnings`
-        made = last(run(_method(explanation, method), question, budget))
+        warnings.simplefilter("ignore", WeakEvidenceWarning)  # they are in `warnings`
+        made = last(drawn_by.run(case, budget))
     return dataclasses.replace(
         made,
         device=explanation.device,
@@ -218,11 +205,10 @@ def retarget(
 
 
 class _Recorded(BlackBox):
-    """The black box of a saved run, of which nothing is asked."""
+    """The name of the black box of a saved run; nothing asks it."""
 
-    def __init__(self, explanation: Explanation, evidence: Evidence) -> None:
+    def __init__(self, explanation: Explanation) -> None:
         self.name = explanation.model
-        self.input_size = evidence.size
         self.boxes = explanation.boxes
         self._identity = explanation.identity
 
@@ -242,19 +228,15 @@ def _evidence(explanation: Explanation) -> Evidence:
     return explanation.evidence
 
 
-def _targets(
-    explanation: Explanation, evidence: Evidence, target: TargetLike | None
-) -> list[Target]:
-    """The targets that were explained, with their functions."""
-    targets, readout, _ = recall(explanation.targets if target is None else target, evidence)
-    found = [dataclasses.replace(one, function=None) for one in targets]
-    before = [dataclasses.replace(one, function=None) for one in explanation.targets]
-    if found != before or readout.digests != evidence.functions:
+def _check_targets(case: Case, explained: Sequence[Target], evidence: Evidence) -> None:
+    """Refuse other targets than those that were explained, or functions with another code."""
+    found = [dataclasses.replace(one, function=None) for one in case.targets]
+    before = [dataclasses.replace(one, function=None) for one in explained]
+    if found != before or case.readout.digests != evidence.functions:
         raise InputError(
             f"expected the targets that were explained, {_names(before)}, got {_names(found)} or "
             "functions with another code. Leave `target` out, or `retarget` first."
         )
-    return list(targets)
 
 
 def _names(targets: list[Target]) -> str:

@@ -19,6 +19,7 @@ from iassa.estimators.debiased_effect import DebiasedEffect
 from iassa.estimators.effect import Effect, Estimator, adjust, highest_activated_region
 from iassa.estimators.kernel_regression import EffectWithKernelRegression
 from iassa.estimators.saturation import informative_range
+from iassa.explanations.evidence import Feedback
 from iassa.masks.grids import draw_grids, draw_segments, fit_grid
 from iassa.masks.level_sets import draw_level_sets, rank_cells
 from iassa.masks.plans import MaskPlan
@@ -124,17 +125,15 @@ class Iassa(Method):
         self._require("kernel_share", 0 <= self.kernel_share <= 1, "in [0, 1]")
         self._require("temperature", self.temperature > 0, "above 0")
 
-    def plan(
-        self, k: int, region: NDArray[np.bool_] | None, setting: Setting
-    ) -> dict[str, MaskPlan]:
+    def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """Grids, superpixels and level sets of round k; see `Method.plan`."""
         if self.max_rounds is not None and k >= self.max_rounds:
             return {}
-        ranks = setting.ranks  # none in the first round
+        ranks, region = feedback.ranks, feedback.region  # none in the first round
         num_level_sets = 0 if ranks is None else round(self.level_share * self.round_calls)
         num_segment_masks = round(self.segment_share * (self.round_calls - num_level_sets))
         num_grid_masks = self.round_calls - num_level_sets - num_segment_masks
-        keep_probability = setting.keep_probability or self.keep_probability
+        keep_probability = feedback.keep_probability or self.keep_probability
         plans: dict[str, MaskPlan] = {}
         if num_grid_masks:
             cells = self.grid_sizes[min(k, len(self.grid_sizes) - 1)]
@@ -169,17 +168,12 @@ class Iassa(Method):
             return None
         return informative_range(scores, keep_probability, self.keep_probability)
 
-    def estimator(
-        self,
-        reference: Tensor,
-        size: tuple[int, int],
-        attention: Attention | None,
-        segmentations: Segmentations | None,
-    ) -> Estimator:
+    def estimator(self, setting: Setting) -> Estimator:
         """The debiased effect, with kernel regression if wanted."""
-        if self.kernel_share > 0:
-            return EffectWithKernelRegression(reference, size, attention, self.kernel_share)
-        return DebiasedEffect(reference, size)
+        reference, size = setting.reference, setting.size
+        if self.kernel_share == 0:
+            return DebiasedEffect(reference, size)
+        return EffectWithKernelRegression(reference, size, setting.attention, self.kernel_share)
 
     def segmentations(self, image: Tensor) -> Segmentations | None:
         """SLIC, once for each count and compactness."""

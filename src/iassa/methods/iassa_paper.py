@@ -17,8 +17,8 @@ from torch import Tensor
 from iassa.estimators.attention import Attention, spatial_attention
 from iassa.estimators.coverage_mean import CoverageMean
 from iassa.estimators.effect import Effect, Estimator, adjust, highest_activated_region
+from iassa.explanations.evidence import Feedback
 from iassa.masks.plans import MaskPlan
-from iassa.masks.superpixels import Segmentations
 from iassa.masks.windows import plan_windows, select_windows, sliding_windows
 from iassa.methods.engine.loop import Method, Setting
 from iassa.models.features import SOURCES, FeatureExtractor, is_source, open_features
@@ -83,9 +83,7 @@ class IassaPaper(Method):
         """Eq. 5 is a mean score."""
         return "mean score"
 
-    def plan(
-        self, k: int, region: NDArray[np.bool_] | None, setting: Setting
-    ) -> dict[str, MaskPlan]:
+    def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """Windows of iteration k that touch the region; see `Method.plan`."""
         unit = min(setting.size) / 224
         window = max(1, round((self.window - k * self.window_step) * unit))
@@ -93,21 +91,15 @@ class IassaPaper(Method):
         if k >= self.max_rounds:
             return {}
         windows = sliding_windows(setting.size, window, stride)
-        if region is not None:
-            windows = select_windows(windows, region)  # Eq. 7
+        if feedback.region is not None:
+            windows = select_windows(windows, feedback.region)  # Eq. 7
         if len(windows) == 0:
             return {}
         return {"window": plan_windows(windows, setting.size, setting.rng(k))}
 
-    def estimator(
-        self,
-        reference: Tensor,
-        size: tuple[int, int],
-        attention: Attention | None,
-        segmentations: Segmentations | None,
-    ) -> Estimator:
+    def estimator(self, setting: Setting) -> Estimator:
         """Eq. 5 as printed."""
-        return CoverageMean(reference, size, GROUPS)
+        return CoverageMean(setting.reference, setting.size, GROUPS)
 
     def attention(self, image: Tensor) -> Attention | None:
         """Eq. 9-10 as printed: raw products, no temperature."""

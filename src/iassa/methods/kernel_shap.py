@@ -27,7 +27,7 @@ from torch import Tensor
 
 from iassa.errors import InputError
 from iassa.masks.superpixels import ALGORITHMS, Segmentations, segment_once
-from iassa.methods.engine.shap_game import Game, ShapExplainer
+from iassa.methods.engine.shap_game import CoalitionGame, ShapExplainer
 
 __all__ = ["KernelShap"]
 
@@ -79,7 +79,7 @@ class KernelShap(ShapExplainer):
         """Superpixels."""
         return segment_once(image, self.segmentation, self.num_segments)
 
-    def attribute(self, game: Game) -> NDArray[np.float64]:
+    def attribute(self, game: CoalitionGame) -> NDArray[np.float64]:
         """Shapley values (S, T); see `ShapExplainer.attribute`."""
         players, samples = game.num_players, game.calls_left
         fewest = EACH * min(players, self.max_segments or players)

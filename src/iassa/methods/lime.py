@@ -25,12 +25,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.estimators.attention import Attention
 from iassa.estimators.effect import Estimator
 from iassa.estimators.local_regression import LocalRegression
+from iassa.explanations.evidence import Feedback
 from iassa.masks.grids import draw_segments
 from iassa.masks.plans import MaskPlan
 from iassa.masks.superpixels import ALGORITHMS, Segmentations, segment_once
@@ -74,9 +73,7 @@ class Lime(Method):
         self._require("kernel_width", self.kernel_width > 0, "above 0")
         self._require("ridge", self.ridge > 0, "above 0")
 
-    def plan(
-        self, k: int, region: NDArray[np.bool_] | None, setting: Setting
-    ) -> dict[str, MaskPlan]:
+    def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """Subsets of superpixels of round k; see `Method.plan`."""
         assert setting.segmentations is not None
         keep = (KEEP_PROBABILITY, KEEP_PROBABILITY)
@@ -88,13 +85,9 @@ class Lime(Method):
         """One segmentation."""
         return segment_once(image, self.segmentation, self.num_segments)
 
-    def estimator(
-        self,
-        reference: Tensor,
-        size: tuple[int, int],
-        attention: Attention | None,
-        segmentations: Segmentations | None,
-    ) -> Estimator:
+    def estimator(self, setting: Setting) -> Estimator:
         """Weighted ridge regression on the bits."""
-        assert segmentations is not None
-        return LocalRegression(reference, segmentations, self.kernel_width, self.ridge)
+        assert setting.segmentations is not None
+        return LocalRegression(
+            setting.reference, setting.segmentations, self.kernel_width, self.ridge
+        )

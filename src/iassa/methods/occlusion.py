@@ -18,13 +18,11 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from iassa.estimators.attention import Attention
 from iassa.estimators.effect import Estimator
 from iassa.estimators.occlusion import OcclusionMean
+from iassa.explanations.evidence import Feedback
 from iassa.masks.plans import MaskPlan
-from iassa.masks.superpixels import Segmentations
 from iassa.masks.windows import plan_windows, sliding_windows
 from iassa.methods.engine.loop import Method, Setting
 
@@ -59,23 +57,15 @@ class Occlusion(Method):
         self._require("window", self.window >= 1, "at least 1 pixel")
         self._require("stride", 0 < self.stride <= self.window, "above 0 and at most the window")
 
-    def plan(
-        self, k: int, region: NDArray[np.bool_] | None, setting: Setting
-    ) -> dict[str, MaskPlan]:
+    def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """The next windows of the one random order; see `Method.plan`."""
         order = plan_windows(self._windows(setting.size), setting.size, setting.rng(0))
         chosen = order[k * self.round_calls : (k + 1) * self.round_calls]
         return {"window": chosen} if len(chosen) else {}
 
-    def estimator(
-        self,
-        reference: Tensor,
-        size: tuple[int, int],
-        attention: Attention | None,
-        segmentations: Segmentations | None,
-    ) -> Estimator:
+    def estimator(self, setting: Setting) -> Estimator:
         """The mean over the windows that hide a pixel."""
-        return OcclusionMean(reference, size, self._windows(size))
+        return OcclusionMean(setting.reference, setting.size, self._windows(setting.size))
 
     def _windows(self, size: tuple[int, int]) -> NDArray[np.int32]:
         """All windows, (N, 4)."""

@@ -8,17 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-
-from iassa.estimators.attention import Attention
 from iassa.estimators.coverage_mean import CoverageMean
 from iassa.estimators.debiased_effect import DebiasedEffect
 from iassa.estimators.effect import Estimator
+from iassa.explanations.evidence import Feedback
 from iassa.masks.grids import draw_grids, fit_grid
 from iassa.masks.plans import MaskPlan
-from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.loop import Method, Setting
 
 __all__ = ["Rise"]
@@ -55,20 +50,13 @@ class Rise(Method):
         """Eq. 5 is a mean score, its debiased form an effect."""
         return "effect" if self.debiased else "mean score"
 
-    def plan(
-        self, k: int, region: NDArray[np.bool_] | None, setting: Setting
-    ) -> dict[str, MaskPlan]:
+    def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """Grids of round k, over the whole image; see `Method.plan`."""
         grid = fit_grid(self.grid_size, setting.photo_size)
         keep = (self.keep_probability, self.keep_probability)
         return {"grid": draw_grids(self.round_calls, grid, keep, setting.rng(k, 0))}
 
-    def estimator(
-        self,
-        reference: Tensor,
-        size: tuple[int, int],
-        attention: Attention | None,
-        segmentations: Segmentations | None,
-    ) -> Estimator:
+    def estimator(self, setting: Setting) -> Estimator:
         """Eq. 5 as printed, or its debiased form."""
-        return DebiasedEffect(reference, size) if self.debiased else CoverageMean(reference, size)
+        kind = DebiasedEffect if self.debiased else CoverageMean
+        return kind(setting.reference, setting.size)

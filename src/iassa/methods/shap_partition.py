@@ -26,7 +26,7 @@ from torch import Tensor
 
 from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.budget import FEWEST_MASKS
-from iassa.methods.engine.shap_game import Game, ShapExplainer
+from iassa.methods.engine.shap_game import CoalitionGame, ShapExplainer
 
 __all__ = ["ShapPartition"]
 
@@ -79,12 +79,12 @@ class ShapPartition(ShapExplainer):
         labels = torch.arange(height * width, dtype=torch.int32, device=image.device)
         return Segmentations(labels.view(1, height, width), height * width, (height * width,))
 
-    def attribute(self, game: Game) -> NDArray[np.float64]:
+    def attribute(self, game: CoalitionGame) -> NDArray[np.float64]:
         """Owen values (S, T); see `ShapExplainer.attribute`."""
         # A step begins while fewer than this were asked about, and goes on to its end.
         return self._owen(game, game.calls_left - self.step_calls + 1)
 
-    def salvage(self, game: Game) -> NDArray[np.float64] | None:
+    def salvage(self, game: CoalitionGame) -> NDArray[np.float64] | None:
         """What the package makes of the steps that were answered: it asks the same again."""
         answered = sum(map(len, game.answers)) - FREE
         if answered < 2:
@@ -92,7 +92,7 @@ class ShapPartition(ShapExplainer):
         game.rewind()
         return self._owen(game, answered)
 
-    def _owen(self, game: Game, most: int) -> NDArray[np.float64]:
+    def _owen(self, game: CoalitionGame, most: int) -> NDArray[np.float64]:
         """Run the package until at least so many patches were asked about."""
         with game.played() as shap:
             if game.num_players == 1:  # nothing to divide: the package has no tree for it

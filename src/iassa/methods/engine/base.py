@@ -1,7 +1,7 @@
 """What all methods have in common: a name, hyperparameters, and the arguments of a run.
 
-A method says how a question and a budget become explanations, and no more. Most are a
-`loop.Method`, which says even less: which masks, and how their scores are read.
+A method turns a case and a budget into explanations. Most are a `loop.Method`: masks and an
+estimator.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike, as_image
 from iassa.masks.baselines import BaselineLike, FillImage, read_baseline
 from iassa.methods.engine.budget import Budget, Progress
-from iassa.methods.engine.case import Question
+from iassa.methods.engine.case import Case, open_case
 from iassa.models.opening import BlackBoxLike, open_model
 from iassa.models.readout import Keep
 from iassa.models.targets import TargetLike
@@ -63,16 +63,21 @@ class Explainer(ABC):
                 f"expected {field} of {self.name} to be {expected}, got {getattr(self, field)!r}."
             )
 
+    def check_budget(self, budget: Budget) -> None:
+        """Refuse a budget that this method cannot use, before a call is spent.
+
+        Raises:
+            InputError: it is such a budget.
+        """
+        del budget
+
     @abstractmethod
-    def answer(self, question: Question, budget: Budget) -> Iterator[Explanation]:
+    def run(self, case: Case, budget: Budget) -> Iterator[Explanation]:
         """The explanations that `iterate` yields.
 
-        A plain method that returns an iterator, so that invalid arguments raise at the call and not
-        at the first `next`.
-
         Args:
-            question: what is asked.
-            budget: what it may cost, of which nothing is spent.
+            case: what the run is about.
+            budget: what it may cost.
         """
 
     def as_dict(self) -> dict[str, Any]:
@@ -99,7 +104,9 @@ class Explainer(ABC):
     ) -> Iterator[Explanation]:
         """Explain, anytime: yield the map so far after every round.
 
-        A wrapped method may have no rounds, no error or no map before its end, and says so.
+        The call itself checks the arguments and asks about the whole image; the masks are scored
+        as the iterator goes on. A wrapped method may have no rounds, no error or no map before its
+        end, and says so.
 
         Args:
             image: a path, a Pillow image or an array (H, W, 3), uint8 or in [0, 1].
@@ -129,12 +136,23 @@ class Explainer(ABC):
             BlackBoxError: it failed before there was a map.
             CancelledError: cancelled before there was a map.
         """
-        # Checked here, not at the first `next`: a generator's body would run too late to be seen.
         budget = Budget(calls, max_seconds, progress, cancel, tolerance)
+        self.check_budget(budget)
         source = str(image) if isinstance(image, str | Path) else None
         photo, opened = as_image(image), open_model(black_box, device)
-        question = Question(photo, source, opened, target, keep_scores, seed, batch_size)
-        return self.answer(question, budget)
+        budget.start()
+        case = open_case(
+            photo,
+            source,
+            opened,
+            target,
+            self.baseline,
+            budget,
+            keep_scores=keep_scores,
+            seed=seed,
+            batch_size=batch_size,
+        )  # I, f(I)
+        return self.run(case, budget)
 
 
 def last(explanations: Iterator[Explanation]) -> Explanation:

@@ -1,114 +1,82 @@
-"""The conclusion of a run: from what was found to an `Explanation` of the image as it was given."""
+"""The conclusion of a round: from an effect to an `Explanation` of the image as it was given."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.explanations.evidence import Evidence, ScoredRound
-from iassa.explanations.explanation import Explanation, Round, versions
+from iassa.errors import BlackBoxError, WeakEvidenceWarning, warn
+from iassa.estimators.effect import Effect
+from iassa.explanations.evidence import Evidence
+from iassa.explanations.explanation import Explanation, RunFailedError, versions
 from iassa.image import resize
 from iassa.methods.engine.budget import Budget
 from iassa.methods.engine.case import Case
+from iassa.methods.engine.history import History
 from iassa.methods.engine.weaknesses import weaknesses
 
-__all__ = ["Finding", "MapAlone", "conclude"]
-
-
-class Finding(Protocol):
-    """What was found for T targets, at the size of the masks."""
-
-    @property
-    def saliency(self) -> Tensor:
-        """(T, H, W) float32, in score units."""
-
-    @property
-    def standard_error(self) -> Tensor:
-        """(T, H, W) float32, in score units; infinite where it is not known."""
-
-    @property
-    def relative_errors(self) -> tuple[float, ...]:
-        """See `Explanation.relative_errors`."""
-
-
-@dataclass(frozen=True, eq=False)
-class MapAlone:
-    """A map of which no error is known.
-
-    Attributes:
-        saliency: (T, H, W) float32, in score units.
-    """
-
-    saliency: Tensor
-
-    @property
-    def standard_error(self) -> Tensor:
-        """Infinite everywhere."""
-        return torch.full_like(self.saliency, torch.inf)
-
-    @property
-    def relative_errors(self) -> tuple[float, ...]:
-        """Infinite."""
-        return (float("inf"),) * len(self.saliency)
+__all__ = ["conclude", "deliver"]
 
 
 def conclude(
     case: Case,
     method: Mapping[str, Any],
-    finding: Finding,
+    effect: Effect,
     budget: Budget,
-    rounds: Sequence[ScoredRound] | None,
-    history: Sequence[Round],
-    superpixels: str = "",
+    history: History,
+    evidence: Evidence | None,
 ) -> Explanation:
-    """The result, or the map so far while the run goes on; without evidence if `rounds` is None."""
-    question = case.question
-    black_box = question.black_box
-    names = black_box.class_names
-    kept_names = tuple(names[k] for k in case.readout.outputs) if names else ()
-    if question.known is not None:
-        kept_names = question.known.names_of(case.readout.outputs)
-    evidence = None
-    if rounds is not None:
-        evidence = Evidence(
-            size=case.size,
-            num_outputs=case.readout.num_outputs,
-            outputs=case.readout.outputs,
-            functions=case.readout.digests,
-            class_names=kept_names,
-            reference=case.readings.cpu().numpy(),
-            superpixels=superpixels,
-            rounds=tuple(rounds),
-        )
+    """The result, or the map so far while the run goes on.
+
+    Args:
+        case: what the run is about.
+        method: its record, see `Explainer.as_dict`.
+        effect: the maps of the targets, at the size of the masks.
+        budget: what was spent, and why the run ends if it does.
+        history: its rounds.
+        evidence: to go on from; None of a method that keeps none.
+    """
     return Explanation(
-        saliency=_enlarge(finding.saliency, question.photo),
-        standard_error=_enlarge(finding.standard_error, question.photo),
-        relative_errors=finding.relative_errors,
-        image=question.photo,
+        saliency=_enlarge(effect.saliency, case.photo),
+        standard_error=_enlarge(effect.standard_error, case.photo),
+        relative_errors=effect.relative_errors,
+        image=case.photo,
         targets=case.targets,
         scores=tuple(case.reference.tolist()),
         calls=budget.calls,
         seconds=budget.seconds,
         method=method,
-        rounds=tuple(history),
-        seed=question.seed,
-        model=black_box.name,
-        identity=black_box.identity(),
-        device=str(black_box.device),
-        boxes=black_box.boxes,
-        source=question.source,
+        rounds=history.rounds,
+        seed=case.seed,
+        model=case.black_box.name,
+        identity=case.black_box.identity(),
+        device=str(case.black_box.device),
+        boxes=case.black_box.boxes,
+        source=case.source,
         complete=budget.stopped in ("calls", "seconds", "tolerance", "rounds"),
         stopped=budget.stopped or "running",
-        warnings=weaknesses(case, rounds or (), history) if budget.stopped else (),
+        warnings=weaknesses(case, history) if budget.stopped else (),
         versions=versions(),
         evidence=evidence,
     )
+
+
+def deliver(explanation: Explanation, budget: Budget, failure: BlackBoxError | None) -> None:
+    """Show an explanation to whoever follows the progress, and warn of what makes it weak.
+
+    Raises:
+        RunFailedError: the black box failed; the error carries the explanation.
+    """
+    budget.latest = explanation
+    if failure is not None:
+        raise RunFailedError.after(failure, explanation) from failure.__cause__
+    for text in explanation.warnings:
+        warn(text, WeakEvidenceWarning)
 
 
 def _enlarge(maps: Tensor, photo: NDArray[np.float32]) -> NDArray[np.float32]:

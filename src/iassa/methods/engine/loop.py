@@ -5,56 +5,53 @@ The numbers of equations are those of the paper (Vasu and Long, IASSA, WACV 2020
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning, warn
+from iassa.errors import CancelledError, InputError
 from iassa.estimators.attention import Attention
 from iassa.estimators.effect import Effect, Estimator
-from iassa.explanations.evidence import Feedback, Scored, ScoredRound
-from iassa.explanations.explanation import Explanation, Round, RunFailedError
+from iassa.explanations.evidence import Feedback, ScoredRound
+from iassa.explanations.explanation import Explanation
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Canvas
 from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.base import Explainer
 from iassa.methods.engine.budget import Budget
-from iassa.methods.engine.case import Case, Question, first_scores, open_case
-from iassa.methods.engine.conclusion import conclude
-from iassa.methods.engine.scoring import cap_batch, score_masks
+from iassa.methods.engine.case import Case
+from iassa.methods.engine.conclusion import conclude, deliver
+from iassa.methods.engine.history import History
+from iassa.methods.engine.scoring import RoundScores, cap_batch, score_round
 from iassa.models.black_box import one_thread
 
-__all__ = ["Method", "Setting", "afford", "run"]
+__all__ = ["Method", "Setting"]
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What a method may look at to plan its masks.
+    """What a method looks at to plan its masks and to read their scores, the same in all rounds.
 
     Attributes:
         size: (height, width) of the masks.
         photo_size: (height, width) of the image as it was given: its aspect ratio counts.
-        segmentations: superpixels, for a method that asked for them.
         seed: of all randomness.
-        keep_probability: smallest and largest that the scores of the first round speak for; None
-            for the method's own.
-        ranks: (T, rows, columns) of the last map's cells, see `level_sets`, for a method that asked
-            for them; None in the first round.
+        reference: f(I) of the targets, (T,) float64, on the device of the masks.
+        segmentations: superpixels, for a method that makes them.
+        attention: A of Eq. 10, for a method that attends.
     """
 
     size: tuple[int, int]
     photo_size: tuple[int, int]
-    segmentations: Segmentations | None
     seed: int
-    keep_probability: tuple[float, float] | None = None
-    ranks: NDArray[np.float32] | None = None
+    reference: Tensor
+    segmentations: Segmentations | None = None
+    attention: Attention | None = None
 
     def rng(self, *stream: int) -> np.random.Generator:
         """A generator for one family of one round; no two share one, so none depends on another."""
@@ -63,33 +60,25 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Method(Explainer):
-    """A way to draw masks and to read their scores; its fields are its hyperparameters.
+    """Masks and an estimator; the fields are hyperparameters.
 
     Attributes:
         baseline: what hidden pixels show; see `Explainer`.
     """
 
     @abstractmethod
-    def plan(
-        self, k: int, region: NDArray[np.bool_] | None, setting: Setting
-    ) -> dict[str, MaskPlan]:
+    def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """Masks of round k, by family; none ends the run.
 
         Args:
             k: number of the round, from 0.
-            region: (H, W) where the last round's map is high; None in the first.
+            feedback: what the rounds before say; empty for the first.
             setting: sizes, superpixels, seed.
         """
 
     @abstractmethod
-    def estimator(
-        self,
-        reference: Tensor,
-        size: tuple[int, int],
-        attention: Attention | None,
-        segmentations: Segmentations | None,
-    ) -> Estimator:
-        """Fresh sums for Eq. 5; `reference` (T,) are the scores of the whole image."""
+    def estimator(self, setting: Setting) -> Estimator:
+        """Fresh sums for Eq. 5."""
 
     def segmentations(self, image: Tensor) -> Segmentations | None:
         """Superpixels of the image (3, H, W), if the plans need them."""
@@ -131,78 +120,76 @@ class Method(Explainer):
         del scores, keep_probability
         return None
 
-    def answer(self, question: Question, budget: Budget) -> Iterator[Explanation]:
-        """The loop; see `Explainer.answer`."""
-        return run(self, question, budget)
+    def run(self, case: Case, budget: Budget) -> Iterator[Explanation]:
+        """The loop. Masks that the case knows the scores of are not asked about again.
+
+        Yields:
+            The map after every round in which the black box was asked, and at the end.
+        """
+        with one_thread():
+            setting = _set(self, case)
+            estimator = self.estimator(setting)
+        batch_size = cap_batch(case.batch_size, case.size, case.image.device)
+        canvas = Canvas(case.size, batch_size, setting.segmentations, case.image.device)
+        history = History()
+        feedback, plans = _plan(self, 0, Feedback(), case, setting)  # M_0
+
+        for k in itertools.count():
+            started = (budget.calls, budget.seconds)
+            with one_thread() as threads:
+                scored = score_round(case, k, plans, canvas, estimator, budget, threads)
+                if scored.families:
+                    seconds = _seconds(case.scored_before(k), started, budget)
+                    history = history.after(feedback, scored, seconds, case.size)
+                effect = estimator.estimate()  # S, Eq. 5
+                adjusted = self.adjust(effect, setting.attention)  # S', Eq. 6
+                feedback = _feed_back(self, adjusted.saliency, history.first, setting)  # Eq. 8
+                if case.scored_before(k + 1) is not None:  # an earlier run has yielded this map
+                    feedback, plans = _plan(self, k + 1, feedback, case, setting)
+                    continue
+                budget.stop_if_enough(max(adjusted.relative_errors))
+                if not budget.stopped:
+                    feedback, plans = _plan(self, k + 1, feedback, case, setting)  # M_k, Eq. 7
+                    budget.stopped = "" if plans else "rounds"
+                if not history.rounds:
+                    raise scored.failure or CancelledError("cancelled before a map: no mask scored")
+                evidence = case.collect(history.scored, setting.segmentations)
+                explanation = conclude(case, self.as_dict(), adjusted, budget, history, evidence)
+            deliver(explanation, budget, scored.failure)
+            yield explanation
+            if budget.stopped:
+                return
 
 
-def run(method: Method, question: Question, budget: Budget) -> Iterator[Explanation]:
-    """The loop. Masks that the question knows of are not asked about again.
+def _set(method: Method, case: Case) -> Setting:
+    """Superpixels and attention of the image, once for all rounds.
 
-    Args:
-        method: how masks are drawn and scores read.
-        question: what is asked.
-        budget: what it may cost.
-
-    Yields:
-        The map after every round in which the black box was asked, and at the end.
+    Raises:
+        InputError: the superpixels are not those of the run that is continued.
     """
-    budget.start()
-    case = open_case(question, method.baseline, budget)  # I, f(I)
-    with one_thread():
-        segmentations = method.segmentations(case.image)
-        attention = method.attention(case.image)  # A, Eq. 9-10
-        estimator = method.estimator(case.reference, case.size, attention, segmentations)
-    superpixels = "" if segmentations is None else segmentations.digest()
-    if question.known is not None and question.known.superpixels != superpixels:
-        raise _redrawn("the same superpixels of the image")
-    setting = Setting(case.size, question.photo.shape[:2], segmentations, question.seed)
-    batch_size = cap_batch(question.batch_size, case.size, case.image.device)
-    canvas = Canvas(case.size, batch_size, segmentations, case.image.device)
-    rounds: list[ScoredRound] = []
-    history: list[Round] = []
-    feedback, plans = _plan(method, 0, Feedback(), case, setting)  # M_0
-
-    for k in itertools.count(1):
-        started = (budget.calls, budget.seconds)
-        with one_thread() as threads:
-            scored, failure = _score_round(case, k - 1, plans, canvas, estimator, budget, threads)
-            if scored:
-                seconds = _seconds(case, k - 1, started, budget)
-                rounds.append(ScoredRound(feedback, scored, seconds))
-                history.append(_summarise(rounds[-1], case))
-            effect = estimator.estimate()  # S, Eq. 5
-            adjusted = method.adjust(effect, attention)  # S', Eq. 6
-            region = method.region(adjusted.saliency)  # HAR(S'), Eq. 8
-            ranks = method.rank(adjusted.saliency, setting.photo_size)
-            feedback = Feedback(region, _choose_keep_probability(method, case, rounds), ranks)
-            if k < len(case.rounds):  # there is more that an earlier run has scored, and yielded
-                feedback, plans = _plan(method, k, feedback, case, setting)
-                continue
-            budget.stop_if_enough(max(adjusted.relative_errors))
-            if not budget.stopped:
-                feedback, plans = _plan(method, k, feedback, case, setting)  # M_k, Eq. 7
-                budget.stopped = "" if plans else "rounds"
-            if not history:
-                raise failure or CancelledError("cancelled before a mask was scored: no map.")
-            record = method.as_dict()
-            explanation = conclude(case, record, adjusted, budget, rounds, history, superpixels)
-        budget.latest = explanation
-        if failure is not None:
-            raise RunFailedError.after(failure, explanation) from failure.__cause__
-        for text in explanation.warnings:
-            warn(text, WeakEvidenceWarning)
-        yield explanation
-        if budget.stopped:
-            return
+    segmentations = method.segmentations(case.image)
+    digest = "" if segmentations is None else segmentations.digest()
+    if case.evidence is not None and case.evidence.superpixels != digest:
+        raise _redrawn("the superpixels of the image are not reproduced")
+    return Setting(
+        size=case.size,
+        photo_size=(case.photo.shape[0], case.photo.shape[1]),
+        seed=case.seed,
+        reference=case.reference,
+        segmentations=segmentations,
+        attention=method.attention(case.image),  # A, Eq. 9-10
+    )
 
 
-def _choose_keep_probability(
-    method: Method, case: Case, rounds: Sequence[ScoredRound]
-) -> tuple[float, float] | None:
-    if not rounds:
-        return None
-    return method.choose_keep_probability(*first_scores(case, rounds))
+def _feed_back(
+    method: Method, adjusted: Tensor, first: RoundScores | None, setting: Setting
+) -> Feedback:
+    """What the maps (T, H, W) and the scores of the first round say about the next masks."""
+    limits = None
+    if first is not None:
+        limits = method.choose_keep_probability(first.scores, first.keep_probability)
+    ranks = method.rank(adjusted, setting.photo_size)
+    return Feedback(method.region(adjusted), limits, ranks)
 
 
 def _plan(
@@ -213,136 +200,25 @@ def _plan(
     Raises:
         InputError: the method, as it is here, would not have drawn the masks that are known.
     """
-    known: Mapping[str, Scored] = {}
-    if k < len(case.rounds):
-        # Not what was found here: another machine may round another way at a region's edge.
-        feedback, known = case.rounds[k].feedback, case.rounds[k].families
-    setting = dataclasses.replace(
-        setting, keep_probability=feedback.keep_probability, ranks=feedback.ranks
-    )
-    plans = method.plan(k, feedback.region, setting)
-    for family, scored in known.items():
+    known = case.scored_before(k)
+    if known is None:
+        return feedback, method.plan(k, feedback, setting)
+    # Not what was computed here: another machine may round another way at a region's edge.
+    plans = method.plan(k, known.feedback, setting)
+    for family, scored in known.families.items():
         if family not in plans or plans[family][: len(scored.plan)] != scored.plan:
-            raise _redrawn(
-                f"those of round {k + 1} to be what {method.name} draws from seed {setting.seed}"
-            )
-    return feedback, plans
+            raise _redrawn(f"the masks of round {k + 1} are not those that seed {case.seed} draws")
+    return known.feedback, plans
 
 
-def _redrawn(expected: str) -> InputError:
+def _redrawn(what: str) -> InputError:
     return InputError(
-        f"cannot go on from these masks: expected {expected}, got others. They were drawn by "
-        "another version of iassa, NumPy or scikit-image: see `versions`. Explain again."
+        f"cannot extend this explanation: {what}. It was made with other "
+        "versions of iassa, NumPy or scikit-image (see explanation.versions). Run explain again."
     )
 
 
-def _seconds(case: Case, k: int, started: tuple[int, float], budget: Budget) -> float:
-    """Spent on round k, in the run that is continued too; to go through what is known is free."""
-    before = case.rounds[k].seconds if k < len(case.rounds) else 0.0
-    return before + (budget.seconds - started[1] if budget.calls > started[0] else 0.0)
-
-
-def _score_round(
-    case: Case,
-    k: int,
-    plans: Mapping[str, MaskPlan],
-    canvas: Canvas,
-    estimator: Estimator,
-    budget: Budget,
-    threads: int,
-) -> tuple[dict[str, Scored], BlackBoxError | None]:
-    """Score as much of round k as the budget allows, and add it to the sums.
-
-    Returns:
-        What was scored, by family, and the failure of the black box that ended it, if one did.
-    """
-    known = case.rounds[k].families if k < len(case.rounds) else {}
-    counts = {family: len(scored.plan) for family, scored in known.items()}
-    readings: dict[str, list[Tensor]] = {}
-    failure: BlackBoxError | None = None
-    for family, plan in afford(plans, counts, budget.left).items():
-        question = case.question
-        seen = known[family].readings if family in known else None
-        # Time that is up at the first call leaves room for a batch: a poor map says more than none.
-        if budget.is_over() and (readings or budget.stopped != "seconds"):
-            plan = plan[: 0 if seen is None else len(seen)]  # what is known is kept
-        batches = score_masks(
-            question.black_box, case.image, case.baseline, plan, canvas, case.readout, seen, threads
-        )
-        try:
-            for batch, masks, answer, asked in batches:
-                estimator.add(masks, answer @ case.weights, plan[batch], family)  # f(I * M_i)
-                readings.setdefault(family, []).append(answer)
-                if asked:
-                    budget.spend(asked)
-                    if budget.is_over():
-                        break
-        except BlackBoxError as error:
-            failure, budget.stopped = error, "failed"
-            budget.calls += error.images  # it was asked, though it did not answer
-    estimator.close_round()
-    scored = {}
-    for family, parts in readings.items():
-        together = torch.cat(parts).cpu().numpy()
-        scored[family] = Scored(plans[family][: len(together)], together)
-    return scored, failure
-
-
-def afford(
-    plans: Mapping[str, MaskPlan], known: Mapping[str, int], calls: int
-) -> dict[str, MaskPlan]:
-    """As much of a round as the budget allows, the families in their proportion.
-
-    A larger budget begins with the same masks: what is cut off is each family's end. Masks that are
-    known cost nothing.
-
-    Args:
-        plans: of the whole round, by family.
-        known: how many of a family's masks have been scored, from its first on; a family without
-            any may be left out.
-        calls: that are left, 0 or more.
-
-    Returns:
-        The beginning of each plan, known masks included; where calls are short, without the
-        families that get none.
-
-    Example:
-        >>> from iassa.masks.grids import draw_grids
-        >>> grids = draw_grids(6, (2, 3), (0.5, 0.5), np.random.default_rng(0))
-        >>> plans = {"coarse": grids[:4], "fine": grids[4:]}
-        >>> {family: len(plan) for family, plan in afford(plans, {"fine": 1}, 3).items()}
-        {'coarse': 3, 'fine': 1}
-    """
-    total = sum(map(len, plans.values()))
-    calls += sum(known.values())
-    if total <= calls:
-        return dict(plans)
-    counts = {family: len(plan) * calls // total for family, plan in plans.items()}
-    rest = calls - sum(counts.values())
-    for family, plan in plans.items():  # to the first that has room, as rounding down left it
-        added = min(rest, len(plan) - counts[family])
-        counts[family], rest = counts[family] + added, rest - added
-    # A run that was cut short by time or by hand has the whole of one family first.
-    excess = 0
-    for family, count in counts.items():
-        excess += max(0, known.get(family, 0) - count)
-        counts[family] = max(count, known.get(family, 0))
-    for family, count in counts.items():
-        spared = min(excess, count - known.get(family, 0))
-        counts[family], excess = count - spared, excess - spared
-    return {family: plan[: counts[family]] for family, plan in plans.items() if counts[family]}
-
-
-def _summarise(scored: ScoredRound, case: Case) -> Round:
-    together = torch.cat(
-        [torch.from_numpy(one.readings).to(case.weights) for one in scored.families.values()]
-    )
-    scores = together @ case.weights
-    return Round(
-        masks={family: len(one.plan) for family, one in scored.families.items()},
-        region_share=min(one.plan.reach(case.size) for one in scored.families.values()),
-        score_mean=tuple(scores.mean(0).tolist()),
-        score_low=tuple(scores.amin(0).tolist()),
-        score_high=tuple(scores.amax(0).tolist()),
-        seconds=scored.seconds,
-    )
+def _seconds(before: ScoredRound | None, started: tuple[int, float], budget: Budget) -> float:
+    """Spent on a round, in the run that is continued too; to go through what is known is free."""
+    spent = budget.seconds - started[1] if budget.calls > started[0] else 0.0
+    return spent + (0.0 if before is None else before.seconds)

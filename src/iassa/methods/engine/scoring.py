@@ -5,7 +5,8 @@ Masks that were scored before are rendered again, but nothing is asked about the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.errors import BlackBoxError
+from iassa.estimators.effect import Estimator
+from iassa.explanations.evidence import Scored
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Canvas, Masks
-from iassa.models.black_box import BlackBox, ask
-from iassa.models.readout import Readout
+from iassa.methods.engine.budget import Budget
+from iassa.methods.engine.case import Case
+from iassa.models.black_box import ask
 
-__all__ = ["cap_batch", "score_masks"]
+__all__ = ["RoundScores", "afford", "cap_batch", "score_masks", "score_round"]
 
 # Of masked images in one batch; 1024 x 1024 pixels take 12 MB each.
 BATCH_BYTES = {"cpu": 32 * 2**20}
@@ -40,27 +44,96 @@ def cap_batch(batch_size: int | None, size: tuple[int, int], device: torch.devic
     return max(1, min(wanted, most // (3 * 4 * size[0] * size[1])))
 
 
+@dataclass(frozen=True, eq=False)
+class RoundScores:
+    """What one round was scored.
+
+    Attributes:
+        families: masks and their readings, by family; without those that got no call.
+        scores: (N, T) float64 of the targets, family after family.
+        keep_probability: (N,) float32 of the masks.
+        failure: of the black box, if it ended the round.
+    """
+
+    families: Mapping[str, Scored]
+    scores: NDArray[np.float64]
+    keep_probability: NDArray[np.float32]
+    failure: BlackBoxError | None
+
+
+def score_round(
+    case: Case,
+    k: int,
+    plans: Mapping[str, MaskPlan],
+    canvas: Canvas,
+    estimator: Estimator,
+    budget: Budget,
+    threads: int,
+) -> RoundScores:
+    """Score as much of a round as the budget allows, and add it to the estimator's sums.
+
+    Args:
+        case: image, black box, targets.
+        k: number of the round, from 0.
+        plans: of the round, by family.
+        canvas: renders the masks.
+        estimator: gets masks and scores, a batch at a time.
+        budget: what may be spent.
+        threads: of torch, for the black box.
+    """
+    before = case.scored_before(k)
+    known = before.families if before is not None else {}
+    counts = {family: len(scored.plan) for family, scored in known.items()}
+    readings: dict[str, list[Tensor]] = {}
+    scores: list[Tensor] = []
+    failure: BlackBoxError | None = None
+    for family, plan in afford(plans, counts, budget.left).items():
+        seen = known[family].readings if family in known else None
+        # Time that is up at the first call leaves room for a batch: a poor map says more than none.
+        if budget.is_over() and (readings or budget.stopped != "seconds"):
+            plan = plan[: 0 if seen is None else len(seen)]  # what is known is kept
+        try:
+            for batch, masks, answer, asked in score_masks(case, plan, canvas, threads, seen):
+                scores.append(answer @ case.weights)
+                estimator.add(masks, scores[-1], plan[batch], family)  # f(I * M_i)
+                readings.setdefault(family, []).append(answer)
+                if asked:
+                    budget.spend(asked)
+                    if budget.is_over():
+                        break
+        except BlackBoxError as error:
+            failure, budget.stopped = error, "failed"
+            budget.calls += error.images  # it was asked, though it did not answer
+    estimator.close_round()
+    families = {}
+    for family, parts in readings.items():
+        together = torch.cat(parts).cpu().numpy()
+        families[family] = Scored(plans[family][: len(together)], together)
+    return RoundScores(
+        families=families,
+        scores=torch.cat([case.weights[:0], *scores]).cpu().numpy(),
+        keep_probability=np.concatenate(
+            [np.empty(0, np.float32), *(one.plan.keep_probability for one in families.values())]
+        ),
+        failure=failure,
+    )
+
+
 def score_masks(
-    black_box: BlackBox,
-    image: Tensor,
-    baseline: Tensor,
+    case: Case,
     plan: MaskPlan,
     canvas: Canvas,
-    readout: Readout,
+    threads: int,
     known: NDArray[np.float64] | None = None,
-    threads: int | None = None,
 ) -> Iterator[tuple[slice, Masks, Tensor, int]]:
     """Readings of f(I * M_i + baseline * (1 - M_i)) of the masks of a plan, a batch at a time.
 
     Args:
-        black_box: whom to ask.
-        image: (3, H, W), on the black box's device.
-        baseline: (3, H, W), what hidden pixels show.
+        case: image, baseline, black box, and what to keep of its answers.
         plan: the masks.
         canvas: renders them; its batch size is used.
-        readout: what to keep of the answers.
-        known: (n, C) readings of the first masks, which are not asked about again.
         threads: of torch, for the black box; see `one_thread`.
+        known: (n, C) readings of the first masks, which are not asked about again.
 
     Yields:
         Which masks, the masks themselves (valid until the next batch), their readings (N, C), and
@@ -69,6 +142,7 @@ def score_masks(
     Raises:
         BlackBoxError: see `ask` and `Readout.read`.
     """
+    image, readout = case.image, case.readout
     masked = image.new_empty((canvas.batch_size, *image.shape))
     known = np.empty((0, readout.columns)) if known is None else known
     for start in range(0, len(plan), canvas.batch_size):
@@ -77,10 +151,10 @@ def score_masks(
         readings = torch.from_numpy(known[batch].copy()).to(image.device)
         asked = batch.stop - start - len(readings)
         if asked:
-            planes = masks.blend(image, baseline, masked[: batch.stop - start])[len(readings) :]
+            whole = masks.blend(image, case.baseline, masked[: batch.stop - start])
             try:
-                answers = ask(black_box, planes, readout.num_outputs, threads)
-                readings = torch.cat([readings, _read(readout, answers)])
+                answers = ask(case.black_box, whole[len(readings) :], readout.num_outputs, threads)
+                readings = torch.cat([readings, _read(case, answers)])
             except BlackBoxError:
                 if len(readings):  # what was known of the batch is not lost with the rest
                     batch = slice(start, start + len(readings))
@@ -89,9 +163,54 @@ def score_masks(
         yield batch, masks, readings, asked
 
 
-def _read(readout: Readout, answers: Tensor) -> Tensor:
+def _read(case: Case, answers: Tensor) -> Tensor:
     try:
-        return readout.read(answers)
+        return case.readout.read(answers)
     except BlackBoxError as error:
         error.images = len(answers)  # they were asked about, and are lost
         raise
+
+
+def afford(
+    plans: Mapping[str, MaskPlan], known: Mapping[str, int], calls: int
+) -> dict[str, MaskPlan]:
+    """As much of a round as the budget allows, the families in their proportion.
+
+    A larger budget begins with the same masks: what is cut off is each family's end. Masks that are
+    known cost nothing.
+
+    Args:
+        plans: of the whole round, by family.
+        known: how many of a family's masks have been scored, from its first on; a family without
+            any may be left out.
+        calls: that are left, 0 or more.
+
+    Returns:
+        The beginning of each plan, known masks included; where calls are short, without the
+        families that get none.
+
+    Example:
+        >>> from iassa.masks.grids import draw_grids
+        >>> grids = draw_grids(6, (2, 3), (0.5, 0.5), np.random.default_rng(0))
+        >>> plans = {"coarse": grids[:4], "fine": grids[4:]}
+        >>> {family: len(plan) for family, plan in afford(plans, {"fine": 1}, 3).items()}
+        {'coarse': 3, 'fine': 1}
+    """
+    total = sum(map(len, plans.values()))
+    calls += sum(known.values())
+    if total <= calls:
+        return dict(plans)
+    counts = {family: len(plan) * calls // total for family, plan in plans.items()}
+    rest = calls - sum(counts.values())
+    for family, plan in plans.items():  # to the first that has room, as rounding down left it
+        added = min(rest, len(plan) - counts[family])
+        counts[family], rest = counts[family] + added, rest - added
+    # A run that was cut short by time or by hand has the whole of one family first.
+    excess = 0
+    for family, count in counts.items():
+        excess += max(0, known.get(family, 0) - count)
+        counts[family] = max(count, known.get(family, 0))
+    for family, count in counts.items():
+        spared = min(excess, count - known.get(family, 0))
+        counts[family], excess = count - spared, excess - spared
+    return {family: plan[: counts[family]] for family, plan in plans.items() if counts[family]}

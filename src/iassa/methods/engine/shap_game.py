@@ -21,28 +21,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning, warn
-from iassa.explanations.explanation import Explanation, Round, RunFailedError
+from iassa.errors import BlackBoxError, CancelledError, InputError
+from iassa.estimators.effect import Effect
+from iassa.explanations.explanation import Explanation
 from iassa.masks.plans import SegmentPlan
 from iassa.masks.rendering import Canvas
 from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.base import Explainer
 from iassa.methods.engine.budget import FEWEST_MASKS, Budget
-from iassa.methods.engine.case import Case, Question, open_case
-from iassa.methods.engine.conclusion import MapAlone, conclude
+from iassa.methods.engine.case import Case
+from iassa.methods.engine.conclusion import conclude, deliver
+from iassa.methods.engine.history import History, summarise
 from iassa.methods.engine.scoring import cap_batch, score_masks
 from iassa.models.black_box import one_thread
 
-__all__ = ["Game", "Halted", "ShapExplainer"]
+__all__ = ["CoalitionGame", "HaltedError", "ShapExplainer"]
 
 Coalitions = NDArray[np.bool_]  # (N, S), True = shown
 
 
-class Halted(Exception):  # noqa: N818 - no error: it carries the end of a run through the package
+class HaltedError(Exception):
     """The budget is over before the package has had all its answers."""
 
 
-class Game:
+class CoalitionGame:
     """What coalitions of segments win: the scores of the targets, within a budget.
 
     Attributes:
@@ -70,8 +72,8 @@ class Game:
         self._case = case
         self._budget = budget
         self._threads = threads
-        self._randomness = _Randomness(case.question.seed)
-        batch_size = cap_batch(case.question.batch_size, case.size, case.image.device)
+        self._randomness = _Randomness(case.seed)
+        batch_size = cap_batch(case.batch_size, case.size, case.image.device)
         self._canvas = Canvas(case.size, batch_size, segmentations, case.image.device)
         self._whole = case.reference.cpu().numpy()
         self._nothing: NDArray[np.float64] | None = None
@@ -91,7 +93,7 @@ class Game:
         """Ask about the baseline alone, as every method of the package does first.
 
         Raises:
-            Halted: the run is over.
+            HaltedError: the run is over.
             BlackBoxError: the black box failed.
         """
         self._nothing = self._ask(np.zeros((1, self.num_players), np.bool_))[0]
@@ -100,7 +102,7 @@ class Game:
         """Scores (N, T) of the coalitions (N, S); after `rewind`, what was answered before.
 
         Raises:
-            Halted: the run is over.
+            HaltedError: the run is over.
             BlackBoxError: the black box failed.
         """
         if self._told == len(self.answers):
@@ -120,7 +122,7 @@ class Game:
         black box, when it is asked, the one that it would have without us.
         """
         shap = _open_shap()
-        self._randomness = _Randomness(self._case.question.seed)
+        self._randomness = _Randomness(self._case.seed)
         with self._randomness.swapped():
             yield shap
 
@@ -139,25 +141,16 @@ class Game:
     def _ask(self, coalitions: Coalitions) -> NDArray[np.float64]:
         if len(coalitions) > self._budget.left:
             self._budget.stopped = self._budget.stopped or "calls"
-            raise Halted
-        question, case = self._case.question, self._case
+            raise HaltedError
         kept = coalitions.mean(1, dtype=np.float32)
         plan = SegmentPlan(kept, coalitions, np.zeros(len(coalitions), np.uint8), None)
-        batches = score_masks(
-            question.black_box,
-            case.image,
-            case.baseline,
-            plan,
-            self._canvas,
-            case.readout,
-            threads=self._threads,
-        )
+        batches = score_masks(self._case, plan, self._canvas, self._threads)
         first = len(self.scores)
         for _ in range(0, len(coalitions), self._canvas.batch_size):
             if self._is_over():
-                raise Halted
+                raise HaltedError
             _, _, readings, asked = next(batches)
-            self.scores.append((readings @ case.weights).cpu().numpy())
+            self.scores.append((readings @ self._case.weights).cpu().numpy())
             self._budget.spend(asked)
         return np.concatenate(self.scores[first:])
 
@@ -200,16 +193,16 @@ class ShapExplainer(Explainer):
         """One segmentation of the image (3, H, W)."""
 
     @abstractmethod
-    def attribute(self, game: Game) -> NDArray[np.float64]:
+    def attribute(self, game: CoalitionGame) -> NDArray[np.float64]:
         """Values (S, T) of the players.
 
         Raises:
             InputError: the budget is too small for so many players.
-            Halted: the run was over before.
+            HaltedError: the run was over before.
             BlackBoxError: the black box failed.
         """
 
-    def salvage(self, game: Game) -> NDArray[np.float64] | None:
+    def salvage(self, game: CoalitionGame) -> NDArray[np.float64] | None:
         """Values (S, T) from a game that was cut short; None if there are none."""
         del game
         return None
@@ -218,12 +211,12 @@ class ShapExplainer(Explainer):
         """Maps (T, H, W) from the values (S, T)."""
         return values.T[:, segmentations.labels[0].long()].float()
 
-    def answer(self, question: Question, budget: Budget) -> Iterator[Explanation]:
-        """One map; see `Explainer.answer`."""
+    def check_budget(self, budget: Budget) -> None:
+        """Refuse a tolerance, and fewer calls than there is a map for."""
         if budget.tolerance is not None:
             raise InputError(
-                f"expected no tolerance for {self.name}, got {budget.tolerance}: the standard "
-                "error of its map is not known. Limit calls or seconds, or use another method."
+                f"expected no tolerance for {self.name}, got {budget.tolerance}: it has no "
+                "standard error. Limit calls or seconds, or use another method."
             )
         fewest, spent_on = self.fewest_calls
         if budget.left < fewest:
@@ -231,21 +224,19 @@ class ShapExplainer(Explainer):
                 f"expected a budget of at least {fewest} calls for {self.name} ({spent_on}), got "
                 f"{budget.left}."
             )
-        return self._answer(question, budget)
+        _open_shap()  # before the clock starts
 
-    def _answer(self, question: Question, budget: Budget) -> Iterator[Explanation]:
-        _open_shap()  # before the clock starts, and before a call is spent
-        budget.start()
-        case = open_case(question, self.baseline, budget)
+    def run(self, case: Case, budget: Budget) -> Iterator[Explanation]:
+        """One map; see `Explainer.run`."""
         failure: BlackBoxError | None = None
         with one_thread() as threads:
             segmentations = self.players(case.image)
-            game = Game(case, segmentations, budget, threads)
+            game = CoalitionGame(case, segmentations, budget, threads)
             values: NDArray[np.float64] | None
             try:
                 game.open()
                 values = self.attribute(game)
-            except (Halted, BlackBoxError) as end:
+            except (HaltedError, BlackBoxError) as end:
                 if isinstance(end, BlackBoxError):
                     failure, budget.stopped = end, "failed"
                     budget.calls += end.images  # it was asked, though it did not answer
@@ -253,24 +244,25 @@ class ShapExplainer(Explainer):
             else:
                 budget.stopped = "calls" if budget.left < self.step_calls else "rounds"
         if values is None:
-            raise failure or self._nothing_known(game, budget)
+            raise failure or self._no_map(game, budget)
         saliency = self.paint(torch.from_numpy(values).to(case.image.device), segmentations)
-        history = [_summarise(self.name, game, budget)]
-        explanation = conclude(case, self.as_dict(), MapAlone(saliency), budget, None, history)
-        budget.latest = explanation
-        if failure is not None:
-            raise RunFailedError.after(failure, explanation) from failure.__cause__
-        for text in explanation.warnings:
-            warn(text, WeakEvidenceWarning)
+        scores = np.concatenate(game.scores)
+        history = History((summarise({self.name: len(scores)}, 1.0, scores, budget.seconds),))
+        effect = Effect.without_error(saliency)
+        explanation = conclude(case, self.as_dict(), effect, budget, history, evidence=None)
+        deliver(explanation, budget, failure)
         yield explanation
 
-    def _nothing_known(self, game: Game, budget: Budget) -> CancelledError | InputError:
-        so_far = f"{game.masks} masks were scored by then, and {self.name} has no map before "
+    def _no_map(self, game: CoalitionGame, budget: Budget) -> CancelledError | InputError:
+        needs = (
+            f"{self.name} needs all of its calls before it can make a map; only {game.masks} masks "
+            "were scored"
+        )
         if budget.stopped == "cancelled":
-            return CancelledError(f"cancelled too early for a map: {so_far}it has all it needs.")
+            return CancelledError(f"cancelled too early: {needs}.")
         return InputError(
-            f"expected more time, or fewer calls: {so_far}it has all it needs. The "
-            f"{budget.seconds:.3g} seconds until then are enough for about {budget.calls} calls."
+            f"{needs} within the time limit. Allow more seconds, or ask for at most "
+            f"{budget.calls} calls."
         )
 
 
@@ -304,15 +296,3 @@ def _open_shap() -> ModuleType:
         import shap  # here: two seconds, and no other method needs it
     package: ModuleType = shap
     return package
-
-
-def _summarise(name: str, game: Game, budget: Budget) -> Round:
-    together = np.concatenate(game.scores)
-    return Round(
-        masks={name: len(together)},
-        region_share=1.0,
-        score_mean=tuple(together.mean(0).tolist()),
-        score_low=tuple(together.min(0).tolist()),
-        score_high=tuple(together.max(0).tolist()),
-        seconds=budget.seconds,
-    )

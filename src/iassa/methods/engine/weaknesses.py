@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from numpy.typing import NDArray
 
 from iassa.estimators.saturation import is_flat, is_gone, stays_sure
-from iassa.explanations.evidence import ScoredRound
-from iassa.explanations.explanation import Round
 from iassa.masks.plans import WindowPlan
 from iassa.methods.engine.budget import FEWEST_MASKS
-from iassa.methods.engine.case import Case, first_scores
+from iassa.methods.engine.case import Case
+from iassa.methods.engine.history import History
 
 __all__ = ["weaknesses"]
 
@@ -26,63 +22,54 @@ TOO_MUCH = (
     "adapt_keep_probability=True), or with a milder baseline such as 'blur'"
 )
 AGAINST = (
-    "images with half of their pixels or more hidden score higher than the whole image: what is "
-    "seen speaks against the target, and the map shows where it is negative"
+    "images with half of their pixels or more hidden score higher than the whole image: the "
+    "visible image lowers the target's score; read the map where it is negative"
 )
 BARELY = 0.02  # of a likelihood: if no mask moves it further, it does not move
 FEWEST_HIDDEN = 8  # masks that make a background
 
 
-def weaknesses(
-    case: Case, rounds: Sequence[ScoredRound], history: Sequence[Round]
-) -> tuple[str, ...]:
-    """All that makes the map say little, each once, by the targets' names if there are several.
+def weaknesses(case: Case, history: History) -> tuple[str, ...]:
+    """All that makes the map unreliable, each once, by the targets' names if there are several.
 
     Args:
         case: what the run is about.
-        rounds: the masks and their readings; none if the method keeps none.
-        history: the rounds in numbers.
+        history: its rounds, at least one.
     """
-    scored = sum(sum(one.masks.values()) for one in history)
-    if scored < FEWEST_MASKS:
-        return (f"only {scored} masks were scored; the map is noise. Allow more calls or seconds",)
-    # A window hides one place: that few of them tell is what they are for.
-    plans = [one.plan for one in rounds[0].families.values()] if rounds else []
-    telling = any(not isinstance(plan, WindowPlan) for plan in plans)
-    first = first_scores(case, rounds) if telling else None
+    count = sum(sum(one.masks.values()) for one in history.rounds)
+    if count < FEWEST_MASKS:
+        return (f"only {count} masks were scored; the map is noise. Allow more calls or seconds",)
+    plans = [one.plan for one in history.first.families.values()] if history.first else []
     found: dict[str, list[str]] = {}
     for t, target in enumerate(case.targets):
-        for text in _weaknesses_of(case, t, first, history):
+        for text in _weaknesses_of(case, t, history):
             found.setdefault(text, []).append(target.name)
     several = len(case.targets) > 1
     texts = [f"{', '.join(names)}: {text}" if several else text for text, names in found.items()]
     cells = max((plan.num_cells or 0 for plan in plans), default=0)
-    if scored < cells:
+    if count < cells:
         texts.append(
-            f"{scored} masks for {cells} cells leave the map to chance. Allow more calls, or have "
-            "fewer cells"
+            f"only {count} masks for {cells} cells: the map is mostly noise. Allow more calls, or "
+            "use fewer cells"
         )
     return tuple(texts)
 
 
-def _weaknesses_of(
-    case: Case,
-    t: int,
-    first: tuple[NDArray[np.float64], NDArray[np.float32]] | None,
-    history: Sequence[Round],
-) -> list[str]:
-    """Those of target t alone; `first` are the first round's scores, if they tell of it."""
-    low = min(one.score_low[t] for one in history)
-    high = max(one.score_high[t] for one in history)
+def _weaknesses_of(case: Case, t: int, history: History) -> list[str]:
+    """Those of target t alone."""
+    low = min(one.score_low[t] for one in history.rounds)
+    high = max(one.score_high[t] for one in history.rounds)
     whole = float(case.reference[t])
     if is_flat(low, high):
         return [FLAT]
     texts = []
     if _is_likelihood(case, t) and max(abs(whole - low), abs(high - whole)) <= BARELY * whole:
         texts.append(TOO_LITTLE)
-    if first is None:
+    first = history.first
+    # A window hides one place: few of them move the score, as they should.
+    if first is None or all(isinstance(s.plan, WindowPlan) for s in first.families.values()):
         return texts
-    scores, keep = first[0][:, t], first[1]
+    scores, keep = first.scores[:, t], first.keep_probability
     if not texts and stays_sure(scores, whole):
         texts.append(TOO_LITTLE)
     elif is_gone(scores, whole):
@@ -94,9 +81,9 @@ def _weaknesses_of(
 
 
 def _is_likelihood(case: Case, t: int) -> bool:
-    """Whether target t is one, as far as can be told: of outputs that sum to 1, nearly all kept.
+    """Whether target t is a likelihood: its outputs sum to 1, and nearly all of them were kept.
 
-    Of other scores it cannot be said what little movement is.
+    Other scores have no scale that says how small a small change is.
     """
     target, number = case.targets[t], len(case.readout.outputs)
     answers = case.readings[:number]
