@@ -904,7 +904,7 @@ def test_similarity_by_the_default_model_and_the_reverse(run):
     folder = "explanations/coffee"
     name = "efficientnet-lite0-features compared by cosine with cat.png"
     said = refused(run("extend", folder, "--calls", 5))
-    assert f"expected --similar-to: the explanation does not save how to open {name}." in said
+    assert f"the explanation does not save how to open {name}." in said
     more = ["extend", folder, "--calls", 5, "--device", "cpu", "--similar-to", "cat.png"]
     assert "got euclidean to" in refused(run(*more, "--measure", "euclidean", "--quiet"))
     status, _, err = run(*more)
@@ -1072,7 +1072,7 @@ def test_the_default_model_need_not_be_named(run):
         (["--target", "ant", "--similar-to", "photo.png"], "--target without the options of a run"),
         (["--target", "ant", "--measure", "cosine"], "--target without the options of a run"),
         (["--similar-to", "photo.png", "--model", REFERENCE], "the black box that was asked befo"),
-        ([], "expected --model: the explanation does not save how to open named"),
+        ([], "the explanation does not save how to open named"),
         (["--model", "cli_boxes:constant"], "expected the black box that was asked before, named"),
         (["--model", "cli_boxes:bright"], "expected the black box that was asked before, named"),
         (["--model", "resnet"], "unknown model 'resnet'"),

@@ -731,6 +731,16 @@ def test_the_benchmark_hands_them_to_its_workers(run: Any) -> None:
         ),
         (("--model", "net.onnx", "--range", "2"), "expected range to be LOW-HIGH"),
         (("--model", "net.onnx", "--softmax", "--sigmoid"), "got both"),
+        (
+            ("--model", "net.onnx", "--range", "0-1", "--model-option", "range=0-255"),
+            "expected range once, got it twice",
+        ),
+        (
+            ("--model", "net.onnx?range=0-1", "--range", "0-1"),
+            "expected range once, got it twice. Give it once. Fields: input_size, layout",
+        ),
+        (("--model", "net.onnx", "--model-option", "bgr"), "expected field=value&field=value"),
+        (("--model", "net.onnx", "--auth-env", "TOKEN"), "expected a known field, got auth_env."),
         (("--model", "none.onnx", *OPTIONS), "no such ONNX file: none.onnx"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -23,7 +24,7 @@ from typer import Argument, Option
 
 from iassa.cli import options
 from iassa.cli.dataset_options import open_dataset
-from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages, typed
+from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages, typed, warn
 from iassa.errors import InputError
 
 if TYPE_CHECKING:
@@ -191,19 +192,17 @@ def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
 
 
 def _finish(outcome: Outcome, folder: Path, quiet: bool) -> None:
-    """Say what became of a run, and exit with it."""
+    """Print what became of a run, and exit with it."""
+    from iassa.benchmark.configuration import list_some
+
     if not quiet:
-        reasons = sorted(outcome.excluded.items(), key=lambda one: -one[1])
+        reasons = Counter(outcome.excluded).most_common()
         if reasons:
-            some = "; ".join(f"{reason} ({count})" for reason, count in reasons[:3])
-            more = f"; and {len(reasons) - 3} other reasons" if len(reasons) > 3 else ""
-            messages.print(f"left out {sum(outcome.excluded.values())}: {escape(some)}{more}")
+            some = list_some([f"{reason} ({count})" for reason, count in reasons])
+            messages.print(f"left out {sum(outcome.excluded.values())}: {escape(some)}")
         if outcome.missing:
-            some = ", ".join(outcome.missing[:3])
-            messages.print(
-                f"[yellow]warning:[/] {len(outcome.missing)} images are not in the folder: "
-                f"{escape(some)}{', ...' if len(outcome.missing) > 3 else ''}"
-            )
+            some = f"{len(outcome.missing)} images are not in the folder: "
+            warn(some + list_some(outcome.missing))
         messages.print(
             f"{outcome.items} of {outcome.wanted} items, {outcome.made} of them new, in "
             f"{escape(str(folder))}"

@@ -10,10 +10,8 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, cast
 
-from rich.markup import escape
-
 import iassa
-from iassa.cli.terminal import messages
+from iassa.cli.terminal import warn
 from iassa.errors import InputError, TrainingModeWarning
 
 if TYPE_CHECKING:
@@ -90,7 +88,7 @@ def _warnings_as_lines(quiet: bool) -> Iterator[None]:
     """Print each warning on one line, without its line of code."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        messages.print(f"[yellow]warning:[/] {escape(str(message))}")
+        warn(str(message))
 
     with warnings.catch_warnings():
         if quiet:

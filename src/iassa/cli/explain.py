@@ -6,7 +6,7 @@ import functools
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from typer import Argument, Option
@@ -117,7 +117,7 @@ def explain(
         tolerance=tolerance,
         seed=seed,
         batch_size=batch_size,
-        keep_scores="all" if keep == "all" else _whole_number(keep),
+        keep_scores=_keep(keep),
         device=device,
     )
     name = options.described_model(context) or default_model
@@ -162,16 +162,16 @@ def extend(
     if target is not None:
         of_run = (name, similar_to, measure, device, calls, seconds, tolerance, batch_size)
         if any(one is not None for one in of_run):
-            raise InputError(
-                "expected --target without the options of a run, as another target takes no calls. "
-                "Explain it first, then extend the result."
-            )
+            raise InputError("expected --target without the options of a run. Leave them out.")
         make_all(folders, lambda *_, **__: iassa.retarget(saved, target), 0, as_json, quiet)
         return
     # A name from a file must not run code, as that of a module would.
     known = efficientnet_lite0.FEATURES if similar_to else saved.model
     if name is None and known not in efficientnet_lite0.NAMES:
-        raise InputError(_unknown(saved.model))
+        raise InputError(
+            "expected --model, --similar-to and --measure as `iassa explain` had them: the "
+            f"explanation does not save how to open {saved.model}. Repeat them."
+        )
     more = 1000 if calls is None else calls
     go_on = functools.partial(
         iassa.extend,
@@ -191,19 +191,9 @@ def extend(
         )
 
 
-def _unknown(model: str) -> str:
-    """The error for a saved name that cannot open its model."""
-    from iassa.models import efficientnet_lite0
-
-    if model.startswith(f"{efficientnet_lite0.FEATURES} "):
-        option, wanted = "similar-to", "each image as before, and --measure"
-    else:
-        option = "model"
-        wanted = "it as before: FILE.onnx, hf:NAME, the URL or package.module:attribute"
-    return f"expected --{option}: the explanation does not save how to open {model}. Name {wanted}."
-
-
-def _whole_number(text: str) -> int:
+def _keep(text: str) -> int | Literal["all"]:
+    if text == "all":
+        return "all"
     try:
         return int(text)
     except ValueError:

@@ -17,8 +17,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 import iassa
-from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages
-from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
+from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages, warn
+from iassa.errors import CancelledError, IassaError, WeakEvidenceWarning
 from iassa.files import check_writable
 
 __all__ = ["make_all"]
@@ -51,23 +51,16 @@ def make_all(
                 with _writable(folder), _bar(Path(name).name, calls, quiet) as show:
                     explanation = make(name, progress=show, cancel=lambda: bool(interrupts))
                 _save(explanation, folder, as_json, quiet)
-            except iassa.RunFailedError as error:
-                partial = error.explanation
-                _save(partial, folder, as_json, quiet)
-                complain(
-                    f"{image}{error} The map of the {partial.calls} calls so far is in {folder}."
-                )
-                status = BAD
-            except BlackBoxError as error:
-                complain(f"{image}{error}")
-                status = BAD
-            except CancelledError as error:
-                complain(str(error))
-            except KeyboardInterrupt:  # the second one; Typer would swallow it
-                complain("interrupted; nothing of this image was saved.")
-            except InputError as error:
-                complain(str(error))  # the other images are not to blame
-                status = BAD
+            except IassaError as error:  # the next image may do better
+                saved = ""
+                if isinstance(error, iassa.RunFailedError):
+                    partial = error.explanation
+                    _save(partial, folder, as_json, quiet)
+                    saved = f" The map of the {partial.calls} calls so far is in {folder}."
+                complain(f"{image}{error}{saved}")
+                status = status if isinstance(error, CancelledError) else BAD
+            except KeyboardInterrupt:  # the second one
+                complain(f"{image}interrupted; nothing of this image was saved.")
             if interrupts:
                 raise typer.Exit(INTERRUPTED)
     raise typer.Exit(status)
@@ -125,7 +118,7 @@ def _save(explanation: iassa.Explanation, folder: Path, as_json: bool, quiet: bo
 def _summarise(explanation: iassa.Explanation) -> None:
     """Print warnings, scores, and what the map cost."""
     for text in explanation.warnings:
-        messages.print(f"[yellow]warning:[/] {escape(text)}")
+        warn(text)
     for target, score in zip(explanation.targets, explanation.scores, strict=True):
         messages.print(f"{escape(target.name)}: {score:.3g}")
     precision = "standard error not known"

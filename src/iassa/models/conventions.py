@@ -1,8 +1,8 @@
-"""What a model does not say of itself: how pixels become its input, and its outputs scores.
+"""How pixels become the input of a model, and its outputs scores, where the model does not say it.
 
-One way to say it for every model that needs it, as fields in Python or as the text after the '?' of
-a model's name: 'FILE.onnx?mean=0.485,0.456,0.406&std=0.229,0.224,0.225&softmax=yes'. What is not
-said is None, so that an adapter can tell what it still has to read from the model, or refuse.
+One form for all models: fields in Python, or the text after the '?' of a model's name, as in
+'FILE.onnx?mean=0.485,0.456,0.406&std=0.229,0.224,0.225&softmax=yes'. A field that is not given is
+None. So an adapter can tell what it still has to read from the model, or refuse.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Triple: TypeAlias = tuple[float, float, float]
 
-LAYOUTS = ("NCHW", "NHWC")
+LAYOUTS: tuple[Layout, ...] = typing.get_args(Layout)
 DETECTORS = (  # what they mean is in detector_layouts.py
     *("yolov5", "yolov8", "yolov10", "yolov7-end2end"),
     *("nms", "torchvision", "detr", "rt-detr"),
@@ -44,24 +44,27 @@ DETECTORS = (  # what they mean is in detector_layouts.py
 
 @dataclass(frozen=True, kw_only=True)
 class Conventions:
-    """Conventions of one model; None where nothing was said.
+    """Conventions of one model; None for each that is not given.
 
     Its `str` is what `parse` reads.
 
     Attributes:
-        input_size: (height, width) that the model looks at, or 'any': images stay as they are.
-        layout: of its input, 'NCHW' or 'NHWC'.
-        range: values of black and white, (0, 1), (0, 255) or (-1, 1), before mean and std.
-        mean: of each channel, in units of `range`, taken off; with `std` or not at all.
-        std: of each channel, in units of `range`; what is left is divided by it.
-        bgr: whether it takes blue, green, red. Mean and std are in the order that it takes.
-        softmax: whether a softmax is to be put behind its outputs; False leaves them as they are.
-        sigmoid: likewise a sigmoid, for several labels at once.
-        output_name: which of its outputs are the scores; of a detector several, with commas.
-        class_names: a file of names; see `read_class_names`.
-        detector: how a detector lays out what it finds, one of `DETECTORS`; see
+        input_size: (height, width) of the model's input, or 'any': images keep their size.
+        layout: of the input, 'NCHW' or 'NHWC'.
+        range: values of black and white before mean and std: (0, 1), (0, 255) or (-1, 1).
+        mean: subtracted from each channel, in units of `range`; together with `std`.
+        std: divides each channel after that, in units of `range`.
+        bgr: whether channels are blue, green, red; mean and std are then in this order.
+        softmax: True puts a softmax behind the outputs; False leaves the outputs as they are.
+        sigmoid: True puts a sigmoid behind the outputs, where several classes can be true.
+        output_name: the output that holds the scores; of a detector several, with commas.
+        class_names: path of a file of names; see `read_class_names`.
+        detector: layout of a detector's outputs, one of `DETECTORS`; see
             `iassa.models.onnx.detector_layouts`.
-        threshold: the least confidence of the boxes that are explained.
+        threshold: least confidence of the boxes that are explained, from 0 to 1.
+
+    Raises:
+        InputError: a value of another type or out of bounds, or values that do not go together.
     """
 
     input_size: tuple[int, int] | Literal["any"] | None = None
@@ -78,16 +81,16 @@ class Conventions:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        """Check what was said, alone and together."""
+        """Check the fields, alone and together."""
         self._check_kinds()
         if (self.mean is None) is not (self.std is None):
             missing = "std=1,1,1" if self.std is None else "mean=0,0,0"
             raise InputError(
                 f"expected mean and std together, got mean={self.mean} and std={self.std}. "
-                f"Say {missing} if there is none."
+                f"Add {missing} if there is none."
             )
         if self.softmax and self.sigmoid:
-            raise InputError("expected softmax or sigmoid, got both. Say one.")
+            raise InputError("expected softmax or sigmoid, got both. Give one.")
         if self.mean is not None and self.std is not None:
             self._check_units(self.mean, self.std)
 
@@ -108,9 +111,9 @@ class Conventions:
                 raise InputError(f"expected {name} to be {expected}, got {getattr(self, name)!r}.")
 
     def _check_units(self, mean: Triple, std: Triple) -> None:
-        """A mean in one unit and pixels in another make wrong maps in silence: tell them apart."""
+        """Refuse a mean in another unit than the pixels: it would make wrong maps in silence."""
         low, high = self.low, self.high
-        # From 1 / 255, which some divide by to get to 255, to 255, by which others get back to 1.
+        # Some divide by 1 / 255 to get values up to 255, others by 255 to get values up to 1.
         least, most = 0.99 * (high - low) / 255, high - low
         if not all(low <= one <= high for one in mean) or not all(
             least <= one <= most for one in std
@@ -118,7 +121,7 @@ class Conventions:
             raise InputError(
                 f"expected mean and std in units of range, here {low:g}..{high:g}: means of "
                 f"{low:g} to {high:g} and stds of {least:.3g} to {most:g}, got mean={mean} and "
-                f"std={std}. Say range=0-255 if they are of pixels up to 255, or scale them."
+                f"std={std}. Use range=0-255 if they are of pixels up to 255, or scale them."
             )
 
     @property
@@ -224,7 +227,7 @@ def parse_class_names(text: str, source: str) -> tuple[str, ...]:
 
     Args:
         text: '["cat", "dog"]', '{"0": "cat", "1": "dog"}' or "{0: 'cat', 1: 'dog'}".
-        source: whence it is, for the error.
+        source: where the text is from, for the error.
 
     Raises:
         InputError: something else, or numbers that are not 0 to K - 1.
@@ -239,13 +242,10 @@ def parse_class_names(text: str, source: str) -> tuple[str, ...]:
     if isinstance(found, dict):
         by_number = {str(key): name for key, name in found.items()}
         found = [by_number.get(str(number)) for number in range(len(found))]
-    if not isinstance(found, list) or not found or not all(map(_is_name, found)):
+    is_list = isinstance(found, list) and found
+    if not is_list or not all(isinstance(name, str) and name for name in found):
         raise InputError(
             "expected a list of class names or {number: name} from 0 without a gap in "
             f"{source}, got {text[:60]!r}."
         )
     return tuple(found)
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and value != ""

@@ -56,8 +56,8 @@ def open_device(device: str | torch.device | None) -> torch.device:
 
 def _same(wanted: torch.device, there: torch.device) -> bool:
     """Whether two devices are one; 'cuda' without a number is any of them."""
-    numbered = None not in (wanted.index, there.index)
-    return wanted.type == there.type and not (numbered and wanted.index != there.index)
+    numbers = (wanted.index, there.index)
+    return wanted.type == there.type and (None in numbers or wanted.index == there.index)
 
 
 def open_model(
@@ -66,45 +66,50 @@ def open_model(
     """Whatever a user has, as a black box.
 
     Args:
-        model: 'efficientnet-lite0', 'efficientnet-lite0-features' (its 1280 pooled features, for
-            `iassa.models.Similarity`), 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes' (see
-            `OnnxModel`, and `OnnxDetector` for what detects objects), 'hf:NAME',
-            'hf:NAME@REVISION' or 'hf:FOLDER' (a classifier of transformers; what may follow a '?'
-            is in `HuggingFaceModel`), a URL (settings may follow a '#', see `open_endpoint`),
-            'package.module:attribute' (a callable, a torch module, or a factory of one without
-            arguments; naming it runs its code), any callable, images (N, H, W, 3) -> scores (N, K),
-            a torch module that takes planes (N, 3, H, W) in [0, 1], or an `BlackBox`, as any
-            `iassa.models.Detector` is.
+        model: a name, a callable, a torch module or a `BlackBox`. A name is
+
+            - 'efficientnet-lite0', or 'efficientnet-lite0-features': its 1280 pooled features, for
+              `iassa.models.Similarity`;
+            - 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes', see `OnnxModel`, and `OnnxDetector`
+              for a file that detects objects;
+            - 'hf:NAME', 'hf:NAME@REVISION' or 'hf:FOLDER', a classifier of transformers; fields may
+              follow a '?', see `HuggingFaceModel`;
+            - a URL; settings may follow a '#', see `open_endpoint`;
+            - 'package.module:attribute', a callable, a torch module, or a function without
+              arguments that returns one. Naming it runs its code.
+
+            A callable takes images (N, H, W, 3) float32 in [0, 1] and returns scores (N, K). A
+            torch module takes planes (N, 3, H, W) float32 in [0, 1].
         device: where the default model and those of Hugging Face run, and where a torch module is
-            moved to, see `open_device`; without one a module stays where it is, and an ONNX file
-            runs on the CPU: ONNX Runtime has CUDA in a package of its own. A function runs where it
-            likes, and is handed NumPy arrays.
+            moved to, see `open_device`. None leaves a module where it is, and runs an ONNX file on
+            the CPU: ONNX Runtime has CUDA in a package of its own. A function runs where it likes,
+            and gets NumPy arrays.
 
     Returns:
-        The adapter.
+        The black box.
 
     Raises:
-        InputError: nothing of that name, or not something that can be called.
+        InputError: no model of that name, an object that cannot be called, or a device on which
+            the model does not run.
         BlackBoxError: a model server that does not say what it takes.
     """
     if isinstance(model, str | Path):
         return _open_by_name(str(model), device)
     if isinstance(model, nn.Module):
         return TorchModel(model, device=None if device is None else open_device(device))
-    adapter = model
-    if callable(model) and not isinstance(model, BlackBox):
-        adapter = FunctionModel(model)
-    if isinstance(adapter, BlackBox):
-        if device is not None and not _same(open_device(device), adapter.device):
+    if not isinstance(model, BlackBox):
+        if not callable(model):
             raise InputError(
-                f"{adapter.name} runs on {adapter.device}, got device {device}. Leave it out, or "
-                "wrap a torch module with iassa.models.TorchModel(module, device=...)."
+                f"expected a black box, got {type(model).__name__}. Pass a callable, images "
+                "(N, H, W, 3) -> scores (N, K), a torch module, or the name of a model."
             )
-        return adapter
-    raise InputError(
-        f"expected a black box, got {type(model).__name__}. Pass a callable, images (N, H, W, 3) "
-        "-> scores (N, K), a torch module, or the name of a model."
-    )
+        model = FunctionModel(model)
+    if device is not None and not _same(open_device(device), model.device):
+        raise InputError(
+            f"{model.name} runs on {model.device}, got device {device}. Leave it out, or wrap a "
+            "torch module with iassa.models.TorchModel(module, device=...)."
+        )
+    return model
 
 
 def _open_by_name(model: str, device: str | torch.device | None) -> BlackBox:
