@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 import os
 import pickle
 import random
 import re
 import shutil
+import sqlite3
 import ssl
 import subprocess
 import sys
 import threading
 import time
 import traceback
+import zlib
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -32,10 +36,10 @@ from iassa.cli import main
 from iassa.errors import BlackBoxError, InputError
 from iassa.methods import Rise
 from iassa.models.black_box import FunctionModel, ask
-from iassa.models.http.authorisation import hide
+from iassa.models.http.connection import hide
 from iassa.models.http.endpoint import open_endpoint
 from iassa.models.http.pace import backoff, read_retry_after
-from iassa.models.http.score_cache import FILE, ScoreCache
+from iassa.models.http.score_cache import FILE
 from iassa.models.opening import add_conventions, open_model
 from rounding import steps
 from scoring_server import Server, model, serving
@@ -136,7 +140,7 @@ def test_v2_sends_tensors(server, binary, datatype, shape, axes, size):
     server.score = lambda images: model(images.transpose(axes))
     with endpoint(server, auth_env="") as box:
         scores = ask(box, PLANES).numpy()
-        assert box.form == "v2"
+        assert box.settings.chosen_form == "v2"
         assert box.input_size == size
     expected = AS_PNG if datatype == "UINT8" else IMAGES
     np.testing.assert_array_equal(scores, model(expected))
@@ -179,7 +183,12 @@ def test_v2_normalises_as_it_is_told(server):
         ([4, 3, 20, 28], "FP32", {}, "for any number of images or for one"),
         ([-1, 3], "FP32", {}, r"expected an input \[N, 3, H, W\] or \[N, H, W, 3\]"),
         ("large", "FP32", {}, r"expected an input \[N, 3"),
-        ([-1, 3, 20, 28], "FP32", {"input_size": (20, 20)}, r"of the size \(20, 20\) that was"),
+        (
+            [-1, 3, 20, 28],
+            "FP32",
+            {"input_size": (20, 20)},
+            r"of the size \(20, 20\) of the settings",
+        ),
         ([-1, 3, 20, -1], "FP32", {}, "Give input_size"),
         ([-1, 3, 20, 28], "FP32", {"input_name": "x"}, "inputs pixels, got x. .* with input_name"),
         ([-1, 3, 20, 28], "FP32", {"output_name": "x"}, "outputs probabilities, got x"),
@@ -200,6 +209,45 @@ def test_v2_inputs_are_chosen_by_name_and_free_layouts_by_word(server):
     with endpoint(server, input_name="other", layout="NHWC", input_size=(10, 14)) as box:
         assert box(IMAGES).shape == (10, 3)
     assert server.posts[0].images.shape[1:] == (10, 14, 3)
+
+
+@pytest.mark.parametrize("metadata", [None, [], "inputs", {}, {"inputs": []}, {"inputs": ["x"]}])
+def test_v2_metadata_that_is_none(server, metadata):
+    v2_server(server, [-1, 3, *SIZE])
+    server.metadata["/v2/models/m"] = {"inputs": 3} if metadata is None else metadata or [1]
+    with pytest.raises(InputError, match="expected inputs with names in the model's metadata, got"):
+        endpoint(server)
+
+
+V2_ANSWERS = {
+    "null": "an output 'probabilities' with its shape and as many numbers",
+    '{"outputs": []}': "an output 'probabilities' with its shape",
+    '{"outputs": [{"name": "other", "shape": [2, 1], "data": [1, 2]}]}': "output 'probabilities'",
+    '{"outputs": ["probabilities"]}': "an output 'probabilities' with its shape",
+    "[2, 3] [1, 2, 3]": "an output 'probabilities' with its shape and as many numbers",
+    "[2, 3] 7": "an output 'probabilities' with its shape and as many numbers",
+    '"x" [1, 2]': "an output 'probabilities' with its shape and as many numbers",
+    "[2, 2.0] [1, 2, 3, 4]": "an output 'probabilities' with its shape",
+    "[3, 1] [1, 2, 3]": "scores of 2 images (got 3)",
+    "[2] [1, 2]": "2 rows of numbers, one for each class",
+    "[2, 1, 1] [1, 2]": "2 rows of numbers, one for each class",
+    '[2, 1] ["a", "b"]': "2 rows of numbers, one for each class",
+    "[2, 1] [1, NaN]": "finite scores (got NaN or infinity)",
+    "[2, 0] []": "2 rows of numbers, one for each class",
+}
+
+
+@pytest.mark.parametrize("answer", V2_ANSWERS)
+def test_v2_answers_that_cannot_be_used(server, answer):
+    v2_server(server, [-1, 3, *SIZE])
+    server.score = lambda images: np.ones((len(images), 3))
+    text = answer
+    if answer[0] in '["':
+        shape, data = re.fullmatch(r"(\[.*?\]|\S+) (.*)", answer).groups()
+        output = f'{{"name": "probabilities", "shape": {shape}, "data": {data}}}'
+        text = f'{{"outputs": [{output}]}}'
+    assert V2_ANSWERS[answer] in failure(server, f"body {text}")
+    assert len(server.posts) == 1
 
 
 def test_v2_servers_that_do_not_say_what_they_can(server):
@@ -638,38 +686,51 @@ def test_caches_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "junk").mkdir()
     (tmp_path / "junk" / FILE).write_bytes(b"no database, but long enough to be looked at" * 9)
-    (tmp_path / "other").mkdir()
-    subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('create table t (a)')",
-            tmp_path / "other" / FILE,
-        ],
-        check=True,
-    )
+    for folder, table in (("other", "t"), ("columns", "score")):
+        (tmp_path / folder).mkdir()
+        with closing(sqlite3.connect(tmp_path / folder / FILE)) as database:
+            database.execute(f"create table {table} (a)")
     for folder, message in [
         ("file", "cannot use the cache"),
-        ("junk", "file is not a database. Delete it"),
-        ("other", "got a file of another program"),
+        ("junk", "file is not a database. .* delete the file if it is damaged"),
+        ("other", "it is the file of another program"),
+        ("columns", "no such column: "),
     ]:
         with pytest.raises(InputError, match=message):
             iassa.models.HttpModel("http://localhost/", cache=tmp_path / folder)
 
 
-def test_a_damaged_row_is_asked_again(server, tmp_path, caplog):
+def test_a_cache_of_earlier_versions_goes_on(server, tmp_path):
+    """They had a checksum in each row, and marked the file as theirs."""
     with endpoint(server, cache=tmp_path) as box:
-        box(IMAGES)
-    cache = ScoreCache(tmp_path, "x")
-    cache._database.execute("UPDATE score SET scores = zeroblob(24) WHERE rowid = 4")
-    cache.close()
-    with endpoint(server, cache=tmp_path) as box:
-        np.testing.assert_array_equal(ask(box, PLANES).numpy(), model(AS_PNG))
-    assert server.answered == 11
-    assert "a damaged row" in caplog.text
+        box(IMAGES[:6])
+    with closing(sqlite3.connect(tmp_path / FILE)) as database:
+        rows = database.execute("SELECT model, image, scores FROM score").fetchall()
+        database.execute("DROP TABLE score")
+        database.execute(
+            "CREATE TABLE score (model BLOB, image BLOB, scores BLOB, checksum INTEGER, "
+            "PRIMARY KEY (model, image))"
+        )
+        kept = [(*row, zlib.crc32(row[2])) for row in rows]
+        database.executemany("INSERT INTO score VALUES (?, ?, ?, ?)", kept)
+        database.execute(f"PRAGMA application_id={int.from_bytes(b'IASC', 'big')}")
+        database.execute("PRAGMA user_version=1")
+        database.commit()
+    for _ in range(2):
+        with endpoint(server, cache=tmp_path) as box:
+            np.testing.assert_array_equal(ask(box, PLANES).numpy(), model(AS_PNG))
+        assert server.answered == 10
 
 
 # Settings.
+
+
+def test_the_signature_lists_all_settings():
+    shown = inspect.signature(iassa.models.HttpModel).parameters
+    assert list(shown)[:3] == ["url", "form", "auth_env"]
+    assert shown["rate"].default is None
+    with pytest.raises(TypeError, match="unexpected keyword argument 'speed'"):
+        iassa.models.HttpModel("http://localhost/", speed=3)
 
 
 def test_settings_behind_the_url(server):
@@ -677,8 +738,9 @@ def test_settings_behind_the_url(server):
         "form=multipart&in-flight=3&images_per_request=2&input-size=10x14&version=v 1&softmax=true"
     )
     with open_model(f"{server.url}?a=1#{text}", "cpu") as box:
-        assert (box.form, box.in_flight, box.images_per_request) == ("multipart", 3, 2)
-        assert (box.input_size, box.version, box.softmax) == ((10, 14), "v 1", True)
+        found = box.settings
+        assert (found.form, found.in_flight, found.images_per_request) == ("multipart", 3, 2)
+        assert (box.input_size, found.version, found.softmax) == ((10, 14), "v 1", True)
         scores = box(IMAGES[:3])
     np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-6)
     assert {one.path for one in server.posts} == {"/model?a=1"}
@@ -697,7 +759,7 @@ def test_settings_behind_the_url(server):
         ("http://h/#rate=3&rate=3", "expected rate once, got it twice"),
         ("http://h/#rate=0", "expected rate to be above 0, got 0.0"),
         ("http://h/#rate=nan", "expected rate to be a number, got rate=nan"),
-        ("http://h/#in_flight=0", "expected in_flight to be 1 or more, got 0"),
+        ("http://h/#in_flight=0", "expected in_flight to be 1 to 256, got 0"),
         ("http://h/#timeout=inf", "expected timeout to be a number, got timeout=inf"),
         ("http://h/#retries=-1", "expected retries to be 0 to 1000"),
         ("http://h/#form=xml", "expected form to be json, multipart, v2, got 'xml'"),
@@ -731,13 +793,13 @@ def test_settings_are_added_to_a_url(server, text, tmp_path):
     said = [f"input_size={text}", "softmax=yes"]
     url = add_conventions(f"{server.url}?q=1#rate=7", said)
     with open_endpoint(url) as box:
-        assert (box.input_size, box.softmax, box.rate) == (SIZE, True, 7)
-        assert box.url == f"{server.url}?q=1"
+        assert (box.input_size, box.settings.softmax, box.settings.rate) == (SIZE, True, 7)
+        assert box.settings.url == f"{server.url}?q=1"
     with open_endpoint(add_conventions(server.url, ["input-size=224"])) as box:
         assert box.input_size == (224, 224)
     odd = os.fsdecode(b"a&b #%\xff")  # what a folder may be called
     with open_endpoint(add_conventions(server.url, [f"cache={tmp_path}/{odd}"])) as box:
-        assert Path(box.cache) == tmp_path / odd
+        assert Path(box.settings.cache) == tmp_path / odd
         assert (tmp_path / odd).is_dir()
     with pytest.raises(InputError, match="a known field, got range"):
         add_conventions(server.url, ["range=0-1", "class_names=a.txt"])
@@ -751,8 +813,7 @@ def test_it_goes_to_another_process_without_connections(server, form, tmp_path):
         scores = box(IMAGES)
         asked = len(server.seen)
         again = pickle.loads(pickle.dumps(box))
-    assert again == box
-    assert hash(again) == hash(box)
+    assert again.settings == box.settings
     assert again.identity() == box.identity()
     with again:
         np.testing.assert_array_equal(again(IMAGES), scores)

@@ -26,6 +26,7 @@ from transformers import (
     CLIPImageProcessor,
     ConvNextImageProcessor,
     EfficientNetImageProcessor,
+    ImageGPTImageProcessor,
     MobileNetV2Config,
     MobileNetV2ForImageClassification,
     MobileViTImageProcessor,
@@ -283,7 +284,7 @@ def crop():
 
 def test_a_processor_that_crops_has_to_be_overruled(tmp_path):
     folder = save(tmp_path / "crops", resnet, crop)
-    with pytest.raises(InputError, match=r"crops: expected .*Say input_size=32,32 to have"):
+    with pytest.raises(InputError, match=r"crops: expected .*Give input_size=32,32 to have"):
         open_model(f"hf:{folder}")
     black_box = open_model(f"hf:{folder}?input_size=32,32")
     images = noise((32, 32))
@@ -303,10 +304,20 @@ def test_a_processor_that_does_not_resize(tmp_path):
         np.testing.assert_allclose(scores(black_box, images), oracle(folder, images), rtol=1e-4)
 
 
+def test_a_processor_that_fails(tmp_path):
+    folder = save(tmp_path / "clusters", resnet, ImageGPTImageProcessor)
+    with pytest.raises(InputError, match=r"takes one image, got: ValueError: Clusters .* Give inp"):
+        open_model(f"hf:{folder}")
+    black_box = open_model(f"hf:{folder}?input_size=24,32&mean=0.5&std=0.5")
+    assert black_box(noise(SIZE).astype(np.float32) / 255).shape == (3, 5)
+
+
 def test_without_a_processor_all_has_to_be_said(tmp_path):
     folder = save(tmp_path / "bare", resnet, None)
     for said in ("", "?input_size=24,32", "?mean=0.5&std=0.5"):
-        with pytest.raises(InputError, match=r"expected an image processor in .*Say what it would"):
+        with pytest.raises(
+            InputError, match=r"expected an image processor in .*Give the settings in its"
+        ):
             open_model(f"hf:{folder}{said}")
     black_box = open_model(f"hf:{folder}?input_size=24,32&mean=0.5&std=0.5")
     network = AutoModelForImageClassification.from_pretrained(folder)
@@ -348,7 +359,7 @@ def test_a_model_of_something_else(tmp_path):
     config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=9)
     BertModel(config).save_pretrained(tmp_path)
     text = refusal_of(f"hf:{tmp_path}")
-    assert text.startswith(f"expected an image classifier that transformers loads, got {tmp_path}")
+    assert text.startswith(f"expected an image classifier that transformers loads in {tmp_path}")
     assert "BertConfig" in text
     assert len(text) < 700
 
@@ -404,10 +415,10 @@ def test_files_that_are_missing_or_damaged(folder, file, content):
         ("hf:/no/such/folder", "no such folder: /no/such/folder"),
         ("hf:./none", "no such folder: ./none"),
         ("hf:a/b/c", "no such folder: a/b/c"),
-        ("hf:{folder}?layout=NCHW", "expected no layout or output_name"),
-        ("hf:{folder}?output_name=x", "expected no layout or output_name"),
-        ("hf:{folder}?detector=yolov8", "expected no detector or threshold"),
-        ("hf:{folder}?threshold=0.5", "expected no detector or threshold"),
+        ("hf:{folder}?layout=NCHW", "expected no layout for a classifier"),
+        ("hf:{folder}?output_name=x", "expected no output_name for a classifier"),
+        ("hf:{folder}?detector=yolov8", "expected no detector for a classifier"),
+        ("hf:{folder}?threshold=0.5", "expected no threshold for a classifier"),
         ("hf:{folder}?colour=red", "expected a known field, got colour"),
         ("hf:{folder}?input_size=30,30", "expected vit to run on an image of 30 x 30, got: "),
         ("hf:{folder}?class_names=/none", "cannot read the class names /none"),

@@ -37,6 +37,20 @@ class TrainingModeWarning(UserWarning):
     """A torch module was handed over in training mode; it is run in eval mode all the same."""
 
 
+def require(holds: bool, text: str) -> None:
+    """Refuse a value that came in from the user.
+
+    Args:
+        holds: whether the value can be used.
+        text: what was expected, what was got and what to do.
+
+    Raises:
+        InputError: it does not hold.
+    """
+    if not holds:
+        raise InputError(text)
+
+
 def warn(text: str, kind: type[Warning]) -> None:
     """Warn at the line of the user's that called us, however deep inside of us we are.
 

@@ -16,7 +16,8 @@ from iassa.errors import InputError
 from iassa.models import efficientnet_lite0
 from iassa.models.black_box import BlackBox, FunctionModel
 from iassa.models.conventions import Conventions
-from iassa.models.http.endpoint import HttpModel, is_url, open_endpoint
+from iassa.models.http.endpoint import is_url, open_endpoint
+from iassa.models.http.settings import HttpSettings
 from iassa.models.references import import_attribute
 from iassa.models.torch_module import TorchModel
 from iassa.query import add_fields
@@ -152,7 +153,7 @@ def add_conventions(model: str, typed: Sequence[str]) -> str:
 
     Args:
         model: as `open_model` takes it.
-        typed: each 'field=value' as a person types it: fields of `HttpModel` for a URL, of
+        typed: each 'field=value' as a person types it: fields of `HttpSettings` for a URL, of
             `Conventions` for all others.
 
     Raises:
@@ -165,7 +166,7 @@ def add_conventions(model: str, typed: Sequence[str]) -> str:
     """
     if is_url(model):
         url, _, settings = model.partition("#")
-        return f"{url}#{add_fields(HttpModel, settings, typed)}"
+        return f"{url}#{add_fields(HttpSettings, settings, typed)}"
     is_hub = model.startswith(HUGGING_FACE)
     if not is_hub and not ONNX.fullmatch(model):
         raise InputError(

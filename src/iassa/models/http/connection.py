@@ -1,80 +1,79 @@
-"""Requests to one server: sent, repeated while that may help, and read. The only user of httpx.
+"""The path of one request: its turn, its header, sending, reading, repeating. Only user of httpx.
 
-Repeated are requests that were not answered in time or not wholly, with the statuses 408, 429 and
-5xx, or with what is no JSON: so a page of a proxy or a text cut short looks. Not repeated are other
-refusals, and answers that are whole and of another form: they would be the same again. httpx can
-repeat a connection alone, and a library for repeating anything knows neither Retry-After nor that
-one thread's 429 is meant for all; what does is one loop.
+A request is repeated when no answer came in time, when the answer was cut short or was not JSON (as
+the page of a proxy is not), and after the statuses 408, 429 and 5xx. Other refusals, and whole
+answers of another form, would come back the same and are not repeated. httpx can repeat a
+connection alone, and a library for repeating anything knows neither Retry-After nor that a 429 for
+one thread is meant for all. So the loop is ours.
 
 No redirect is followed. To another host it would take images and header where nobody sent them, and
-on the same host it would be paid for with every request: the error says where it points.
+on the same host it would cost a request each time. The error says where it points.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urljoin, urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
-from iassa.errors import BlackBoxError, InputError
-from iassa.models.http.authorisation import hide, read_authorisation
+from iassa.errors import BlackBoxError, InputError, require
 from iassa.models.http.pace import Pace, backoff, read_retry_after
 from iassa.models.http.request_forms import Body, UnexpectedAnswerError
+from iassa.models.http.settings import HttpSettings
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "hide"]
 
 Read = TypeVar("Read")
 
 EXCERPT = 80  # characters of an answer that errors quote
-LONG = 2.0  # seconds that are worth a message
+LONG = 2.0  # seconds of a wait that is worth a message
+SHORTEST = 8  # characters of a value in a query that may be a key
 
 log = logging.getLogger(__name__)
 
+NAME_IT = "Name the environment variable of the authorisation header: auth_env, --auth-env"
+CHECK_FORM = "It did not like the request: check the form"
 HINTS = {
-    400: "It did not like the request: check the form.",
-    404: "Check the URL.",
-    405: "Check the URL and the form.",
-    413: "Send fewer images in a request: images_per_request, or #images-per-request=1 after the "
-    "URL.",
-    415: "Check the form.",
-    422: "It did not like the request: check the form.",
+    **dict.fromkeys((401, 403), NAME_IT),
+    **dict.fromkeys((400, 415, 422), CHECK_FORM),
+    405: "Check the URL and the form",
+    413: "Send fewer images: images_per_request, or #images-per-request=1 after the URL",
 }
 
 
-class _PassingError(Exception):
-    """A failure that may not happen again."""
+class _RequestError(Exception):
+    """A request failed.
 
-    def __init__(self, text: str, wait: float | None = None) -> None:
+    Attributes:
+        may_pass: whether it may go well the next time.
+        wait: the server's Retry-After in seconds, if it sent one.
+    """
+
+    def __init__(self, text: str, *, may_pass: bool = False, wait: float | None = None) -> None:
         super().__init__(text)
-        self.wait = wait  # that the server asks for
+        self.may_pass = may_pass
+        self.wait = wait
 
 
 class Connection:
-    """A server that is asked. Threads may share it."""
+    """A server that answers requests. Threads may share it.
 
-    def __init__(
-        self,
-        url: str,
-        name: str,
-        *,
-        auth_env: str,
-        timeout: float,
-        retries: int,
-        first_wait: float,
-        longest_wait: float,
-        rate: float | None,
-        in_flight: int,
-        response_limit: int,
-    ) -> None:
-        """Connect to nothing yet; see `HttpModel` for the arguments.
+    Attributes:
+        sent: number of requests so far.
+        repeated: number of those that repeated another one.
+    """
+
+    def __init__(self, settings: HttpSettings) -> None:
+        """Prepare; the first request connects.
 
         Raises:
             InputError: httpx is not installed, or the header is not in the environment.
@@ -85,188 +84,220 @@ class Connection:
             raise InputError(
                 "a model at a URL needs httpx, which is not installed: pip install 'iassa[http]'."
             ) from None
-        if auth_env:
-            read_authorisation(auth_env)
+        if settings.auth_env:
+            _read_authorisation(settings.auth_env)
         self.sent = 0
         self.repeated = 0
-        self._url = url
-        self._name = name
-        self._auth_env = auth_env
-        self._timeout = timeout
-        self._retries = retries
-        self._first_wait = first_wait
-        self._longest_wait = longest_wait
-        self._response_limit = response_limit
-        self._pace = Pace(rate)
+        self._settings = settings
+        self._name = settings.label
+        self._pace = Pace(settings.rate)
         self._lock = threading.Lock()
         self._client = httpx.Client(
-            # What is sent packed could be a thousand times as large as what was counted.
+            auth=self._authorise if settings.auth_env else None,
+            # A packed answer could be a thousand times as large as the bytes that were counted.
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-            timeout=timeout,
+            timeout=settings.timeout,
             follow_redirects=False,
-            limits=httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight),
+            limits=httpx.Limits(),  # none: there are as many threads as requests in flight
         )
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._client.close()
+
+    def _authorise(self, request: httpx.Request) -> httpx.Request:
+        request.headers["Authorization"] = _read_authorisation(self._settings.auth_env)
+        return request
+
+    def get(self, url: str) -> Any:
+        """The JSON at a URL of the server; see `ask`."""
+        return self.ask(url, lambda answer: answer)
 
     def ask(
         self,
-        method: str,
         url: str,
         read: Callable[[object], Read],
-        stop: threading.Event,
+        *,
         body: Body | None = None,
+        stop: threading.Event | None = None,
     ) -> Read:
-        """Send a request until it is answered.
+        """Send a request, again and again, until it is answered.
 
         Args:
-            method: GET or POST.
-            url: where to; of the same server.
-            read: what to make of the JSON; raises `UnexpectedAnswerError`.
+            url: of the same server.
+            read: from the JSON of the answer to the result; raises `UnexpectedAnswerError`.
+            body: of a POST; None for a GET.
             stop: set when nobody waits for the answer any longer.
-            body: what to send.
 
         Returns:
-            What `read` makes of it.
+            The result of `read`.
 
         Raises:
             BlackBoxError: no answer that can be used.
         """
-        for attempt in range(self._retries + 1):
+        stop = stop or threading.Event()
+        attempt = 0
+        while True:
             self._pace.wait(stop)
             if stop.is_set():
-                break
+                raise BlackBoxError(f"{self._name}: given up, as another request had failed.")
+            with self._lock:
+                self.sent += 1
+                self.repeated += attempt > 0
             try:
-                return self._ask_once(method, url, read, body or {}, repeated=attempt > 0)
-            except _PassingError as failure:
-                text, wait = str(failure), failure.wait
-            if wait is not None and wait > self._longest_wait:
-                raise BlackBoxError(
-                    f"{self._name}: {text}, and asks to wait {wait:.0f} s, which is longer than "
-                    f"{self._longest_wait:.0f} s. Go on after that."
-                )
-            if attempt < self._retries:
-                self._rest(text, wait, attempt, stop)
-        if stop.is_set():
-            raise BlackBoxError(f"{self._name}: given up, as another request had failed.")
+                return self._parse(self._exchange(url, body), read)
+            except _RequestError as failure:
+                if refusal := self._why_not_again(failure, attempt):
+                    raise BlackBoxError(f"{self._name}: {failure}{refusal}") from None
+                self._rest(failure, attempt, stop)
+            attempt += 1
+
+    def _why_not_again(self, failure: _RequestError, attempt: int) -> str:
+        """The end of the message if the request is not to be repeated; empty if it is."""
+        if not failure.may_pass:
+            return "."
+        longest = self._settings.longest_wait
+        if failure.wait is not None and failure.wait > longest:
+            longer = f"{failure.wait:.0f} s, which is longer than {longest:.0f} s"
+            return f", and asks to wait {longer}. Go on after that."
+        if attempt < self._settings.retries:
+            return ""
         times = "once" if attempt == 0 else f"{attempt + 1} times"
-        raise BlackBoxError(
-            f"{self._name}: {text}, asked {times}. Check the URL, or try again later, with a "
-            "longer timeout or more retries."
-        )
+        advice = "Check the URL, or try again later, with a longer timeout or more retries."
+        return f", asked {times}. {advice}"
 
-    def _rest(
-        self, problem: str, wanted: float | None, attempt: int, stop: threading.Event
-    ) -> None:
-        wait = backoff(attempt, self._first_wait, self._longest_wait) if wanted is None else wanted
-        level = logging.INFO if wait >= LONG else logging.DEBUG
-        log.log(level, "%s: %s; asking again in %.1f s", self._name, problem, wait)
-        if wanted is None:
-            stop.wait(wait)
+    def _rest(self, failure: _RequestError, attempt: int, stop: threading.Event) -> None:
+        """Wait before the next attempt."""
+        seconds = failure.wait
+        if seconds is None:
+            seconds = backoff(attempt, self._settings.first_wait, self._settings.longest_wait)
+        level = logging.INFO if seconds >= LONG else logging.DEBUG
+        log.log(level, "%s: %s; asking again in %.1f s", self._name, failure, seconds)
+        if failure.wait is None:
+            stop.wait(seconds)
         else:
-            self._pace.hold(wait)
+            self._pace.hold(seconds)  # the requests of all threads
 
-    def _ask_once(
-        self, method: str, url: str, read: Callable[[object], Read], body: Body, *, repeated: bool
-    ) -> Read:
-        with self._lock:
-            self.sent += 1
-            self.repeated += repeated
-        content = self._exchange(method, url, body)
-        try:
-            answer = json.loads(content)
-        except (ValueError, RecursionError):
-            raise _PassingError(f"expected JSON, got {self._quote(content)}") from None
-        try:
-            return read(answer)
-        except UnexpectedAnswerError as error:
-            raise BlackBoxError(
-                f"{self._name}: expected {error}, got {self._quote(content)}. See docs/endpoint.md "
-                "for what it has to answer."
-            ) from None
-
-    def _exchange(self, method: str, url: str, body: Body) -> bytes:
+    def _exchange(self, url: str, body: Body | None) -> bytes:
+        """Send a request once; the content of a good answer."""
         import httpx
 
+        method = "GET" if body is None else "POST"
         try:
-            auth = self._authorise if self._auth_env else None
-            with self._client.stream(method, url, auth=auth, **body) as response:
-                return self._receive(response)
+            with self._client.stream(method, url, **(body or {})) as response:
+                self._check_head(response)
+                content = self._receive(response)
+                self._check_status(response, content)
+                return content
         except httpx.TimeoutException:
             raise self._late() from None
         except httpx.HTTPError as error:
-            text = self._quote(str(error).encode()) if str(error) else type(error).__name__
-            certificate = "CERTIFICATE_VERIFY_FAILED" in str(error)
-            if certificate or not isinstance(error, httpx.TransportError):
-                advice = " For a private authority set SSL_CERT_FILE." if certificate else ""
-                raise BlackBoxError(f"{self._name}: no answer: {text}.{advice}") from None
-            raise _PassingError(f"expected an answer, got {text}") from None
+            text = self._quote(str(error) or type(error).__name__)
+            if "CERTIFICATE_VERIFY_FAILED" in text:
+                text += ". For a private authority set SSL_CERT_FILE"
+                raise _RequestError(f"no answer: {text}") from None
+            raise _RequestError(f"expected an answer, got {text}", may_pass=True) from None
 
-    def _authorise(self, request: httpx.Request) -> httpx.Request:
-        request.headers["Authorization"] = read_authorisation(self._auth_env)
-        return request
+    def _late(self) -> _RequestError:
+        text = f"expected an answer within {self._settings.timeout:g} s, got none"
+        return _RequestError(text, may_pass=True)
 
-    def _late(self) -> _PassingError:
-        return _PassingError(f"expected an answer within {self._timeout:g} s, got none")
+    def _check_head(self, response: httpx.Response) -> None:
+        headers = response.headers
+        if 300 <= response.status_code < 400:
+            place = urlsplit(urljoin(self._settings.url, headers.get("Location", "")))
+            plain = f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}"
+            raise _RequestError(
+                f"expected an answer, got a redirect to {self._quote(plain)}: refused, as images "
+                "and header would go there. Give that URL if it is right"
+            )
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise _RequestError(
+                "expected an answer that is not packed, as requested, got one that is. Have the "
+                "server leave it plain"
+            )
 
     def _receive(self, response: httpx.Response) -> bytes:
-        """The content of a good answer."""
-        status = response.status_code
-        if 300 <= status < 400:
-            where = urlsplit(urljoin(self._url, response.headers.get("Location", "")))
-            place = f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}"
-            raise BlackBoxError(
-                f"{self._name}: expected an answer, got a redirect to "
-                f"{self._quote(place.encode())}: refused, as images and header would go there. "
-                "Give that URL if it is right."
-            )
-        content = self._receive_content(response)
-        if 200 <= status < 300:
-            return content
-        known = status in HTTPStatus.__members__.values()
-        phrase = f"{status} {HTTPStatus(status).phrase}" if known else str(status)
-        text = f"expected status 200, got {phrase} and {self._quote(content)}"
-        if status >= 500 or status in (408, 429):
-            headers = response.headers
-            wait = read_retry_after(headers.get("Retry-After"), headers.get("Date"))
-            raise _PassingError(text, wait)
-        raise BlackBoxError(f"{self._name}: {text}. {self._hint(status)}")
-
-    def _hint(self, status: int) -> str:
-        if status not in (401, 403):
-            return HINTS.get(status, "Check the URL.")
-        if self._auth_env:
-            return f"Check the authorisation header in {self._auth_env}."
-        return "Name the environment variable of the authorisation header: auth_env, --auth-env."
-
-    def _receive_content(self, response: httpx.Response) -> bytes:
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise BlackBoxError(
-                f"{self._name}: expected an answer that is not packed, as was asked for, got one "
-                "that is. Have the server leave it plain."
-            )
         content = bytearray()
         # httpx counts the seconds between two packets; a server that drips would never be late.
-        latest = time.monotonic() + self._timeout
+        latest = time.monotonic() + self._settings.timeout
         for part in response.iter_raw():
             content += part
-            if len(content) > self._response_limit:
-                raise BlackBoxError(
-                    f"{self._name}: expected an answer of at most {self._response_limit} bytes, "
-                    "got more. Is it scores? Then send fewer images in a request: "
-                    "images_per_request."
+            if len(content) > self._settings.response_limit:
+                raise _RequestError(
+                    f"expected an answer of at most {self._settings.response_limit} bytes, got "
+                    "more. If these are scores, send fewer images in a request: images_per_request"
                 )
             if time.monotonic() > latest:
                 raise self._late()
         return bytes(content)
 
-    def _quote(self, content: bytes) -> str:
-        """The beginning of what a server said, on one line and without secrets."""
-        # What is cut off must not leave the beginning of a secret behind.
-        text = hide(content[: 800 * EXCERPT].decode("utf-8", "replace"), self._auth_env, self._url)
+    def _check_status(self, response: httpx.Response, content: bytes) -> None:
+        status, headers = response.status_code, response.headers
+        if 200 <= status < 300:
+            return
+        phrase = HTTPStatus(status).phrase if status in [*HTTPStatus] else ""
+        text = f"expected status 200, got {f'{status} {phrase}'.strip()} and {self._quote(content)}"
+        if status >= 500 or status in (408, 429):
+            wait = read_retry_after(headers.get("Retry-After"), headers.get("Date"))
+            raise _RequestError(text, may_pass=True, wait=wait)
+        hint = HINTS.get(status, "Check the URL")
+        if status in (401, 403) and self._settings.auth_env:
+            hint = f"Check the authorisation header in {self._settings.auth_env}"
+        raise _RequestError(f"{text}. {hint}")
+
+    def _parse(self, content: bytes, read: Callable[[object], Read]) -> Read:
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            text = f"expected JSON, got {self._quote(content)}"
+            raise _RequestError(text, may_pass=True) from None
+        try:
+            return read(answer)
+        except UnexpectedAnswerError as error:
+            raise _RequestError(
+                f"expected {error}, got {self._quote(content)}. See docs/endpoint.md for the form "
+                "of answers"
+            ) from None
+
+    def _quote(self, content: bytes | str) -> str:
+        """The beginning of a text from outside, on one line and without secrets."""
+        if isinstance(content, bytes):
+            # Cut long before the end of the excerpt, so that no half of a secret stays in it.
+            content = content[: 800 * EXCERPT].decode("utf-8", "replace")
+        text = hide(content, self._settings.auth_env, self._settings.url)
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        if not line:
-            return "nothing"
-        return repr(line[:EXCERPT]) + ("..." if len(line) > EXCERPT else "")
+        return repr(line[:EXCERPT]) + "..." * (len(line) > EXCERPT) if line else "nothing"
+
+
+def _read_authorisation(variable: str) -> str:
+    """The value of the header, read when it is sent and kept nowhere; errors do not quote it."""
+    value = os.environ.get(variable, "").strip()
+    require(
+        bool(value) and value.isascii() and value.isprintable(),
+        f"expected the authorisation header, one line of ASCII, in the environment variable "
+        f"{variable}, got {'other characters' if value else 'none'}. Set it: export "
+        f"{variable}='Bearer ...'.",
+    )
+    return value
+
+
+def hide(text: str, variable: str, url: str) -> str:
+    """A text without the header, which a server may have sent back, and without keys of the URL.
+
+    Args:
+        text: from a server or a library.
+        variable: of the header; empty for none.
+        url: its query may hold a key.
+    """
+    header = os.environ.get(variable, "").strip() if variable else ""
+    scheme, _, rest = header.partition(" ")
+    secrets = {header, *(rest.split() or [scheme])} - {""}
+    query = urlsplit(url).query
+    as_sent = (part.partition("=")[2] for part in query.split("&"))
+    as_meant = (value for _, value in parse_qsl(query))
+    secrets.update(one for one in (query, *as_sent, *as_meant) if len(one) >= SHORTEST)
+    for secret in sorted(secrets, key=len, reverse=True):
+        for written in (secret, secret.replace("/", "\\/")):  # some write it so in JSON
+            text = text.replace(written, "***")
+    return text

@@ -1,36 +1,36 @@
 """The request form of model servers: the 'V2' or Open Inference Protocol of KServe and Triton.
 
-https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol: the server says
-at `GET .../v2/models/NAME` what its inputs and outputs are called and of which shape and datatype
-they are, and answers at `POST .../v2/models/NAME/infer`. Where it lists the extension
-`binary_tensor_data` at `GET .../v2`, images are sent as bytes behind the JSON, as numbers in the
-JSON otherwise: those take ten times the room. The values are the same.
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol: `GET
+.../v2/models/NAME` answers with names, shapes and datatypes of the inputs and outputs, and `POST
+.../v2/models/NAME/infer` with scores. Where `GET .../v2` lists the extension `binary_tensor_data`,
+images are sent as bytes behind the JSON, otherwise as numbers in the JSON: those take ten times the
+room. The values are the same.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
+import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import InputError
-from iassa.models.http.request_forms import (
-    Body,
-    RequestForm,
-    UnexpectedAnswerError,
-    as_scores,
-    to_uint8,
-)
+from iassa.checks import fits
+from iassa.errors import BlackBoxError, InputError, require
+from iassa.models.conventions import to_bytes
+from iassa.models.http.connection import Connection
+from iassa.models.http.request_forms import Body, RequestForm, UnexpectedAnswerError, as_scores
+from iassa.models.http.settings import HttpSettings
 
-__all__ = ["BINARY", "OpenInferenceForm", "Routes", "read_metadata", "routes"]
+__all__ = ["OpenInferenceForm", "read_form"]
+
+Shape: TypeAlias = tuple[int, ...]
 
 BINARY = "binary_tensor_data"
 DATATYPES: dict[str, np.dtype[Any]] = {
@@ -38,82 +38,53 @@ DATATYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
     "UINT8": np.dtype("u1"),
 }
-LAYOUTS = {"NCHW": 1, "NHWC": 3}  # and where the channels are
 
-
-@dataclass(frozen=True)
-class Routes:
-    """Where a server answers.
-
-    Attributes:
-        server: the path of `GET v2`.
-        model: of `GET v2/models/NAME`.
-        infer: of `POST v2/models/NAME/infer`.
-    """
-
-    server: str
-    model: str
-    infer: str
-
-
-def routes(path: str) -> Routes | None:
-    """The three, from the path of a model, with or without `/infer`; None for another path."""
-    found = re.fullmatch(r"(.*/v2)(/models/[^/]+(?:/versions/[^/]+)?)(?:/infer)?/?", path)
-    if found is None:
-        return None
-    model = found[1] + found[2]
-    return Routes(found[1], model, f"{model}/infer")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenInferenceForm(RequestForm):
-    """Tensors in JSON, or behind it; `read_metadata` makes it.
+    """Tensors in JSON, or behind it; `read_form` makes it.
 
     Attributes:
-        input_name: what the server calls the images.
-        output_name: and the scores.
-        datatype: of the images: FP32, FP64 or UINT8.
+        settings: of the model: x in [0, 1] is sent as (scale x - mean) / std.
+        input_name: name of the images.
+        output_name: name of the scores.
+        datatype: of the images: FP32, FP64 or UINT8, which is 255 x.
         layout: NCHW or NHWC.
-        size: (height, width) that it takes; None for any.
         has_batch: whether there is an axis for several images.
-        most: the most images in a request.
         binary: whether bytes are sent behind the JSON.
-        scale: x in [0, 1] is sent as (scale x - mean) / std; not with UINT8, which is 255 x.
-        mean: of each channel.
-        std: of each channel.
     """
 
+    settings: HttpSettings
     input_name: str
     output_name: str
     datatype: str
     layout: str
-    size: tuple[int, int] | None
     has_batch: bool
-    most: int | None
     binary: bool
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
     def images(self, planes: Tensor) -> NDArray[Any]:
         """In the server's layout and datatype; see `RequestForm.images`."""
-        values = planes if self.layout == "NCHW" else planes.permute(0, 2, 3, 1)
+        values = planes
         if self.datatype == "UINT8":
-            return to_uint8(values)
-        if self.scale != 1 or any(self.mean) or set(self.std) != {1}:
-            shape = (3, 1, 1) if self.layout == "NCHW" else (3,)
-            mean = torch.tensor(self.mean).reshape(shape)
-            values = (values * self.scale - mean) / torch.tensor(self.std).reshape(shape)
+            values = to_bytes(planes)
+        elif _normalises(self.settings):
+            mean = torch.tensor(self.settings.mean)[:, None, None]
+            std = torch.tensor(self.settings.std)[:, None, None]
+            values = (planes * self.settings.scale - mean) / std
+        if self.layout == "NHWC":
+            values = values.permute(0, 2, 3, 1)
         return np.array(values.numpy(), dtype=DATATYPES[self.datatype], order="C")
 
     def body(self, images: NDArray[Any]) -> Body:
         """See `RequestForm.body`."""
+        content = images.tobytes()
         tensor: dict[str, Any] = {
             "name": self.input_name,
-            "shape": list(images.shape if self.has_batch else images.shape[1:]),
+            "shape": images.shape if self.has_batch else images.shape[1:],
             "datatype": self.datatype,
         }
-        content = images.tobytes() if self.binary else b""
         if self.binary:
             tensor["parameters"] = {"binary_data_size": len(content)}
         else:
@@ -122,152 +93,139 @@ class OpenInferenceForm(RequestForm):
         head = json.dumps(request).encode()
         if not self.binary:
             return {"content": head, "headers": {"Content-Type": "application/json"}}
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Inference-Header-Content-Length": str(len(head)),
-        }
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        headers["Content-Type"] = "application/octet-stream"
         return {"content": head + content, "headers": headers}
 
-    def scores(self, answer: object, count: int) -> NDArray[np.float64]:
+    def scores(self, answer: Any, count: int) -> NDArray[np.float64]:
         """The output's data in its shape; see `RequestForm.scores`."""
-        named = {one.get("name"): one for one in _tensors(answer, "outputs")}
-        output = named.get(self.output_name)
-        if output is None or not isinstance(output.get("data"), list):
-            raise UnexpectedAnswerError(f"an output {self.output_name!r} with its data")
-        shape = output.get("shape")
-        if not _is_shape(shape) or min(shape) < 0:
-            raise UnexpectedAnswerError("an output with its shape")
-        if not self.has_batch and len(shape) == 1:
-            shape = [1, *shape]
-        if len(shape) != 2:
-            raise UnexpectedAnswerError(f"an output of shape [{count}, K] (got {shape})")
-        if shape[0] != count:
-            raise UnexpectedAnswerError(f"scores of {count} images (got {shape[0]})")
         try:
-            data = np.asarray(output["data"]).reshape(shape)
-        except (ValueError, OverflowError):
-            raise UnexpectedAnswerError(f"{math.prod(shape)} numbers for {shape}") from None
-        return as_scores(data, count)
+            (output,) = (one for one in answer["outputs"] if one["name"] == self.output_name)
+            rows = np.asarray(output["data"]).reshape(output["shape"])
+        except (LookupError, TypeError, ValueError, OverflowError):
+            raise UnexpectedAnswerError(
+                f"an output {self.output_name!r} with its shape and as many numbers in its data"
+            ) from None
+        if rows.ndim == 1 and not self.has_batch:
+            rows = rows[None]
+        return as_scores(rows, count)
 
 
-def read_metadata(
-    metadata: object,
-    *,
-    binary: bool,
-    layout: str,
-    size: tuple[int, int] | None,
-    input_name: str,
-    output_name: str,
-    scale: float,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> OpenInferenceForm:
-    """The form in which a model wants its images, from what the server says of it.
+def _normalises(settings: HttpSettings) -> bool:
+    return settings.scale != 1 or any(settings.mean) or set(settings.std) != {1}
+
+
+def read_form(settings: HttpSettings, connection: Connection) -> OpenInferenceForm:
+    """The form in which a model wants its images, from its metadata.
 
     Args:
-        metadata: the server's answer, parsed.
-        binary: whether the server takes bytes behind the JSON.
-        layout: NCHW, NHWC, or empty where the shape says it.
-        size: (height, width) of the images; None for what the shape says.
-        input_name: which input; may be empty if there is one.
-        output_name: which output; may be empty if there is one.
-        scale: see `OpenInferenceForm`.
-        mean: see `OpenInferenceForm`.
-        std: see `OpenInferenceForm`.
+        settings: of a model of form v2.
+        connection: to its server.
 
     Raises:
-        InputError: the model takes no images, or what it says is not enough.
+        InputError: the model takes no images, or the metadata are not enough.
+        BlackBoxError: no metadata.
     """
-    image = _choose(metadata, "inputs", input_name, "input_name")
-    scores = _choose(metadata, "outputs", output_name, "output_name")
-    name, shape, datatype = image["name"], image.get("shape"), image.get("datatype")
-    found = f"got {name!r} of shape {shape} and datatype {datatype}"
-    if datatype not in DATATYPES:
-        raise InputError(
-            f"expected an input of datatype {', '.join(DATATYPES)}, {found}. Wrap the model in one "
-            "that converts."
-        )
-    if datatype == "UINT8" and (scale != 1 or any(mean) or set(std) != {1.0}):
-        raise InputError(f"expected no scale, mean or std for 8-bit images, {found}. Leave them.")
-    if not _is_shape(shape) or len(shape) not in (3, 4):
-        raise InputError(f"expected an input [N, 3, H, W] or [N, H, W, 3], {found}.")
-    batched = list(shape) if len(shape) == 4 else [1, *shape]
-    if batched[0] not in (-1, 1):
-        raise InputError(
-            f"expected an input for any number of images or for one, {found}. Export it so."
-        )
-    there = _layout(batched, layout, found)
-    height, width = batched[2:] if there == "NCHW" else batched[1:3]
-    if size is None and height > 0 and width > 0:
-        size = (height, width)
-    if size is not None and not (height in (-1, size[0]) and width in (-1, size[1])):
-        raise InputError(f"expected images of the size {size} that was given, {found}. Leave it.")
-    if size is None and (height > 0 or width > 0):
-        raise InputError(f"expected a size, as one edge is fixed: {found}. Give input_size.")
+    server, model, infer = settings.v2_urls
+    metadata = connection.get(model)
+    image = _choose(metadata, "inputs", settings.input_name, "input_name")
+    scores = _choose(metadata, "outputs", settings.output_name, "output_name")
+    name, shape, datatype = image["name"], image.get("shape"), str(image.get("datatype"))
+    got = f"got {name!r} of shape {shape} and datatype {datatype}"
+    require(
+        datatype in DATATYPES,
+        f"expected an input of datatype {', '.join(DATATYPES)}, {got}. Wrap the model in one that "
+        "converts.",
+    )
+    require(
+        datatype != "UINT8" or not _normalises(settings),
+        f"expected no scale, mean or std for 8-bit images, {got}. Leave them out.",
+    )
+    if not isinstance(shape, list) or len(shape) not in (3, 4) or not fits(tuple(shape), Shape):
+        raise InputError(f"expected an input [N, 3, H, W] or [N, H, W, 3], {got}.")
+    batch, *axes = shape if len(shape) == 4 else [1, *shape]
+    require(
+        batch in (-1, 1),
+        f"expected an input for any number of images or for one, {got}. Export it so.",
+    )
+    layout = _choose_layout(axes, settings.layout, got)
+    edges = axes[1:] if layout == "NCHW" else axes[:2]
     return OpenInferenceForm(
+        url=infer,
+        size=_choose_size(edges, settings.input_size, got),
+        most=1 if batch == 1 else None,
+        settings=settings,
         input_name=name,
         output_name=scores["name"],
         datatype=datatype,
-        layout=there,
-        size=size,
+        layout=layout,
         has_batch=len(shape) == 4,
-        most=1 if batched[0] == 1 else None,
-        binary=binary,
-        scale=scale,
-        mean=mean,
-        std=std,
+        binary=_takes_bytes(server, connection),
     )
 
 
-def _layout(batched: Sequence[int], layout: str, found: str) -> str:
-    """Where the channels are, by the shape or by what was said."""
-    likely = [one for one, axis in LAYOUTS.items() if batched[axis] in (3, -1)]
-    if not likely:
-        raise InputError(
-            f"expected an input with 3 channels, {found}. Iassa shows RGB images: wrap a grey or "
-            "multi-band model in one that takes them."
-        )
-    sure = [one for one, axis in LAYOUTS.items() if batched[axis] == 3]
-    possible = sure if len(sure) == 1 else likely
-    if layout and layout in likely:
-        possible = [layout]
-    if len(possible) != 1 or (layout and layout != possible[0]):
-        raise InputError(
-            f"expected an input with 3 channels whose place is plain, {found}. Give layout NCHW or "
-            "NHWC as the model has it."
-        )
-    return possible[0]
-
-
-def _choose(metadata: object, kind: str, wanted: str, setting: str) -> Mapping[str, Any]:
-    try:
-        tensors = _tensors(metadata, kind)
-    except UnexpectedAnswerError as error:
-        raise InputError(f"expected {error} in the model's metadata, got none.") from None
-    names = [one["name"] for one in tensors]
-    chosen = [one for one in tensors if one["name"] == wanted] if wanted else tensors
-    if len(chosen) != 1:
-        alone = " A model that needs more than the image has to be wrapped in one that does not."
-        raise InputError(
-            f"expected one of the {kind} {', '.join(names)}, got {wanted or 'no choice'}. Name it "
-            f"with {setting}, or #{setting.replace('_', '-')}=NAME after the URL."
-            + (alone if kind == "inputs" and not wanted else "")
-        )
+def _choose(metadata: Any, kind: str, wanted: str, setting: str) -> Mapping[str, Any]:
+    """The input or output of a name, or the only one."""
+    tensors: dict[str, Mapping[str, Any]] = {}
+    with suppress(LookupError, TypeError):
+        tensors = {str(one["name"]): one for one in metadata[kind]}
+    require(
+        bool(tensors),
+        f"expected {kind} with names in the model's metadata, got none. Check the URL.",
+    )
+    chosen = [one for name, one in tensors.items() if wanted in ("", name)]
+    hint = " Wrap a model that needs more than the image in one that does not."
+    require(
+        len(chosen) == 1,
+        f"expected one of the {kind} {', '.join(tensors)}, got {wanted or 'no choice'}. Name it "
+        f"with {setting}, or #{setting.replace('_', '-')}=NAME after the URL."
+        + (hint if kind == "inputs" else ""),
+    )
     return chosen[0]
 
 
-def _tensors(answer: object, kind: str) -> Sequence[Mapping[str, Any]]:
-    tensors = answer.get(kind) if isinstance(answer, dict) else None
-    if not isinstance(tensors, list) or not tensors:
-        raise UnexpectedAnswerError(kind)
-    if not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in tensors):
-        raise UnexpectedAnswerError(f"{kind} with names")
-    return tensors
-
-
-def _is_shape(shape: object) -> TypeGuard[list[int]]:
-    return (
-        isinstance(shape, list)
-        and bool(shape)
-        and all(isinstance(edge, int) and not isinstance(edge, bool) for edge in shape)
+def _choose_layout(axes: Sequence[int], wanted: str, got: str) -> str:
+    """The layout of the settings, or else the only one that the axes of an image can have."""
+    channels = {"NCHW": axes[0], "NHWC": axes[2]}
+    likely = [layout for layout, number in channels.items() if number in (3, -1)]
+    sure = [layout for layout in likely if channels[layout] == 3]
+    require(
+        bool(likely),
+        f"expected an input with 3 channels, {got}. Iassa shows RGB images: wrap a grey or "
+        "multi-band model in one that takes them.",
     )
+    possible = [wanted] if wanted else sure if len(sure) == 1 else likely
+    require(
+        len(possible) == 1 and possible[0] in likely,
+        f"expected an input with 3 channels whose place is plain, {got}. Give layout NCHW or NHWC "
+        "as the model has it.",
+    )
+    return possible[0]
+
+
+def _choose_size(
+    edges: Sequence[int], wanted: tuple[int, int] | None, got: str
+) -> tuple[int, int] | None:
+    """(height, width) of the images; None for any. An edge of -1 takes any number of pixels."""
+    if wanted is None and max(edges) < 0:
+        return None
+    height, width = wanted or edges
+    require(
+        min(height, width) > 0,
+        f"expected a size, as one edge is fixed: {got}. Give input_size.",
+    )
+    require(
+        all(edge in (-1, pixels) for edge, pixels in zip(edges, (height, width), strict=True)),
+        f"expected images of the size {wanted} of the settings, {got}. Leave input_size out.",
+    )
+    return height, width
+
+
+def _takes_bytes(server: str, connection: Connection) -> bool:
+    try:
+        return BINARY in connection.get(server)["extensions"]
+    except (LookupError, TypeError):
+        return False
+    except BlackBoxError as error:  # a gateway may let requests about models through alone
+        log.info("numbers are sent as text, as the server does not list its extensions: %s", error)
+        return False

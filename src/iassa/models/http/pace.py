@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from email.utils import mktime_tz, parsedate_tz
 
 __all__ = ["Pace", "backoff", "read_retry_after"]
 
@@ -66,20 +65,16 @@ def read_retry_after(value: str | None, date: str | None) -> float | None:
     Returns:
         0 or more; None where it asks for nothing, or for what cannot be read.
     """
-    if value is None:
-        return None
-    if value.strip().isdecimal() and value.isascii():
+    if value is not None and value.strip().isdecimal() and value.isascii():
         return float(value)
     until = _read_date(value)
-    if until is None:
-        return None
-    now = _read_date(date) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds())
+    return None if until is None else max(0.0, until - (_read_date(date) or time.time()))
 
 
-def _read_date(value: str | None) -> datetime | None:
+def _read_date(value: str | None) -> float | None:
+    """Seconds of the clock."""
+    parsed = parsedate_tz(value or "")
     try:
-        read = parsedate_to_datetime(value or "")
-    except (ValueError, IndexError, OverflowError):
+        return None if parsed is None else float(mktime_tz(parsed))
+    except (ValueError, OverflowError):
         return None
-    return read if read.tzinfo else read.replace(tzinfo=UTC)

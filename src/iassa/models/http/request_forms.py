@@ -1,4 +1,4 @@
-"""Request forms with PNGs: what is sent for some images, and where the scores are in the answer.
+"""Request forms with PNGs: the request about some images, and the scores in its answer.
 
 `json`: POST of `{"images": ["<base64 of a PNG>", ...]}`, content type `application/json`.
 
@@ -18,26 +18,20 @@ import base64
 import io
 import json
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-__all__ = [
-    "Body",
-    "JsonForm",
-    "MultipartForm",
-    "RequestForm",
-    "UnexpectedAnswerError",
-    "as_scores",
-    "to_uint8",
-]
+from iassa.models.conventions import to_bytes
+
+__all__ = ["Body", "PngForm", "RequestForm", "UnexpectedAnswerError", "as_scores"]
 
 Body: TypeAlias = dict[str, Any]
-"""Keywords of `httpx.Client.request` that say what is sent."""
+"""Keywords of `httpx.Client.stream` for the content of a request."""
 
 COMPRESSION = 1  # of zlib: the highest takes ten times as long for a fifth less
 
@@ -46,18 +40,23 @@ class UnexpectedAnswerError(Exception):
     """An answer of another form; the text says what was expected."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class RequestForm(ABC):
-    """How images are asked about.
+    """How a request asks about images.
 
     Attributes:
+        url: of the POST.
+        size: (height, width) of the images; None for any.
         most: the most images in a request; None for any.
     """
 
+    url: str
+    size: tuple[int, int] | None
     most: int | None = None
 
     @abstractmethod
     def images(self, planes: Tensor) -> NDArray[Any]:
-        """Images as they are sent, the first axis theirs, of planes (N, 3, H, W) in [0, 1]."""
+        """Images (N, ...) as they are sent, of planes (N, 3, H, W) in [0, 1]."""
 
     @abstractmethod
     def body(self, images: NDArray[Any]) -> Body:
@@ -72,41 +71,34 @@ class RequestForm(ABC):
         """
 
 
-class _PngForm(RequestForm):
+@dataclass(frozen=True, kw_only=True)
+class PngForm(RequestForm):
+    """PNGs as base64 in JSON, or as parts of a multipart request.
+
+    Attributes:
+        multipart: whether they are parts.
+    """
+
+    multipart: bool
+
     def images(self, planes: Tensor) -> NDArray[np.uint8]:
         """(N, H, W, 3) uint8; see `RequestForm.images`."""
-        return to_uint8(planes.permute(0, 2, 3, 1))
+        return np.ascontiguousarray(to_bytes(planes.permute(0, 2, 3, 1)).numpy())
+
+    def body(self, images: NDArray[np.uint8]) -> Body:
+        """See `RequestForm.body`."""
+        pngs = [_png(image) for image in images]
+        if self.multipart:
+            parts = [(f"{k}.png", png, "image/png") for k, png in enumerate(pngs)]
+            return {"files": [("images", part) for part in parts]}
+        content = json.dumps({"images": [base64.b64encode(png).decode() for png in pngs]})
+        return {"content": content.encode(), "headers": {"Content-Type": "application/json"}}
 
     def scores(self, answer: object, count: int) -> NDArray[np.float64]:
-        """What is under `scores`; see `RequestForm.scores`."""
+        """The rows under `scores`; see `RequestForm.scores`."""
         if not isinstance(answer, dict) or not isinstance(answer.get("scores"), list):
             raise UnexpectedAnswerError('{"scores": [[...], ...]}')
         return as_scores(answer["scores"], count)
-
-
-class JsonForm(_PngForm):
-    """Base64 in JSON."""
-
-    def body(self, images: NDArray[np.uint8]) -> Body:
-        """See `RequestForm.body`."""
-        texts = [base64.b64encode(_png(image)).decode() for image in images]
-        content = json.dumps({"images": texts}).encode()
-        return {"content": content, "headers": {"Content-Type": "application/json"}}
-
-
-class MultipartForm(_PngForm):
-    """A part an image."""
-
-    def body(self, images: NDArray[np.uint8]) -> Body:
-        """See `RequestForm.body`."""
-        parts = [(f"{k}.png", _png(image), "image/png") for k, image in enumerate(images)]
-        return {"files": [("images", part) for part in parts]}
-
-
-def to_uint8(values: Tensor) -> NDArray[np.uint8]:
-    """Values in [0, 1] as the nearest of 0, ..., 255."""
-    rounded = (values * 255).round_().clamp_(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(rounded.numpy())
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:

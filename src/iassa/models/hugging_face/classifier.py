@@ -1,19 +1,20 @@
 """A classifier of Hugging Face's as a black box: by its name on the hub, or from a folder.
 
-Loaded by transformers, which only this file imports. No code of the model's author is run, and
-weights are read without unpickling what is not weights. Size and normalisation are those of the
-model's image processor (see `image_processor`), but for its filter: images are resized by iassa's,
-before they are masked. Softmax or sigmoid, and names of classes, are those of its config.
+Only this file imports transformers, which loads the model. It runs no code of the model's author,
+and it reads weights without unpickling anything else. Size and normalisation are those of the
+model's image processor (see `image_processor`), but for its filter: iassa resizes images before it
+masks them. Softmax or sigmoid, and names of classes, are those of its config.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import InputError
+from iassa.errors import InputError, require
 from iassa.models.black_box import BlackBox
 from iassa.models.conventions import Conventions, read_class_names
-from iassa.models.hugging_face.image_processor import measure_normalisation, measure_size
+from iassa.models.hugging_face.image_processor import Process, measure_normalisation, measure_size
 from iassa.models.identity import digest_module
 from iassa.models.torch_module import TorchModel
 
@@ -39,6 +40,8 @@ WEIGHTS = {
     "model*.safetensors": "model.safetensors.index.json",
     "pytorch_model*.bin": "pytorch_model.bin.index.json",
 }
+NOT_TAKEN = ("layout", "output_name", "detector", "threshold")
+OFFLINE = {"local_files_only": True, "trust_remote_code": False}
 SECONDS_TO_ANSWER = 5.0
 LONGEST_REASON = 300  # characters of an error of another library
 
@@ -49,7 +52,7 @@ class HuggingFaceModel(BlackBox):
     def __init__(
         self,
         source: str,
-        said: Conventions | None = None,
+        conventions: Conventions | None = None,
         *,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -57,10 +60,10 @@ class HuggingFaceModel(BlackBox):
 
         Args:
             source: a folder written by `save_pretrained`, or a name on the hub, with '@' and a
-                branch, tag or commit behind it where it is not the main branch. What is not in the
-                cache of the hub's client is downloaded to it.
-            said: what is not to be read from the model: `input_size`; `range`, `mean`, `std` and
-                `bgr`, all of them as soon as one is said; `softmax` or `sigmoid`; `class_names`.
+                branch, tag or commit behind it where it is not the main branch. Files that are not
+                in the cache of the hub's client are downloaded to it.
+            conventions: in place of the model's own: `input_size`; `range`, `mean`, `std` and
+                `bgr`, all of them as soon as one is given; `softmax` or `sigmoid`; `class_names`.
             device: where it runs.
 
         Raises:
@@ -68,40 +71,33 @@ class HuggingFaceModel(BlackBox):
                 not an image classifier, or weights are missing; an image processor that does not
                 resize the whole image to one size, see `iassa.models.hugging_face.image_processor`.
         """
-        said = said or Conventions()
-        if said.layout is not None or said.output_name is not None:
-            raise InputError(
-                f"expected no layout or output_name, which a model of transformers has, got {said}."
-            )
-        if said.detector is not None or said.threshold is not None:
-            raise InputError(
-                f"expected no detector or threshold for a classifier of transformers, got {said}. "
-                "Leave them out; for a detector, export it to ONNX or write an iassa Detector."
-            )
+        given = conventions or Conventions()
+        refused = [name for name in NOT_TAKEN if getattr(given, name) is not None]
+        require(
+            not refused,
+            f"expected no {', '.join(refused)} for a classifier of transformers, got {given}. "
+            "Leave it out; export a detector to ONNX, or write an iassa Detector.",
+        )
         with _quiet():
-            folder, commit = _find(source)
-            module = _load(folder, source)
-            conventions = _complete(said, module.config, folder, source)
-        self._source = f"{source.partition('@')[0]}@{commit}" if commit else source
-        self._said = said
-        self._commit = commit
-        self._conventions = conventions
-        self._module = module
-        self.name = source.partition("@")[0] if commit else folder.resolve().name
+            folder, self._commit = _find(source)
+            self._module = _load(folder, source)
+            self._conventions = _complete(given, self._module.config, folder, source)
+        name = source.partition("@")[0]
+        self.name = name if self._commit else folder.resolve().name
+        self.class_names = _class_names(given, self._module.config, source)
+        self._given = given
+        self._source = f"{name}@{self._commit}" if self._commit else source
         self._network = TorchModel(
-            module, normalise=conventions.normalise, name=self.name, device=device
+            self._module, normalise=self._conventions.normalise, name=self.name, device=device
         )
         self.device = self._network.device
-        size = conventions.input_size
-        self.input_size = None if size is None or size == "any" else size
-        self.class_names = _class_names(said, module.config, source)
-        self._weights = ""
-        if self.input_size is not None:
-            self._probe(self.input_size)
+        if isinstance(self._conventions.input_size, tuple):
+            self.input_size = self._conventions.input_size
+            self._probe(*self.input_size)
 
     @classmethod
     def parse(cls, text: str, device: torch.device | str = "cpu") -> HuggingFaceModel:
-        """The adapter that a text names.
+        """The model that a text names.
 
         Args:
             text: 'hf:NAME', 'hf:NAME@REVISION' or 'hf:FOLDER', and '?field=value&field=value'
@@ -114,33 +110,27 @@ class HuggingFaceModel(BlackBox):
         source, _, options = text.removeprefix("hf:").partition("?")
         return cls(source, Conventions.parse(options), device=device)
 
-    def __reduce__(self) -> tuple[Callable[..., HuggingFaceModel], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Opened again, in the same commit: the weights need not travel."""
-        return _reopen, (self._source, self._said, self.device)
+        reopen = functools.partial(HuggingFaceModel, device=self.device)
+        return reopen, (self._source, self._given)
+
+    @functools.cached_property
+    def _weights(self) -> str:
+        return digest_module(self._module)
 
     def identity(self) -> str:
         """Digest of the weights, the commit on the hub, and how images and scores are treated."""
-        if not self._weights:
-            self._weights = digest_module(self._module)
         return " ".join(filter(None, ["hf", self._weights, self._commit, str(self._conventions)]))
 
     def score(self, planes: Tensor) -> Tensor:
         """Scores of planes; see `BlackBox.score`."""
         return self._conventions.activate(self._network.score(planes))
 
-    def _probe(self, size: tuple[int, int]) -> None:
-        grey = torch.full((1, 3, *size), 0.5, device=self.device)
-        try:
-            self.score(grey)
-        except Exception as error:  # a network may say of a wrong size whatever it likes
-            raise InputError(
-                f"expected {self.name} to run on an image of {size[0]} x {size[1]}, got: "
-                f"{_reason(error)} Try another input_size."
-            ) from error
-
-
-def _reopen(source: str, said: Conventions, device: torch.device) -> HuggingFaceModel:
-    return HuggingFaceModel(source, said, device=device)
+    def _probe(self, height: int, width: int) -> None:
+        expected = f"{self.name} to run on an image of {height} x {width}"
+        with _refusing(expected, "Try another input_size."):
+            self.score(torch.full((1, 3, height, width), 0.5, device=self.device))
 
 
 def _find(source: str) -> tuple[Path, str]:
@@ -149,8 +139,7 @@ def _find(source: str) -> tuple[Path, str]:
     Raises:
         InputError: neither a folder nor a model on the hub.
     """
-    if not source:
-        raise InputError("expected hf:NAME or hf:FOLDER, got no name.")
+    require(bool(source), "expected hf:NAME or hf:FOLDER, got no name.")
     if Path(source).is_dir():
         return Path(source), ""
     match = ON_HUB.fullmatch(source)
@@ -164,32 +153,24 @@ def _find(source: str) -> tuple[Path, str]:
 
 def _download(name: str, revision: str | None) -> Path:
     """The folder in the cache to which the files of a commit are downloaded; it has its name."""
-    hub = _import_transformers("huggingface_hub")
-    refusal = _why_unreachable(hub)
-
-    def fetch(at: str | None, *patterns: str) -> Path:
-        found = hub.snapshot_download(
-            name, revision=at, allow_patterns=[*patterns], local_files_only=bool(refusal)
-        )
-        return Path(found)
-
+    hub = _import("huggingface_hub")
+    offline = _why_unreachable(hub)
+    fetch = functools.partial(hub.snapshot_download, name, local_files_only=bool(offline))
     log.info("opening %s of the Hugging Face hub, downloaded the first time", name)
     try:
-        folder = fetch(revision, *CONFIGS)
-        for weights, index in WEIGHTS.items():
-            fetch(folder.name, weights, index)
-            if next(folder.glob(weights), None) is not None:
+        folder = Path(fetch(revision=revision, allow_patterns=CONFIGS))
+        for weights in WEIGHTS.items():
+            fetch(revision=folder.name, allow_patterns=weights)
+            if any(folder.glob(weights[0])):
                 break
     except Exception as error:  # not found, not allowed, no space, no connection
         asked = f"{name} at revision {revision}" if revision else name
-        if refusal:
-            raise InputError(
-                f"cannot open {asked}: no such folder, not in the cache of the Hugging Face hub, "
-                f"and {refusal}. Check the path or the connection."
-            ) from None
+        cause = f"not in the cache of the Hugging Face hub, and {offline}."
+        if not offline:
+            cause = f"and from the Hugging Face hub: {_reason(error)}"
         raise InputError(
-            f"cannot open {asked}: no such folder, and from the Hugging Face hub: "
-            f"{_reason(error)} Check the name, and `hf auth login` for what is not public."
+            f"cannot open {asked}: no such folder, {cause} Check the name and the connection, and "
+            "`hf auth login` for a model that is not public."
         ) from error
     return folder
 
@@ -211,85 +192,78 @@ def _load(folder: Path, source: str) -> Any:
     Raises:
         InputError: transformers cannot load it, or weights are missing.
     """
-    transformers = _import_transformers("transformers")
-    try:
-        module, report = transformers.AutoModelForImageClassification.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+    with _refusing(
+        f"an image classifier that transformers loads in {source}",
+        "Check the folder: config.json and model.safetensors of save_pretrained.",
+    ):
+        auto = _import("transformers").AutoModelForImageClassification
+        module, report = auto.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, **OFFLINE
         )
-    except Exception as error:  # transformers says of a broken model nearly anything
-        raise InputError(
-            f"expected an image classifier that transformers loads, got {source}: {_reason(error)} "
-            "Check the folder: config.json and model.safetensors of save_pretrained."
-        ) from error
     missing = sorted(report["missing_keys"])
-    if missing:  # transformers would fill them with random numbers
-        raise InputError(
-            f"expected all weights of a {type(module).__name__} in {source}, got none for "
-            f"{', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}. Name a model that was "
-            "trained to classify images."
-        )
+    require(
+        not missing,  # transformers would fill them with random numbers
+        f"expected all weights of a {type(module).__name__} in {source}, got none for "
+        f"{', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}. Name a model that was "
+        "trained to classify images.",
+    )
     return module
 
 
-def _complete(said: Conventions, config: Any, folder: Path, source: str) -> Conventions:
-    """What was said, and the rest as the model's files have it."""
-    of_colours = (said.range, said.mean, said.std, said.bgr)
-    colours_said = any(one is not None for one in of_colours)
-    found = said
-    if not colours_said or said.input_size is None:
-        process = _processor(folder, source)
+def _complete(given: Conventions, config: Any, folder: Path, source: str) -> Conventions:
+    """The conventions that were given, and the rest as the model's files have it."""
+    size, found = given.input_size, given
+    colours_given = any((given.range, given.mean, given.std, given.bgr is not None))
+    if not colours_given or size is None:
+        process = _open_processor(folder, source)
         try:
-            line = measure_normalisation(process)
-            size = said.input_size or measure_size(process, line)
+            measured = measure_normalisation(process)
+            size = size or measure_size(process, measured)
         except InputError as error:
             raise InputError(f"{source}: {error}") from error
-        found = dataclasses.replace(said if colours_said else line, input_size=size)
-    softmax, sigmoid = bool(said.softmax), bool(said.sigmoid)
-    if said.softmax is None and said.sigmoid is None:
+        found = given if colours_given else measured
+    softmax, sigmoid = given.softmax, given.sigmoid
+    if softmax is None and sigmoid is None:
         kind, single = config.problem_type, config.num_labels == 1
         # As the pipeline of transformers has it.
         sigmoid = kind == "multi_label_classification" or (single and kind != "regression")
         softmax = not sigmoid and kind != "regression"
-    return dataclasses.replace(found, softmax=softmax, sigmoid=sigmoid, class_names=None)
+    return dataclasses.replace(
+        found, input_size=size, softmax=bool(softmax), sigmoid=bool(sigmoid), class_names=None
+    )
 
 
-def _processor(folder: Path, source: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def _open_processor(folder: Path, source: str) -> Process:
     """The image processor of a model, from an image (H, W, 3) uint8 to planes (3, h, w)."""
-    transformers = _import_transformers("transformers")
-    try:
-        processor = transformers.AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:
-        raise InputError(
-            f"expected an image processor in {source}, got: {_reason(error)} Say what it would do: "
-            "input_size=224,224, and range=0-1 or mean=... and std=..."
-        ) from error
+    with _refusing(
+        f"an image processor in {source}",
+        "Give the settings in its place: input_size=224,224, and range=0-1 or mean=... and std=...",
+    ):
+        auto = _import("transformers").AutoImageProcessor
+        processor = auto.from_pretrained(folder, **OFFLINE)
 
     def process(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        planes: Tensor = processor(image, return_tensors="pt")["pixel_values"]
-        return planes[0].float().numpy()
+        with _refusing("an image processor that takes one image", "Give input_size, mean and std."):
+            planes: Tensor = processor(image, return_tensors="pt")["pixel_values"]
+            return planes[0].float().numpy()
 
     return process
 
 
-def _class_names(said: Conventions, config: Any, source: str) -> tuple[str, ...]:
-    if said.class_names is None:
-        return tuple(str(config.id2label[number]) for number in range(config.num_labels))
-    names = read_class_names(said.class_names)
-    if len(names) != config.num_labels:
-        raise InputError(
-            f"expected {config.num_labels} class names, as many as {source} has scores, got "
-            f"{len(names)}. Give a file of names with class_names."
-        )
+def _class_names(given: Conventions, config: Any, source: str) -> tuple[str, ...]:
+    count = config.num_labels
+    if given.class_names is None:
+        return tuple(str(config.id2label[number]) for number in range(count))
+    names = read_class_names(given.class_names)
+    require(
+        len(names) == count,
+        f"expected {count} class names, as many as {source} has scores, got {len(names)}. Give a "
+        "file of names with class_names.",
+    )
     return names
 
 
-def _import_transformers(name: str) -> Any:
+def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -300,21 +274,25 @@ def _import_transformers(name: str) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars and notes of transformers and the hub: what matters of them is checked here."""
-    notes = _import_transformers("transformers").utils.logging
-    of_hub = _import_transformers("huggingface_hub").utils.logging
-    levels = [(one, one.get_verbosity()) for one in (notes, of_hub)]
-    bars = notes.is_progress_bar_enabled()
-    for one, _ in levels:
-        one.set_verbosity_error()
-    notes.disable_progress_bar()  # the hub's as well
+    """No bars and notes of transformers and the hub: this file checks what matters of them."""
+    notes = _import("transformers").utils.logging
+    with ExitStack() as undo:
+        for one in (notes, _import("huggingface_hub").utils.logging):
+            undo.callback(one.set_verbosity, one.get_verbosity())
+            one.set_verbosity_error()
+        if notes.is_progress_bar_enabled():
+            undo.callback(notes.enable_progress_bar)
+        notes.disable_progress_bar()  # the hub's as well
+        yield
+
+
+@contextmanager
+def _refusing(expected: str, advice: str) -> Iterator[None]:
+    """Whatever the library or the model raises inside, the input is at fault."""
     try:
         yield
-    finally:
-        for one, level in levels:
-            one.set_verbosity(level)
-        if bars:
-            notes.enable_progress_bar()
+    except Exception as error:
+        raise InputError(f"expected {expected}, got: {_reason(error)} {advice}") from error
 
 
 def _reason(error: Exception) -> str:

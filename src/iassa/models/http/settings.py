@@ -1,0 +1,174 @@
+"""The settings of a model behind a URL: plain data, checked when they are made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+from iassa.checks import fits
+from iassa.errors import require
+
+__all__ = ["FORMS", "HttpSettings"]
+
+Size: TypeAlias = tuple[int, int]
+Triple: TypeAlias = tuple[float, float, float]
+
+FORMS = ("json", "multipart", "v2")
+MODEL_PATH = re.compile(r"(.*/v2)(/models/[^/]+(?:/versions/[^/]+)?)(?:/infer)?/?")
+OF_V2 = ("input_name", "output_name", "layout", "scale", "mean", "std")
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    """How to reach a model, and how to ask it.
+
+    Attributes:
+        url: of the model, http or https, with a query if it needs one. Results and errors show it
+            without the query, which may hold a key.
+        form: json, multipart or v2; if empty, v2 where the path is `.../v2/models/NAME`, else json.
+        auth_env: name of the environment variable that holds the whole value of the authorisation
+            header, 'Bearer ...'; empty for no header.
+        version: name of the model that runs there. The cache and `iassa.extend` treat another name
+            as another model.
+        images_per_request: the most images in a request; None shares a batch out evenly among
+            `in_flight` requests.
+        in_flight: the most requests at a time, up to 256.
+        rate: the most requests a second, of this process; None for no limit.
+        timeout: seconds to wait for a connection, for the next part of an answer and for the whole
+            of its content.
+        retries: how often a request is repeated after a failure that may pass: no answer, an answer
+            cut short, statuses 408, 429 and 5xx.
+        first_wait: the most seconds to wait before the first repetition. The wait doubles each
+            time. A Retry-After of the server takes its place and holds back all requests.
+        longest_wait: the most seconds of any such wait. A server that asks for more ends the run.
+        response_limit: the most bytes of an answer.
+        cache: folder in which scores are kept, see `score_cache.py`; None for no cache.
+        input_size: (height, width) of the images that are sent; None for their own, or for the
+            size in the metadata of form v2.
+        class_names: names of the K outputs, synonyms after commas.
+        softmax: whether the scores are logits and need a softmax.
+        name: of the model in results; if empty, the URL without its query.
+        input_name: of form v2, for a model with several inputs; if empty, the only one.
+        output_name: likewise.
+        layout: of form v2, NCHW or NHWC where the metadata leaves it open.
+        scale: of form v2: x in [0, 1] is sent as (scale x - mean) / std.
+        mean: of each channel.
+        std: of each channel.
+
+    Raises:
+        InputError: a value that cannot be used.
+    """
+
+    url: str = field(repr=False)
+    _: KW_ONLY
+    form: str = ""
+    auth_env: str = ""
+    version: str = ""
+    images_per_request: int | None = None
+    in_flight: int = 4
+    rate: float | None = None
+    timeout: float = 60.0
+    retries: int = 5
+    first_wait: float = 1.0
+    longest_wait: float = 120.0
+    response_limit: int = 64 * 2**20
+    cache: str | Path | None = None
+    input_size: Size | None = None
+    class_names: Sequence[str] | None = None
+    softmax: bool = False
+    name: str = ""
+    input_name: str = ""
+    output_name: str = ""
+    layout: str = ""
+    scale: float = 1.0
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Check each value, and those that depend on each other."""
+        _check_url(self.url)
+        size, split, rate = self.input_size, self.images_per_request, self.rate
+        checks = {
+            "form": (self.form in ("", *FORMS), ", ".join(FORMS)),
+            "auth_env": (bool(re.fullmatch(r"\w*", self.auth_env)), "the name of a variable"),
+            "images_per_request": (split is None or _whole(split, 1), "1 or more"),
+            "in_flight": (_whole(self.in_flight, 1, 256), "1 to 256"),
+            "rate": (rate is None or _positive(rate), "above 0"),
+            "timeout": (_positive(self.timeout), "above 0"),
+            "retries": (_whole(self.retries, 0, 1000), "0 to 1000"),
+            "first_wait": (self.first_wait == 0 or _positive(self.first_wait), "0 or more"),
+            "longest_wait": (_positive(self.longest_wait), "above 0"),
+            "response_limit": (_whole(self.response_limit, 1), "1 or more"),
+            "input_size": (size is None or (fits(size, Size) and min(size) > 0), "(height, width)"),
+            "layout": (self.layout in ("", "NCHW", "NHWC"), "NCHW or NHWC"),
+            "scale": (_positive(self.scale), "above 0"),
+            "mean": (fits(self.mean, Triple), "3 numbers"),
+            "std": (fits(self.std, Triple) and min(self.std) > 0, "3 numbers above 0"),
+        }
+        for name, (holds, text) in checks.items():
+            require(holds, f"expected {name} to be {text}, got {getattr(self, name)!r}.")
+        form = self.chosen_form
+        require(
+            form != "v2" or bool(self.v2_urls),
+            "expected a URL .../v2/models/NAME for form v2, got another path.",
+        )
+        changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        require(
+            form == "v2" or not {*OF_V2} & {*changed},
+            f"expected {', '.join(OF_V2)} with form v2 only: with {form} the server gets PNGs and "
+            "normalises them.",
+        )
+
+    @property
+    def label(self) -> str:
+        """The model's name in results and errors."""
+        parts = urlsplit(self.url)
+        return self.name or urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+
+    @property
+    def chosen_form(self) -> str:
+        """json, multipart or v2."""
+        return self.form or ("v2" if self.v2_urls else "json")
+
+    @property
+    def v2_urls(self) -> tuple[str, ...]:
+        """URLs of server, model and scores with form v2; empty if the path is of another kind."""
+        parts = urlsplit(self.url)
+        match = MODEL_PATH.fullmatch(parts.path)
+        paths = [match[1], match[1] + match[2], f"{match[1]}{match[2]}/infer"] if match else []
+        return tuple(parts._replace(path=path).geturl() for path in paths)
+
+
+def _check_url(url: str) -> None:
+    """Refuse what is no plain URL. The errors do not quote it: a password may be in it."""
+    try:
+        parts = urlsplit(url)
+        is_plain = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_plain = False
+    require(
+        bool(is_plain) and not re.search(r"[\s\x00-\x20\x7f]", url),
+        "expected a URL as https://HOST/PATH, got one that cannot be read.",
+    )
+    require(
+        "@" not in parts.netloc,
+        "expected a URL without user and password, got one with them. Put the authorisation header "
+        "into an environment variable and name that: auth_env, --auth-env.",
+    )
+    require(
+        not parts.fragment,
+        "expected a URL without #, got one with it. Pass the settings as keywords, or the whole to "
+        "iassa.open_model.",
+    )
+
+
+def _whole(value: int, least: int, most: float = float("inf")) -> bool:
+    return fits(value, int) and least <= value <= most
+
+
+def _positive(value: float) -> bool:
+    return fits(value, float) and value > 0
