@@ -37,6 +37,21 @@ class TrainingModeWarning(UserWarning):
     """A torch module was handed over in training mode; it is run in eval mode all the same."""
 
 
+def require(holds: object, text: str, error: type[IassaError] = InputError) -> None:
+    """Refuse what cannot be used.
+
+    Args:
+        holds: true if it can be used.
+        text: what was expected, what was got and what to do.
+        error: its kind; an `InputError` for a value of the user's.
+
+    Raises:
+        IassaError: of that kind, if it does not hold.
+    """
+    if not holds:
+        raise error(text)
+
+
 def warn(text: str, kind: type[Warning]) -> None:
     """Warn at the line of the user's that called us, however deep inside of us we are.
 
