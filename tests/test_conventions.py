@@ -127,9 +127,12 @@ def test_texts(text: str, fields: dict[str, Any]) -> None:
     ("text", "word"),
     [
         ("range=1-0", r"expected range to be .black, white., black below white, got .1.0, 0.0."),
-        ("input_size=0,3", "expected input_size to be .height, width. above 0, got .0, 3."),
+        (
+            "input_size=0,3",
+            "expected input_size to be a tuple .whole number, whole number., 1 or more or 'any'",
+        ),
         ("detector=yolo", "expected detector to be one of yolov5, .*, rt-detr, got 'yolo'"),
-        ("threshold=1.5", "expected threshold to be from 0 to 1, got 1.5"),
+        ("threshold=1.5", "expected threshold to be a number or None, from 0 to 1, got 1.5"),
         ("mean=0.5", "expected mean and std together.* Add std=1,1,1"),
         ("std=0.5", "Add mean=0,0,0"),
         ("softmax=yes&sigmoid=yes", "expected softmax or sigmoid, got both"),
@@ -151,16 +154,16 @@ def test_what_is_refused(text: str, word: str) -> None:
     [
         (
             {"mean": (0.5, 0.5), "std": (1.0, 1.0)},
-            r"mean to be tuple.float, float, float. or None, got",
+            r"mean to be a tuple .number, number, number. or None, got",
         ),
-        ({"mean": [0.5, 0.5, 0.5], "std": (1.0,) * 3}, "mean to be tuple"),
+        ({"mean": [0.5, 0.5, 0.5], "std": (1.0,) * 3}, "mean to be a tuple"),
         ({"layout": "CHW"}, "layout to be 'NCHW' or 'NHWC' or None, got 'CHW'"),
         ({"input_size": "all"}, "input_size to be"),
         ({"input_size": (3.5, 3)}, "input_size to be"),
-        ({"softmax": 1}, "softmax to be bool or None, got 1"),
+        ({"softmax": 1}, "softmax to be True or False or None, got 1"),
         ({"range": (0, float("inf"))}, "range to be"),
-        ({"output_name": 3}, "output_name to be str or None, got 3"),
-        ({"threshold": True}, "threshold to be float or None, got True"),
+        ({"output_name": 3}, "output_name to be a text or None, got 3"),
+        ({"threshold": True}, "threshold to be a number or None, from 0 to 1, got True"),
     ],
 )
 def test_fields_of_the_wrong_type_are_refused(fields: dict[str, Any], word: str) -> None:

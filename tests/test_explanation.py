@@ -17,7 +17,8 @@ from PIL import Image
 import iassa
 from iassa.errors import InputError
 from iassa.explanations.evidence import Evidence, Feedback, Scored, ScoredRound
-from iassa.explanations.explanation import SCHEMA, Explanation, Round
+from iassa.explanations.explanation import Explanation, Round
+from iassa.explanations.record import SCHEMA
 from iassa.masks.grids import draw_grids
 from iassa.masks.windows import plan_windows, sliding_windows
 from iassa.models.targets import Target

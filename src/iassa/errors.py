@@ -37,18 +37,19 @@ class TrainingModeWarning(UserWarning):
     """A torch module was handed over in training mode; it is run in eval mode all the same."""
 
 
-def require(holds: bool, text: str) -> None:
-    """Refuse a value that came in from the user.
+def require(holds: object, text: str, error: type[IassaError] = InputError) -> None:
+    """Refuse what cannot be used.
 
     Args:
-        holds: whether the value can be used.
+        holds: true if it can be used.
         text: what was expected, what was got and what to do.
+        error: its kind; an `InputError` for a value of the user's.
 
     Raises:
-        InputError: it does not hold.
+        IassaError: of that kind, if it does not hold.
     """
     if not holds:
-        raise InputError(text)
+        raise error(text)
 
 
 def warn(text: str, kind: type[Warning]) -> None:

@@ -206,7 +206,8 @@ class GroupedRounds:
         """
         count = self._count
         filled = min(count, self._groups)
-        # Of one mask alone all is left out, which is not known, or no less than it should be.
+        # With a single mask the effect of leaving it out is unknown: take the full weight as an
+        # upper bound.
         share = (1 - 1 / filled if filled > 1 else 1.0) / (1 - 1 / self._groups)
         change = self._reweigh(sums) * math.sqrt(share)
         if self._before is not None:

@@ -9,7 +9,8 @@ look alike are expected to matter alike. It is ridge regression with the prior's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -43,13 +44,34 @@ def prior_covariance(attention: Attention | None, cells: tuple[int, int]) -> Ten
     return covariance.to(looks.device) * torch.exp((looks @ looks.T - 1) / LIKENESS)
 
 
+@dataclass(frozen=True, eq=False)
+class _Set:
+    """What a round has of masks that are confined, or of those that are not; standardised.
+
+    Attributes:
+        cells: X~ (N, C) float32.
+        scores: f~ (N, T), in units of their spread.
+        products: X~^T f~ (C, T).
+        groups: (N,) of the jackknife.
+        spread: (T,) of the scores, as it counts in the map's unit.
+        factors: (GROUPS, T), the spread without each group, as a share of the spread.
+    """
+
+    cells: Tensor
+    scores: Tensor
+    products: Tensor
+    groups: Tensor
+    spread: Tensor
+    factors: Tensor
+
+
 class KernelRegression:
     """Kernel regression on the masks of all rounds; the map is w per cell, interpolated.
 
     The prior weighs against the masks, however many, as it would against `PRIOR_MASKS` of them, so
     that more masks make the map surer, not another: there is one map for its standard error to be
-    about. X~ is kept, 1.6 KB a
-    mask: what leaving out a group changes hangs on the w of all of them.
+    about. X~ is kept, 1.6 KB a mask: what leaving out a group changes hangs on the w of all of
+    them.
     """
 
     def __init__(
@@ -64,14 +86,8 @@ class KernelRegression:
         self._open: dict[bool, dict[str, list[tuple[Tensor, Tensor]]]] = {}
         C = CELLS[0] * CELLS[1]
         self._gram = reference.new_zeros((C, C))  # X~^T X~
-        self._cells: list[Tensor] = []  # X~ (N, C), float32
-        self._scores: list[Tensor] = []  # f~ (N, T), each set in units of its spread
-        self._products: list[Tensor] = []  # X~^T f~ (C, T) of each set
-        self._groups: list[Tensor] = []  # (N,) of `jackknife`
+        self._sets: list[_Set] = []
         self._spread = Spread.empty(reference * 0)
-        # Of each set's scores, and what leaving out a group does to it, as factors (GROUPS, T).
-        self._spreads: list[Tensor] = []
-        self._factors: list[Tensor] = []
 
     def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
         """Add a batch; see `effect.Estimator.add`."""
@@ -115,25 +131,28 @@ class KernelRegression:
         before = self._spread.total
         spread = self._spread.of(squares, squares.new_tensor(freedom))
         factors = (without.clamp(min=0) / fewer.clamp(min=1)[:, None]).sqrt() / spread
-        self._factors.append(torch.where((squares > 0) & (factors > 0), factors, 1.0))
-        self._spreads.append(self._spread.total - before)
-        self._gram += x.T @ x
         f = torch.where(squares > 0, f / spread, 0.0)
-        self._cells.append(x)
-        self._scores.append(f)
-        self._products.append(x.T.to(f) @ f)
-        self._groups.append(group)
+        self._gram += x.T @ x
+        self._sets.append(
+            _Set(
+                cells=x,
+                scores=f,
+                products=x.T.to(f) @ f,
+                groups=group,
+                spread=self._spread.total - before,
+                factors=torch.where((squares > 0) & (factors > 0), factors, 1.0),
+            )
+        )
 
     def estimate(self) -> Effect:
         """Posterior mean of w, in units of the scores' mean spread."""
-        T = len(self._reference)
-        if not self._cells:
-            zero = self._reference.new_zeros((T, *self._size))
-            deviations = zero.new_zeros((0, T, *self._lattice.size))
+        if not self._sets:
+            zero = self._reference.new_zeros((len(self._reference), *self._size))
+            deviations = zero.new_zeros((0, len(zero), *self._lattice.size))
             nowhere = zero.new_zeros(self._lattice.size, dtype=torch.bool)
             return Effect(zero.float(), zero[0] > 0, deviations, nowhere, signed=True)
-        products = torch.stack(self._products, dim=2)  # (C, T, sets)
-        count = sum(map(len, self._scores))
+        products = torch.stack([one.products for one in self._sets], dim=2)  # (C, T, sets)
+        count = sum(len(one.scores) for one in self._sets)
         # The prior is scaled so that what it expects to explain has the scores' variance, 1, and
         # the noise NOISE_SHARE of that.
         scale = count / (self._gram * self._covariance).sum().clamp(min=1e-12)
@@ -141,37 +160,49 @@ class KernelRegression:
         system = self._gram @ prior / count
         system.diagonal().add_(NOISE_SHARE / PRIOR_MASKS)
         factors = torch.linalg.lu_factor(system)
-        parts = prior @ torch.linalg.lu_solve(*factors, products.flatten(1) / count)
-        parts = parts.view(products.shape)  # of w, each set's, (C, T, sets)
-        mean = parts.sum(2)  # w, (C, T)
 
-        # To first order, without a group of masks w loses what it adds to the equations that w
-        # solves, less what a group of its size adds on average.
-        adds, sizes = products.new_zeros((len(prior), T, GROUPS)), products.new_zeros(GROUPS)
-        for cells, scores, groups in zip(self._cells, self._scores, self._groups, strict=True):
-            x = cells.to(mean)
-            left = scores - x @ mean
-            members = torch.nn.functional.one_hot(groups, GROUPS).to(mean)  # (n, G)
+        def solve(columns: Tensor) -> Tensor:
+            solution: Tensor = prior @ torch.linalg.lu_solve(*factors, columns)
+            return solution
+
+        parts = solve(products.flatten(1) / count).view(products.shape)  # of w, each set's
+        mean = parts.sum(2)  # w, (C, T)
+        moved = self._move(mean, parts, count, solve)
+        unit = self._spread.mean[:, None]
+        maps = resize((mean.T * unit).reshape(-1, *CELLS), self._size)
+        deviations = (moved.permute(2, 1, 0) * unit).reshape(-1, len(unit), *CELLS)
+        everywhere = maps.new_ones(self._size, dtype=torch.bool)
+        settled = maps.new_ones(self._lattice.size, dtype=torch.bool)
+        deviations = resize(deviations, self._lattice.size)
+        return Effect(maps.float(), everywhere, deviations, settled, signed=True)
+
+    def _move(
+        self, mean: Tensor, parts: Tensor, count: int, solve: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """How far w moves without each group of masks, (C, T, G), to first order.
+
+        Without a group w loses what the group adds to the equations that w solves, less what a
+        group of its size adds on average.
+        """
+        C, T = mean.shape
+        adds, sizes = mean.new_zeros((C, T, GROUPS)), mean.new_zeros(GROUPS)
+        for one in self._sets:
+            x = one.cells.to(mean)
+            left = one.scores - x @ mean
+            members = torch.nn.functional.one_hot(one.groups, GROUPS).to(mean)  # (n, G)
             sizes += members.sum(0)
             for t in range(T):
                 adds[:, t] += x.T @ (left[:, t, None] * members)
         adds, sizes = adds[:, :, sizes > 0], sizes[sizes > 0]
         adds -= adds.sum(2, keepdim=True) * (sizes / count)
         columns = (adds / (count - sizes).clamp(min=1)).flatten(1)
-        moved = -(prior @ torch.linalg.lu_solve(*factors, columns)).view(adds.shape)
+        moved = -solve(columns).view(adds.shape)
         # And the scores would have been divided by other spreads, and the map multiplied.
-        own, spreads = torch.stack(self._factors), torch.stack(self._spreads)  # (sets, G, T)
+        own = torch.stack([one.factors for one in self._sets])  # (sets, G, T)
+        spreads = torch.stack([one.spread for one in self._sets])
         weights = spreads / spreads.sum(0).clamp(min=torch.finfo(mean.dtype).tiny)
         change = torch.einsum("rt,rgt->gt", weights, own) - own
-        moved += torch.einsum("ctr,rgt->ctg", parts, change[:, : moved.shape[2]])
-        unit = self._spread.mean[:, None]
-        deviations = moved.permute(2, 1, 0) * unit
-
-        maps = resize((mean.T * unit).reshape(-1, *CELLS), self._size)
-        deviations = resize(deviations.reshape(-1, T, *CELLS), self._lattice.size)
-        everywhere = maps.new_ones(self._size, dtype=torch.bool)
-        settled = maps.new_ones(self._lattice.size, dtype=torch.bool)
-        return Effect(maps.float(), everywhere, deviations, settled, signed=True)
+        return moved + torch.einsum("ctr,rgt->ctg", parts, change[:, : moved.shape[2]])
 
 
 class EffectWithKernelRegression:

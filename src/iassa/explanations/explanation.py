@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import io
-import json
 import platform
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,6 +20,7 @@ from numpy.typing import NDArray
 from iassa.errors import BlackBoxError, InputError
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.plot import figure_png, overlay
+from iassa.explanations.record import SCHEMA, pack_arrays, read_content, read_record, write_record
 from iassa.files import write_whole
 from iassa.models.detections import TargetBoxes
 from iassa.models.targets import Target
@@ -32,7 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation", "Round", "RunFailedError", "versions"]
 
-SCHEMA = 2
+# Fields that JSON holds as they are.
+PLAIN = (
+    *("model", "identity", "device", "seed"),
+    *("calls", "seconds", "complete", "stopped"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """What an image model looks at.
+    """Which parts of an image a model relies on.
 
     Attributes:
         saliency: (T, H, W) float32, signed and in score units, at the size of the image.
@@ -80,7 +82,7 @@ class Explanation:
         identity: of the black box, see `BlackBox.identity`.
         device: where it ran.
         source: path of the image file, None for an array.
-        complete: False if the run was cut short and the map is what was known by then.
+        complete: False if the run was cut short: the map is that of the masks scored until then.
         stopped: why it ended: 'calls', 'seconds', 'tolerance', 'rounds', 'cancelled', 'failed';
             'running' for a map in between.
         warnings: what the user should know before trusting the map.
@@ -158,10 +160,8 @@ class Explanation:
         """The content of `explanation.json`: all but the arrays."""
         return {
             "schema": SCHEMA,
+            **{name: getattr(self, name) for name in PLAIN},
             "image": {"path": self.source, "size": list(self.image.shape[:2])},
-            "model": self.model,
-            "identity": self.identity,
-            "device": self.device,
             "method": dict(self.method),
             "targets": [
                 {"name": t.name, "indices": list(t.indices), "weights": list(t.weights)}
@@ -169,11 +169,6 @@ class Explanation:
             ],
             "scores": list(self.scores),
             "relative_errors": [e if np.isfinite(e) else None for e in self.relative_errors],
-            "calls": self.calls,
-            "seconds": self.seconds,
-            "seed": self.seed,
-            "complete": self.complete,
-            "stopped": self.stopped,
             "warnings": list(self.warnings),
             "rounds": [dataclasses.asdict(one) for one in self.rounds],
             "versions": dict(self.versions),
@@ -196,16 +191,13 @@ class Explanation:
             InputError: it cannot be written.
         """
         directory = Path(directory)
-        contents = {"explanation.npz": self._pack_arrays()}
+        contents = {"explanation.npz": pack_arrays(self._arrays())}
         if self.evidence is not None:
             contents["evidence.npz"] = self.evidence.pack()
-        sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        record = write_record(self.as_dict(), contents)
         for k in range(len(self.targets)):
             contents[f"overlay-{k}.png"] = figure_png(self.plot(k))
-        record = self.as_dict() | {"sha256": sums}
-        text = json.dumps(record, indent=2, allow_nan=False)
-        contents["explanation.json"] = (text + "\n").encode()
-        write_whole(directory, contents)
+        write_whole(directory, contents | {"explanation.json": record})
         for path in directory.iterdir():
             ours = re.fullmatch(r"overlay-\d+\.png|evidence\.npz", path.name)
             if ours and path.name not in contents:
@@ -227,30 +219,13 @@ class Explanation:
             InputError: a file is missing, damaged, of another schema, or the two do not match.
         """
         directory = Path(directory)
-        try:
-            record = json.loads((directory / "explanation.json").read_text("utf-8"))
-        except FileNotFoundError as missing:
-            raise InputError(
-                f"expected a saved explanation in {directory}, got no {missing.filename}."
-            ) from None
-        except (OSError, ValueError) as damage:
-            raise InputError(
-                f"cannot read the explanation in {directory}: {damage}. Make it again."
-            ) from damage
-        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-            found = record.get("schema") if isinstance(record, dict) else type(record).__name__
-            raise InputError(
-                f"expected schema {SCHEMA} in {directory}, got {found}: it was saved by another "
-                "version of iassa. Make it again."
-            )
-        content = _read_checked(directory, "explanation.npz", record)
+        record = read_record(directory)
+        content = read_content(directory, "explanation.npz", record)
         evidence = None
         if (directory / "evidence.npz").exists():  # without it, an explanation can still be read
-            evidence = Evidence.unpack(_read_checked(directory, "evidence.npz", record))
+            evidence = Evidence.unpack(read_content(directory, "evidence.npz", record))
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            boxes = None
-            if "boxes" in record:
-                boxes = _restore(record["boxes"], arrays, directory)
+            boxes = _restore(record, arrays, directory)
             pixels = arrays["image"]
             if pixels.dtype == np.uint8:
                 pixels = pixels.astype(np.float32) / np.float32(255)
@@ -268,27 +243,16 @@ class Explanation:
                     f"the explanation.json in {directory} lacks {damage}. Make it again."
                 ) from None
 
-    def _pack_arrays(self) -> bytes:
-        """The content of `explanation.npz`: `np.savez_compressed` in a third of its time.
-
-        The maps are noise in their last bits: of zlib's levels the first makes them as small.
-        """
-        # Of an 8-bit image its bytes are enough and a tenth of the size.
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        # The bytes of an 8-bit image are enough, and a tenth of the size.
         pixels = np.round(self.image * 255).astype(np.uint8)
         exact = np.array_equal(pixels.astype(np.float32) / np.float32(255), self.image)
-        arrays: dict[str, NDArray[Any]] = {
+        return {
             "saliency": self.saliency,
             "standard_error": self.standard_error,
             "image": pixels if exact else self.image,
+            **({} if self.boxes is None else {"class_scores": self.boxes.class_scores}),
         }
-        if self.boxes is not None:
-            arrays["class_scores"] = self.boxes.class_scores
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, array, allow_pickle=False)
-        return buffer.getvalue()
 
 
 class RunFailedError(BlackBoxError):
@@ -313,51 +277,28 @@ class RunFailedError(BlackBoxError):
         return str(self.args[0])
 
 
-def _read_checked(directory: Path, name: str, record: dict[str, Any]) -> bytes:
-    """A file, if it is the one that the record was written with."""
+def _restore(
+    record: Mapping[str, Any], arrays: Mapping[str, Any], directory: Path
+) -> TargetBoxes | None:
+    if "boxes" not in record:
+        return None
     try:
-        content = (directory / name).read_bytes()
-    except OSError as damage:
-        raise InputError(
-            f"cannot read {name} in {directory}: {damage.strerror}. Make it again."
-        ) from damage
-    sums = record.get("sha256")
-    if not isinstance(sums, dict) or sums.get(name) != hashlib.sha256(content).hexdigest():
-        raise InputError(
-            f"the {name} in {directory} is not the one that explanation.json was written with: it "
-            "is damaged, or of another run. Make it again."
-        )
-    return content
-
-
-def _restore(described: Any, arrays: Mapping[str, Any], directory: Path) -> TargetBoxes:
-    try:
-        return TargetBoxes.restore(described, arrays["class_scores"])
+        return TargetBoxes.restore(record["boxes"], arrays["class_scores"])
     except (InputError, KeyError, TypeError, ValueError) as damage:
         raise InputError(
             f"the boxes in {directory} cannot be read: {damage}. Make the explanation again."
         ) from damage
 
 
-def _unpack(record: dict[str, Any]) -> dict[str, Any]:
+def _unpack(record: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of an explanation from `as_dict`; a KeyError or TypeError where one is missing."""
     rounds = [
         one | {key: tuple(one[key]) for key in ("score_mean", "score_low", "score_high")}
         for one in record["rounds"]
     ]
-    same = (
-        "method",
-        "calls",
-        "seconds",
-        "seed",
-        "model",
-        "identity",
-        "device",
-        "complete",
-        "stopped",
-        "versions",
-    )
     return {
+        **{name: record[name] for name in (*PLAIN, "method", "versions")},
+        "source": record["image"]["path"],
         "targets": tuple(
             Target(t["name"], tuple(t["indices"]), tuple(t["weights"])) for t in record["targets"]
         ),
@@ -365,8 +306,6 @@ def _unpack(record: dict[str, Any]) -> dict[str, Any]:
         "rounds": tuple(Round(**one) for one in rounds),
         "warnings": tuple(record["warnings"]),
         "relative_errors": tuple(np.inf if e is None else e for e in record["relative_errors"]),
-        "source": record["image"]["path"],
-        **{key: record[key] for key in same},
     }
 
 

@@ -82,8 +82,23 @@ class MaskPlan(ABC):
         return [value for value in values if isinstance(value, np.ndarray)]
 
 
+class _RegionalPlan(MaskPlan):
+    """Masks that may be confined to a region."""
+
+    region: NDArray[np.bool_] | None  # (H, W): outside of it nothing is hidden; None = everywhere
+
+    @property
+    def confined(self) -> bool:
+        """Whether there is a region."""
+        return self.region is not None
+
+    def reach(self, size: tuple[int, int]) -> float:
+        """Share of the image that the masks could hide: that of the region."""
+        return 1.0 if self.region is None else float(self.region.mean())
+
+
 @dataclass(frozen=True, eq=False)
-class GridPlan(MaskPlan):
+class GridPlan(_RegionalPlan):
     """Random grids (RISE): cells kept or hidden, shifted, with bilinear edges.
 
     With G = (rows, columns) cells over the image, pixel (r, c) of mask n lies at
@@ -96,7 +111,7 @@ class GridPlan(MaskPlan):
 
     cells: NDArray[np.bool_]  # (N, rows + 2, columns + 2), True = kept
     shifts: NDArray[np.float32]  # (N, 2) down and right, in cells, [0, 1)
-    region: NDArray[np.bool_] | None  # (H, W): outside of it nothing is hidden; None = everywhere
+    region: NDArray[np.bool_] | None
 
     @property
     def num_cells(self) -> int:
@@ -104,39 +119,21 @@ class GridPlan(MaskPlan):
         rows, columns = self.cells.shape[1:]
         return int((rows - 2) * (columns - 2))
 
-    @property
-    def confined(self) -> bool:
-        """Whether there is a region."""
-        return self.region is not None
-
-    def reach(self, size: tuple[int, int]) -> float:
-        """Share of the image that the masks could hide: that of the region."""
-        return 1.0 if self.region is None else float(self.region.mean())
-
 
 @dataclass(frozen=True, eq=False)
-class SegmentPlan(MaskPlan):
+class SegmentPlan(_RegionalPlan):
     """Random subsets of superpixels: bit s of mask n says whether segment s is kept."""
 
     PER_MASK: ClassVar[tuple[str, ...]] = ("keep_probability", "bits", "segmentation")
 
     bits: NDArray[np.bool_]  # (N, S), True = kept; S the most segments of any segmentation
     segmentation: NDArray[np.uint8]  # (N,), the number of the segmentation
-    region: NDArray[np.bool_] | None  # (H, W): outside of it nothing is hidden; None = everywhere
+    region: NDArray[np.bool_] | None
 
     @property
     def num_cells(self) -> int | None:
         """Segments, if all masks are of one segmentation; several smooth each other."""
         return self.bits.shape[1] if len(np.unique(self.segmentation)) == 1 else None
-
-    @property
-    def confined(self) -> bool:
-        """Whether there is a region."""
-        return self.region is not None
-
-    def reach(self, size: tuple[int, int]) -> float:
-        """Share of the image that the masks could hide: that of the region."""
-        return 1.0 if self.region is None else float(self.region.mean())
 
 
 @dataclass(frozen=True, eq=False)

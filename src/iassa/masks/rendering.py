@@ -27,7 +27,7 @@ class DenseMasks:
     """
 
     values: Tensor
-    binary: ClassVar[bool] = False  # whether the masks are 0 or 1, so that their squares are they
+    binary: ClassVar[bool] = False  # 0/1 masks: M^2 = M
 
     def blend(self, image: Tensor, baseline: Tensor, out: Tensor) -> Tensor:
         """I * M + baseline * (1 - M), written into `out` (N, 3, H, W)."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -15,7 +14,9 @@ from torch import Tensor
 
 from iassa.image import resize
 
-__all__ = ["ALGORITHMS", "Segmentations", "segment", "segment_once"]
+__all__ = ["Algorithm", "Segmentations", "segment", "segment_once"]
+
+Algorithm: TypeAlias = Literal["quickshift", "slic"]
 
 # SLIC is run at this many pixels at most and its labels are enlarged: finer outlines matter little
 # to a network, and twelve segmentations take twice the time at 224 x 224, five seconds at 1024.
@@ -74,20 +75,24 @@ def segment(
     return Segmentations(torch.from_numpy(labels).to(image.device), 1 + int(labels.max()), wanted)
 
 
-def segment_once(image: Tensor, algorithm: str, count: int) -> Segmentations:
+def segment_once(image: Tensor, algorithm: Algorithm, count: int) -> Segmentations:
     """Segment an image once, as the `lime` package and those who use it do.
 
     Args:
         image: (3, H, W) float32 in [0, 1].
-        algorithm: a name in `ALGORITHMS`: 'quickshift' (Vedaldi and Soatto, 2008) with the settings
-            of the package, or 'slic' with compactness 10 and a Gaussian of 1 pixel before it.
+        algorithm: 'quickshift' (Vedaldi and Soatto, 2008) with the settings of the package, or
+            'slic' with compactness 10 and a Gaussian of 1 pixel before it.
         count: approximate number of segments; quickshift, which finds its own, takes none.
 
     Returns:
         One segmentation.
     """
     pixels, enlarge = _shrink(image, MAX_PIXELS_ONCE)
-    labels = ALGORITHMS[algorithm](pixels, count)[enlarge][None].astype(np.int32)
+    if algorithm == "quickshift":
+        found = _quickshift(pixels)
+    else:
+        found = _slic(pixels, count, compactness=10.0, sigma=1.0, iterations=10)
+    labels = found[enlarge][None].astype(np.int32)
     return Segmentations(torch.from_numpy(labels).to(image.device), 1 + int(labels.max()), (count,))
 
 
@@ -106,11 +111,10 @@ def _shrink(
     return pixels, np.ix_(rows, columns)
 
 
-def _quickshift(pixels: NDArray[np.float32], count: int) -> NDArray[np.integer]:
+def _quickshift(pixels: NDArray[np.float32]) -> NDArray[np.integer]:
     """Quickshift with the `lime` package's settings; its ties are broken from a fixed seed."""
     from skimage.segmentation import quickshift  # here, as SLIC
 
-    del count
     options = {"kernel_size": 4, "max_dist": 200, "ratio": 0.2, "rng": 42}
     labels: NDArray[np.integer] = quickshift(pixels, **options)  # type: ignore[no-untyped-call]
     return labels
@@ -143,10 +147,3 @@ def _slic(
         if labels.max() + 1 >= enough:
             break
     return labels
-
-
-# A single segmentation: pixels (h, w, 3) and about how many segments -> labels (h, w) from 0.
-ALGORITHMS: dict[str, Callable[[NDArray[np.float32], int], NDArray[np.integer]]] = {
-    "quickshift": _quickshift,
-    "slic": partial(_slic, compactness=10.0, sigma=1.0, iterations=10),
-}

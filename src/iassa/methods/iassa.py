@@ -8,12 +8,13 @@ it a kernel regression on the masks, in the place of Eq. 5; attention over norma
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iassa.checks import Within
 from iassa.estimators.attention import Attention, spatial_attention
 from iassa.estimators.debiased_effect import DebiasedEffect
 from iassa.estimators.effect import Effect, Estimator, adjust, highest_activated_region
@@ -28,6 +29,10 @@ from iassa.methods.engine.loop import Method, Setting
 from iassa.models.features import SOURCES, FeatureExtractor, is_source, open_features
 
 __all__ = ["Iassa"]
+
+Share: TypeAlias = Annotated[float, Within(0, 1)]
+# The smallest and the largest share of an image that a mask keeps.
+Shares: TypeAlias = Annotated[tuple[float, float], Within(0, 1, above=True, below=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,56 +79,38 @@ class Iassa(Method):
 
     name: ClassVar[str] = "iassa"
 
-    round_calls: int = 256
-    max_rounds: int | None = None
-    grid_sizes: tuple[int, ...] = (7, 12, 16)
-    segment_share: float = 0.5
-    segment_counts: tuple[int, ...] = (16, 32, 64, 128)
+    round_calls: Annotated[int, Within(16, 100_000)] = 256
+    max_rounds: Annotated[int | None, Within(1)] = None
+    grid_sizes: Annotated[tuple[int, ...], Within(2, 224)] = (7, 12, 16)
+    segment_share: Share = 0.5
+    segment_counts: Annotated[tuple[int, ...], Within(2, 10_000)] = (16, 32, 64, 128)
     fine_segment_counts: tuple[int, ...] = (64, 128)
-    compactness: tuple[float, ...] = (5.0, 10.0, 20.0)
-    keep_probability: tuple[float, float] = (0.1, 0.9)
+    compactness: Annotated[tuple[float, ...], Within(0, above=True)] = (5.0, 10.0, 20.0)
+    keep_probability: Shares = (0.1, 0.9)
     adapt_keep_probability: bool = False
-    level_share: float = 0.5
-    level_cells: int = 28
-    level_shown: tuple[float, float] = (0.05, 0.85)
-    level_shuffle: float = 0.25
-    beta: float = 0.3
-    threshold: float = 0.2
+    level_share: Share = 0.5
+    level_cells: Annotated[int, Within(2, 112)] = 28
+    level_shown: Shares = (0.05, 0.85)
+    level_shuffle: Annotated[float, Within(0, 100)] = 0.25
+    beta: Share = 0.3
+    threshold: Annotated[float, Within(0, 1, below=True)] = 0.2
     features: str | FeatureExtractor = "efficientnet-lite0"
-    positions: int = 56
-    temperature: float = 0.1
-    kernel_share: float = 0.3
+    positions: Annotated[int, Within(1, 224)] = 56
+    temperature: Annotated[float, Within(0, above=True)] = 0.1
+    kernel_share: Share = 0.3
 
     def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense."""
+        """Refuse hyperparameters that do not go together."""
         super().__post_init__()
-        low, high = self.keep_probability
+        for name in ("keep_probability", "level_shown"):
+            low, high = getattr(self, name)
+            self._require(name, low <= high, "the lower first")
         fine = set(self.fine_segment_counts)
-        self._require("round_calls", 16 <= self.round_calls <= 100_000, "from 16 to 100000")
-        self._require("max_rounds", self.max_rounds is None or self.max_rounds >= 1, "1 or more")
-        self._require("grid_sizes", _all_within(self.grid_sizes, 2, 224), "from 2 to 224")
-        self._require("segment_share", 0 <= self.segment_share <= 1, "in [0, 1]")
-        self._require("segment_counts", _all_within(self.segment_counts, 2, 10_000), "2 to 10000")
-        self._require(
-            "fine_segment_counts",
-            bool(fine) and fine <= set(self.segment_counts),
-            "among the counts",
-        )
-        self._require("compactness", min(self.compactness, default=0) > 0, "above 0")
+        known = bool(fine) and fine <= set(self.segment_counts)
+        self._require("fine_segment_counts", known, "some of segment_counts")
         number = len(self.segment_counts) * len(self.compactness)
         self._require("compactness", number <= 255, "few enough for 255 segmentations in all")
         self._require("features", is_source(self.features), SOURCES)
-        self._require("keep_probability", 0 < low <= high < 1, "0 < low <= high < 1")
-        self._require("level_share", 0 <= self.level_share <= 1, "in [0, 1]")
-        self._require("level_cells", 2 <= self.level_cells <= 112, "from 2 to 112")
-        least, most = self.level_shown
-        self._require("level_shown", 0 < least <= most < 1, "0 < low <= high < 1")
-        self._require("level_shuffle", 0 <= self.level_shuffle <= 100, "from 0 to 100")
-        self._require("beta", 0 <= self.beta <= 1, "in [0, 1]")
-        self._require("threshold", 0 <= self.threshold < 1, "in [0, 1)")
-        self._require("positions", 1 <= self.positions <= 224, "from 1 to 224")
-        self._require("kernel_share", 0 <= self.kernel_share <= 1, "in [0, 1]")
-        self._require("temperature", self.temperature > 0, "above 0")
 
     def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """Grids, superpixels and level sets of round k; see `Method.plan`."""
@@ -208,7 +195,3 @@ class Iassa(Method):
         positive = adjusted.clamp(min=0)
         region = highest_activated_region(positive, self.threshold).cpu().numpy()
         return region if region.any() else None
-
-
-def _all_within(numbers: tuple[int, ...], low: int, high: int) -> bool:
-    return bool(numbers) and min(numbers) >= low and max(numbers) <= high

@@ -8,12 +8,13 @@ Eq. 5 is counted per pixel, over the windows of all iterations so far; one softm
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iassa.checks import Within
 from iassa.estimators.attention import Attention, spatial_attention
 from iassa.estimators.coverage_mean import CoverageMean
 from iassa.estimators.effect import Effect, Estimator, adjust, highest_activated_region
@@ -55,28 +56,21 @@ class IassaPaper(Method):
 
     name: ClassVar[str] = "iassa-paper"
 
-    window: float = 45.0
-    stride: float = 8.0
-    window_step: float = 1.5
-    stride_step: float = 0.2
-    max_rounds: int = 25
-    beta: float = 0.5
-    threshold: float = 0.3
+    window: Annotated[float, Within(1)] = 45.0
+    stride: Annotated[float, Within(0, above=True)] = 8.0
+    window_step: Annotated[float, Within(0)] = 1.5
+    stride_step: Annotated[float, Within(0)] = 0.2
+    max_rounds: Annotated[int, Within(1)] = 25
+    beta: Annotated[float, Within(0, 1)] = 0.5
+    threshold: Annotated[float, Within(0, 1, below=True)] = 0.3
     features: str | FeatureExtractor = "efficientnet-lite0"
-    positions: int = 56
+    positions: Annotated[int, Within(1, 224)] = 56
 
     def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense."""
+        """Refuse hyperparameters that do not go together."""
         super().__post_init__()
-        self._require("window", self.window >= 1, "at least 1 pixel")
-        self._require("stride", 0 < self.stride <= self.window, "above 0 and at most the window")
-        self._require("window_step", self.window_step >= 0, "0 or more")
-        self._require("stride_step", self.stride_step >= 0, "0 or more")
-        self._require("max_rounds", self.max_rounds >= 1, "1 or more")
+        self._require("stride", self.stride <= self.window, "at most the window")
         self._require("features", is_source(self.features), SOURCES)
-        self._require("beta", 0 <= self.beta <= 1, "in [0, 1]")
-        self._require("threshold", 0 <= self.threshold < 1, "in [0, 1)")
-        self._require("positions", 1 <= self.positions <= 224, "from 1 to 224")
 
     @property
     def measures(self) -> str:

@@ -19,14 +19,15 @@ pixel before; 30 and 3 there), and the budget is what `calls` says.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iassa.checks import Within
 from iassa.errors import InputError
-from iassa.masks.superpixels import ALGORITHMS, Segmentations, segment_once
+from iassa.masks.superpixels import Algorithm, Segmentations, segment_once
 from iassa.methods.engine.shap_game import CoalitionGame, ShapExplainer
 
 __all__ = ["KernelShap"]
@@ -55,18 +56,9 @@ class KernelShap(ShapExplainer):
 
     name: ClassVar[str] = "kernel-shap"
 
-    segmentation: str = "slic"
-    num_segments: int = 50
-    max_segments: int | None = 10
-
-    def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense."""
-        super().__post_init__()
-        known = " or ".join(map(repr, ALGORITHMS))
-        most = self.max_segments
-        self._require("segmentation", self.segmentation in ALGORITHMS, known)
-        self._require("num_segments", 2 <= self.num_segments <= 500, "from 2 to 500")
-        self._require("max_segments", most is None or 1 <= most <= 500, "from 1 to 500, or None")
+    segmentation: Algorithm = "slic"
+    num_segments: Annotated[int, Within(2, 500)] = 50
+    max_segments: Annotated[int | None, Within(1, 500)] = 10
 
     @property
     def fewest_calls(self) -> tuple[int, str]:

@@ -22,17 +22,18 @@ takes those of the highest weights, which is all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from torch import Tensor
 
+from iassa.checks import Within
 from iassa.estimators.effect import Estimator
 from iassa.estimators.local_regression import LocalRegression
 from iassa.explanations.evidence import Feedback
 from iassa.masks.grids import draw_segments
 from iassa.masks.plans import MaskPlan
-from iassa.masks.superpixels import ALGORITHMS, Segmentations, segment_once
+from iassa.masks.superpixels import Algorithm, Segmentations, segment_once
 from iassa.methods.engine.loop import Method, Setting
 
 __all__ = ["Lime"]
@@ -56,22 +57,12 @@ class Lime(Method):
 
     name: ClassVar[str] = "lime"
 
-    round_calls: int = 256
-    segmentation: str = "quickshift"
-    num_segments: int = 100
-    kernel_width: float = 0.25
-    ridge: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense."""
-        super().__post_init__()
-        known = " or ".join(map(repr, ALGORITHMS))
-        self._require("round_calls", 16 <= self.round_calls <= 100_000, "from 16 to 100000")
-        self._require("segmentation", self.segmentation in ALGORITHMS, known)
-        # Sums over each group of masks are squares of it: 65 MB at 500.
-        self._require("num_segments", 2 <= self.num_segments <= 500, "from 2 to 500")
-        self._require("kernel_width", self.kernel_width > 0, "above 0")
-        self._require("ridge", self.ridge > 0, "above 0")
+    round_calls: Annotated[int, Within(16, 100_000)] = 256
+    segmentation: Algorithm = "quickshift"
+    # Sums over each group of masks are squares of it: 65 MB at 500.
+    num_segments: Annotated[int, Within(2, 500)] = 100
+    kernel_width: Annotated[float, Within(0, above=True)] = 0.25
+    ridge: Annotated[float, Within(0, above=True)] = 1.0
 
     def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """Subsets of superpixels of round k; see `Method.plan`."""

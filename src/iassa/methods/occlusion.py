@@ -14,11 +14,12 @@ then divides the map by its largest value; here it stays in score units.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from iassa.checks import Within
 from iassa.estimators.effect import Estimator
 from iassa.estimators.occlusion import OcclusionMean
 from iassa.explanations.evidence import Feedback
@@ -46,16 +47,14 @@ class Occlusion(Method):
 
     name: ClassVar[str] = "sliding-window"
 
-    round_calls: int = 64
-    window: float = 50.0
-    stride: float = 20.0
+    round_calls: Annotated[int, Within(16, 100_000)] = 64
+    window: Annotated[float, Within(1)] = 50.0
+    stride: Annotated[float, Within(0, above=True)] = 20.0
 
     def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense."""
+        """Refuse hyperparameters that do not go together."""
         super().__post_init__()
-        self._require("round_calls", 16 <= self.round_calls <= 100_000, "from 16 to 100000")
-        self._require("window", self.window >= 1, "at least 1 pixel")
-        self._require("stride", 0 < self.stride <= self.window, "above 0 and at most the window")
+        self._require("stride", self.stride <= self.window, "at most the window")
 
     def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """The next windows of the one random order; see `Method.plan`."""

@@ -6,8 +6,9 @@ Random grids over the whole image in every round, and Eq. 5, which the paper too
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from iassa.checks import Within
 from iassa.estimators.coverage_mean import CoverageMean
 from iassa.estimators.debiased_effect import DebiasedEffect
 from iassa.estimators.effect import Estimator
@@ -33,17 +34,10 @@ class Rise(Method):
 
     name: ClassVar[str] = "rise"
 
-    round_calls: int = 256
-    grid_size: int = 7
-    keep_probability: float = 0.5
+    round_calls: Annotated[int, Within(16, 100_000)] = 256
+    grid_size: Annotated[int, Within(2, 224)] = 7
+    keep_probability: Annotated[float, Within(0, 1, above=True, below=True)] = 0.5
     debiased: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense."""
-        super().__post_init__()
-        self._require("round_calls", 16 <= self.round_calls <= 100_000, "from 16 to 100000")
-        self._require("grid_size", 2 <= self.grid_size <= 224, "from 2 to 224")
-        self._require("keep_probability", 0 < self.keep_probability < 1, "between 0 and 1")
 
     @property
     def measures(self) -> str:

@@ -13,13 +13,13 @@ import json
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from iassa.checks import describe, fits
-from iassa.errors import InputError
+from iassa.checks import Within, describe, fits
+from iassa.errors import InputError, require
 from iassa.query import format_fields, parse_fields
 
 __all__ = [
@@ -67,7 +67,7 @@ class Conventions:
         InputError: a value of another type or out of bounds, or values that do not go together.
     """
 
-    input_size: tuple[int, int] | Literal["any"] | None = None
+    input_size: Annotated[tuple[int, int], Within(1)] | Literal["any"] | None = None
     layout: Layout | None = None
     range: tuple[float, float] | None = None
     mean: Triple | None = None
@@ -78,51 +78,49 @@ class Conventions:
     output_name: str | None = None
     class_names: str | None = None
     detector: str | None = None
-    threshold: float | None = None
+    threshold: Annotated[float | None, Within(0, 1)] = None
 
     def __post_init__(self) -> None:
         """Check the fields, alone and together."""
         self._check_kinds()
-        if (self.mean is None) is not (self.std is None):
-            missing = "std=1,1,1" if self.std is None else "mean=0,0,0"
-            raise InputError(
-                f"expected mean and std together, got mean={self.mean} and std={self.std}. "
-                f"Add {missing} if there is none."
-            )
-        if self.softmax and self.sigmoid:
-            raise InputError("expected softmax or sigmoid, got both. Give one.")
+        missing = "std=1,1,1" if self.std is None else "mean=0,0,0"
+        require(
+            (self.mean is None) is (self.std is None),
+            f"expected mean and std together, got mean={self.mean} and std={self.std}. "
+            f"Add {missing} if there is none.",
+        )
+        require(
+            not (self.softmax and self.sigmoid),
+            "expected softmax or sigmoid, got both. Give one.",
+        )
         if self.mean is not None and self.std is not None:
             self._check_units(self.mean, self.std)
 
     def _check_kinds(self) -> None:
-        for name, kind in typing.get_type_hints(type(self)).items():
+        for name, kind in typing.get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
-            if not fits(value, kind):
-                raise InputError(f"expected {name} to be {describe(kind)}, got {value!r}.")
-        size = self.input_size
-        bounds = {
-            "input_size": (not isinstance(size, tuple) or min(size) > 0, "(height, width) above 0"),
-            "range": (self.low < self.high, "(black, white), black below white"),
-            "detector": (self.detector in (None, *DETECTORS), f"one of {', '.join(DETECTORS)}"),
-            "threshold": (0 <= (self.threshold or 0) <= 1, "from 0 to 1"),
-        }
-        for name, (holds, expected) in bounds.items():
-            if not holds:
-                raise InputError(f"expected {name} to be {expected}, got {getattr(self, name)!r}.")
+            require(fits(value, kind), f"expected {name} to be {describe(kind)}, got {value!r}.")
+        require(
+            self.low < self.high,
+            f"expected range to be (black, white), black below white, got {self.range}.",
+        )
+        require(
+            self.detector in (None, *DETECTORS),
+            f"expected detector to be one of {', '.join(DETECTORS)}, got {self.detector!r}.",
+        )
 
     def _check_units(self, mean: Triple, std: Triple) -> None:
         """Refuse a mean in another unit than the pixels: it would make wrong maps in silence."""
         low, high = self.low, self.high
         # Some divide by 1 / 255 to get values up to 255, others by 255 to get values up to 1.
         least, most = 0.99 * (high - low) / 255, high - low
-        if not all(low <= one <= high for one in mean) or not all(
-            least <= one <= most for one in std
-        ):
-            raise InputError(
-                f"expected mean and std in units of range, here {low:g}..{high:g}: means of "
-                f"{low:g} to {high:g} and stds of {least:.3g} to {most:g}, got mean={mean} and "
-                f"std={std}. Use range=0-255 if they are of pixels up to 255, or scale them."
-            )
+        require(
+            fits(mean, Annotated[Triple, Within(low, high)])
+            and fits(std, Annotated[Triple, Within(least, most)]),
+            f"expected mean and std in units of range, here {low:g}..{high:g}: means of {low:g} "
+            f"to {high:g} and stds of {least:.3g} to {most:g}, got mean={mean} and std={std}. "
+            "Use range=0-255 if they are of pixels up to 255, or scale them.",
+        )
 
     @property
     def low(self) -> float:

@@ -50,10 +50,10 @@ class Explainer(ABC):
     baseline: BaselineLike = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse hyperparameters that make no sense; a subclass adds its own `_require`."""
+        """Refuse hyperparameters that their annotations exclude; a subclass may `_require` more."""
         # An array becomes a value: a method can be compared, hashed and written down.
         object.__setattr__(self, "baseline", read_baseline(self.baseline, self.name))
-        for name, kind in typing.get_type_hints(type(self)).items():
+        for name, kind in typing.get_type_hints(type(self), include_extras=True).items():
             if typing.get_origin(kind) is not ClassVar:
                 self._require(name, fits(getattr(self, name), kind), describe(kind))
 
