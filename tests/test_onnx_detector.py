@@ -438,7 +438,7 @@ def test_what_is_left_open_is_told_at_once_with_what_was_found(path: Path) -> No
     graph(path, "yolov10")
     with pytest.raises(InputError, match="if it detects objects, say detector=LAYOUT"):
         open_model(f"{path}?range=0-1&softmax=no")
-    with pytest.raises(InputError, match="a threshold for a detector"):
+    with pytest.raises(InputError, match="a detector for a layout or a threshold"):
         open_model(f"{path}?range=0-1&softmax=no&threshold=0.5")
 
 
@@ -447,7 +447,7 @@ def test_outputs_of_other_names(path: Path) -> None:
     graph(path, "detr", renamed=renamed)
     with pytest.raises(InputError, match="Name them with output_name, in this order") as caught:
         opened(path, "detr")
-    assert "got none that could be told of 'a', 'b'" in str(caught.value)
+    assert "got none of 'a', 'b'" in str(caught.value)
     detector = open_model(
         add_conventions(str(path), ["detector=detr", "range=0-1", "output_name=a,b"])
     )
@@ -479,7 +479,7 @@ def test_outputs_of_other_names(path: Path) -> None:
         ("yolov10", "nms", "(N, 1), (N, n, 4), (N, n), (N, n) of layout nms in"),
         ("rt-detr", "detr", "2 class scores a box for 3 class names"),
         ("detr", "rt-detr", "4 class scores a box for 3 class names"),
-        ("yolov8", "rt-detr", "class scores a box for 3 class names"),
+        ("yolov8", "rt-detr", "boxes of 0 to 50, not shares of the image"),
     ],
 )
 def test_a_layout_that_is_another(path: Path, made: str, said: str, word: str) -> None:

@@ -267,7 +267,7 @@ def test_names_of_a_graph_whose_shapes_cannot_be_told(file: Path) -> None:
     model = onnx.load(file)
     model.opset_import[0].domain = "elsewhere"
     onnx.save(model, file)
-    with pytest.raises(InputError, match="expected an ONNX model whose shapes can be told"):
+    with pytest.raises(InputError, match="expected an ONNX model whose shapes ONNX can infer"):
         onnx_feature_names(file)
 
 
@@ -318,11 +318,11 @@ def test_tensors_without_a_place(file: Path, tensor: str) -> None:
 def test_tensors_of_whole_numbers(tmp_path: Path) -> None:
     cast = (helper.make_node("Cast", ["second"], ["bytes"], to=TensorProto.UINT8),)
     path = str(graph(tmp_path / "net.onnx", extra=cast))
-    assert "to hold floating-point numbers, got uint8" in refusal(path, ("bytes",))
+    assert "of uint8. iassa.models" in refusal(path, ("bytes",))
 
 
 def test_files_that_are_no_model(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert "no such ONNX file" in refusal(str(tmp_path / "none.onnx"), NAMES)
+    assert "No such file or directory" in refusal(str(tmp_path / "none.onnx"), NAMES)
     for name, content in (
         ("text", b"version https://git-lfs\n"),
         ("empty", b""),
@@ -340,7 +340,7 @@ def test_files_that_are_no_model(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert capfd.readouterr() == ("", "")
     folder = tmp_path / "folder.onnx"
     folder.mkdir()
-    assert "got a folder" in refusal(str(folder), NAMES)
+    assert "Is a directory" in refusal(str(folder), NAMES)
     assert "a file named *.onnx" in refusal(str(tmp_path / "net.pb"), NAMES)
 
 
@@ -353,7 +353,7 @@ def test_external_data_that_is_missing_or_cut(tmp_path: Path) -> None:
     assert f"of the weights of {path} in {data}, got 100: it was cut short" in text
     data.unlink()
     text = refusal(str(path), NAMES)
-    assert f"expected the weights of {path} in {data}, got no such file" in text
+    assert f"of the weights of {path} in {data}, got no such file" in text
 
 
 def test_models_that_are_not_of_one_image(tmp_path: Path) -> None:
@@ -370,9 +370,9 @@ def test_models_that_are_not_of_one_image(tmp_path: Path) -> None:
         rewrite_input(path, shape)
         assert word in refusal(str(path), NAMES)
     rewrite_input(path, (1, 4, *SIZE))
-    assert "three channels, got 4" in refusal(str(path), NAMES, layout="NCHW")
+    assert "got shape (1, 4, 24, 40) read as NCHW" in refusal(str(path), NAMES, layout="NCHW")
     graph(path, kind=TensorProto.INT32)
-    assert "float32, float16, float64 or uint8 images, got int32" in refusal(str(path), NAMES)
+    assert "float32, float16, float64, uint8 images, got int32" in refusal(str(path), NAMES)
 
 
 def rewrite_input(path: Path, shape: tuple[Any, ...]) -> None:
@@ -514,7 +514,7 @@ def test_a_reference_is_opened_once_and_again_when_the_file_changes(file: Path) 
 def test_a_bad_reference_is_refused_before_the_black_box_is_asked(file: Path) -> None:
     with pytest.raises(InputError, match="names of tensors inside"):
         Iassa(features=f"{file}:nowhere")
-    with pytest.raises(InputError, match="no such ONNX file"):
+    with pytest.raises(InputError, match="No such file"):
         IassaPaper(features="missing.onnx:third")
     with pytest.raises(InputError, match="to be feature maps"):
         Iassa(features=f"{file}:logits")

@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from iassa.cli import main
 from iassa.errors import BlackBoxError, InputError
 from iassa.image import resize
 from iassa.models import efficientnet_lite0
+from iassa.models.conventions import ConventionFields, Conventions
 from iassa.models.opening import add_conventions, open_model
 from rounding import steps
 
@@ -397,12 +399,12 @@ def test_what_was_not_said_is_told_at_once_with_what_was_found(path: Path) -> No
     [
         (("n", 1, *SIZE), {}, "three channels, (1, 3, H, W) or (1, H, W, 3), got shape (?, 1"),
         (("n", 4, *SIZE), {}, "three channels"),
-        (("n", 4, *SIZE), {"layout": "NCHW"}, "three channels, got 4"),
+        (("n", 4, *SIZE), {"layout": "NCHW"}, "got shape (?, 4, 6, 10) read as NCHW"),
         (("n", 3, *SIZE, 1), {}, "got shape (?, 3, 6, 10, 1)"),
-        (("n", 3, *SIZE), {"input_size": (10, 6)}, "of {}, 6,10, got 10,6"),
+        (("n", 3, *SIZE), {"input_size": (10, 6)}, "of {}, (6, 10), got (10, 6)"),
         (("n", 3, *SIZE), {"input_size": "any"}, "takes (?, 3, 6, 10), got any"),
         (("n", 3, 6, "w"), {}, "as its input is (?, 3, 6, ?)"),
-        (("n", 3, 6, "w"), {"input_size": (7, 9)}, "of {}, 6,9, got 7,9"),
+        (("n", 3, 6, "w"), {"input_size": (7, 9)}, "of {}, (6, 9), got (7, 9)"),
     ],
 )
 def test_shapes_that_are_refused(
@@ -457,9 +459,9 @@ def test_outputs_that_are_no_scores(path: Path) -> None:
 
 def test_files_that_are_no_model(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "net.onnx"
-    assert "no such ONNX file" in refusal(path)
+    assert f"expected an ONNX file, got {path}: No such file" in refusal(path)
     path.mkdir()
-    assert "got a folder" in refusal(path)
+    assert "Is a directory" in refusal(path)
     path = tmp_path / "other.onnx"
     for content in (b"version https://git-lfs\n", b"", b"<!doctype html>"):
         path.write_bytes(content)
@@ -496,14 +498,14 @@ def test_external_data_that_is_missing_or_cut(path: Path) -> None:
     text = f"expected {len(whole)} bytes or more of the weights of {path} in {data}, got "
     assert f"{text}{len(whole) - 1}: it was cut short" in refusal(path)
     data.unlink()
-    assert f"expected the weights of {path} in {data}, got no such file" in refusal(path)
+    assert f"{text}no such file" in refusal(path)
     model = onnx.load(path, load_external_data=False)
     for place in ("../net.onnx.data", "/dev/zero"):
         for tensor in model.graph.initializer:
             for entry in tensor.external_data:
                 entry.value = place if entry.key == "location" else entry.value
         onnx.save(model, path)
-        assert f"beside it, got {place}, which leads elsewhere" in refusal(path)
+        assert f"beside it, got {place}. Save it with them there" in refusal(path)
 
 
 def test_links_as_in_the_cache_of_a_hub(path: Path) -> None:
@@ -558,7 +560,7 @@ def test_a_graph_that_was_exported_for_one_image(
     with pytest.raises(BlackBoxError) as error:
         adapter(images)
     text = str(error.value)
-    assert text.startswith("ONNX Runtime fails on 3 images: ")
+    assert text.startswith("ONNX Runtime fails on 3 image(s): ")
     assert "Input shape:{3,4}, requested shape:{1,4}. If it takes one image at a time" in text
     assert not re.search(r"ONNXRuntimeError|/onnxruntime|\n", text)
     assert capfd.readouterr() == ("", "")  # nor does its own log say it once more
@@ -574,6 +576,14 @@ def test_a_device_that_is_not_there(path: Path) -> None:
         open_model(f"{path}?range=0-1&softmax=no", "cuda")
     assert "a device that ONNX Runtime has here, got cuda; it has " in refusal(path, device="cuda")
     assert "CPUExecutionProvider" in refusal(path, device="mps")
+
+
+def test_what_an_onnx_classifier_does_not_take(path: Path) -> None:
+    graph(path)
+    assert "a detector for a layout or a threshold" in refusal(path, detector="yolov8")
+    assert "a detector for a layout or a threshold" in refusal(path, threshold=0.5)
+    with pytest.raises(TypeError, match="colour"):
+        iassa.models.OnnxModel(path, colour="rgb")  # type: ignore[call-arg]
 
 
 # --- as a value -------------------------------------------------------------------------------
@@ -623,6 +633,12 @@ def test_the_package_onnx_is_imported_by_who_needs_it() -> None:
     code = "import sys, iassa.models.opening, iassa.cli; print('onnx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_keywords_are_the_fields_of_conventions() -> None:
+    assert [*ConventionFields.__annotations__, "class_names"] == sorted(
+        (field.name for field in fields(Conventions)), key=lambda name: name == "class_names"
+    )
 
 
 @pytest.mark.parametrize(
@@ -741,7 +757,7 @@ def test_the_benchmark_hands_them_to_its_workers(run: Any) -> None:
         ),
         (("--model", "net.onnx", "--model-option", "bgr"), "expected field=value&field=value"),
         (("--model", "net.onnx", "--auth-env", "TOKEN"), "expected a known field, got auth_env."),
-        (("--model", "none.onnx", *OPTIONS), "no such ONNX file: none.onnx"),
+        (("--model", "none.onnx", *OPTIONS), "expected an ONNX file, got none.onnx: No such file"),
     ],
 )
 def test_bad_options(run: Any, options: tuple[str, ...], word: str) -> None:

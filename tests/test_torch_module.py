@@ -176,11 +176,19 @@ def test_scores_are_picked_from_what_it_returns(make, pick):
 @pytest.mark.parametrize(
     ("make", "got", "advice"),
     [
-        (lambda s: (s, s[:, :2]), "tuple of Tensor (4, 3), Tensor (4, 2)", "outputs: outputs[0])"),
-        (lambda s: [None, s], "list of NoneType, Tensor (4, 3)", "lambda outputs: outputs[1])"),
-        (lambda s: [[s], s[0]], "list of list of Tensor (4, 3), Tensor (3,)", "pick=...)"),
+        (
+            lambda s: (s, s[:, :2]),
+            "tuple of 0: Tensor (4, 3), 1: Tensor (4, 2)",
+            "outputs: outputs[0])",
+        ),
+        (
+            lambda s: [None, s],
+            "list of 0: NoneType, 1: Tensor (4, 3)",
+            "lambda outputs: outputs[1])",
+        ),
+        (lambda s: [[s], s[0]], "list of 0: list of 0: Tensor (4, 3), 1: Tensor (3,)", "pick=...)"),
         (lambda s: {"a": 1, "out": s}, "dict of 'a': int, 'out': Tensor (4, 3)", "outputs['out'])"),
-        (lambda s: (s,) * 9, ", Tensor (4, 3) and 5 more. Say", "outputs[0])"),
+        (lambda s: (s,) * 9, ": Tensor (4, 3) and 5 more. Say", "outputs[0])"),
         (lambda s: (), "empty tuple", "pick=...)"),
         (lambda s: None, "got NoneType", "pick=...)"),
         (lambda s: s.numpy(), "got ndarray", "pick=...)"),

@@ -61,6 +61,7 @@ def warn(text: str, kind: type[Warning]) -> None:
     """
     folder = os.path.dirname(__file__)  # noqa: PTH120 - a comparison of texts, once a frame
     frame, level = sys._getframe(), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(folder):
+    inside = (folder, "<string>")  # which is the constructor of a dataclass
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, kind, stacklevel=level)

@@ -1,39 +1,39 @@
-"""The black box: what it is, how any callable becomes one, and how it is asked.
+"""The black box: its interface, how any callable becomes one, and one checked call of it.
 
 A black box is any callable, images (N, H, W, 3) float32 RGB in [0, 1] -> scores (N, K). Inside,
-each is a `BlackBox`, which owns layout, normalisation, input size, device and softmax, and is asked
-with planes (N, 3, H, W) on its device.
+each is a `BlackBox`, which owns layout, normalisation, input size, device and softmax, and takes
+planes (N, 3, H, W) on its device.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import BlackBoxError, InputError
+from iassa.errors import BlackBoxError, InputError, require
 from iassa.image import resize
 from iassa.models.detections import Detections, TargetBoxes
 from iassa.models.identity import digest_code
 
 __all__ = ["BlackBox", "FunctionModel", "as_black_box_errors", "ask", "one_thread"]
 
-FLATTEN = (
-    "; of maps (N, C, h, w) return scores.reshape(N, -1), and ask for a function of them as the "
-    "target: see docs/targets.md"
-)
-DETECTOR = (
-    ". A detector is wrapped with iassa.models.FunctionDetector or iassa.models.TorchDetector."
+ADVICE = (
+    "Return one row for each image and one column for each class. Of maps (N, C, h, w) return "
+    "scores.reshape(N, -1), see docs/targets.md. Wrap a detector with "
+    "iassa.models.FunctionDetector or iassa.models.TorchDetector."
 )
 
 
 class BlackBox(ABC):
-    """A black box as the loop asks it: subclass it and write `score`.
+    """A black box as the loop calls it: subclass it and write `score`.
 
     Attributes:
         name: what to call it in results.
@@ -54,7 +54,7 @@ class BlackBox(ABC):
         """Scores (N, K) of planes (N, 3, H, W) float32 in [0, 1], already of the input size."""
 
     def identity(self) -> str:
-        """A text that changes when the black box does, as far as can be told without a call.
+        """A text that changes when the black box does, as far as this shows without a call.
 
         What is saved is continued only with a black box of the same identity, so it must be the
         same in another process. By default it is the name.
@@ -64,18 +64,18 @@ class BlackBox(ABC):
     def first_call(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[BlackBox, Tensor]:
         """The first call of a run, about the whole image.
 
-        A detector's outputs are the boxes of one image. So this returns the adapter to use for the
-        rest of the run, which may be another one.
+        A detector's outputs are the boxes of one image. So this returns the black box to use for
+        the rest of the run, which may be another one.
 
         Args:
             image: (3, H, W) float32 in [0, 1], on the device of the black box; left as it is.
             photo_size: (height, width) of the image as it was given.
 
         Returns:
-            Whom to ask about its masked images, and the scores (1, K) of the whole, checked.
+            The black box for the masked images, and the scores (1, K) of the whole, checked.
 
         Raises:
-            InputError: there is nothing to ask about in this image.
+            InputError: there is nothing to explain in this image.
             BlackBoxError: see `ask`.
         """
         del photo_size
@@ -95,7 +95,7 @@ class BlackBox(ABC):
             BlackBoxError: see `ask`.
         """
         # A copy, for a black box may write to what it is shown.
-        return ask(self, self._planes(images).clone()).float().cpu().numpy()
+        return self._ask(self._planes(images).clone())
 
     def call_without_copy(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores of images that nobody needs afterwards: the black box may write to them.
@@ -114,49 +114,48 @@ class BlackBox(ABC):
             InputError: images of another shape.
             BlackBoxError: see `ask`.
         """
-        return ask(self, self._planes(images).contiguous()).float().cpu().numpy()
+        return self._ask(self._planes(images).contiguous())
+
+    def _ask(self, planes: Tensor) -> NDArray[np.float32]:
+        return ask(self, planes).float().cpu().numpy()
 
     def _planes(self, images: NDArray[np.float32]) -> Tensor:
-        if images.ndim != 4 or images.shape[3] != 3:
-            raise InputError(f"expected images (N, H, W, 3), got shape {images.shape}.")
+        shape, holds = images.shape, images.ndim == 4 and images.shape[3] == 3
+        require(holds, f"expected images (N, H, W, 3), got shape {shape}.")
         planes = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device, torch.float32)
         return planes if self.input_size is None else resize(planes, self.input_size)
 
 
+@dataclass(eq=False, repr=False)
 class FunctionModel(BlackBox):
     """Any function, images (N, H, W, 3) float32 NumPy -> scores (N, K).
 
     The array is the function's for the length of the call: the next batch is written over it.
+
+    Attributes:
+        function: the black box, giving an array or a tensor of scores.
+        name: what to call it; the function's own name if not given.
+        class_names: names of the K outputs.
+        input_size: (height, width) that images are resized to before they are masked.
     """
 
-    def __init__(
-        self,
-        function: Callable[[NDArray[np.float32]], ArrayLike],
-        *,
-        name: str | None = None,
-        class_names: Sequence[str] | None = None,
-        input_size: tuple[int, int] | None = None,
-    ) -> None:
-        """Wrap a function; what it does not say of itself can be given.
+    function: Callable[[NDArray[np.float32]], Any]
+    _: KW_ONLY
+    name: str = ""
+    class_names: Sequence[str] | None = None
+    input_size: tuple[int, int] | None = None
 
-        Args:
-            function: the black box.
-            name: what to call it; its own name if not given.
-            class_names: names of the K outputs.
-            input_size: (height, width) that images are resized to before they are masked.
-        """
-        self._function = function
-        self.name = name or str(getattr(function, "__qualname__", type(function).__qualname__))
-        self.class_names = class_names
-        self.input_size = input_size
+    def __post_init__(self) -> None:
+        own = getattr(self.function, "__qualname__", type(self.function).__qualname__)
+        self.name = self.name or str(own)
 
     def identity(self) -> str:
         """Name and code, where it has one; what the code reads from elsewhere is not seen."""
-        return f"{self.name} {digest_code(self._function)}".strip()
+        return f"{self.name} {digest_code(self.function)}".strip()
 
     def score(self, planes: Tensor) -> Tensor:
         """Scores of planes; see `BlackBox.score`."""
-        scores = self._function(planes.permute(0, 2, 3, 1).numpy())
+        scores = self.function(planes.permute(0, 2, 3, 1).numpy())
         if isinstance(scores, Tensor):
             return scores.detach().cpu()
         if isinstance(scores, list | tuple) and any(isinstance(s, Detections) for s in scores):
@@ -167,12 +166,12 @@ class FunctionModel(BlackBox):
 def ask(
     black_box: BlackBox, planes: Tensor, num_classes: int | None = None, threads: int | None = None
 ) -> Tensor:
-    """Ask the black box once, and check what it says.
+    """Call a black box once, and check its scores.
 
     Args:
-        black_box: whom to ask.
+        black_box: the one to call.
         planes: (N, 3, H, W) float32 in [0, 1].
-        num_classes: the K it has answered with before; None at first.
+        num_classes: the K of its scores so far; None at first.
         threads: of torch, while the black box runs and no longer; None leaves them.
 
     Returns:
@@ -181,31 +180,27 @@ def ask(
     Raises:
         BlackBoxError: it raised, or its scores are not (N, K), not finite, or of another K.
     """
-    before = torch.get_num_threads()
-    try:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        with as_black_box_errors(black_box.name, len(planes)):
-            scores = black_box.score(planes)
-            _check_scores(scores, black_box.name, len(planes), num_classes)
-    finally:
-        if threads is not None:
-            torch.set_num_threads(before)
+    with (
+        threads_of_torch(threads) if threads is not None else nullcontext(),
+        as_black_box_errors(black_box.name, len(planes)),
+    ):
+        scores = black_box.score(planes)
+        _check_scores(scores, black_box.name, len(planes), num_classes)
     return scores.to(planes.device, torch.float64)
 
 
 class as_black_box_errors:  # noqa: N801 - `contextlib` lets a StopIteration through, which a user may raise
-    """Whatever is raised inside is a failure of the black box that was asked about some images."""
+    """Turns whatever is raised inside into a failure of a black box, about some images."""
 
     def __init__(self, name: str, images: int) -> None:
         self._name = name
         self._images = images
 
     def __enter__(self) -> None:
-        """Nothing has failed yet."""
+        """Nothing to do."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Whatever a user's code raises is one thing here: it failed."""
+        """Raise a `BlackBoxError` from any other exception."""
         if isinstance(error, BlackBoxError):
             error.images = self._images
         elif isinstance(error, Exception):
@@ -217,41 +212,43 @@ class as_black_box_errors:  # noqa: N801 - `contextlib` lets a StopIteration thr
 
 
 def _check_scores(scores: object, name: str, count: int, num_classes: int | None) -> None:
-    if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != count:
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != count:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        maps = isinstance(scores, Tensor) and scores.ndim > 2 and scores.shape[0] == count
         raise BlackBoxError(
             f"expected scores (N, K) with N = {count} images, got {got} from the black box {name}. "
-            "Return one row for each image and one column for each class"
-            + (FLATTEN if maps else "")
-            + ("." if isinstance(scores, Tensor) and scores.ndim < 2 else DETECTOR)
+            + ADVICE
         )
-    if scores.shape[1] == 0 or (num_classes is not None and scores.shape[1] != num_classes):
-        raise BlackBoxError(
-            f"expected {num_classes or 'at least 1'} scores for each image, got {scores.shape[1]} "
-            f"from the black box {name}. Return the same classes for every batch."
-        )
-    if scores.dtype == torch.bool or scores.is_complex():
-        raise BlackBoxError(f"expected real scores, got {scores.dtype} from the black box {name}.")
-    finite = torch.isfinite(scores).all(dim=1)
-    if not finite.all():
-        raise BlackBoxError(
-            f"expected finite scores, got NaN or infinity for {int((~finite).sum())} of {count} "
-            f"images from the black box {name}. Check it on masked images."
-        )
+    columns = scores.shape[1]
+    odd = int((~torch.isfinite(scores).all(dim=1)).sum())
+    if columns == 0 or num_classes not in (None, columns):
+        text = f"{num_classes or 'at least 1'} scores for each image, got {columns}"
+    elif scores.dtype == torch.bool or scores.is_complex():
+        text = f"real scores, got {scores.dtype}"
+    elif odd:
+        text = f"finite scores, got NaN or infinity for {odd} of {count} images"
+    else:
+        return
+    raise BlackBoxError(
+        f"expected {text} from the black box {name}. Return as many finite numbers for every image."
+    )
 
 
 @contextmanager
-def one_thread() -> Iterator[int]:
+def threads_of_torch(number: int) -> Iterator[int]:
+    """So many threads of torch inside; gives the number there was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
+def one_thread() -> AbstractContextManager[int]:
     """One thread of torch inside; gives the number there was, for the black box.
 
     Torch's other threads go on spinning for ten milliseconds after each small operation, on cores
     that the black box needs by then: a tenth of all time. It also makes every sum the same on any
     number of threads.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
+    return threads_of_torch(1)

@@ -13,7 +13,7 @@ import json
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from iassa.query import format_fields, parse_fields
 __all__ = [
     "DETECTORS",
     "LAYOUTS",
+    "ConventionFields",
     "Conventions",
     "Layout",
     "parse_class_names",
@@ -184,6 +185,25 @@ class Conventions:
             return outputs
         floats = outputs if outputs.dtype == torch.float64 else outputs.float()
         return floats.softmax(1) if self.softmax else floats.sigmoid()
+
+
+class ConventionFields(TypedDict, total=False):
+    """The fields of `Conventions` as keywords of a model: `**conventions: Unpack[...]`.
+
+    `class_names` is not among them: a model takes a list of names as well as a file.
+    """
+
+    input_size: tuple[int, int] | Literal["any"] | None
+    layout: Layout | None
+    range: tuple[float, float] | None
+    mean: Triple | None
+    std: Triple | None
+    bgr: bool | None
+    softmax: bool | None
+    sigmoid: bool | None
+    output_name: str | None
+    detector: str | None
+    threshold: float | None
 
 
 def to_bytes(planes: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Detections: boxes with class scores, which of them to keep, and how alike to a target they are.
+"""Detections: boxes with class scores, which of them to keep, and how similar they are to a target.
 
 A target is a box, and its score in an image is D-RISE's (Petsiuk, Jain, Manjunatha, Morariu, Mehra,
-Ordonez, Saenko: Black-box Explanation of Object Detectors via Saliency Maps, CVPR 2021): of all
-that is detected there, the one most like it counts, by
+Ordonez, Saenko: Black-box Explanation of Object Detectors via Saliency Maps, CVPR 2021). It is the
+highest, over all detections in that image, of
 
     IoU of the boxes x cosine of the class scores x objectness.
 """
@@ -19,14 +19,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from iassa.errors import InputError
+from iassa.errors import InputError, require
 from iassa.models.targets import ClassLookup
 
 __all__ = ["Box", "Detections", "TargetBoxes", "overlaps", "select"]
 
 Floats = NDArray[np.float32]
 
-MOST_CLASSES = 100_000  # a label above is none: it would take memory by the gigabyte
+MOST_CLASSES = 100_000  # a larger label is a mistake, and would take memory by the gigabyte
 ROUNDING = 1e-3  # of a score in float16
 NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*"
 BOX = re.compile(rf"({NUMBER}),({NUMBER}),({NUMBER}),({NUMBER})(?::(.+))?")
@@ -34,7 +34,7 @@ BOX = re.compile(rf"({NUMBER}),({NUMBER}),({NUMBER}),({NUMBER})(?::(.+))?")
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What a detector finds in one image, n boxes.
+    """The output of a detector for one image, n boxes.
 
     Attributes:
         boxes: (n, 4) float32: top, left, bottom, right, in pixels of the image shown. They may
@@ -49,7 +49,7 @@ class Detections:
     objectness: Floats | None = None
 
     def __post_init__(self) -> None:
-        """Make arrays of what was given, and check it.
+        """Make arrays of the values, and check them.
 
         Raises:
             InputError: other shapes, values that are not finite, scores out of range, or boxes
@@ -58,32 +58,34 @@ class Detections:
         boxes = _floats("boxes", self.boxes)
         if boxes.size == 0:
             boxes = boxes.reshape(0, 4)
-        class_scores = _floats("class_scores", self.class_scores)
-        if len(boxes) == 0 and class_scores.size == 0:
+        require(boxes.shape[1:] == (4,), f"expected boxes (n, 4), got shape {boxes.shape}.")
+        require(np.isfinite(boxes).all(), "expected finite boxes, got NaN or infinity.")
+        n = len(boxes)
+        exchanged = boxes[(boxes[:, 2:] < boxes[:, :2]).any(1)]
+        require(
+            not len(exchanged),
+            "expected boxes as top, left, bottom, right, the bottom below the top and the right "
+            f"beyond the left, got {', '.join(f'{side:g}' for side in exchanged.ravel()[:4])}. "
+            "Bring corners or centre, width and height into this order.",
+        )
+        class_scores = _shares("class_scores", self.class_scores)
+        if n == 0 and class_scores.size == 0:
             columns = class_scores.shape[1] if class_scores.ndim == 2 else 0
             class_scores = class_scores.reshape(0, columns)
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise InputError(f"expected boxes (n, 4), got shape {boxes.shape}.")
-        if class_scores.ndim != 2 or len(class_scores) != len(boxes):
-            raise InputError(
-                f"expected class_scores (n, C) for n = {len(boxes)} boxes, got shape "
-                f"{class_scores.shape}. Detections.of_labels takes a label and a score a box."
-            )
-        if len(boxes) and not class_scores.shape[1]:
-            raise InputError("expected class_scores of one class or more, got none.")
-        _check_boxes(boxes)
-        _check_scores("class_scores", class_scores)
+        require(
+            class_scores.ndim == 2 and len(class_scores) == n,
+            f"expected class_scores (n, C) for n = {n} boxes, got shape {class_scores.shape}. "
+            "Detections.of_labels takes a label and a score a box.",
+        )
+        columns = class_scores.shape[1]
+        require(n == 0 or columns > 0, "expected class_scores of one class or more, got none.")
         object.__setattr__(self, "boxes", boxes)
         object.__setattr__(self, "class_scores", class_scores)
         if self.objectness is not None:
-            objectness = _floats("objectness", self.objectness)
-            if objectness.shape != (len(boxes),):
-                raise InputError(
-                    f"expected objectness (n,) for n = {len(boxes)} boxes, got shape "
-                    f"{objectness.shape}."
-                )
-            _check_scores("objectness", objectness)
-            object.__setattr__(self, "objectness", objectness)
+            present = _shares("objectness", self.objectness)
+            got = present.shape
+            require(got == (n,), f"expected objectness (n,) for n = {n} boxes, got shape {got}.")
+            object.__setattr__(self, "objectness", present)
 
     @classmethod
     def of_labels(
@@ -99,23 +101,21 @@ class Detections:
                 a score of 0.
 
         Raises:
-            InputError: see the class; or labels that are none.
+            InputError: see the class; or values that are no labels.
         """
-        numbers, confidence = np.asarray(labels), _floats("scores", scores).reshape(-1)
-        numbers = numbers.reshape(-1)
-        if len(numbers) != len(confidence):
-            raise InputError(
-                f"expected a score for each label, got {len(numbers)} labels and "
-                f"{len(confidence)} scores."
-            )
-        if not np.isfinite(numbers).all() or (numbers != np.round(numbers)).any():
-            raise InputError("expected labels that are whole numbers, got others.")
+        numbers = np.asarray(labels).reshape(-1)
+        confidence = _floats("scores", scores).reshape(-1)
+        counts = f"{len(numbers)} labels and {len(confidence)} scores"
+        holds = len(numbers) == len(confidence)
+        require(holds, f"expected a score for each label, got {counts}.")
+        whole = np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()
+        require(whole, "expected labels that are whole numbers, got others.")
         limit = MOST_CLASSES if num_classes is None else num_classes
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < limit:
-            raise InputError(
-                f"expected labels from 0 to {limit - 1}, got {int(numbers.min())} to "
-                f"{int(numbers.max())}. The first class is 0; name as many as there are."
-            )
+        low, high = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, 0)
+        require(
+            0 <= low <= high < limit or len(numbers) == 0,
+            f"expected labels from 0 to {limit - 1}, got {low} to {high}. The first class is 0.",
+        )
         indices = numbers.astype(np.intp)
         count = int(indices.max(initial=-1)) + 1 if num_classes is None else num_classes
         class_scores = np.zeros((len(indices), count), np.float32)
@@ -132,18 +132,20 @@ class Detections:
         return Detections(self.boxes[rows], self.class_scores[rows], objectness)
 
     @property
-    def presence(self) -> Floats:
-        """(n,) the objectness, or what takes its place."""
-        if self.objectness is not None:
-            return self.objectness
+    def _highest(self) -> Floats:
+        """(n,) the score of the likeliest class."""
         highest: Floats = self.class_scores.max(1, initial=0)
         return highest
 
     @property
+    def presence(self) -> Floats:
+        """(n,) the objectness, or what takes its place."""
+        return self._highest if self.objectness is None else self.objectness
+
+    @property
     def confidence(self) -> Floats:
         """(n,) the score of the likeliest class, times the objectness where there is one."""
-        highest: Floats = self.class_scores.max(1, initial=0)
-        return highest if self.objectness is None else highest * self.objectness
+        return self._highest if self.objectness is None else self._highest * self.objectness
 
     @property
     def labels(self) -> NDArray[np.intp]:
@@ -161,28 +163,14 @@ def _floats(name: str, values: ArrayLike) -> Floats:
         raise InputError(f"expected {name} to be an array of numbers, got: {error}.") from None
 
 
-def _check_boxes(boxes: Floats) -> None:
-    if not np.isfinite(boxes).all():
-        raise InputError("expected finite boxes, got NaN or infinity.")
-    reversed_ = (boxes[:, 2:] < boxes[:, :2]).any(1)
-    if reversed_.any():
-        found = ", ".join(f"{side:g}" for side in boxes[reversed_][0])
-        raise InputError(
-            "expected boxes as top, left, bottom, right with the bottom below the top and the "
-            f"right beyond the left, got {found}. Bring corners or centre, width and height into "
-            "this order."
-        )
-
-
-def _check_scores(name: str, scores: Floats) -> None:
-    if not scores.size:
-        return
-    low, high = float(scores.min()), float(scores.max())  # NaN if there is any
-    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-        raise InputError(
-            f"expected {name} from 0 to 1, got {low:g} to {high:g}. Put the softmax or sigmoid "
-            "that is missing behind the detector."
-        )
+def _shares(name: str, values: ArrayLike) -> Floats:
+    shares = _floats(name, values)
+    low, high = (shares.min(), shares.max()) if shares.size else (0, 0)  # NaN if there is any
+    require(
+        low >= -ROUNDING and high <= 1 + ROUNDING,
+        f"expected {name} from 0 to 1, got {low:g} to {high:g}. Put a softmax or sigmoid behind.",
+    )
+    return shares
 
 
 def overlaps(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -201,17 +189,16 @@ def overlaps(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArr
     """
     one, other = first.astype(np.float64)[:, None], second.astype(np.float64)[None]
     low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
-    sides = np.maximum(high - low, 0)
-    shared = sides[..., 0] * sides[..., 1]
-    union = _areas(one) + _areas(other) - shared
+    shared = _area(np.maximum(high - low, 0))
+    union = _area(one[..., 2:] - one[..., :2]) + _area(other[..., 2:] - other[..., :2]) - shared
     shares: NDArray[np.float64] = np.zeros_like(shared)
     np.divide(shared, union, out=shares, where=union > 0)
     return shares
 
 
-def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    areas: NDArray[np.float64] = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-    return areas
+def _area(sides: NDArray[np.float64]) -> NDArray[np.float64]:
+    area: NDArray[np.float64] = sides[..., 0] * sides[..., 1]
+    return area
 
 
 def select(detections: Detections, threshold: float, overlap: float, most: int) -> Detections:
@@ -270,8 +257,7 @@ class Box:
         match = BOX.fullmatch(text.strip())
         if match is None:
             raise InputError(
-                "expected a box as top,left,bottom,right or top,left,bottom,right:class in pixels "
-                f"of the image, got {text!r}."
+                f"expected a box as top,left,bottom,right[:class] in pixels, got {text!r}."
             )
         top, left, bottom, right = map(float, match.groups()[:4])
         return cls(top, left, bottom, right, match[5])
@@ -298,37 +284,34 @@ class TargetBoxes:
         checked = Detections(self.boxes, self.class_scores)
         object.__setattr__(self, "boxes", checked.boxes)
         object.__setattr__(self, "class_scores", checked.class_scores)
-        if not len(checked) == len(self.names) == len(self.confidences):
-            raise InputError(
-                f"expected as many names and confidences as there are boxes, {len(checked)}, got "
-                f"{len(self.names)} and {len(self.confidences)}."
-            )
+        require(
+            len(checked) == len(self.names) == len(self.confidences),
+            f"expected as many names and confidences as there are boxes, {len(checked)}, got "
+            f"{len(self.names)} and {len(self.confidences)}.",
+        )
 
     @classmethod
-    def detected(cls, found: Detections, class_names: Sequence[str] | None) -> TargetBoxes:
+    def detected(cls, detections: Detections, class_names: Sequence[str] | None) -> TargetBoxes:
         """Those of detections in pixels of the image as it was given."""
-        names = _name_boxes([int(label) for label in found.labels], class_names)
-        confidences = tuple(float(one) for one in found.confidence)
-        return cls(found.boxes, found.class_scores, names, confidences)
+        names = _name_boxes([int(label) for label in detections.labels], class_names)
+        confidences = tuple(float(one) for one in detections.confidence)
+        return cls(detections.boxes, detections.class_scores, names, confidences)
 
     @classmethod
     def given(cls, boxes: Sequence[Box], class_names: Sequence[str] | None) -> TargetBoxes:
         """Those that a user names.
 
         Raises:
-            InputError: none, or a class that is not known.
+            InputError: no box, or an unknown class.
         """
-        if not boxes:
-            raise InputError("expected boxes to explain, got none. Leave them out for all found.")
-        known = None if class_names is None else len(class_names)
-        lookup = ClassLookup(MOST_CLASSES if known is None else known, class_names)
-        labels: list[int | None] = []
-        for box in boxes:
-            index = None if box.label is None else lookup.only(str(box.label))
-            labels.append(index[0] if index else None)
+        require(boxes, "expected boxes to explain, got none. Leave them out for all.")
+        number = None if class_names is None else len(class_names)
+        lookup = ClassLookup(number or MOST_CLASSES, class_names)
+        wanted = [[] if box.label is None else lookup.only(str(box.label)) for box in boxes]
+        labels = [indices[0] if indices else None for indices in wanted]
         lookup.raise_unknown(top=False)
-        count = max([0, *(label for label in labels if label is not None)]) + 1
-        class_scores = np.zeros((len(boxes), count if known is None else known), np.float32)
+        count = number or max([0, *(label for label in labels if label is not None)]) + 1
+        class_scores = np.zeros((len(boxes), count), np.float32)
         for row, label in enumerate(labels):
             if label is not None:
                 class_scores[row, label] = 1
@@ -401,7 +384,8 @@ class TargetBoxes:
 
 def _name_boxes(labels: Sequence[int | None], class_names: Sequence[str] | None) -> tuple[str, ...]:
     """Names by class; where several share one they are numbered, and the class is a synonym."""
-    wholes = [_class_name(label, class_names) for label in labels]
+    by_label = dict(enumerate(class_names or ()))
+    wholes = ["box" if k is None else by_label.get(k, f"class {k}") for k in labels]
     firsts = [whole.split(",")[0].strip() for whole in wholes]
     totals, seen = Counter(firsts), Counter[str]()
     names = []
@@ -409,11 +393,3 @@ def _name_boxes(labels: Sequence[int | None], class_names: Sequence[str] | None)
         seen[first] += 1
         names.append(f"{first} {seen[first]}, {whole}" if totals[first] > 1 else whole)
     return tuple(names)
-
-
-def _class_name(label: int | None, class_names: Sequence[str] | None) -> str:
-    if label is None:
-        return "box"
-    if class_names is not None and label < len(class_names):
-        return class_names[label]
-    return f"class {label}"

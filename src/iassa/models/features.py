@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-import functools
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache, lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
@@ -15,9 +16,9 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from iassa.errors import InputError
+from iassa.errors import require
 from iassa.image import resize
-from iassa.models import efficientnet_lite0
+from iassa.models.efficientnet_lite0 import INPUT_SIZE, LEVELS, load_network, normalise
 from iassa.models.references import import_attribute
 from iassa.models.torch_module import evaluating
 
@@ -52,46 +53,38 @@ class TorchLayers:
     normalise: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        known = dict(self.module.named_modules())
-        unknown = [name for name in self.layers if name not in known]
-        if unknown or not self.layers:
-            raise InputError(
-                f"expected names of layers of {type(self.module).__name__}, got "
-                f"{', '.join(map(repr, unknown)) or 'none'}. See module.named_modules()."
-            )
+        layers = dict(self.module.named_modules())
+        unknown = [name for name in self.layers if name not in layers]
+        require(
+            self.layers and not unknown,
+            f"expected names of layers of {type(self.module).__name__}, got "
+            f"{', '.join(map(repr, unknown)) or 'none'}. See module.named_modules().",
+        )
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
         """Features of one image; see `FeatureExtractor`."""
         planes = image if self.input_size is None else resize(image, self.input_size)
         planes = planes if self.normalise is None else self.normalise(planes)
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
 
-        def keep(name: str) -> Callable[[nn.Module, object, Tensor], None]:
-            def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-                found[name] = output[0]
-
-            return hook
+        def keep(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+            outputs[name] = output[0]
 
         held = next(chain(self.module.parameters(), self.module.buffers()), planes)
         # The network may be shared: a hook must not hear the pass of another thread.
-        with ONE_AT_A_TIME, evaluating(self.module), torch.inference_mode():
-            handles = [
-                self.module.get_submodule(name).register_forward_hook(keep(name))
-                for name in self.layers
-            ]
-            try:
-                self.module(planes[None].to(held.device))
-            finally:
-                for handle in handles:
-                    handle.remove()
+        with ONE_AT_A_TIME, evaluating(self.module), torch.inference_mode(), ExitStack() as hooks:
+            for name in self.layers:
+                layer = self.module.get_submodule(name)
+                hooks.enter_context(layer.register_forward_hook(partial(keep, name)))
+            self.module(planes[None].to(held.device))
         for name in self.layers:
-            if name not in found or found[name].ndim != 3:
-                got = "nothing" if name not in found else f"shape {tuple(found[name].shape)}"
-                raise InputError(
-                    f"expected layer {name!r} to give feature maps (C, h, w), got {got}. "
-                    "Name a convolutional layer that every forward pass runs."
-                )
-        return tuple(found[name].clone().to(image.device) for name in self.layers)
+            got = f"shape {tuple(outputs[name].shape)}" if name in outputs else "nothing"
+            require(
+                name in outputs and outputs[name].ndim == 3,
+                f"expected layer {name!r} to give feature maps (C, h, w), got {got}. Name a "
+                "convolutional layer that every forward pass runs.",
+            )
+        return tuple(outputs[name].clone().to(image.device) for name in self.layers)
 
 
 @dataclass(frozen=True)
@@ -122,25 +115,18 @@ class ColourPosition:
         return (torch.cat([colour, torch.stack(planes)]),)
 
 
-@functools.cache
+@cache
 def _efficientnet_lite0(device: torch.device) -> FeatureExtractor:
-    network = efficientnet_lite0.load_network()
+    network = load_network()
     if device.type != "cpu":
         network = copy.deepcopy(network).to(device)
-    return TorchLayers(
-        network,
-        efficientnet_lite0.LEVELS,
-        efficientnet_lite0.INPUT_SIZE,
-        efficientnet_lite0.normalise,
-    )
+    return TorchLayers(network, LEVELS, INPUT_SIZE, normalise)
 
 
 FEATURES: Mapping[str, Callable[[torch.device], FeatureExtractor]] = {
     "efficientnet-lite0": _efficientnet_lite0,
     "colour-position": lambda device: ColourPosition(),
 }
-
-
 SOURCES = (
     f"{', '.join(FEATURES)}, none, FILE.onnx:tensor_a,tensor_b, package.module:attribute or an "
     "extractor"
@@ -149,15 +135,15 @@ ONNX_FILE = re.compile(r"\.onnx(?=[:?]|$)")
 
 
 def is_source(source: str | FeatureExtractor) -> bool:
-    """Whether `open_features` knows it.
+    """Whether `open_features` can open it.
 
     A reference to a file or an object is opened to see, so that a wrong one is refused where it
-    enters, before a black box is asked.
+    enters, before the first call.
 
     Raises:
         InputError: what a reference leads to cannot be used; the message says why.
     """
-    if not isinstance(source, str) or source == "none" or source in FEATURES:
+    if not isinstance(source, str) or source in ("none", *FEATURES):
         return True
     return _open_reference(source) is not None
 
@@ -185,13 +171,12 @@ def open_features(source: str | FeatureExtractor, device: torch.device) -> Featu
     if source in FEATURES:
         return FEATURES[source](device)
     extractor = _open_reference(source)
-    if extractor is None:
-        raise InputError(f"expected features from {SOURCES}, got {source!r}.")
+    require(extractor is not None, f"expected features from {SOURCES}, got {source!r}.")
     return extractor
 
 
 def _open_reference(source: str) -> FeatureExtractor | None:
-    """What a text that is no name of ours leads to; None if it has not the form of a reference."""
+    """The extractor that a reference leads to; None for a text of another form."""
     file = ONNX_FILE.search(source)
     if file is not None:
         return _onnx_layers(source, _stamp(Path(source[: file.start()] + ".onnx")))
@@ -199,7 +184,7 @@ def _open_reference(source: str) -> FeatureExtractor | None:
 
 
 def _stamp(path: Path) -> tuple[object, ...]:
-    """What changes with a file: relative to another folder it is another one."""
+    """Changes with a file, and with the folder that its path is relative to."""
     try:
         status = path.stat()
     except OSError:
@@ -207,20 +192,19 @@ def _stamp(path: Path) -> tuple[object, ...]:
     return (path.resolve(), status.st_mtime_ns, status.st_size)
 
 
-@functools.lru_cache(maxsize=4)  # each holds the weights of a network
+@lru_cache(maxsize=4)  # each holds the weights of a network
 def _onnx_layers(source: str, _stamp: tuple[object, ...]) -> FeatureExtractor:
     from iassa.models.onnx.features import OnnxLayers  # the package onnx, for those who use it
 
     return OnnxLayers.parse(source)
 
 
-@functools.cache
+@cache
 def _python_object(source: str) -> FeatureExtractor:
-    found = import_attribute(source)
-    if not callable(found) or isinstance(found, nn.Module):
-        raise InputError(
-            f"expected {source} to be an extractor, image (3, H, W) -> feature maps (C, h, w), or "
-            f"a factory of one, got {type(found).__name__}. Wrap a torch module in "
-            "iassa.models.TorchLayers."
-        )
-    return cast("FeatureExtractor", found)
+    extractor = import_attribute(source)
+    require(
+        callable(extractor) and not isinstance(extractor, nn.Module),
+        f"expected {source} to be an extractor, image (3, H, W) -> maps (C, h, w), got "
+        f"{type(extractor).__name__}. Wrap a torch module in iassa.models.TorchLayers.",
+    )
+    return cast("FeatureExtractor", extractor)

@@ -1,8 +1,8 @@
-"""What tells one function or network from another without running it: digests of code and weights.
+"""Digests of code and weights tell one function or network from another without running it.
 
-They are the same in every process. What they cannot see: values that a function finds in closures,
-globals, attributes or files; a weight between those that are looked at; what a network's `forward`
-does beyond its parts. Another version of Python compiles another code.
+They are the same in every process. They do not cover values that a function reads from closures,
+globals, attributes or files, weights between those of the sample, and what a network's `forward`
+does beyond its parts. Another version of Python compiles to other code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def digest_code(function: object) -> str:
     defaults of its parameters.
 
     Args:
-        function: a function or method; of other callables, as a `partial`, nothing is known.
+        function: a function or method; other callables, as a `partial`, have no code.
     """
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
@@ -57,7 +57,7 @@ def _describe(constant: object) -> str:
 def digest_module(module: nn.Module) -> str:
     """Digest of a network: the classes of its parts, and names, shapes and values of its tensors.
 
-    Of each parameter and buffer up to `ELEMENTS` values are looked at, evenly spaced. It does not
+    It samples up to `ELEMENTS` values of each parameter and buffer, evenly spaced. It does not
     depend on the device.
     """
     return _digest(_contents(module))

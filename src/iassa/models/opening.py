@@ -124,14 +124,9 @@ def _open_by_name(model: str, device: str | torch.device | None) -> BlackBox:
 
         return HuggingFaceModel.parse(model, open_device(device))
     if ONNX.fullmatch(model):
-        from iassa.models.onnx.classifier import OnnxModel
-        from iassa.models.onnx.detector import OnnxDetector, is_detector
-        from iassa.models.onnx.model import OnnxFile, split_name
+        from iassa.models.onnx.detector import open_onnx
 
-        path, said = split_name(model)
-        file = OnnxFile(path, said.layout)
-        kind = OnnxDetector if is_detector(file, said) else OnnxModel
-        return kind.of(file, said, "cpu" if device is None else open_device(device))
+        return open_onnx(model, "cpu" if device is None else open_device(device))
     if model.partition("?")[0].lower().endswith(TORCH_FILES):
         raise InputError(
             f"expected a network, got {model}: such files hold weights without one, or code that "

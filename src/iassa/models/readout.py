@@ -1,4 +1,4 @@
-"""What is kept of a black box's answers: a few of its outputs, and functions of all of them."""
+"""The readout: which part of a black box's scores is kept, some outputs and functions of all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import BlackBoxError
+from iassa.errors import BlackBoxError, require
 from iassa.models.identity import digest_code
 from iassa.models.targets import Target, TargetFunction
 
@@ -22,7 +22,7 @@ Keep: TypeAlias = 'int | Literal["all"]'
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """What is kept of a black box's answers: some outputs, and the values of functions of all.
+    """What is kept of a black box's scores: some outputs, and the values of functions of all.
 
     Attributes:
         num_outputs: K.
@@ -54,9 +54,7 @@ class Readout:
         if not self.functions:
             return kept
         whole = answers.cpu().numpy()
-        values = [
-            apply_function(name, function, whole) for name, function in self.functions.items()
-        ]
+        values = [apply_function(*named, whole) for named in self.functions.items()]
         return torch.cat([kept, torch.from_numpy(np.stack(values, 1)).to(kept)], dim=1)
 
     def weights(self, targets: Sequence[Target], like: Tensor) -> Tensor:
@@ -78,22 +76,22 @@ def apply_function(
     """Values (N,) of a target's function of scores (N, K), checked."""
     try:
         values = np.asarray(function(scores.copy()), np.float64)
-    except Exception as error:  # whatever a user's function raises is one thing here
+    except Exception as error:  # a user's function may raise anything
         raise BlackBoxError(
-            f"the target {name} raised {type(error).__name__}: {error}. It takes scores (N, K) "
-            "and gives (N,)."
+            f"the target {name}, scores (N, K) -> (N,), raised {type(error).__name__}: {error}."
         ) from error
-    if values.shape != scores.shape[:1] or not np.isfinite(values).all():
-        got = "NaN or infinity" if values.shape == scores.shape[:1] else f"shape {values.shape}"
-        raise BlackBoxError(
-            f"expected {len(scores)} finite numbers, one for each row of scores, from the target "
-            f"{name}, got {got}."
-        )
+    sound = values.shape == scores.shape[:1]
+    got = "NaN or infinity" if sound else f"shape {values.shape}"
+    require(
+        sound and np.isfinite(values).all(),
+        f"expected {len(scores)} finite numbers, one a row, from the target {name}, got {got}.",
+        BlackBoxError,
+    )
     return values
 
 
 def open_readout(targets: Sequence[Target], scores: NDArray[np.float64], keep: Keep) -> Readout:
-    """What to keep for some targets, and for others that may be asked about later.
+    """What to keep for some targets, and for others that `retarget` may need later.
 
     Args:
         targets: whose outputs and functions are kept.
@@ -101,10 +99,7 @@ def open_readout(targets: Sequence[Target], scores: NDArray[np.float64], keep: K
         keep: how many of the highest outputs of the whole image to keep as well, or 'all'.
     """
     number = len(scores) if keep == "all" else keep
-    outputs = {int(k) for k in np.argsort(-scores, kind="stable")[:number]}
-    functions: dict[str, TargetFunction] = {}
-    for target in targets:
-        outputs.update(target.indices)
-        if target.function is not None:
-            functions[target.name] = target.function
+    highest = np.argsort(-scores, kind="stable")[:number].tolist()
+    outputs = {*highest, *(index for target in targets for index in target.indices)}
+    functions = {t.name: t.function for t in targets if t.function is not None}
     return Readout(len(scores), tuple(sorted(outputs)), functions)

@@ -5,14 +5,14 @@ Importing a module runs its code: name only what you trust.
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import pkgutil
 import sys
 from pathlib import Path
 
 from torch import nn
 
-from iassa.errors import InputError
+from iassa.errors import InputError, require
 
 __all__ = ["import_attribute"]
 
@@ -29,24 +29,21 @@ def import_attribute(reference: str) -> object:
     Raises:
         InputError: the module or the attribute is not there, or raised when imported or called.
     """
-    module_name, _, attribute = reference.partition(":")
-    if not module_name or not attribute:
-        raise InputError(f"expected package.module:attribute, got {reference!r}.")
+    module, _, attribute = reference.partition(":")
+    require(module and attribute, f"expected package.module:attribute, got {reference!r}.")
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)
     try:
-        found: object = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-        if callable(found) and not isinstance(found, nn.Module) and _takes_nothing(found):
-            found = found()
+        named: object = pkgutil.resolve_name(reference)
+        if callable(named) and not isinstance(named, nn.Module) and _takes_nothing(named):
+            named = named()
     except (Exception, SystemExit) as error:  # a user's module may do anything while it is imported
         raise InputError(
             f"cannot open {reference}: {type(error).__name__}: {error}. Check the module path and "
             "the attribute, and that the module can be imported from here."
         ) from error
-    return found
+    return named
 
 
 def _takes_nothing(function: object) -> bool:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import BlackBoxError, InputError
+from iassa.errors import BlackBoxError, require
 from iassa.image import ImageLike, as_image, to_planes
 from iassa.models.black_box import BlackBox, ask
 from iassa.models.detector import AimedDetector, Detector
@@ -71,17 +71,16 @@ class Similarity(BlackBox):
             >>> like(np.stack([red, grey]).astype(np.float32)).astype(float).round(2).tolist()
             [[1.0, 0.58], [0.58, 1.0]]
         """
-        if measure not in MEASURES:
-            raise InputError(f"expected measure {' or '.join(MEASURES)}, got {measure!r}.")
-        images = _by_name(queries)
-        photos = {name: as_image(image) for name, image in images.items()}
+        choices = " or ".join(MEASURES)
+        require(measure in MEASURES, f"expected measure {choices}, got {measure!r}.")
+        photos = {name: as_image(image) for name, image in _by_name(queries).items()}
         self._measure = measure
         self._embedder = open_model(embedder, device)
-        if isinstance(self._embedder, Detector | AimedDetector):
-            raise InputError(
-                f"expected a black box of feature vectors, got the detector {self._embedder.name}, "
-                "whose outputs are boxes of one image. Name one that gives features of any image."
-            )
+        require(
+            not isinstance(self._embedder, Detector | AimedDetector),
+            f"expected a black box of feature vectors, got the detector {self._embedder.name}, "
+            "whose outputs are boxes of one image. Name one that gives features of any image.",
+        )
         self._digest = digest_arrays(photos.values())
         self._queries = self._embed(photos)
         given = isinstance(queries, Mapping)
@@ -105,13 +104,13 @@ class Similarity(BlackBox):
             columns = [-(features - query).norm(dim=1) for query in self._queries]
         else:
             units = _normalise(features)
-            lost = int(units.isnan().any(dim=1).sum())
-            if lost:
-                raise BlackBoxError(
-                    f"expected features with an angle, got all zero for {lost} of {len(planes)} "
-                    f"images from {self._embedder.name}. Measure euclidean, or hide by another "
-                    "baseline."
-                )
+            zeros = int(units.isnan().any(dim=1).sum())
+            require(
+                zeros == 0,
+                f"expected features with an angle from {self._embedder.name}, got all zero for "
+                f"{zeros} of {len(planes)} images. Measure euclidean, or hide by another baseline.",
+                BlackBoxError,
+            )
             columns = [(units * query).sum(dim=1) for query in self._queries]
         return torch.stack(columns, dim=1)  # a query at a time: the same to the bit beside others
 
@@ -125,11 +124,11 @@ class Similarity(BlackBox):
             vector = ask(self._embedder, planes, length)
             if self._measure == "cosine":
                 vector = _normalise(vector)
-                if vector.isnan().any():
-                    raise InputError(
-                        f"expected features with an angle, got all zero for {name} from "
-                        f"{self._embedder.name}. Measure euclidean, or compare with another image."
-                    )
+            require(
+                not vector.isnan().any(),
+                f"expected features with an angle, got all zero for {name} from "
+                f"{self._embedder.name}. Measure euclidean, or compare with another image.",
+            )
             vectors.append(vector)
         log.info("%s: %d calls for what is compared with", self._embedder.name, len(vectors))
         return torch.cat(vectors)
@@ -147,20 +146,21 @@ def _by_name(
 ) -> dict[str, ImageLike]:
     """Queries by the names that tell them apart: paths as they were given."""
     if isinstance(queries, Mapping):
-        named = [(str(name), image) for name, image in queries.items()]
+        items = [(str(name), image) for name, image in queries.items()]
     else:
         several = queries if isinstance(queries, list | tuple) else [queries]
-        named = [
-            (str(image) if isinstance(image, str | Path) else f"query {k}", image)
-            for k, image in enumerate(several)
+        items = [
+            (str(one) if isinstance(one, str | Path) else f"query {k}", one)
+            for k, one in enumerate(several)
         ]
     # A file's name need not be UTF-8; results are.
-    named = [(name.encode(errors="replace").decode(), image) for name, image in named]
-    again = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
-    if again or not named or not all(name for name, _ in named):
-        got = f"{', '.join(again)} twice" if again else "one without a name" if named else "none"
-        raise InputError(f"expected images to compare with, each once, got {got}.")
-    return dict(named)
+    images = [(name.encode(errors="replace").decode(), image) for name, image in items]
+    names = Counter(name for name, _ in images)
+    again = ", ".join(name for name, count in names.items() if count > 1)
+    got = f"{again} twice" if again else "one without a name" if names else "none"
+    sound = len(names) > 0 and not again and "" not in names
+    require(sound, f"expected images to compare with, each once, got {got}.")
+    return dict(images)
 
 
 def _shorten(paths: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Targets: what of the black box's outputs is to be explained.
+"""Targets: which of a black box's outputs to explain.
 
 A target is a weight vector over the K outputs: one class, a group summed, a contrast +1/-1. T
 targets are a matrix (K, T), so that one product serves every kind and many cost no more than one. A
@@ -7,17 +7,16 @@ function of the outputs is one more column of them.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from iassa.errors import InputError
+from iassa.errors import InputError, require
 from iassa.models.references import import_attribute
 
 __all__ = ["ClassLookup", "Target", "TargetFunction", "TargetLike", "resolve_targets"]
@@ -72,7 +71,7 @@ def resolve_targets(
         class_names: K names, synonyms after commas; None if the black box has none.
 
     Returns:
-        The targets, in the order given; one asked for twice is given once.
+        The targets in the order given, each once.
 
     Raises:
         InputError: no target, an unknown class (all of them named, with the nearest names), an
@@ -80,73 +79,62 @@ def resolve_targets(
     """
     several = isinstance(wanted, Iterable) and not isinstance(wanted, str)
     items: list[Any] = [*wanted] if several else [wanted]  # type: ignore[misc]
-    if not items:
-        raise InputError("expected at least one target, got none. Ask for 'top-1' or a class.")
+    require(items, "expected at least one target, got none. Ask for 'top-1' or a class.")
     lookup = ClassLookup(len(scores), class_names)
-    found: list[Target] = []
+    targets: list[Target] = []
     for item in items:
         if isinstance(item, Target):
-            found.append(_check(item, lookup))
+            targets.append(_check(item, lookup))
         elif callable(item):
             name = getattr(item, "__qualname__", type(item).__qualname__)
-            found.append(Target(str(name), function=item))
+            targets.append(Target(str(name), function=item))
         elif isinstance(item, bool) or not isinstance(item, str | int | np.integer):
             raise InputError(
                 f"expected a class name, an index, 'top-1' or a function, got {item!r}."
             )
         elif top := re.fullmatch(r"top-(\d+)", _text(item).strip().lower()):
-            count = _number(top[1])
-            if not 1 <= count <= len(scores):
-                raise InputError(f"expected top-1 to top-{len(scores)}, got {item!r}.")
+            count, most = _number(top[1]), len(scores)
+            require(1 <= count <= most, f"expected top-1 to top-{most}, got {item!r}.")
             order = np.argsort(-scores, kind="stable")[:count]
-            found += [Target(lookup.name(int(k)), (int(k),), (1.0,)) for k in order]
+            targets += [Target(lookup.name(int(k)), (int(k),), (1.0,)) for k in order]
         else:
-            found.append(_parse(_text(item), lookup))
+            targets.append(_parse(_text(item), lookup))
     lookup.raise_unknown()
-    found = list(dict.fromkeys(found))
-    names = [target.name for target in found if target.is_function]
-    if len(set(names)) < len(names):
-        raise InputError(f"expected functions with different names as targets, got {names}.")
-    return tuple(found)
+    targets = list(dict.fromkeys(targets))
+    names = [target.name for target in targets if target.is_function]
+    distinct = len(set(names)) == len(names)
+    require(distinct, f"expected functions with different names as targets, got {names}.")
+    return tuple(targets)
 
 
 def _check(target: Target, lookup: ClassLookup) -> Target:
-    if not target.is_function:
-        _check_weights(target)
-        lookup.check(target.indices)
-        if target.function is not None:
-            raise InputError(
-                f"expected classes or a function in target {target.name!r}, got both. Make two "
-                "targets of it."
-            )
-    elif target.function is None:
-        function = _import_function(target.name) if FUNCTION.fullmatch(target.name) else None
-        if function is None:
-            raise InputError(
-                f"expected classes or a function in target {target.name!r}, got its name alone, "
-                "which is all that is saved of a function. Pass the function."
-            )
-        return dataclasses.replace(target, function=function)
+    name, indices = target.name, target.indices
+    if target.is_function:
+        require(
+            target.function is not None or FUNCTION.fullmatch(name) is not None,
+            f"expected classes or a function in target {name!r}, got its name alone, which is all "
+            "that is saved of a function. Pass the function.",
+        )
+        return replace(target, function=target.function or _import_function(name))
+    require(
+        len(set(indices)) == len(indices) == len(target.weights)
+        and np.isfinite(target.weights).all(),
+        f"expected different classes with one finite weight each in target {name!r}, got classes "
+        f"{indices} and weights {target.weights}.",
+    )
+    lookup.check(indices)
+    require(
+        target.function is None,
+        f"expected classes or a function in target {name!r}, got both. Make two targets of it.",
+    )
     return target
 
 
 def _import_function(reference: str) -> TargetFunction:
     function = import_attribute(reference)
-    if not callable(function):
-        raise InputError(
-            f"expected a function of scores (N, K) at {reference}, got {type(function).__name__}."
-        )
-    return function
-
-
-def _check_weights(target: Target) -> None:
-    if len(target.indices) != len(target.weights):
-        raise InputError(
-            f"expected a weight for each of 1 or more classes, got {len(target.indices)} classes "
-            f"and {len(target.weights)} weights in target {target.name!r}."
-        )
-    if len(set(target.indices)) < len(target.indices) or not np.isfinite(target.weights).all():
-        raise InputError(f"expected different classes, finite weights in target {target.name!r}.")
+    kind = type(function).__name__
+    require(callable(function), f"expected a function of scores (N, K) at {reference}, got {kind}.")
+    return cast("TargetFunction", function)
 
 
 def _text(item: str | int | np.integer) -> str:
@@ -166,11 +154,10 @@ def _parse(text: str, lookup: ClassLookup) -> Target:
     if FUNCTION.fullmatch(text.strip()):
         return Target(text.strip(), function=_import_function(text.strip()))
     sides = re.split(r"\s+vs\.?\s+", text.strip())
-    if len(sides) > 2:
-        raise InputError(f"expected a contrast of two, 'A vs B', got {text!r}.")
+    require(len(sides) <= 2, f"expected a contrast of two, 'A vs B', got {text!r}.")
     groups = [lookup.group(side) for side in sides]
-    if len(groups) == 2 and set(groups[0]) & set(groups[1]):
-        raise InputError(f"expected different classes on the two sides of {text!r}.")
+    different = len(groups) < 2 or set(groups[0]).isdisjoint(groups[1])
+    require(different, f"expected different classes on the two sides of {text!r}.")
     indices = [index for group in groups for index in group]
     weights = [sign for group, sign in zip(groups, (1.0, -1.0), strict=False) for _ in group]
     name = " vs ".join(" + ".join(lookup.name(index) for index in group) for group in groups)
@@ -178,14 +165,15 @@ def _parse(text: str, lookup: ClassLookup) -> Target:
 
 
 class ClassLookup:
-    """Finds classes by index and by name; collects what it does not know, to name all at once."""
+    """Finds classes by index and by name; collects unknown texts, for one error about all."""
 
     def __init__(self, num_classes: int, class_names: Sequence[str] | None) -> None:
-        if class_names is not None and len(class_names) != num_classes:
-            raise InputError(
-                f"expected a name for each of the {num_classes} scores of the black box, got "
-                f"{len(class_names)} class names. Give one for each, or none."
-            )
+        given = num_classes if class_names is None else len(class_names)
+        require(
+            given == num_classes,
+            f"expected a name for each of the {num_classes} scores of the black box, got {given} "
+            "class names. Give one for each, or none.",
+        )
         self._num_classes = num_classes
         self._names = class_names
         self._unknown: list[str] = []
@@ -200,7 +188,7 @@ class ClassLookup:
         return f"class {index}" if self._names is None else self._names[index].split(",")[0].strip()
 
     def find(self, text: str) -> list[int]:
-        """Indices of all classes that a text may mean; none if it is not known."""
+        """Indices of all classes that a text may mean; empty for an unknown one."""
         text = text.strip()
         if re.fullmatch(r"[+-]?\d+", text):
             index = _number(text)
@@ -214,57 +202,50 @@ class ClassLookup:
 
     def group(self, text: str) -> list[int]:
         """Indices of the classes of a comma-separated group, each once."""
-        indices: list[int] = []
-        for part in text.split(","):
-            found = self.only(part)
-            indices += [index for index in found if index not in indices]
-        return indices
+        indices = [index for part in text.split(",") for index in self.only(part)]
+        return list(dict.fromkeys(indices))
 
     def only(self, text: str) -> list[int]:
-        """Index of the one class that a text means; none, and taken down, if it is not known.
+        """Index of the one class that a text means; empty, and noted, for an unknown one.
 
         Raises:
             InputError: the text is the name of several classes.
         """
-        found = self.find(text)
-        if len(found) > 1:
-            # By name where names tell them apart, as those of the boxes 'dog 1' and 'dog 2' do.
-            names = [self.name(index) for index in found]
-            told = [self.named(name) for name in names] == [[index] for index in found]
-            choices = " or ".join(names if told else map(str, found))
-            raise InputError(
-                f"expected the name of one class, got {text.strip()!r}, which is the name of "
-                f"several. Say {choices}."
-            )
-        if not found:
+        indices = self.find(text)
+        if not indices:
             self._unknown.append(text.strip())
-        return found
+        # By name where names tell them apart, as those of the boxes 'dog 1' and 'dog 2' do.
+        names = [self.name(index) for index in indices]
+        distinct = [self.named(name) for name in names] == [[index] for index in indices]
+        require(
+            len(indices) <= 1,
+            f"expected the name of one class, got {text.strip()!r}, which is the name of several. "
+            f"Say {' or '.join(names if distinct else map(str, indices))}.",
+        )
+        return indices
 
     def check(self, indices: Sequence[int]) -> None:
         """Raise for an index that is out of range."""
+        last = self._num_classes - 1
         for index in indices:
-            if not 0 <= index < self._num_classes:
-                raise InputError(
-                    f"expected a class index from 0 to {self._num_classes - 1}, got {index}."
-                )
+            require(0 <= index <= last, f"expected a class index from 0 to {last}, got {index}.")
 
     def raise_unknown(self, *, top: bool = True) -> None:
-        """Raise if a text was not known, with all that were not and the names near to them.
+        """Raise one error for all unknown texts so far, with the names near to them.
 
         Args:
-            top: whether 'top-1' could have been said.
+            top: whether 'top-1' is a choice.
         """
         if not self._unknown:
             return
-        choices = ["an index", "'top-1'"] if top else ["an index"]
-        if self._names is None:
-            raise InputError(
-                f"expected a class index, got {', '.join(map(repr, self._unknown))}: this black "
-                f"box has no class names. Use {' or '.join(choices)}."
-            )
+        choices = "an index or 'top-1'" if top else "an index"
+        require(
+            self._names is not None,
+            f"expected a class index, got {', '.join(map(repr, self._unknown))}: this black box "
+            f"has no class names. Use {choices}.",
+        )
         hints = []
         for text in self._unknown:
             near = difflib.get_close_matches(text.casefold(), self._by_name, n=3, cutoff=0.6)
             hints.append(f"{text!r}" + (f" (nearest: {', '.join(near)})" if near else ""))
-        *first, last = ["a class name", *choices]
-        raise InputError(f"unknown class {'; '.join(hints)}. Use {', '.join(first)} or {last}.")
+        raise InputError(f"unknown class {'; '.join(hints)}. Use a class name or {choices}.")

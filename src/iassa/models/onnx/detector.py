@@ -1,178 +1,117 @@
-"""An ONNX file that detects objects, on ONNX Runtime.
+"""An ONNX file that detects objects, on ONNX Runtime, and which kind of black box a file is.
 
-How its pixels are made is read and said as for any ONNX file, see `OnnxModel`; how its outputs
-are laid out is told from their shapes and names, where these leave no doubt, or said.
+Its pixels are those of any ONNX file, see `OnnxModel`. Shapes and names of its outputs tell their
+layout, where they leave no doubt; else the user has to give it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from iassa.errors import InputError
+from iassa.errors import require
 from iassa.models.black_box import one_thread
-from iassa.models.conventions import Conventions, Layout
+from iassa.models.conventions import Conventions
 from iassa.models.detections import Detections
 from iassa.models.detector import THRESHOLD, Detector
-from iassa.models.onnx.detector_layouts import (
-    DETECTOR_LAYOUTS,
-    TASKS,
-    Frame,
-    decode,
-    find_outputs,
-    recognise,
-)
+from iassa.models.onnx import detector_layouts as layouts
+from iassa.models.onnx.classifier import OnnxModel
 from iassa.models.onnx.graph import Output
 from iassa.models.onnx.model import OnnxBlackBox, OnnxFile
 
-__all__ = ["OnnxDetector", "is_detector"]
+__all__ = ["OnnxDetector", "open_onnx"]
 
 ULTRALYTICS = "ultralytics"  # by `author`; its exports take RGB in [0, 1]
 
 
 class OnnxDetector(OnnxBlackBox, Detector):
-    """An ONNX file, planes (N, 3, H, W) in [0, 1] -> N `Detections`."""
+    """An ONNX file, planes (N, 3, H, W) in [0, 1] -> N `Detections`.
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        detector: str | None = None,
-        threshold: float | None = None,
-        input_size: tuple[int, int] | Literal["any"] | None = None,
-        layout: Layout | None = None,
-        range: tuple[float, float] | None = None,  # noqa: A002 - as on the command line
-        mean: tuple[float, float, float] | None = None,
-        std: tuple[float, float, float] | None = None,
-        bgr: bool | None = None,
-        output_name: str | None = None,
-        class_names: Sequence[str] | str | Path | None = None,
-        name: str | None = None,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """Open the file, once, and run it on grey, so that what cannot work is refused here.
+    Besides what all ONNX files take it takes `detector`, the layout of its outputs where they do
+    not tell it, a name in `DETECTOR_LAYOUTS`: 'yolov5' (also v7), 'yolov8' (also v9, v11, v12),
+    'yolov10' (also others with six numbers a box), 'yolov7-end2end', 'nms', 'torchvision', 'detr',
+    'rt-detr'; `threshold`, the least confidence of the boxes that are explained, 0.25 by default;
+    and `output_name`, the outputs in the order of the layout with commas between, if shapes and
+    names do not tell them. `range` is (0, 1) where metadata say that Ultralytics exported the file.
+    Images are resized to `input_size`, not letterboxed; boxes are in pixels of the image as given.
 
-        Args:
-            path: the file, named *.onnx; external data is read from beside it.
-            detector: layout of its outputs, a name in `DETECTOR_LAYOUTS`, where they do not tell:
-                'yolov5' (also v7), 'yolov8' (also v9, v11, v12), 'yolov10' (also others with six
-                numbers a box), 'yolov7-end2end', 'nms', 'torchvision', 'detr', 'rt-detr'.
-            threshold: the least confidence of the boxes that are explained; 0.25 if not given.
-            input_size: see `OnnxModel`. Images are resized to it, not letterboxed; boxes come
-                out in pixels of the image as it was given.
-            layout: see `OnnxModel`.
-            range: see `OnnxModel`; (0, 1) where metadata say that Ultralytics exported it.
-            mean: see `OnnxModel`.
-            std: see `OnnxModel`.
-            bgr: see `OnnxModel`.
-            output_name: which outputs, if they cannot be told, commas between, in the order of the
-                layout.
-            class_names: see `OnnxModel`.
-            name: what to call it; the file's name if not given.
-            device: see `OnnxModel`.
-
-        Raises:
-            InputError: not a file that can be used, or something that it does not say of itself
-                was not said; what was found in the file is listed.
-        """
-        said = Conventions(
-            input_size=input_size,
-            layout=layout,
-            range=range,
-            mean=mean,
-            std=std,
-            bgr=bgr,
-            output_name=output_name,
-            detector=detector,
-            threshold=threshold,
-        )
-        super().__init__(path, said, class_names, name, device)
-
-    def _open(self, said: Conventions, class_names: tuple[str, ...] | None) -> None:
-        self.threshold = THRESHOLD if said.threshold is None else said.threshold
-        if said.softmax is not None or said.sigmoid is not None:
-            raise InputError(
-                f"expected no softmax or sigmoid for the detector {self._file.path}, got {said}. "
-                "Leave them out: the layout of its outputs has what it needs."
-            )
-        self.class_names = class_names or self._file.class_names(said)
-        conventions, outputs = self._complete(said)
-        batch = None if DETECTOR_LAYOUTS[conventions.detector or ""].batched else 1
-        self._start(conventions, outputs, self.detect, batch)
-
-    @property
-    def _layout(self) -> str:
-        return self._conventions.detector or ""
-
-    @property
-    def _num_classes(self) -> int | None:
-        return None if self.class_names is None else len(self.class_names)
+    Example:
+        >>> OnnxDetector("yolo.onnx", detector="yolov8", range=(0, 1))  # doctest: +SKIP
+    """
 
     def detect(self, planes: Tensor) -> Sequence[Detections]:
         """Detections in planes; see `Detector.detect`."""
-        size = (planes.shape[2], planes.shape[3])
-        has_more = self._file.lower_notes.get("task") in TASKS[1:]
-        found: list[Detections] = []
         with one_thread():  # more would spin on the cores that ONNX Runtime needs
-            for count, filled, arrays in self._runner.run(planes):
-                frame = Frame(size, filled, self._num_classes, has_more)
-                found += decode(self._layout, arrays, frame)[:count]
-        return found
+            return list(chain.from_iterable(self._answers(planes)))
 
-    def _complete(self, said: Conventions) -> tuple[Conventions, tuple[Output, ...]]:
-        """What was said and what is read, or all that is missing in one error; the outputs."""
-        notes, known = self._file.lower_notes, said
-        if notes.get("author") == ULTRALYTICS and said.range is None and said.mean is None:
-            known = dataclasses.replace(said, range=(0.0, 1.0))
-        completed, missing = self._file.complete(known)
-        layout = said.detector or _recognise(self._file, completed, self._num_classes)
+    def _read(self, arrays: list[Any], count: int, size: tuple[int, int]) -> list[Detections]:
+        has_more = self._file.lower_notes.get("task") in layouts.TASKS[1:]
+        number = None if self.class_names is None else len(self.class_names)
+        batch = layouts.Batch(size, count, number, has_more)
+        return layouts.decode(self._conventions.detector or "", arrays, batch)
+
+    def _complete(self, given: Conventions) -> tuple[tuple[Output, ...], int | None, Conventions]:
+        """See `OnnxBlackBox`; one error lists all that is missing."""
+        file = self._file
+        self.threshold = THRESHOLD if given.threshold is None else given.threshold
+        require(
+            given.softmax is None and given.sigmoid is None,
+            f"expected no softmax or sigmoid for the detector {file.path}, got {given}. Drop it.",
+        )
+        ultralytics = file.lower_notes.get("author") == ULTRALYTICS
+        plain = ultralytics and given.range is None and given.mean is None
+        completed, missing = file.complete(replace(given, range=(0.0, 1.0)) if plain else given)
+        names, size = self.class_names, completed.input_size
+        layout = given.detector or layouts.recognise(file.outputs, size, names, file.lower_notes)
         if layout is None:
-            layouts = [f"{name} {one.shapes}" for name, one in DETECTOR_LAYOUTS.items()]
+            kinds = [f"{name} {one.shapes}" for name, one in layouts.DETECTOR_LAYOUTS.items()]
             missing["detector=yolov8"] = (
-                f"detector=... for the layout of its outputs, one of {', '.join(layouts)}, where C "
+                f"detector=... for the layout of its outputs, one of {', '.join(kinds)}, where C "
                 "is the number of classes"
             )
-        self._file.require(said, missing, type(self).__name__)
-        assert layout is not None, "said or missing"
-        outputs = find_outputs(layout, self._file.outputs, said.output_name)
-        if outputs is None:
-            there = ", ".join(repr(output.name) for output in self._file.outputs)
-            raise InputError(
-                f"expected outputs {DETECTOR_LAYOUTS[layout].shapes} of layout {layout} in "
-                f"{self._file.path}, got {said.output_name or 'none that could be told'} of "
-                f"{there}. Name them with output_name, in this order, commas between. "
-                f"{self._file.found}"
-            )
-        return dataclasses.replace(
-            completed,
-            detector=layout,
-            output_name=",".join(output.name for output in outputs),
-            class_names=None,
-            threshold=None,
-        ), outputs
+        file.raise_missing(given, missing, "OnnxDetector")
+        assert layout is not None, "else it is missing"
+        kind = layouts.DETECTOR_LAYOUTS[layout]
+        outputs = layouts.find_outputs(layout, file.outputs, given.output_name)
+        present = ", ".join(repr(one.name) for one in file.outputs)
+        require(
+            outputs,
+            f"expected outputs {kind.shapes} of layout {layout} in {file.path}, got "
+            f"{given.output_name or 'none'} of {present}. Name them with "
+            f"output_name, in this order, commas between. {file.content}",
+        )
+        chosen = ",".join(output.name for output in outputs)
+        whole = replace(completed, detector=layout, output_name=chosen, threshold=None)
+        return outputs, None if kind.batched else 1, whole
 
 
-def is_detector(file: OnnxFile, said: Conventions) -> bool:
-    """Whether a file is a detector's, by what was said or by what is in it.
+def open_onnx(name: str, device: torch.device | str = "cpu") -> OnnxModel | OnnxDetector:
+    """The black box that a name stands for: a detector by its outputs, metadata or conventions.
+
+    Args:
+        name: 'FILE.onnx' or 'FILE.onnx?field=value&field=value'; see `Conventions.parse`.
+        device: see `OnnxBlackBox`.
 
     Raises:
-        InputError: what was said contradicts the file, or names its classes in a way that cannot
-            be read.
+        InputError: conventions that cannot be read, or see `OnnxBlackBox`.
     """
+    path, _, options = name.partition(".onnx?")
+    given = Conventions.parse(options)
+    file = OnnxFile(Path(f"{path}.onnx" if options else name.removesuffix("?")), given.layout)
+    names = file.class_names(given.class_names)
+    kind = OnnxDetector if _is_detector(file, given, names) else OnnxModel
+    return kind(file, device=device, **asdict(given) | {"class_names": names})
+
+
+def _is_detector(file: OnnxFile, given: Conventions, names: Sequence[str] | None) -> bool:
     task = file.lower_notes.get("task", "")
-    if said.detector is not None or task:
-        return said.detector is not None or task in TASKS
-    names = file.class_names(said)
-    number = None if names is None else len(names)
-    return _recognise(file, file.complete(said)[0], number) is not None
-
-
-def _recognise(file: OnnxFile, completed: Conventions, num_classes: int | None) -> str | None:
-    size = completed.input_size
-    known = size if isinstance(size, tuple) else (None, None)
-    return recognise(file.outputs, known, num_classes, file.lower_notes)
+    if given.detector is not None or task:
+        return given.detector is not None or task in layouts.TASKS
+    size = file.complete(given)[0].input_size
+    return layouts.recognise(file.outputs, size, names, file.lower_notes) is not None

@@ -1,23 +1,23 @@
-"""How exported detectors lay out what they find: from the arrays of a graph to `Detections`.
+"""Layouts of the outputs of exported detectors: from the arrays of a graph to `Detections`.
 
-A layout is known by the family that made it common. Where the shapes of the outputs, their names or
-the exporter's metadata leave no doubt, `recognise` tells it; a guess would make wrong boxes.
+A layout has the name of the family that made it common. `recognise` tells it where the shapes of
+the outputs, their names or the exporter's metadata leave no doubt; a guess would make wrong boxes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.errors import InputError
+from iassa.errors import InputError, require
 from iassa.models.detections import Detections
 from iassa.models.onnx.graph import Output, Shape
 
-__all__ = ["DETECTOR_LAYOUTS", "DetectorLayout", "Frame", "decode", "find_outputs", "recognise"]
+__all__ = ["DETECTOR_LAYOUTS", "Batch", "DetectorLayout", "decode", "find_outputs", "recognise"]
 
 Array = NDArray[Any]
 
@@ -28,13 +28,13 @@ MOST_ROWS = 1000  # of a detector that suppresses, or never makes, near duplicat
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What a layout does not hold itself.
+class Batch:
+    """The images that outputs are about, and what a layout does not hold itself.
 
     Attributes:
         size: (height, width) of the images.
         count: N of them.
-        num_classes: C, where it is known.
+        num_classes: C; None if no names say it.
         has_more: whether there are numbers of other kinds behind the class scores.
     """
 
@@ -44,30 +44,55 @@ class Frame:
     has_more: bool = False
 
 
+def _by_image(arrays: Sequence[Array], batch: Batch) -> Iterable[tuple[Array, ...]]:
+    sound = all(array.ndim > 0 and len(array) == batch.count for array in arrays)
+    require(sound, f"not of {batch.count} images.")
+    return zip(*arrays, strict=True)
+
+
+def _by_number(arrays: Sequence[Array], batch: Batch) -> Iterable[tuple[Array, ...]]:
+    """Rows of all images, whose first number is that of their image."""
+    rows = _rows(arrays[0], 7)
+    require(np.isin(rows[:, 0], np.arange(batch.count)).all(), "of images that are not.")
+    return [(rows[rows[:, 0] == k],) for k in range(batch.count)]
+
+
+def _alone(arrays: Sequence[Array], batch: Batch) -> Iterable[tuple[Array, ...]]:
+    """The one image of a graph that takes one at a time, with or without an axis for it."""
+    require(batch.count == 1, f"of {batch.count} images at a time.")
+    return [tuple(a[0] if arrays[0].ndim == 3 and len(a) else a for a in arrays)]
+
+
 @dataclass(frozen=True)
 class DetectorLayout:
     """A layout of outputs.
 
     Attributes:
         shapes: of its outputs, for people.
-        roles: of its outputs, and the names that exporters give each.
-        read: detections of the images of a frame, from its outputs.
+        read: detections of one image of a batch, from the batch and the image's outputs.
+        roles: of its outputs, and the names that exporters give each; none for one output.
+        split: outputs of each image, from those of a batch.
+        rank: of the output, where there is one.
+        alone: whether one output may stand for all roles.
         batched: whether a graph of this kind may be given several images at a time.
     """
 
     shapes: str
-    roles: tuple[tuple[str, ...], ...]
-    read: Callable[[Sequence[Array], Frame], list[Detections]]
+    read: Callable[..., Detections]
+    roles: tuple[tuple[str, ...], ...] = ()
+    split: Callable[[Sequence[Array], Batch], Iterable[tuple[Array, ...]]] = _by_image
+    rank: int = 3
+    alone: bool = False
     batched: bool = True
 
 
-def decode(name: str, arrays: Sequence[Array], frame: Frame) -> list[Detections]:
-    """What is found in each image.
+def decode(name: str, arrays: Sequence[Any], batch: Batch) -> list[Detections]:
+    """The detections in each image.
 
     Args:
         name: of the layout.
-        arrays: its outputs, in the order of its roles, for the images of the frame.
-        frame: what else there is to know.
+        arrays: its outputs, in the order of its roles, for the images of the batch.
+        batch: what else there is to know.
 
     Returns:
         N detections, boxes in pixels of the images.
@@ -77,7 +102,8 @@ def decode(name: str, arrays: Sequence[Array], frame: Frame) -> list[Detections]
     """
     layout = DETECTOR_LAYOUTS[name]
     try:
-        return layout.read([np.asarray(array) for array in arrays], frame)
+        images = layout.split([np.asarray(array) for array in arrays], batch)
+        return [layout.read(batch, *image) for image in images]
     except InputError as error:
         shapes = ", ".join(str(np.shape(array)) for array in arrays)
         raise InputError(
@@ -85,251 +111,190 @@ def decode(name: str, arrays: Sequence[Array], frame: Frame) -> list[Detections]
         ) from error
 
 
-def _require(holds: bool, text: str) -> None:
-    if not holds:
-        raise InputError(text)
-
-
-def _rows(array: Array, frame: Frame) -> Array:
-    """(N, n, columns) float32, checked."""
-    _require(array.ndim == 3 and len(array) == frame.count, f"not of {frame.count} images.")
+def _rows(array: Array, columns: int | None = None) -> Array:
+    """(n, columns) float32, checked."""
+    sound = array.ndim == 2 and columns in (None, array.shape[1])
+    require(sound, f"not of {columns or 'several'} numbers a box.")
     return array.astype(np.float32, copy=False)
 
 
-def _class_scores(rows: Array, frame: Frame, before: int) -> Array:
-    """(n, C) of rows with so many numbers before the class scores."""
-    scores = rows[:, before:]
-    number = frame.num_classes
+def _class_scores(batch: Batch, scores: Array) -> Array:
+    """(n, C) of the numbers (n, columns) behind a box."""
+    columns, number = scores.shape[1], batch.num_classes
     if number is not None:
-        fits = scores.shape[1] >= number if frame.has_more else scores.shape[1] == number
-        _require(fits, f"{scores.shape[1]} class scores a box for {number} class names.")
+        fits = columns >= number if batch.has_more else columns == number
+        require(fits, f"{columns} class scores a box for {number} class names.")
         return scores[:, :number]
-    _require(scores.shape[1] >= 1, "no class scores.")
-    _require(scores.shape[1] <= max(len(scores), 1), "more classes than boxes: another layout?")
+    require(columns >= 1, "no class scores.")
+    require(columns <= max(len(scores), 1), "more classes than boxes: another layout?")
     return scores
 
 
 def _from_centres(boxes: Array) -> Array:
-    """Corners of boxes (..., 4) centre x, centre y, width, height."""
-    half = boxes[..., [3, 2]] / 2
-    centre = boxes[..., [1, 0]]
-    return np.concatenate([centre - half, centre + half], axis=-1)
+    """Corners of boxes (n, 4) centre x, centre y, width, height."""
+    half, centre = boxes[:, [3, 2]] / 2, boxes[:, [1, 0]]
+    return np.concatenate([centre - half, centre + half], axis=1)
 
 
-def _from_corners(boxes: Array) -> Array:
-    """Boxes (..., 4) left, top, right, bottom in the order of `Detections`."""
-    return boxes[..., [1, 0, 3, 2]]
-
-
-def _to_pixels(boxes: Array, frame: Frame) -> Array:
-    return boxes * np.tile(np.array(frame.size, np.float32), 2)
-
-
-def _yolov5(arrays: Sequence[Array], frame: Frame) -> list[Detections]:
-    return [
-        Detections(_from_centres(rows[:, :4]), _class_scores(rows, frame, 5), rows[:, 4])
-        for rows in _rows(arrays[0], frame)
-    ]
-
-
-def _yolov8(arrays: Sequence[Array], frame: Frame) -> list[Detections]:
-    return [
-        Detections(_from_centres(rows[:, :4]), _class_scores(rows, frame, 4))
-        for rows in _rows(arrays[0], frame).transpose(0, 2, 1)
-    ]
-
-
-def _yolov10(arrays: Sequence[Array], frame: Frame) -> list[Detections]:
-    found = _rows(arrays[0], frame)
-    width = found.shape[2]
-    _require(width == 6 or (frame.has_more and width > 6), f"{width} numbers a box.")
-    return [_labelled(_from_corners(r[:, :4]), r[:, 5], r[:, 4], frame) for r in found]
-
-
-def _yolov7_end2end(arrays: Sequence[Array], frame: Frame) -> list[Detections]:
-    (rows,) = arrays
-    _require(rows.ndim == 2 and rows.shape[1] == 7, "not of 7 numbers a box.")
-    rows = rows.astype(np.float32, copy=False)
-    _require(bool(np.isin(rows[:, 0], np.arange(frame.count)).all()), "of images that are not.")
-    parts = [rows[rows[:, 0] == k] for k in range(frame.count)]
-    return [_labelled(_from_corners(r[:, 1:5]), r[:, 5], r[:, 6], frame) for r in parts]
-
-
-def _nms(arrays: Sequence[Array], frame: Frame) -> list[Detections]:
-    counts, boxes, scores, labels = arrays
-    _require(boxes.ndim == 3 and boxes.shape[2] == 4, "boxes are not (N, n, 4).")
-    same = scores.shape == labels.shape == boxes.shape[:2] and counts.size == len(boxes)
-    _require(same and len(boxes) == frame.count, "not of as many images or boxes.")
-    found = []
-    for k, number in enumerate(counts.reshape(-1)):
-        _require(0 <= number <= boxes.shape[1], f"{number} boxes.")
-        n = int(number)
-        corners = _from_corners(boxes[k, :n])
-        found.append(_labelled(corners, labels[k, :n], scores[k, :n], frame))
-    return found
-
-
-def _torchvision(arrays: Sequence[Array], frame: Frame) -> list[Detections]:
-    _require(frame.count == 1, f"of {frame.count} images at a time.")
-    boxes, labels, scores = (a[0] if arrays[0].ndim == 3 and len(a) else a for a in arrays)
-    _require(boxes.ndim == 2 and boxes.shape[1] == 4, "boxes are not (n, 4).")
-    return [_labelled(_from_corners(boxes), labels, scores, frame)]
-
-
-def _labelled(boxes: Array, labels: Array, scores: Array, frame: Frame) -> Detections:
-    """Of one class a box; what fills a graph's rows up to their number has no score."""
-    there = ~(scores <= 0)  # NaN is there, and refused
-    return Detections.of_labels(boxes[there], labels[there], scores[there], frame.num_classes)
-
-
-def _detr(arrays: Sequence[Array], frame: Frame) -> list[Detections]:
-    logits, boxes = _logits_and_boxes(arrays, frame)
-    exponents = np.exp(logits - logits.max(2, keepdims=True))
-    shares = exponents / exponents.sum(2, keepdims=True)
-    # The last class is that of no object. What is left is 1 - its share, without the rounding.
-    objectness = shares[..., :-1].sum(2)
-    given = shares[..., :-1] / np.maximum(objectness, 1e-30)[..., None]
-    return [
-        Detections(corners, _class_scores(class_scores, frame, 0), present)
-        for corners, class_scores, present in zip(boxes, given, objectness, strict=True)
-    ]
-
-
-def _rt_detr(arrays: Sequence[Array], frame: Frame) -> list[Detections]:
-    if len(arrays) == 1:  # Ultralytics puts boxes and the scores, behind their sigmoid, in one
-        found = _rows(arrays[0], frame)
-        boxes, scores = _to_pixels(_from_centres(found[..., :4]), frame), found[..., 4:]
-    else:
-        logits, boxes = _logits_and_boxes(arrays, frame)
-        scores = 0.5 * (1 + np.tanh(0.5 * logits))  # the sigmoid, which does not overflow
-    return [
-        Detections(corners, _class_scores(class_scores, frame, 0))
-        for corners, class_scores in zip(boxes, scores, strict=True)
-    ]
-
-
-def _logits_and_boxes(arrays: Sequence[Array], frame: Frame) -> tuple[Array, Array]:
-    logits, boxes = (_rows(array, frame) for array in arrays)
-    _require(boxes.shape == (*logits.shape[:2], 4), "boxes are not (N, n, 4).")
+def _to_pixels(batch: Batch, boxes: Array) -> Array:
+    """Corners in pixels of boxes (n, 4) centre x, centre y, width, height in shares."""
     low, high = float(boxes.min(initial=0)), float(boxes.max(initial=0))
-    _require(low >= -2 and high <= 3, f"boxes of {low:g} to {high:g}, not shares of the image.")
-    return logits, _to_pixels(_from_centres(boxes), frame)
+    require(low >= -2 and high <= 3, f"boxes of {low:g} to {high:g}, not shares of the image.")
+    return _from_centres(boxes) * np.tile(np.array(batch.size, np.float32), 2)
 
 
-LOGITS = ("logits", "pred_logits")
-PRED_BOXES = ("pred_boxes", "boxes")
+def _labelled(batch: Batch, sides: Array, labels: Array, scores: Array) -> Detections:
+    """Of one class a box, (n, 4) left, top, right, bottom; rows without a score only fill up."""
+    require(sides.shape == (*scores.shape, 4), "boxes are not (n, 4).")
+    there = ~(scores <= 0)  # NaN is there, and refused
+    boxes = sides[there][:, [1, 0, 3, 2]]
+    return Detections.of_labels(boxes, labels[there], scores[there], batch.num_classes)
+
+
+def _yolov5(batch: Batch, rows: Array) -> Detections:
+    rows = _rows(rows)
+    return Detections(_from_centres(rows[:, :4]), _class_scores(batch, rows[:, 5:]), rows[:, 4])
+
+
+def _yolov8(batch: Batch, columns: Array) -> Detections:
+    rows = _rows(columns).T
+    return Detections(_from_centres(rows[:, :4]), _class_scores(batch, rows[:, 4:]))
+
+
+def _yolov10(batch: Batch, rows: Array) -> Detections:
+    rows = _rows(rows, None if batch.has_more and rows.shape[-1] > 6 else 6)
+    return _labelled(batch, rows[:, :4], rows[:, 5], rows[:, 4])
+
+
+def _yolov7_end2end(batch: Batch, rows: Array) -> Detections:
+    return _labelled(batch, rows[:, 1:5], rows[:, 5], rows[:, 6])
+
+
+def _nms(batch: Batch, count: Array, boxes: Array, scores: Array, labels: Array) -> Detections:
+    number = int(count.item()) if count.size == 1 else -1
+    sound = scores.shape == labels.shape and 0 <= number <= scores.size
+    require(sound, f"{count} boxes, {scores.shape} scores and {labels.shape} classes.")
+    return _labelled(batch, boxes[:number], labels[:number], scores[:number])
+
+
+def _detr(batch: Batch, logits: Array, boxes: Array) -> Detections:
+    logits = _rows(logits)
+    exponents = np.exp(logits - logits.max(1, keepdims=True))
+    shares = exponents / exponents.sum(1, keepdims=True)
+    # The last class is that of no object. What is left is 1 - its share, without the rounding.
+    objectness = shares[:, :-1].sum(1)
+    scores = shares[:, :-1] / np.maximum(objectness, 1e-30)[:, None]
+    return Detections(_to_pixels(batch, _rows(boxes, 4)), _class_scores(batch, scores), objectness)
+
+
+def _rt_detr(batch: Batch, logits: Array, boxes: Array | None = None) -> Detections:
+    rows = _rows(logits)
+    if boxes is None:  # Ultralytics puts boxes and the scores, behind their sigmoid, in one
+        scores, boxes = rows[:, 4:], rows[:, :4]
+    else:
+        scores = 0.5 * (1 + np.tanh(0.5 * rows))  # the sigmoid, which does not overflow
+    return Detections(_to_pixels(batch, _rows(boxes, 4)), _class_scores(batch, scores))
+
+
+LABELLED = (
+    *(("num_dets",), ("det_boxes", "bboxes", "boxes")),
+    *(("det_scores", "scores"), ("det_classes", "labels", "classes")),
+)
+TORCHVISION = (("boxes",), ("labels",), ("scores",))
+PAIR = (("logits", "pred_logits"), ("pred_boxes", "boxes"))
 
 DETECTOR_LAYOUTS: dict[str, DetectorLayout] = {
-    "yolov5": DetectorLayout("(N, n, 5 + C)", ((),), _yolov5),
-    "yolov8": DetectorLayout("(N, 4 + C, n)", ((),), _yolov8),
-    "yolov10": DetectorLayout("(N, n, 6)", ((),), _yolov10),
-    "yolov7-end2end": DetectorLayout("(n, 7)", ((),), _yolov7_end2end),
-    "nms": DetectorLayout(
-        "(N, 1), (N, n, 4), (N, n), (N, n)",
-        (
-            ("num_dets",),
-            ("det_boxes", "bboxes", "boxes"),
-            ("det_scores", "scores"),
-            ("det_classes", "labels", "classes"),
-        ),
-        _nms,
-    ),
+    "yolov5": DetectorLayout("(N, n, 5 + C)", _yolov5),
+    "yolov8": DetectorLayout("(N, 4 + C, n)", _yolov8),
+    "yolov10": DetectorLayout("(N, n, 6)", _yolov10),
+    "yolov7-end2end": DetectorLayout("(n, 7)", _yolov7_end2end, split=_by_number, rank=2),
+    "nms": DetectorLayout("(N, 1), (N, n, 4), (N, n), (N, n)", _nms, LABELLED),
     "torchvision": DetectorLayout(
-        "(n, 4), (n,), (n,)", (("boxes",), ("labels",), ("scores",)), _torchvision, batched=False
+        "(n, 4), (n,), (n,)", _labelled, TORCHVISION, split=_alone, batched=False
     ),
-    "detr": DetectorLayout("(N, n, C + 1), (N, n, 4)", (LOGITS, PRED_BOXES), _detr),
-    "rt-detr": DetectorLayout("(N, n, C), (N, n, 4)", (LOGITS, PRED_BOXES), _rt_detr),
+    "detr": DetectorLayout("(N, n, C + 1), (N, n, 4)", _detr, PAIR),
+    "rt-detr": DetectorLayout("(N, n, C), (N, n, 4)", _rt_detr, PAIR, alone=True),
 }
 
 
-def find_outputs(
-    name: str, outputs: Sequence[Output], wanted: str | None
-) -> tuple[Output, ...] | None:
+def find_outputs(name: str, outputs: Sequence[Output], wanted: str | None) -> tuple[Output, ...]:
     """The outputs that a layout needs, in the order of its roles.
 
     Args:
         name: of the layout.
         outputs: of the graph.
-        wanted: names of them, in that order, with commas between; None tells them by name, or by
+        wanted: names of them, in that order, with commas between; None finds them by name, or by
             shape where one is all that is needed.
 
     Returns:
-        None where they cannot be told.
+        Empty where there is any doubt.
     """
-    roles = DETECTOR_LAYOUTS[name].roles
+    layout = DETECTOR_LAYOUTS[name]
     by_name = {output.name: output for output in outputs}
+    one_is_enough = layout.alone or not layout.roles
     if wanted is not None:
-        names = [one.strip() for one in wanted.split(",")]
-        lengths = {len(roles), 1} if name == "rt-detr" else {len(roles)}
-        if len(names) not in lengths or not all(one in by_name for one in names):
-            return None
-        return tuple(by_name[one] for one in names)
-    if len(outputs) == 1 and (len(roles) == 1 or name == "rt-detr"):
+        chosen = [by_name.get(one.strip()) for one in wanted.split(",")]
+        fits = len(chosen) == len(layout.roles) or (len(chosen) == 1 and one_is_enough)
+        return tuple(filter(None, chosen)) if fits and None not in chosen else ()
+    if len(outputs) == 1 and one_is_enough:
         return tuple(outputs)
-    if len(roles) == 1:
-        rank = 2 if name == "yolov7-end2end" else 3
-        found = [one for one in outputs if one.shape is not None and len(one.shape) == rank]
-        return tuple(found) if len(found) == 1 else None
-    told = [[by_name[one] for one in names if one in by_name] for names in roles]
-    return tuple(one[0] for one in told) if all(len(one) == 1 for one in told) else None
+    if layout.roles:
+        candidates = [[by_name[one] for one in names if one in by_name] for names in layout.roles]
+    else:
+        candidates = [[one for one in outputs if len(one.shape or ()) == layout.rank]]
+    return tuple(one[0] for one in candidates) if all(len(c) == 1 for c in candidates) else ()
 
 
 def recognise(
-    outputs: Sequence[Output],
-    size: tuple[int | None, int | None],
-    num_classes: int | None,
-    notes: Mapping[str, str],
+    outputs: Sequence[Output], size: object, names: Sequence[str] | None, notes: Mapping[str, str]
 ) -> str | None:
     """The layout that outputs have beyond doubt; None if there is any.
 
     Args:
         outputs: of a graph.
-        size: (height, width) of its images, None where open.
-        num_classes: C, where it is known.
+        size: (height, width) of its images; something else where it is open.
+        names: of the classes; None if there are none.
         notes: the metadata, in lower case.
     """
+    num_classes = None if names is None else len(names)
     for name in ("nms", "torchvision"):
-        if find_outputs(name, outputs, None) is not None:
+        if find_outputs(name, outputs, None):
             return name
     pair = find_outputs("detr", outputs, None)
-    if pair is not None and num_classes is not None and pair[0].shape is not None:
+    if pair and num_classes is not None and pair[0].shape is not None:
         return {num_classes + 1: "detr", num_classes: "rt-detr"}.get(pair[0].shape[-1] or 0)
     one = find_outputs("yolov8", outputs, None)
-    if one is None or one[0].shape is None or len(one[0].shape) != 3:
+    if not one or one[0].shape is None or len(one[0].shape) != 3:
         return None
-    more = notes.get("task") in TASKS[1:]
-    found = _fitting(one[0].shape, size, num_classes, more)
-    return found[0] if len(found) == 1 else None
+    places = _places(size) if isinstance(size, tuple) else set()
+    fitting = _fitting(one[0].shape, places, num_classes, notes.get("task") in TASKS[1:])
+    return fitting[0] if len(fitting) == 1 else None
 
 
-def _fitting(
-    shape: Shape, size: tuple[int | None, int | None], num_classes: int | None, more: bool
-) -> list[str]:
+def _fitting(shape: Shape, places: set[int], num_classes: int | None, has_more: bool) -> list[str]:
     """Layouts of one output that a shape may be of, if it is that of a detector."""
     _, rows, columns = shape
-    places = _places(size)
+    anchors = {3 * number for number in places}
+    dense = columns in places, rows in anchors
     if num_classes is None:  # then a number of boxes that fits the size is what leaves no doubt
-        found = ["yolov8"] if columns in places else []
-        return found + (["yolov5"] if rows in {3 * number for number in places} else [])
+        return [name for name, fits in zip(("yolov8", "yolov5"), dense, strict=True) if fits]
 
     def holds(side: int | None, numbers: int) -> bool:
-        return side == numbers or (more and side is not None and side > numbers)
+        return side == numbers or (has_more and side is not None and side > numbers)
 
-    dense = columns in places or rows in {3 * number for number in places}
-    some = max(rows or 0, columns or 0) <= MOST_ROWS and not dense
+    few = max(rows or 0, columns or 0) <= MOST_ROWS and not any(dense)
+    v8 = not places or columns in {None, *places}
+    v5 = not places or rows in {None, *anchors, *places}
     fits = {
-        "yolov8": holds(rows, 4 + num_classes) and (not places or columns in (None, *places)),
-        "yolov5": holds(columns, 5 + num_classes)
-        and (not places or rows in (None, *(3 * number for number in places), *places)),
-        "yolov10": holds(columns, 6) and some,
-        "rt-detr": columns == 4 + num_classes and not more and some,
+        "yolov8": holds(rows, 4 + num_classes) and v8,
+        "yolov5": holds(columns, 5 + num_classes) and v5,
+        "yolov10": holds(columns, 6) and few,
+        "rt-detr": columns == 4 + num_classes and not has_more and few,
     }
     return [name for name, fit in fits.items() if fit]
 
 
-def _places(size: tuple[int | None, int | None]) -> set[int]:
+def _places(size: tuple[int, int]) -> set[int]:
     """How many places there are on the maps of a YOLO, for each choice of strides."""
     height, width = size
-    if height is None or width is None:
-        return set()
     return {sum(-(-height // s) * -(-width // s) for s in strides) for strides in STRIDES}

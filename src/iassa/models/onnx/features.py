@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -20,17 +20,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.checks import fits
-from iassa.errors import InputError
+from iassa.checks import Within, describe, fits
+from iassa.errors import InputError, require
 from iassa.image import resize
-from iassa.models.conventions import LAYOUTS, Layout
-from iassa.models.onnx.graph import image_input, print_shape, read_graph, shape_of
-from iassa.models.onnx.session import open_session
+from iassa.models.conventions import Layout
+from iassa.models.onnx import graph
+from iassa.models.onnx.session import checking_size, open_session, run_session
 from iassa.query import PLAIN, format_fields, parse_fields
 
 __all__ = ["OnnxLayers", "onnx_feature_names"]
 
-PROBE = (224, 224)  # where a graph takes any size, its strides are told at this one
+PROBE = (224, 224)  # where a graph takes any size, its strides are those at this one
+FLOATS = ("float16", "float32", "float64")
+LISTING = "iassa.models.onnx_feature_names(path) lists all that there are."
 SPEC = re.compile(r"(?P<path>.+?\.onnx)(?::(?P<tensors>[^?]*))?(?:\?(?P<options>.*))?", re.DOTALL)
 
 
@@ -54,9 +56,9 @@ class OnnxLayers:
 
     path: str
     tensors: tuple[str, ...]
-    input_size: tuple[int, int] | None = None
+    input_size: Annotated[tuple[int, int] | None, Within(1)] = None
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    std: Annotated[tuple[float, float, float], Within(0, above=True)] = (1.0, 1.0, 1.0)
     layout: Layout | None = None
     feature_layout: Layout | None = None
 
@@ -64,8 +66,7 @@ class OnnxLayers:
         """Open the file and run it once on grey, so that what cannot work is refused here."""
         object.__setattr__(self, "path", str(self.path))  # a Path is taken too
         self._check_fields()
-        entry, _ = self._opened
-        self(torch.full((3, *entry.size), 0.5))
+        self(torch.full((3, *self._opened[1]), 0.5))
 
     def __str__(self) -> str:
         """What `parse` reads."""
@@ -104,8 +105,8 @@ class OnnxLayers:
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
         """Features of one image; see `FeatureExtractor`."""
-        entry, session = self._opened
-        planes = resize(image.cpu().float(), entry.size)
+        entry, size, session = self._opened
+        planes = resize(image.cpu().float(), size)
         if entry.dtype == np.uint8:
             planes = (planes * 255).round()
         else:
@@ -113,101 +114,68 @@ class OnnxLayers:
             planes = (planes - mean[:, None, None]) / std[:, None, None]
         if entry.layout == "NHWC":
             planes = planes.permute(1, 2, 0)
-        batch = planes.expand(entry.batch, *planes.shape).numpy().astype(entry.dtype)
-        try:
-            found = session.run(list(self.tensors), {entry.name: batch})
-        except Exception as error:  # ONNX Runtime has its own kinds, which share no base
-            height, width = entry.size
-            raise InputError(
-                f"expected {self.path} to run on an image of {height} x {width}, got: "
-                f"{' '.join(str(error).split())}. Try another input_size or layout."
-            ) from error
-        pairs = zip(self.tensors, found, strict=True)
-        return tuple(self._level(name, maps, entry).to(image.device) for name, maps in pairs)
+        batch = planes.expand(entry.batch or 1, *planes.shape).numpy().astype(entry.dtype)
+        with checking_size(self.path, size):
+            arrays = run_session(session, self.tensors, {entry.name: batch})
+        pairs = zip(self.tensors, arrays, strict=True)
+        return tuple(self._level(name, maps).to(image.device) for name, maps in pairs)
 
-    def _level(self, name: str, maps: NDArray[Any], entry: _Input) -> Tensor:
+    def _level(self, name: str, maps: NDArray[Any]) -> Tensor:
         """One tensor as (C, h, w) float32."""
-        shape = maps.shape if isinstance(maps, np.ndarray) else ()  # else a sequence
-        if len(shape) != 4 or shape[0] != entry.batch or 0 in shape:
-            raise InputError(
-                f"expected tensor {name!r} of {self.path} to be feature maps (1, C, h, w) or "
-                f"(1, h, w, C), got shape {shape}. See "
-                f"iassa.models.onnx_feature_names({self.path!r})."
-            )
-        if maps.dtype.kind != "f":
-            raise InputError(
-                f"expected tensor {name!r} of {self.path} to hold floating-point numbers, got "
-                f"{maps.dtype}. Name the tensor after its DequantizeLinear."
-            )
-        layout = self.feature_layout or _feature_layout(shape, entry.size)
-        if layout is None:
-            height, width = entry.size
-            raise InputError(
-                f"expected the shape of tensor {name!r} to tell NCHW from NHWC, got {shape} for an "
-                f"image of {height} x {width}. Give feature_layout, or name another tensor."
-            )
+        entry, size, _ = self._opened
+        shape: tuple[int, ...] = getattr(maps, "shape", ())  # else a sequence
+        kind = getattr(maps, "dtype", type(maps).__name__)
+        maps_of_batch = len(shape) == 4 and shape[0] == (entry.batch or 1) and 0 not in shape
+        require(
+            maps_of_batch and kind in FLOATS,
+            f"expected tensor {name!r} of {self.path} to be feature maps (1, C, h, w) or "
+            f"(1, h, w, C) of floating-point numbers, got shape {shape} of {kind}. {LISTING}",
+        )
+        layout = self.feature_layout or _feature_layout(shape, size)
+        require(
+            layout is not None,
+            f"expected the shape of tensor {name!r} to tell NCHW from NHWC, got {shape} for an "
+            f"image of {size[0]} x {size[1]}. Give feature_layout, or name another tensor.",
+        )
         level = torch.from_numpy(maps[0].astype(np.float32))
         return level if layout == "NCHW" else level.permute(2, 0, 1).contiguous()
 
     # Cached in the instance's dictionary, which a frozen dataclass still has: no field, not
     # compared, not printed.
     @functools.cached_property
-    def _opened(self) -> tuple[_Input, Any]:
-        """What the graph wants to be given, and the session."""
-        model = read_graph(self.path)
-        entry = _input(model, self.path, self.input_size, self.layout)
-        plain = (*self.mean, *self.std) == (0, 0, 0, 1, 1, 1)
-        if entry.dtype == np.uint8 and not plain:
-            raise InputError(
-                f"expected no mean and std, since {self.path} takes 8-bit images, got "
-                f"{self.mean} and {self.std}. Leave them out: such a graph normalises by itself."
-            )
-        known = {name for node in model.graph.node for name in node.output if name}
-        unknown = [name for name in self.tensors if name not in known]
-        if unknown:
-            near = [difflib.get_close_matches(name, known, n=2) for name in unknown]
-            nearest = ", ".join(repr(name) for names in near for name in names)
-            raise InputError(
-                f"expected names of tensors inside {self.path}, got "
-                f"{', '.join(map(repr, unknown))}. "
-                + (f"Near: {nearest}. " if nearest else "")
-                + f"See iassa.models.onnx_feature_names({self.path!r})."
-            )
-        there = {value.name for value in model.graph.output}
-        model.graph.output.extend(
-            onnx.ValueInfoProto(name=name) for name in self.tensors if name not in there
+    def _opened(self) -> tuple[graph.ImageInput, tuple[int, int], Any]:
+        """The input of the graph, its (height, width), and the session."""
+        model = graph.load(self.path)
+        entry, size = _read_input(model, self.path, self.input_size, self.layout)
+        require(
+            entry.dtype != np.uint8 or (*self.mean, *self.std) == (0, 0, 0, 1, 1, 1),
+            f"expected no mean and std, got {self.mean} and {self.std}: {self.path} takes 8-bit "
+            "images and normalises by itself. Leave them out.",
         )
-        try:
-            folder = Path(self.path).resolve().parent
-            return entry, open_session(model.SerializeToString(), folder)
-        except InputError as error:
-            raise InputError(
-                f"expected an ONNX model that ONNX Runtime opens, got {self.path}: {error}"
-            ) from error
+        inside = {name for node in model.graph.node for name in node.output if name}
+        unknown = [name for name in self.tensors if name not in inside]
+        near = [one for name in unknown for one in difflib.get_close_matches(name, inside, n=2)]
+        require(
+            not unknown,
+            f"expected names of tensors inside {self.path}, got {', '.join(map(repr, unknown))}. "
+            f"Near: {', '.join(map(repr, near)) or 'none'}. {LISTING}",
+        )
+        present = {value.name for value in model.graph.output}
+        added = [onnx.ValueInfoProto(name=name) for name in self.tensors if name not in present]
+        model.graph.output.extend(added)
+        return entry, size, open_session(Path(self.path), model.SerializeToString())
 
     def _check_fields(self) -> None:
-        def require(field: str, holds: bool, expected: str) -> None:
-            if not holds:
-                raise InputError(
-                    f"expected {field} of OnnxLayers to be {expected}, got "
-                    f"{getattr(self, field)!r}."
-                )
-
-        triple = tuple[float, float, float]
-        layouts = "'NCHW', 'NHWC' or None"
+        for name, kind in get_type_hints(OnnxLayers, include_extras=True).items():
+            self._require(name, fits(getattr(self, name), kind), describe(kind))
         match = SPEC.fullmatch(self.path)
-        require("path", bool(match and match["path"] == self.path), "a file named *.onnx")
-        strings = fits(self.tensors, tuple[str, ...]) and all(self.tensors)
-        distinct = strings and len(set(self.tensors)) == len(self.tensors) > 0
-        require("tensors", distinct, "a tuple of names, each once")
-        size = self.input_size
-        sizes = size is None or (fits(size, tuple[int, int]) and min(size) > 0)
-        require("input_size", sizes, "(height, width) or None")
-        require("mean", fits(self.mean, triple), "three numbers")
-        require("std", fits(self.std, triple) and min(self.std) > 0, "three numbers above 0")
-        require("layout", self.layout is None or self.layout in LAYOUTS, layouts)
-        told = self.feature_layout
-        require("feature_layout", told is None or told in LAYOUTS, layouts)
+        self._require("path", match and match["path"] == self.path, "a file named *.onnx")
+        distinct = len(set(self.tensors)) == len(self.tensors) > 0
+        self._require("tensors", distinct and all(self.tensors), "names, each once")
+
+    def _require(self, field: str, holds: object, expected: str) -> None:
+        got = getattr(self, field)
+        require(holds, f"expected {field} of OnnxLayers to be {expected}, got {got!r}.")
 
 
 def onnx_feature_names(
@@ -215,7 +183,7 @@ def onnx_feature_names(
     input_size: tuple[int, int] | None = None,
     layout: Layout | None = None,
 ) -> dict[int, tuple[str, ...]]:
-    """What `OnnxLayers` may be asked for, by stride.
+    """Tensors that `OnnxLayers` can read, by stride.
 
     Only the graph is read, no weights. A tensor whose shape the graph does not tell, as behind a
     custom operator, is not listed, but can be named.
@@ -239,94 +207,71 @@ def _names(
     path: str, input_size: tuple[int, int] | None, layout: Layout | None
 ) -> tuple[dict[int, tuple[str, ...]], tuple[int, int]]:
     """Names by stride, and the (height, width) of the input that they are for."""
-    model = read_graph(path)
-    entry = _input(model, path, input_size, layout, probe=PROBE)
-    sides = (3, *entry.size) if entry.layout == "NCHW" else (*entry.size, 3)
+    model = graph.load(path)
+    entry, size = _read_input(model, path, input_size, layout, default=PROBE)
+    shapes = _infer_shapes(model, path, entry, size)
+    names: dict[int, list[str]] = {}
+    for name in (name for node in model.graph.node for name in node.output):
+        shape = shapes.get(name) or ()
+        if len(shape) != 4 or None in shape or shape[0] != (entry.batch or 1):
+            continue
+        sides = tuple(int(side or 0) for side in shape)
+        kind = _feature_layout(sides, size)
+        height, width = sides[1:3] if kind == "NHWC" else sides[2:]
+        if kind is not None and height * width > 1:
+            down = math.sqrt(size[0] * size[1] / (height * width))
+            names.setdefault(2 ** max(0, round(math.log2(down))), []).append(name)
+    return {stride: tuple(names[stride]) for stride in sorted(names)}, size
+
+
+def _infer_shapes(
+    model: onnx.ModelProto, path: str, entry: graph.ImageInput, size: tuple[int, int]
+) -> dict[str, graph.Shape | None]:
+    """Shapes of all tensors by name, for an input of one size, which is written into the model."""
+    sides = (3, *size) if entry.layout == "NCHW" else (*size, 3)
     value = next(v for v in model.graph.input if v.name == entry.name)
     del value.type.tensor_type.shape.dim[:]
-    for side in (entry.batch, *sides):
+    for side in (entry.batch or 1, *sides):
         value.type.tensor_type.shape.dim.add().dim_value = side
     del model.graph.value_info[:]  # of sizes that an exporter left open
     for output in model.graph.output:
         output.type.Clear()
     try:
-        known = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except onnx.shape_inference.InferenceError as error:
         raise InputError(
-            f"expected an ONNX model whose shapes can be told, got {path}: "
-            f"{' '.join(str(error).split())}. Name its tensors without this list, as a viewer of "
-            "ONNX files shows them."
+            f"expected an ONNX model whose shapes ONNX can infer, got {path}: "
+            f"{' '.join(str(error).split())}. Find names of tensors in a viewer of ONNX files."
         ) from error
-    shapes = {v.name: shape_of(v) for v in (*known.value_info, *known.output)}
-    found: dict[int, list[str]] = {}
-    for name in (name for node in model.graph.node for name in node.output):
-        shape = shapes.get(name)
-        if shape is None or len(shape) != 4 or None in shape or shape[0] != entry.batch:
-            continue
-        sizes = tuple(int(side or 0) for side in shape)
-        kind = _feature_layout(sizes, entry.size) if all(sizes) else None
-        if kind is None:
-            continue
-        height, width = sizes[2:] if kind == "NCHW" else sizes[1:3]
-        if height * width > 1:
-            down = math.sqrt(entry.size[0] * entry.size[1] / (height * width))
-            found.setdefault(2 ** max(0, round(math.log2(down))), []).append(name)
-    return {stride: tuple(found[stride]) for stride in sorted(found)}, entry.size
+    return {v.name: graph.shape_of(v) for v in (*inferred.value_info, *inferred.output)}
 
 
 def _suggest(path: str, input_size: tuple[int, int] | None, layout: Layout | None) -> str:
     names, (height, width) = _names(path, input_size, layout)
     if not names:
-        return f"No shape of a tensor in {path} is known to be one of feature maps."
-    coarse = {stride: found[-1] for stride, found in names.items() if stride > 1} or {
-        1: names[1][-1]
-    }
+        return f"No tensor in {path} has the shape of feature maps."
+    coarse = {k: same[-1] for k, same in names.items() if k > 1 or len(names) == 1}
     last = ", ".join(f"{stride}: {quote(name, safe=PLAIN)}" for stride, name in coarse.items())
-    return (
-        f"The last feature maps at each stride, for an image of {height} x {width}: {last}. "
-        f"iassa.models.onnx_feature_names({path!r}) lists all."
-    )
+    return f"The last at each stride, for an image of {height} x {width}: {last}. {LISTING}"
 
 
-@dataclass(frozen=True)
-class _Input:
-    """What a graph wants to be given."""
-
-    name: str
-    dtype: np.dtype[Any]
-    batch: int
-    layout: Layout
-    size: tuple[int, int]
-
-
-def _input(
+def _read_input(
     model: onnx.ModelProto,
     path: str,
     input_size: tuple[int, int] | None,
     layout: Layout | None,
-    probe: tuple[int, int] | None = None,
-) -> _Input:
-    """The one input of a graph, with what was given for what it leaves open."""
-    found = image_input(model, path, layout)
-    if found.layout is None:
+    default: graph.Size = (None, None),
+) -> tuple[graph.ImageInput, tuple[int, int]]:
+    """The one input of a graph, and its (height, width), with what was given for open sides."""
+    entry = graph.image_input(model, path, layout)
+    size = entry.complete_size(input_size, default)
+    if size is None or entry.layout is None:
+        open_ = "input_size=(height, width)" if entry.layout else "layout='NCHW' or 'NHWC'"
         raise InputError(
-            f"expected layout='NCHW' or 'NHWC', since the input of {path} does not tell, "
-            f"{print_shape(found.shape)}, got none."
+            f"expected {open_}, since the input of {path} does not tell, "
+            f"{graph.print_shape(entry.shape)}, got none. Give that which it was trained with."
         )
-    wanted = input_size or (probe if None in found.size else None) or (None, None)
-    size = [have or want for have, want in zip(found.size, wanted, strict=True)]
-    if None in size:
-        raise InputError(
-            f"expected input_size=(height, width), since {path} leaves it open, "
-            f"{print_shape(found.shape)}, got none. Give the size that it was trained on."
-        )
-    if input_size is not None and tuple(size) != tuple(input_size):
-        raise InputError(
-            f"expected input_size to be that of {path}, {print_shape(tuple(size))}, got "
-            f"{input_size}. Leave it out."
-        )
-    height, width = (int(side or 0) for side in size)
-    return _Input(found.name, found.dtype, found.batch or 1, found.layout, (height, width))
+    return entry, size
 
 
 def _feature_layout(shape: tuple[int, ...], size: tuple[int, int]) -> Layout | None:

@@ -1,4 +1,4 @@
-"""What an ONNX file says of its model: inputs, outputs, metadata. Weights are left alone."""
+"""The graph of an ONNX file: its input, outputs and metadata. It reads no weights."""
 
 from __future__ import annotations
 
@@ -11,34 +11,31 @@ import numpy as np
 import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from iassa.errors import InputError
+from iassa.errors import InputError, require
 from iassa.models.conventions import Layout
 
 __all__ = [
     "ImageInput",
     "Output",
+    "Shape",
+    "Size",
     "describe",
-    "digest_files",
+    "digest",
     "image_input",
-    "metadata",
+    "load",
     "print_shape",
-    "read_graph",
     "read_outputs",
     "shape_of",
 ]
 
 Shape = tuple[int | None, ...]  # None where a side is open
+Size = tuple[int | None, int | None]  # (height, width), likewise
 
-TYPES: dict[int, np.dtype[Any]] = {
-    onnx.TensorProto.FLOAT: np.dtype("float32"),
-    onnx.TensorProto.FLOAT16: np.dtype("float16"),
-    onnx.TensorProto.DOUBLE: np.dtype("float64"),
-    onnx.TensorProto.UINT8: np.dtype("uint8"),
-}
-# What hands on the numbers that it is given, though in another shape or type.
-PASSING = {"Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze"} | {
-    "QuantizeLinear",
-    "DequantizeLinear",
+TYPES = ("float32", "float16", "float64", "uint8")  # of images that a graph takes
+# Operators that hand on their numbers, in another shape or type.
+PASSING = {
+    *("Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze"),
+    *("QuantizeLinear", "DequantizeLinear"),
 }
 
 
@@ -47,6 +44,7 @@ class ImageInput:
     """The one input of a graph.
 
     Attributes:
+        path: of the file, for errors.
         name: of the tensor.
         dtype: float32, float16, float64 or uint8.
         batch: how many images it takes at once; None for any number.
@@ -55,12 +53,35 @@ class ImageInput:
         shape: as the graph gives it.
     """
 
+    path: str | Path
     name: str
     dtype: np.dtype[Any]
     batch: int | None
     layout: Layout | None
-    size: tuple[int | None, int | None]
+    size: Size
     shape: Shape
+
+    def complete_size(self, wanted: Size | None, default: Size) -> tuple[int, int] | None:
+        """The (height, width) at which the graph runs.
+
+        Args:
+            wanted: by the user.
+            default: for what the graph leaves open, if the user wants nothing.
+
+        Returns:
+            None if a side is still open.
+
+        Raises:
+            InputError: the user wants another size than that of the graph.
+        """
+        sides = zip(self.size, wanted or default, strict=True)
+        height, width = (fixed or given for fixed, given in sides)
+        own = print_shape((height, width))
+        require(
+            wanted is None or tuple(wanted) == (height, width),
+            f"expected input_size to be that of {self.path}, {own}, got {wanted}. Leave it out.",
+        )
+        return None if height is None or width is None else (height, width)
 
 
 @dataclass(frozen=True)
@@ -69,7 +90,7 @@ class Output:
 
     Attributes:
         name: of the tensor.
-        shape: None where nothing is known of it.
+        shape: None where the graph does not tell.
         operator: the last one that computes it, before those that hand numbers on.
     """
 
@@ -78,7 +99,7 @@ class Output:
     operator: str
 
 
-def read_graph(path: str | Path) -> onnx.ModelProto:
+def load(path: str | Path) -> onnx.ModelProto:
     """The graph of a file without its external data, which has to be there.
 
     Raises:
@@ -86,36 +107,22 @@ def read_graph(path: str | Path) -> onnx.ModelProto:
             short.
     """
     try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"no such ONNX file: {path}. Check the path.") from None
-    except IsADirectoryError:
-        raise InputError(f"expected an ONNX file, got a folder: {path}. Name a file.") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}. Check it.") from None
-    try:
-        model = onnx.load_model_from_string(content)
+        model = onnx.load_model_from_string(Path(path).read_bytes())
     except Exception as error:  # noqa: BLE001 - protobuf's kind, which onnx does not name
+        reason = error.strerror if isinstance(error, OSError) else f"something else ({error})"
         raise InputError(
-            f"expected an ONNX file, got something else or a damaged one: {path} ({error}). "
-            "Export or copy it again."
+            f"expected an ONNX file, got {path}: {reason}. Check the path, or copy it again."
         ) from None
-    if not model.graph.node:
-        raise InputError(
-            f"expected an ONNX file, got one without a graph: {path}. Export it again."
+    nodes = len(model.graph.node)
+    require(nodes > 0, f"expected an ONNX file, got {path}: no graph in it. Export it again.")
+    for beside, needed in _external(model, path).items():
+        size = beside.stat().st_size if beside.is_file() else -1
+        got = "no such file" if size < 0 else f"{size}: it was cut short"
+        require(
+            size >= needed,
+            f"expected {needed} bytes or more of the weights of {path} in {beside}, got {got}. "
+            "Copy it beside the model again.",
         )
-    for beside, size in _external(model, path).items():
-        if not beside.is_file():
-            raise InputError(
-                f"expected the weights of {path} in {beside}, got no such file. "
-                "Put it beside the model."
-            )
-        found = beside.stat().st_size
-        if found < size:
-            raise InputError(
-                f"expected {size} bytes or more of the weights of {path} in {beside}, got {found}: "
-                "it was cut short. Copy it again."
-            )
     return model
 
 
@@ -125,23 +132,22 @@ def _external(model: onnx.ModelProto, path: str | Path) -> dict[Path, int]:
     for tensor in filter(uses_external_data, model.graph.initializer):
         stored = ExternalDataInfo(tensor)
         place = PurePath(stored.location)
-        if place.is_absolute() or ".." in place.parts:
-            raise InputError(
-                f"expected the weights of {path} beside it, got {stored.location}, which leads "
-                "elsewhere. Put them there and save it again."
-            )
+        require(
+            not place.is_absolute() and ".." not in place.parts,
+            f"expected the weights of {path} beside it, got {place}. Save it with them there.",
+        )
         beside = Path(path).parent / place
         sizes[beside] = max(sizes.get(beside, 0), (stored.offset or 0) + (stored.length or 0))
     return sizes
 
 
-def digest_files(model: onnx.ModelProto, path: str | Path) -> str:
+def digest(model: onnx.ModelProto, path: str | Path) -> str:
     """SHA-256 of a file and its external data, 16 digits: it is to tell mistakes, not forgers."""
-    digest = hashlib.sha256()
+    whole = hashlib.sha256()
     for one in (Path(path), *_external(model, path)):
         with one.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()[:16]
 
 
 def image_input(model: onnx.ModelProto, path: str | Path, layout: Layout | None) -> ImageInput:
@@ -150,60 +156,37 @@ def image_input(model: onnx.ModelProto, path: str | Path, layout: Layout | None)
     Args:
         model: the graph.
         path: for errors.
-        layout: what was said of it; None reads it from the shape, where that tells.
+        layout: by the user; None reads it from the shape, where that tells.
 
     Raises:
-        InputError: several inputs, or not an image of three channels in a type that is known.
+        InputError: several inputs, or not an image of three channels in one of `TYPES`.
     """
     inputs = _inputs(model)
-    if len(inputs) != 1:
-        raise InputError(
-            f"expected {path} to take one input, the image, got "
-            f"{', '.join(value.name for value in inputs) or 'none'}. Export the part of the model "
-            "that takes the image alone."
-        )
+    names = ", ".join(value.name for value in inputs) or "none"
+    require(
+        len(inputs) == 1,
+        f"expected {path} to take one input, the image, got {names}. Export that part alone.",
+    )
     (value,) = inputs
-    kind = value.type.tensor_type.elem_type
-    if kind not in TYPES:
-        raise InputError(
-            f"expected {path} to take float32, float16, float64 or uint8 images, got "
-            f"{_type(value)}. Export it with one of these."
-        )
-    shape = shape_of(value) or (None,) * 4
-    if len(shape) != 4:
-        raise InputError(
-            f"expected {path} to take an image (1, 3, H, W) or (1, H, W, 3), got shape "
-            f"{print_shape(shape)}."
-        )
-    layout = layout or _layout(shape, path)
-    last = layout == "NHWC"
-    channels, size = shape[3 if last else 1], shape[1:3] if last else shape[2:]
-    if layout is not None and channels not in (None, 3):
-        raise InputError(
-            f"expected {path} to take three channels, got {channels} in its input "
-            f"{print_shape(shape)} read as {layout}. Iassa shows RGB images: for a grey or "
-            "multi-band model write a function."
-        )
-    return ImageInput(value.name, TYPES[kind], shape[0], layout, (size[0], size[1]), shape)
-
-
-def _layout(shape: Shape, path: str | Path) -> Layout | None:
-    first, last = shape[1], shape[3]
-    if first == 3 != last:
-        return "NCHW"
-    if last == 3 != first:
-        return "NHWC"
-    if None not in (first, last) and 3 not in (first, last):
-        raise InputError(
-            f"expected {path} to take three channels, (1, 3, H, W) or (1, H, W, 3), got shape "
-            f"{print_shape(shape)}. Iassa shows RGB images: for a grey or multi-band model write "
-            "a function."
-        )
-    return None
+    kind, shape = _type(value), shape_of(value) or (None,) * 4
+    kinds = ", ".join(TYPES)
+    require(kind in TYPES, f"expected {path} to take {kinds} images, got {kind}. Export it so.")
+    first, last = shape[1:2], shape[3:4]
+    if layout is None and (3,) in (first, last) and first != last:
+        layout = "NCHW" if first == (3,) else "NHWC"
+    channels = {"NCHW": first, "NHWC": last, None: first + last}[layout]
+    read = f" read as {layout}" if layout else ""
+    require(
+        len(shape) == 4 and (None in channels or 3 in channels),
+        f"expected {path} to take three channels, (1, 3, H, W) or (1, H, W, 3), got shape "
+        f"{print_shape(shape)}{read}. For a grey or multi-band model write a function.",
+    )
+    height, width = shape[1:3] if layout == "NHWC" else shape[2:]
+    return ImageInput(path, value.name, np.dtype(kind), shape[0], layout, (height, width), shape)
 
 
 def read_outputs(model: onnx.ModelProto) -> tuple[Output, ...]:
-    """What a graph gives, in its order."""
+    """The outputs of a graph, in its order."""
     makers = {name: node for node in model.graph.node for name in node.output if name}
 
     def operator(name: str) -> str:
@@ -217,20 +200,15 @@ def read_outputs(model: onnx.ModelProto) -> tuple[Output, ...]:
     )
 
 
-def metadata(model: onnx.ModelProto) -> dict[str, str]:
-    """What an exporter wrote into the file beside the graph."""
-    return {entry.key: entry.value for entry in model.metadata_props}
-
-
 def describe(model: onnx.ModelProto) -> str:
-    """What was found in a file, for errors: inputs, outputs, metadata, on one line."""
-    inputs = [f"{value.name} {_type(value)} {_shape(value)}" for value in _inputs(model)]
-    operators = {output.name: output.operator for output in read_outputs(model)}
+    """The content of a file for errors: inputs, outputs, metadata, on one line."""
+    inputs = [_describe(value) for value in _inputs(model)]
     outputs = [
-        f"{value.name} {_type(value)} {_shape(value)} of {operators[value.name] or 'no operator'}"
-        for value in model.graph.output
+        f"{_describe(value)} of {output.operator or 'no operator'}"
+        for value, output in zip(model.graph.output, read_outputs(model), strict=True)
     ]
-    notes = [f"{key}={_short(value)}" for key, value in metadata(model).items()]
+    # Cut at 60 characters: names of a thousand classes may be among them.
+    notes = [f"{n.key}={' '.join(n.value.split())[:60]}" for n in model.metadata_props]
     return (
         f"Found: input {', '.join(inputs) or 'none'}; output {', '.join(outputs) or 'none'}; "
         f"metadata {', '.join(notes) or 'none'}; made by {model.producer_name or 'unknown'}."
@@ -250,24 +228,20 @@ def _type(value: onnx.ValueInfoProto) -> str:
     return {"float": "float32", "double": "float64"}.get(named, named)
 
 
-def _shape(value: onnx.ValueInfoProto) -> str:
-    shape = shape_of(value)
-    return "of unknown shape" if shape is None else print_shape(shape)
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _describe(value: onnx.ValueInfoProto) -> str:
+    return f"{value.name} {_type(value)} {print_shape(shape_of(value))}"
 
 
 def shape_of(value: onnx.ValueInfoProto) -> Shape | None:
-    """Sides of a tensor, None where open; None if nothing is known of them."""
+    """Sides of a tensor, None where open; None where the graph does not tell any."""
     if not value.type.tensor_type.HasField("shape"):
         return None
     sides = value.type.tensor_type.shape.dim
     return tuple(side.dim_value if side.dim_value > 0 else None for side in sides)
 
 
-def print_shape(shape: Shape) -> str:
+def print_shape(shape: Shape | None) -> str:
     """A shape for people: (?, 3, 224, 224)."""
+    if shape is None:
+        return "of unknown shape"
     return f"({', '.join('?' if side is None else str(side) for side in shape)})"

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from iassa.errors import BlackBoxError, InputError
+from iassa.errors import BlackBoxError, InputError, require
 
 # Read at its import, and by no call afterwards: else it sends notes on models and errors to its
 # makers, from a thread that no fork of this process has.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-__all__ = ["open_session", "run_session"]
+__all__ = ["checking_size", "open_session", "run_session"]
 
 CPU = torch.device("cpu")
 SILENT = 4  # of its log: what fails is raised as well, what it warns of are its own optimisations
@@ -28,14 +29,13 @@ BEFORE = re.compile(
 )
 
 
-def open_session(
-    model: Path | bytes, folder: Path | None = None, device: torch.device = CPU
-) -> Any:
+def open_session(path: Path, content: bytes | None = None, device: torch.device = CPU) -> Any:
     """Open a graph on one device; nothing falls back to another.
 
     Args:
-        model: an ONNX file, or what such a file holds.
-        folder: where external data lies, for a model that is given by its bytes.
+        path: an ONNX file.
+        content: a changed copy of that file, which is opened in its place; external data is read
+            from beside the file.
         device: a CPU, or a GPU of CUDA, which takes the package onnxruntime-gpu.
 
     Returns:
@@ -52,16 +52,20 @@ def open_session(
     # Threads that spin while they wait fight with torch's for the cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = SILENT
-    if folder is not None:
+    if content is not None:
         key = "session.model_external_initializers_file_folder_path"
-        options.add_session_config_entry(key, str(folder))
+        options.add_session_config_entry(key, str(path.resolve().parent))
     try:
         # Its fallback tries again with other providers, and says so on stdout, which is the user's.
+        # The path is not resolved: a link, as in the cache of a hub, has its weights beside it.
         session = onnxruntime.InferenceSession(
-            model, options, providers=providers, enable_fallback=0
+            content or path.absolute(), options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # it has its own kinds, which share no base
-        raise InputError(_reason(error)) from error
+        raise InputError(
+            f"expected an ONNX model that ONNX Runtime opens, got {path}: {_reason(error)}. Export "
+            "it with the operators of ONNX itself, in an opset that the runtime has."
+        ) from error
     first = next(iter(dict(providers)))
     if first not in session.get_providers():  # it goes on without one whose libraries are missing
         raise InputError(f"ONNX Runtime could not start {first} on {device}. Use device cpu.")
@@ -69,7 +73,7 @@ def open_session(
 
 
 def run_session(session: Any, outputs: Sequence[str], inputs: Mapping[str, Any]) -> list[Any]:
-    """What a graph makes of a batch of images.
+    """Outputs of a graph for a batch of images.
 
     Args:
         session: of `open_session`.
@@ -80,33 +84,53 @@ def run_session(session: Any, outputs: Sequence[str], inputs: Mapping[str, Any])
         BlackBoxError: ONNX Runtime fails at it.
     """
     try:
-        found: list[Any] = session.run(list(outputs), dict(inputs))
+        arrays: list[Any] = session.run(list(outputs), dict(inputs))
     except Exception as error:  # as above
         count = max(len(each) for each in inputs.values())
         # Often a shape was written down when it was exported with one image.
-        one = " If it takes one image at a time, say --batch-size 1, or export it for any number."
         raise BlackBoxError(
-            f"ONNX Runtime fails on {count} image{'s' if count > 1 else ''}: "
-            f"{_reason(error).rstrip('.')}.{one if count > 1 else ''}"
+            f"ONNX Runtime fails on {count} image(s): {_reason(error)}. If it takes one image at a "
+            "time, say --batch-size 1, or export it for any number."
         ) from error
-    return found
+    return arrays
+
+
+@contextmanager
+def checking_size(path: str | Path, size: tuple[int, int]) -> Iterator[None]:
+    """Inside, a graph runs for the first time: whatever fails is laid to the size of its images.
+
+    Args:
+        path: of the graph, for the error.
+        size: (height, width) of the images.
+
+    Raises:
+        InputError: it failed.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # an answer that cannot be read may raise whatever it likes
+        raise InputError(
+            f"expected {path} to run on an image of {size[0]} x {size[1]}, got: "
+            f"{' '.join(str(error).split()).rstrip('.')}. Try another input_size or layout."
+        ) from error
 
 
 def _reason(error: Exception) -> str:
-    return BEFORE.sub("", " ".join(str(error).split()))
+    return BEFORE.sub("", " ".join(str(error).split())).rstrip(".")
 
 
 def _providers(device: torch.device) -> list[tuple[str, dict[str, Any]]]:
     """What a session runs on: one, and nothing else to fall back to."""
     if device.type == "cpu":
         return [("CPUExecutionProvider", {})]
-    there = onnxruntime.get_available_providers()
-    if device.type != "cuda" or "CUDAExecutionProvider" not in there:
-        raise InputError(
-            f"expected a device that ONNX Runtime has here, got {device}; it has "
-            f"{', '.join(there)}. Use device cpu, or install onnxruntime-gpu for cuda in the place "
-            "of onnxruntime."
-        )
+    available = onnxruntime.get_available_providers()
+    require(
+        device.type == "cuda" and "CUDAExecutionProvider" in available,
+        f"expected a device that ONNX Runtime has here, got {device}; it has "
+        f"{', '.join(available)}. Use device cpu, or install onnxruntime-gpu for cuda.",
+    )
     # The CPU beside it is for the few operators, as those of shapes, that CUDA does not have.
     cuda = ("CUDAExecutionProvider", {"device_id": device.index or 0})
     return [cuda, ("CPUExecutionProvider", {})]
