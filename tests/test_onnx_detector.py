@@ -502,7 +502,7 @@ def test_options_that_make_no_sense_for_detectors(path: Path) -> None:
     for said, word in (
         ("detector=yolov99", "expected detector to be one of yolov5, yolov8"),
         ("detector=yolov8&softmax=yes", "no softmax or sigmoid for the detector"),
-        ("detector=yolov8&threshold=3", "expected threshold to be from 0 to 1"),
+        ("detector=yolov8&threshold=3", "expected threshold to be a number or None, from 0 to 1"),
         ("detector=yolov8&threshold=x", "expected threshold to be a number"),
     ):
         with pytest.raises(InputError, match=word):
