@@ -24,7 +24,6 @@ from iassa.query import format_fields, parse_fields
 
 __all__ = [
     "DETECTORS",
-    "LAYOUTS",
     "ConventionFields",
     "Conventions",
     "Layout",
@@ -36,7 +35,6 @@ __all__ = [
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Triple: TypeAlias = tuple[float, float, float]
 
-LAYOUTS: tuple[Layout, ...] = typing.get_args(Layout)
 DETECTORS = (  # what they mean is in detector_layouts.py
     *("yolov5", "yolov8", "yolov10", "yolov7-end2end"),
     *("nms", "torchvision", "detr", "rt-detr"),
