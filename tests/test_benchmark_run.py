@@ -479,7 +479,7 @@ def command(photos: Path, folder: Path, *more: str) -> list[str]:
         *(sys.executable, "-m", "iassa", "benchmark", "images", "--images", str(photos)),
         *("--run", str(folder), "--model", "working:slow", "--calls", "40,90"),
         *("--methods", "rise,sliding-window"),
-        *("--pixels-per-step", "400", *more),
+        *("--protocol", "pixels_per_step=400", *more),
     ]
 
 

@@ -492,8 +492,8 @@ def test_tiny_images(explain, workplace, size, method):
             ["photo.png", "--box", "1,2,9,9", "--similar-to", "photo.png"],
             "expected --box or --similar-to, got both",
         ),
-        (["photo.png", "--detector", "yolov8"], "expected --detector for an ONNX file"),
-        (["photo.png", "--threshold", "0.5"], "expected --threshold for an ONNX file"),
+        (["photo.png", "--model-option", "bgr=yes"], "expected bgr=yes for an ONNX file"),
+        (["photo.png", "--range", "0-1"], "expected range=0-1 for an ONNX file"),
         (["photo.png", "--seed", "-1"], "seed of 0 or more, got -1"),
         (["photo.png", "--batch-size", "0"], "batch size of 1 or more, got 0"),
         (["photo.png", "--nonsense"], "--nonsense"),
@@ -904,7 +904,7 @@ def test_similarity_by_the_default_model_and_the_reverse(run):
     folder = "explanations/coffee"
     name = "efficientnet-lite0-features compared by cosine with cat.png"
     said = refused(run("extend", folder, "--calls", 5))
-    assert f"expected --similar-to: how to open {name}, which was asked before, is not" in said
+    assert f"the explanation does not save how to open {name}." in said
     more = ["extend", folder, "--calls", 5, "--device", "cpu", "--similar-to", "cat.png"]
     assert "got euclidean to" in refused(run(*more, "--measure", "euclidean", "--quiet"))
     status, _, err = run(*more)
@@ -1072,7 +1072,7 @@ def test_the_default_model_need_not_be_named(run):
         (["--target", "ant", "--similar-to", "photo.png"], "--target without the options of a run"),
         (["--target", "ant", "--measure", "cosine"], "--target without the options of a run"),
         (["--similar-to", "photo.png", "--model", REFERENCE], "the black box that was asked befo"),
-        ([], "expected --model: how to open named, which was asked before, is not saved"),
+        ([], "the explanation does not save how to open named"),
         (["--model", "cli_boxes:constant"], "expected the black box that was asked before, named"),
         (["--model", "cli_boxes:bright"], "expected the black box that was asked before, named"),
         (["--model", "resnet"], "unknown model 'resnet'"),

@@ -30,7 +30,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 RUN = [
     *("benchmark", "images", "--images", "photos", "--run", "run", "--calls", "40,90"),
-    *("--model", "working:brightness", "--pixels-per-step", "400"),
+    *("--model", "working:brightness", "--protocol", "pixels_per_step=400"),
 ]
 
 
@@ -112,7 +112,7 @@ def test_the_threshold_is_that_of_the_region(
         objects[f"{number}.png"] = mask
     with_masks = ["benchmark", "masks", "--masks", "masks", *RUN[2:], "--methods", "rise"]
     found = {}
-    for typed, expected in ((["--threshold", "0.6"], 0.6), ([], 0.3)):
+    for typed, expected in ((["--protocol", "threshold=0.6"], 0.6), ([], 0.3)):
         folder = f"run-{expected}"
         status, _, err = call([*with_masks, *typed, "--run", folder], capsys)
         assert status == 0, err
@@ -162,19 +162,25 @@ def test_the_report_of_a_limited_run_that_is_done(
         ([*RUN, "--methods", "rize"], "Did you mean rise"),
         ([*RUN, "--methods", "rise,rise"], "a label of its own"),
         ([*RUN, "--method", "rise"], "LABEL=METHOD"),
-        ([*RUN, "--normalise", "size"], "none, score, range"),
+        ([*RUN, "--protocol", "normalise=size"], "normalise to be none or score or range"),
         ([*RUN, "--half", "third"], "both, even, odd"),
         ([*RUN, "--workers", "0"], "one worker"),
         ([*RUN, "--images", "nowhere"], "nowhere"),
         ([*RUN, "--model", "nothing"], "unknown model"),
         ([*RUN, "--ray", "127.0.0.1:1"], "cannot reach a Ray cluster"),
-        ([*RUN, "--pixels-per-step", "0"], "pixels_per_step"),
+        ([*RUN, "--protocol", "fill=2"], "expected fill to be a grey in [0, 1], got 2.0"),
+        ([*RUN, "--protocol", "pixels-per-step=4"], "expected pixels_per_step once, got it twice"),
+        ([*RUN, "--protocol", "seeds=3"], "expected a known field, got seeds. Fields: size, "),
+        ([*RUN, "--protocol", "fill"], "expected field=value&field=value"),
         ([*RUN, "--methods", ""], "unknown method"),
         ([*RUN, "--seed", "-1"], "each 0 or more"),
         ([*RUN, "--calls", "1"], "17 calls or more"),
-        ([*RUN, "--threshold", "1"], "expected threshold to be a share in [0, 1), got 1.0"),
-        ([*RUN, "--threshold", "half"], "Invalid value for '--threshold'"),
-        ([*RUN, "--detector", "yolov8"], "--detector"),  # it explains none
+        (
+            [*RUN, "--protocol", "threshold=1"],
+            "expected threshold to be a share in [0, 1), got 1.0",
+        ),
+        ([*RUN, "--protocol", "threshold=half"], "threshold to be a number, got threshold=half"),
+        ([*RUN, "--model-option", "detector=yolov8"], "expected detector=yolov8 for an ONNX file"),
         (["report", "nowhere"], "expected a run in nowhere"),
         (["report", "run", "--masks", "photos"], "expected --images"),
         (["report", "run", "--annotations", "a.json"], "expected --images"),

@@ -116,6 +116,7 @@ def test_the_text_is_read_back(said: Conventions) -> None:
         ("mean=0.5&std=0.5", {"mean": (0.5,) * 3, "std": (0.5,) * 3}),
         ("softmax=No&bgr=YES", {"softmax": False, "bgr": True}),
         ("input_size=3,4&output_name=a%26b", {"input_size": (3, 4), "output_name": "a&b"}),
+        ("class_names=../a+b of 1.txt", {"class_names": "../a+b of 1.txt"}),
     ],
 )
 def test_texts(text: str, fields: dict[str, Any]) -> None:
@@ -125,24 +126,18 @@ def test_texts(text: str, fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("size=3,4", "expected options of input_size, .* got 'size=3,4'"),
-        ("mean", "expected mean=0.5 or"),
-        ("range=0-1&range=0-1", "each once"),
-        ("range=1", "expected range=0-1, range=0-255 or range=-1..1, got 'range=1'"),
-        ("range=1-0", "expected range to be"),
-        ("range=0-1e999", "expected range to be"),
-        ("softmax=maybe", "expected softmax=yes or softmax=no"),
-        ("input_size=224", "expected input_size to be a tuple .height, width. or 'any'"),
-        ("input_size=0,3", "expected input_size to be"),
-        ("input_size=3.5,3", "expected input_size=HEIGHT,WIDTH"),
-        ("layout=CHW", "expected layout to be 'NCHW' or 'NHWC'"),
-        ("mean=0.5,0.5&std=1,1", "expected mean to be a tuple of three numbers"),
-        ("mean=nan&std=1", "expected mean to be"),
-        ("mean=0.5", "expected mean and std together.* Say std=1,1,1"),
-        ("std=0.5", "Say mean=0,0,0"),
+        ("range=1-0", r"expected range to be .black, white., black below white, got .1.0, 0.0."),
+        (
+            "input_size=0,3",
+            "expected input_size to be a tuple .whole number, whole number., 1 or more or 'any'",
+        ),
+        ("detector=yolo", "expected detector to be one of yolov5, .*, rt-detr, got 'yolo'"),
+        ("threshold=1.5", "expected threshold to be a number or None, from 0 to 1, got 1.5"),
+        ("mean=0.5", "expected mean and std together.* Add std=1,1,1"),
+        ("std=0.5", "Add mean=0,0,0"),
         ("softmax=yes&sigmoid=yes", "expected softmax or sigmoid, got both"),
         # What silently makes wrong maps: a unit that was mistaken.
-        ("mean=123.675,116.28,103.53&std=58.395,57.12,57.375", "Say range=0-255"),
+        ("mean=123.675,116.28,103.53&std=58.395,57.12,57.375", "Use range=0-255"),
         ("mean=0&std=255", "in units of range, here 0..1"),
         ("range=0-255&mean=0.485,0.456,0.406&std=0.229,0.224,0.225", "here 0..255"),
         ("range=0-255&mean=103.9,116.8,123.7&std=0.017", "here 0..255"),
@@ -152,6 +147,28 @@ def test_texts(text: str, fields: dict[str, Any]) -> None:
 def test_what_is_refused(text: str, word: str) -> None:
     with pytest.raises(InputError, match=word):
         Conventions.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        (
+            {"mean": (0.5, 0.5), "std": (1.0, 1.0)},
+            r"mean to be a tuple .number, number, number. or None, got",
+        ),
+        ({"mean": [0.5, 0.5, 0.5], "std": (1.0,) * 3}, "mean to be a tuple"),
+        ({"layout": "CHW"}, "layout to be 'NCHW' or 'NHWC' or None, got 'CHW'"),
+        ({"input_size": "all"}, "input_size to be"),
+        ({"input_size": (3.5, 3)}, "input_size to be"),
+        ({"softmax": 1}, "softmax to be True or False or None, got 1"),
+        ({"range": (0, float("inf"))}, "range to be"),
+        ({"output_name": 3}, "output_name to be a text or None, got 3"),
+        ({"threshold": True}, "threshold to be a number or None, from 0 to 1, got True"),
+    ],
+)
+def test_fields_of_the_wrong_type_are_refused(fields: dict[str, Any], word: str) -> None:
+    with pytest.raises(InputError, match=f"expected {word}"):
+        Conventions(**fields)
 
 
 @pytest.mark.parametrize(

@@ -496,7 +496,10 @@ def test_the_command_line(workplace: Path, capsys: pytest.CaptureFixture[str]) -
         (["street.png", *model, "--box", "90,2,93,4"], "boxes in the image of 30 x 44"),
         (["street.png", "other.png", *model, *boxes], "one image with --box"),
         (["street.png", "--model", "test_detector:bright", *boxes], "--box with a detector"),
-        (["street.png", *model, "--detector", "yolov8"], "expected --detector for an ONNX file"),
+        (
+            ["street.png", *model, "--model-option", "detector=nms"],
+            "expected detector=nms for an ONNX",
+        ),
         (["street.png", *model, "--similar-to", "street.png"], "feature vectors, got the detector"),
     ):
         assert run(*arguments) == 2

@@ -37,10 +37,10 @@ from iassa.errors import BlackBoxError, InputError
 from iassa.methods import Rise
 from iassa.models.black_box import FunctionModel, ask
 from iassa.models.http.connection import hide
-from iassa.models.http.endpoint import add_settings, open_endpoint
+from iassa.models.http.endpoint import open_endpoint
 from iassa.models.http.pace import backoff, read_retry_after
 from iassa.models.http.score_cache import FILE
-from iassa.models.opening import open_model
+from iassa.models.opening import add_conventions, open_model
 from rounding import steps
 from scoring_server import Server, model, serving
 
@@ -511,9 +511,10 @@ def test_a_command_that_fails_midway_saves_the_map_so_far(run, server, monkeypat
     monkeypatch.setenv("MY_TOKEN", f"Bearer {SECRET}")
     server.fault = lambda number: "" if number < 1 + 24 else fault
     options = ["--method", "rise", "--set", "grid_size=3", "--calls", "50", "--batch-size", "4"]
-    options += ["--form", "json", "--retries", "0", "--timeout", "0.5" if fault == "slow" else "20"]
+    options += ["--model-option", "form=json", "--model-option", "retries=0", "--model-option"]
+    options += [f"timeout={0.5 if fault == 'slow' else 20}", "--model-option", "in_flight=1"]
     url = f"{server.url}#images-per-request=1&input-size=20x28"
-    options += ["--model", url, "--auth-env", "MY_TOKEN", "--in-flight", "1", "--out", "out"]
+    options += ["--model", url, "--auth-env", "MY_TOKEN", "--out", "out"]
     Image.fromarray(AS_PNG[0]).save("photo.png")
     status, out, err = run("explain", "photo.png", *options)
     assert (status, out) == (2, "out/overlay-0.png\n")
@@ -752,21 +753,20 @@ def test_settings_behind_the_url(server):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://h/#speed=3", "behind the # of the URL among form, auth_env, .*, got speed"),
-        ("http://h/#rate=fast", "cannot read the setting rate=fast"),
-        ("http://h/#softmax=1", "cannot read the setting softmax=1"),
-        ("http://h/#mean=1,x,2&form=v2", "cannot read the setting mean"),
-        ("http://h/#rate=3&rate=3", "once, got it twice"),
+        ("http://h/#speed=3", "a known field, got speed. Fields: form, auth_env, .*std"),
+        ("http://h/#class-names=a", "a known field, got class-names"),
+        ("http://h/#rate=fast", "expected rate to be a number, got rate=fast"),
+        ("http://h/#rate=3&rate=3", "expected rate once, got it twice"),
         ("http://h/#rate=0", "expected rate to be above 0, got 0.0"),
-        ("http://h/#rate=nan", "expected rate to be above 0, got nan"),
+        ("http://h/#rate=nan", "expected rate to be a number, got rate=nan"),
         ("http://h/#in_flight=0", "expected in_flight to be 1 to 256, got 0"),
-        ("http://h/#timeout=inf", "expected timeout to be above 0, got inf"),
+        ("http://h/#timeout=inf", "expected timeout to be a number, got timeout=inf"),
         ("http://h/#retries=-1", "expected retries to be 0 to 1000"),
         ("http://h/#form=xml", "expected form to be json, multipart, v2, got 'xml'"),
         ("http://h/#form=v2", "expected a URL .*/v2/models/NAME for form v2"),
         ("http://h/#scale=2", "with form v2 only"),
         ("http://h/#auth-env=Bearer abc", "expected auth_env to be the name of a variable"),
-        ("http://h/#input-size=large", "expected a size as 224 or HEIGHT,WIDTH"),
+        ("http://h/#input-size=large", "expected input_size to be HEIGHT,WIDTH, got"),
         ("http://h/#input-size=0", r"expected input_size to be \(height, width\)"),
         ("http://", "expected a URL as https://HOST/PATH"),
         ("http://h:99999/", "expected a URL as https://HOST/PATH"),
@@ -790,19 +790,19 @@ def test_passwords_in_urls_are_refused_and_not_repeated():
 
 @pytest.mark.parametrize("text", ["20x28", "20,28"])
 def test_settings_are_added_to_a_url(server, text, tmp_path):
-    said = {"input_size": text, "softmax": "yes"}
-    url = add_settings(f"{server.url}?q=1#rate=7", said)
+    said = [f"input_size={text}", "softmax=yes"]
+    url = add_conventions(f"{server.url}?q=1#rate=7", said)
     with open_endpoint(url) as box:
         assert (box.input_size, box.settings.softmax, box.settings.rate) == (SIZE, True, 7)
         assert box.settings.url == f"{server.url}?q=1"
-    with open_endpoint(add_settings(server.url, {"input_size": "224"})) as box:
+    with open_endpoint(add_conventions(server.url, ["input-size=224"])) as box:
         assert box.input_size == (224, 224)
     odd = os.fsdecode(b"a&b #%\xff")  # what a folder may be called
-    with open_endpoint(add_settings(server.url, {"cache": f"{tmp_path}/{odd}"})) as box:
+    with open_endpoint(add_conventions(server.url, [f"cache={tmp_path}/{odd}"])) as box:
         assert Path(box.settings.cache) == tmp_path / odd
         assert (tmp_path / odd).is_dir()
-    with pytest.raises(InputError, match="got --range, --class-names"):
-        add_settings(server.url, {"range": "0-1", "class_names": "a.txt"})
+    with pytest.raises(InputError, match="a known field, got range"):
+        add_conventions(server.url, ["range=0-1", "class_names=a.txt"])
 
 
 @pytest.mark.parametrize("form", ["json", "v2"])
@@ -889,9 +889,10 @@ def run(capsys, monkeypatch, tmp_path):
 def test_the_command_line_asks_endpoints(run, server, monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("MY_TOKEN", f"Bearer {SECRET}")
     quick = f"{server.url}?key=0123456789abcdef#first-wait=0.001"
-    options = ["--model", quick, "--auth-env", "MY_TOKEN", "--timeout", 20, "--retries", 2]
-    options += ["--rate", 1000, "--in-flight", 2, "--form", "multipart", "--cache", "paid"]
-    options += ["--input-size", "20x28"]
+    options = ["--model", quick, "--auth-env", "MY_TOKEN", "--input-size", "20x28"]
+    for said in ("timeout=20", "retries=2", "rate=1000", "in-flight=2", "form=multipart"):
+        options += ["--model-option", said]
+    options += ["--model-option", "cache=paid"]
     explain = ["explain", "--example", "cat", "--method", "rise", "--out", "out"]
     server.fault = lambda number: "" if number < 15 else "status 500"
     status, out, err = run(*explain, "--calls", 300, *options)
@@ -916,15 +917,15 @@ def test_the_command_line_asks_endpoints(run, server, monkeypatch, tmp_path, cap
     status, _, err = run("extend", "out", "--calls", 50)
     assert status == 2
     assert "expected --model" in err
-    status, _, err = run(*explain, "--rate", 3, "--in-flight", 2)
+    status, _, err = run(*explain, "--auth-env", "TOKEN", "--model-option", "rate=3")
     assert status == 2
-    assert "expected --rate, --in-flight with a URL as --model, got none" in err
-    status, _, err = run(*explain, "--model", f"{server.url}#rate=3", "--rate", 3)
+    assert "expected --model with auth_env=TOKEN, rate=3, got none. Name the model." in err
+    status, _, err = run(*explain, "--model", f"{server.url}#rate=3", "--model-option", "rate=3")
     assert status == 2
-    assert "expected the setting rate once, got it twice" in err
-    status, _, err = run("extend", "out", "--rate", 3)
+    assert "expected rate once, got it twice" in err
+    status, _, err = run("extend", "out", "--model-option", "rate=3")
     assert status == 2
-    assert "expected --rate with a URL as --model, got none. Name the model." in err
+    assert "expected --model with rate=3, got none. Name the model." in err
 
 
 def test_the_benchmark_asks_endpoints(server, tmp_path, monkeypatch):
@@ -934,10 +935,11 @@ def test_the_benchmark_asks_endpoints(server, tmp_path, monkeypatch):
         Image.fromarray(AS_PNG[number]).save(tmp_path / "photos" / f"{number}.png")
     command = [sys.executable, "-m", "iassa", "benchmark", "images", "--images", "photos"]
     command += ["--model", f"{server.url}?key=0123456789abcdef", "--calls", "40", "--quiet"]
-    command += ["--methods", "rise", "--pixels-per-step", "100", "--workers", "2"]
-    options = ["--auth-env", "MY_TOKEN", "--form", "multipart", "--rate", "1000", "--in-flight"]
-    options += ["2", "--timeout", "20", "--retries", "3", "--cache", "paid folder"]
-    options += ["--input-size", "20,28"]
+    command += ["--methods", "rise", "--protocol", "pixels_per_step=100", "--workers", "2"]
+    options = ["--auth-env", "MY_TOKEN", "--input-size", "20,28"]
+    for said in ("form=multipart", "rate=1000", "in_flight=2", "timeout=20", "retries=3"):
+        options += ["--model-option", said]
+    options += ["--model-option", "cache=paid folder"]
 
     def go(folder, *options):
         return subprocess.run(
@@ -964,6 +966,6 @@ def test_the_benchmark_asks_endpoints(server, tmp_path, monkeypatch):
         if path.is_file():
             assert SECRET.encode() not in path.read_bytes()
             assert b"0123456789abcdef" not in path.read_bytes()
-    done = go("other", "--rate", "0")
+    done = go("other", "--model-option", "rate=0")
     assert done.returncode == 2
     assert done.stderr == "error: expected rate to be above 0, got 0.0.\n"

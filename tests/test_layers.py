@@ -15,7 +15,7 @@ import iassa
 # import inside of a function or for type checkers counts as any other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "checks"),
-    ("image", "files"),
+    ("image", "files", "query"),
     ("masks", "models", "metrics"),
     ("estimators", "explanations"),
     ("methods.engine",),

@@ -454,7 +454,7 @@ def test_names_with_the_separators_in_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", ["size=3,4", "mean=0.5", "mean=a,b,c", "layout", "mean=0,0,0&mean=0,0,0", "&"]
+    "options", ["size=3,4", "mean=0.5,0.5", "mean=a,b,c", "layout", "mean=0,0,0&mean=0,0,0", "&"]
 )
 def test_options_are_checked(file: Path, options: str) -> None:
     with pytest.raises(InputError, match="expected"):

@@ -381,7 +381,7 @@ def test_what_was_not_said_is_told_at_once_with_what_was_found(path: Path) -> No
     )
     assert "metadata task=classify; made by hand" in text
     assert "'net.onnx?input_size=224,224&range=0-1&softmax=yes'" in text
-    assert "--input-size 224,224 --range 0-1 --softmax" in text
+    assert "--model-option input_size=224,224 --model-option range=0-1 --model-option soft" in text
     open_model(f"{path}?input_size=224,224&range=0-1&softmax=yes")
     graph(path)
     with pytest.raises(InputError, match="range=0-1, range=0-255") as caught:
@@ -644,35 +644,36 @@ def test_keywords_are_the_fields_of_conventions() -> None:
 @pytest.mark.parametrize(
     ("model", "said", "whole"),
     [
-        ("net.onnx", {}, "net.onnx"),
-        ("net.onnx", {"range": "0-1"}, "net.onnx?range=0..1"),
-        ("net.onnx?", {"range": "0-1"}, "net.onnx?range=0..1"),
+        ("net.onnx", ["range=0-1"], "net.onnx?range=0..1"),
+        ("net.onnx?", ["range=0-1"], "net.onnx?range=0..1"),
+        ("net.onnx", ["input-size=3x4"], "net.onnx?input_size=3,4"),
         (
             "a.onnx/net.onnx?range=0-255",
-            {"class_names": "a&b?=,%.txt", "bgr": "no"},
+            ["class_names=a&b?=,%.txt", "bgr=no"],
             "a.onnx/net.onnx?range=0..255&bgr=no&class_names=a%26b%3F=%2C%25.txt",
         ),
     ],
 )
-def test_options_join_the_name(model: str, said: dict[str, str], whole: str) -> None:
+def test_options_join_the_name(model: str, said: list[str], whole: str) -> None:
     assert add_conventions(model, said) == whole
 
 
 @pytest.mark.parametrize(
     ("model", "said", "word"),
     [
-        ("efficientnet-lite0", {"input_size": "3,4"}, "expected --input-size for an ONNX file"),
+        ("efficientnet-lite0", ["input_size=3,4"], "expected input_size=3,4 for an ONNX file"),
         (
             "a.b:c",
-            {"mean": "1", "std": "1"},
-            "expected --mean, --std for an ONNX file, hf:NAME or a URL, got model",
+            ["mean=1", "std=1"],
+            "expected mean=1, std=1 for an ONNX file, hf:NAME or a URL, got model",
         ),
-        ("net.onnx?bgr=yes", {"bgr": "yes"}, "each once"),
-        ("net.onnx", {"range": "1-0"}, "expected range to be"),
-        ("net.onnx", {"range": "0-1&bgr=yes"}, "expected range=0-1"),
+        ("net.onnx?bgr=yes", ["bgr=yes"], "expected bgr once, got it twice"),
+        ("net.onnx", ["range=1"], "expected range to be LOW-HIGH"),
+        ("net.onnx", ["range=0-1&bgr=yes"], "expected range to be LOW-HIGH"),
+        ("net.onnx", ["auth_env=TOKEN"], "expected a known field, got auth_env"),
     ],
 )
-def test_options_that_do_not_fit(model: str, said: dict[str, str], word: str) -> None:
+def test_options_that_do_not_fit(model: str, said: list[str], word: str) -> None:
     with pytest.raises(InputError, match=word):
         add_conventions(model, said)
 
@@ -721,7 +722,9 @@ def test_explain_and_extend_take_the_options_and_the_name(run: Any) -> None:
     assert "expected the black box that was asked before, onnx " in err
     status, _, err = run("extend", "a", "--calls", 20, *other)
     assert status == 2
-    assert err == "error: expected --range, --softmax with --model, got none. Name the model.\n"
+    assert (
+        err == "error: expected --model with range=-1..1, softmax=no, got none. Name the model.\n"
+    )
 
 
 def test_the_benchmark_hands_them_to_its_workers(run: Any) -> None:
@@ -737,13 +740,23 @@ def test_the_benchmark_hands_them_to_its_workers(run: Any) -> None:
     ("options", "word"),
     [
         (("--model", "net.onnx"), "expected what net.onnx does not say of itself: range=0-1"),
-        (("--range", "0-1"), "expected --range with --model, got none. Name the model."),
+        (("--range", "0-1"), "expected --model with range=0-1, got none. Name the model."),
         (
             ("--model", "efficientnet-lite0", "--range", "0-1"),
-            "expected --range for an ONNX file, hf:NAME or a URL, got model efficientnet-lite0",
+            "expected range=0-1 for an ONNX file, hf:NAME or a URL, got model efficientnet-lite0",
         ),
-        (("--model", "net.onnx", "--range", "2"), "expected range=0-1, range=0-255 or range=-1..1"),
+        (("--model", "net.onnx", "--range", "2"), "expected range to be LOW-HIGH"),
         (("--model", "net.onnx", "--softmax", "--sigmoid"), "got both"),
+        (
+            ("--model", "net.onnx", "--range", "0-1", "--model-option", "range=0-255"),
+            "expected range once, got it twice",
+        ),
+        (
+            ("--model", "net.onnx?range=0-1", "--range", "0-1"),
+            "expected range once, got it twice. Give it once. Fields: input_size, layout",
+        ),
+        (("--model", "net.onnx", "--model-option", "bgr"), "expected field=value&field=value"),
+        (("--model", "net.onnx", "--auth-env", "TOKEN"), "expected a known field, got auth_env."),
         (("--model", "none.onnx", *OPTIONS), "expected an ONNX file, got none.onnx: No such file"),
     ],
 )

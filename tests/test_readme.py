@@ -238,7 +238,7 @@ def test_commands_of_the_readme_run(workplace: Path, capsys: pytest.CaptureFixtu
     for line in commands():
         made = [word.replace("relu_1,relu_4", tensors) for word in line]
         if line[0] == "benchmark":
-            made += ["--pixels-per-step", "12544"]
+            made += ["--protocol", "pixels_per_step=12544"]
         free = line[0] == "report" or (line[0] == "extend" and "--target" in line)
         made += [] if free else ["--calls", "40"]  # the last --calls counts
         with pytest.raises(SystemExit) as exit_:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -16,176 +17,122 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TaskID,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from typer import Argument, Option
 
-from iassa.benchmark import Outcome, Protocol, Tally, read_contestants, run
+from iassa.cli import options
 from iassa.cli.dataset_options import open_dataset
-from iassa.cli.model_options import describes_model
-from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages, typed
+from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages, typed, warn
 from iassa.errors import InputError
-from iassa.methods.registry import METHODS
-from iassa.metrics import Normalisation
+
+if TYPE_CHECKING:
+    from iassa.benchmark import Outcome, Tally
 
 __all__ = ["benchmark"]
 
+Kind = Annotated[
+    str,
+    Argument(
+        metavar="coco|masks|images",
+        help="What the images come with: annotations in MS-COCO's format, a mask PNG each, or "
+        "nothing (insertion and deletion only).",
+    ),
+]
+Images = Annotated[Path, Option(help="Folder of the images.")]
+RunFolder = Annotated[Path, Option("--run", help="Folder of the run.")]
+Annotations = Annotated[Path | None, Option(help="For coco: file in COCO's instances format.")]
+Masks = Annotated[Path | None, Option(help="For masks: folder of PNGs, not 0 where the object is.")]
+Methods = Annotated[
+    list[str] | None, Option(metavar="NAME,...", help="With their defaults; default: iassa,rise.")
+]
+Contestant = Annotated[
+    list[str] | None, Option(metavar="LABEL=METHOD", help="One with settings; see above.")
+]
+Budgets = Annotated[
+    str, Option(metavar="N,...", help="Budgets of model calls at which maps are measured.")
+]
+Limit = Annotated[int | None, Option(help="Most targets to explain, the highest scores first.")]
+MinScore = Annotated[float | None, Option(help="Least score of a target in the whole image.")]
+Half = Annotated[str, Option(metavar="even|odd|both", help="Explain every other image only.")]
+Classes = Annotated[
+    str,
+    Option(
+        help="Outputs that stand for a category: same (classes are categories), imagenet (the "
+        "shipped table), a JSON file, or auto (by class names)."
+    ),
+]
+OneTarget = Annotated[
+    str | None,
+    Option(help="A class, group, contrast or top-1, for all images; default: their category."),
+]
+Seeds = Annotated[int, Option(help="Explain with so many seeds, to see how stable maps are.")]
+Workers = Annotated[int, Option(help="Processes on this machine, one core each.")]
+Ray = Annotated[str | None, Option(metavar="ADDRESS", help="Use a Ray cluster: auto, ray://host.")]
+ProtocolFields = Annotated[
+    list[str] | None,
+    Option(
+        "--protocol",
+        metavar="FIELD=VALUE",
+        help="How maps are measured, repeatable: size, pixels_per_step, fill, blur_size, "
+        "blur_sigma, normalise, threshold, tolerance. See docs/benchmark.md.",
+    ),
+]
 
-@describes_model(detectors=False)  # it has no measure for boxes
+
 def benchmark(
-    kind: Annotated[
-        str,
-        typer.Argument(
-            metavar="coco|masks|images",
-            help="What the images come with: annotations in MS-COCO's format, a mask PNG each, or "
-            "nothing (insertion and deletion only).",
-        ),
-    ],
-    images: Annotated[Path, typer.Option(help="Folder of the images.")],
-    run_folder: Annotated[Path, typer.Option("--run", help="Folder of the run.")],
-    annotations: Annotated[
-        Path | None, typer.Option(help="coco: file in COCO's instances format.")
-    ] = None,
-    masks: Annotated[
-        Path | None,
-        typer.Option(
-            help="masks: folder of PNGs named as the images; what is not 0 is the object."
-        ),
-    ] = None,
-    methods: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"Methods with their defaults, comma-separated; repeatable: {', '.join(METHODS)}. "
-            "iassa,rise if neither this nor --method is given."
-        ),
-    ] = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LABEL=METHOD[@CALLS][/round][:FIELD=VALUE,...]",
-            help="A method with settings; repeatable. rise-4000=rise@4000, "
-            "slic=lime:segmentation=slic, long=iassa-paper@9000/round (measured after every "
-            "round).",
-        ),
-    ] = None,
-    calls: Annotated[
-        str,
-        typer.Option(
-            help="Budgets of model calls at which maps are measured: 500, or 250,500,1000. A "
-            "method that keeps its evidence makes no more calls for all than for the last."
-        ),
-    ] = "1000",
-    limit: Annotated[
-        int | None,
-        typer.Option(help="The most entries to explain, those with the highest scores first."),
-    ] = None,
-    min_score: Annotated[
-        float | None,
-        typer.Option(help="That a target must have for the whole image, to be explained."),
-    ] = None,
-    half: Annotated[
-        str,
-        typer.Option(
-            help="even or odd: the images at such places only, to choose settings on one half and "
-            "report on the other; or both."
-        ),
-    ] = "both",
-    classes: Annotated[
-        str,
-        typer.Option(
-            help="Which outputs stand for a category: same (the model's classes are the "
-            "categories), imagenet (the shipped table), a JSON file of the classes of each "
-            "category; auto looks at the model's class names."
-        ),
-    ] = "auto",
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="One target to explain in every image: a class, a group or a contrast, "
-            "top-1; the classes of the category if not given, top-1 in a dataset without."
-        ),
-    ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            help="efficientnet-lite0, FILE.onnx, hf:NAME or hf:FOLDER (Hugging Face), a URL, or "
-            "package.module:attribute, whose code is run."
-        ),
-    ] = "efficientnet-lite0",
-    device: Annotated[
-        str | None,
-        typer.Option(help="cpu, cuda, cuda:1, ...; a GPU if there is one, if not given."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same results.")] = 0,
-    seeds: Annotated[
-        int, typer.Option(help="Explain each with so many seeds, from --seed: how stable are maps?")
-    ] = 1,
-    workers: Annotated[int, typer.Option(help="Processes on this machine, each on one core.")] = 1,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="A Ray cluster in the place of --workers: auto, ray://host:port.",
-        ),
-    ] = None,
-    pixels_per_step: Annotated[
-        int, typer.Option(help="That a step of the insertion and deletion curves changes.")
-    ] = 224,
-    curve_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Edge in pixels at which insertion and deletion are measured; that which the "
-            "model looks at, if not given."
-        ),
-    ] = None,
-    fill: Annotated[float, typer.Option(help="Grey in [0, 1] that deleted pixels show.")] = 0.5,
-    normalise: Annotated[
-        str,
-        typer.Option(
-            help="The scores of the curves: none, score (by that of the whole image) or range "
-            "(also by that of the image with nothing left)."
-        ),
-    ] = "none",
-    threshold: Annotated[
-        float,
-        typer.Option(
-            help="Of the region whose F1 and IoU are taken: a share of the map's range in [0, 1)."
-        ),
-    ] = 0.3,
-    tolerance: Annotated[
-        float, typer.Option(help="Of the tolerant pointing game, in pixels of the image file.")
-    ] = 15.0,
-    quiet: Annotated[bool, typer.Option(help="No progress and no messages but errors.")] = False,
+    context: typer.Context,
+    kind: Kind,
+    images: Images,
+    run_folder: RunFolder,
+    annotations: Annotations = None,
+    masks: Masks = None,
+    methods: Methods = None,
+    method: Contestant = None,
+    calls: Budgets = "1000",
+    limit: Limit = None,
+    min_score: MinScore = None,
+    half: Half = "both",
+    classes: Classes = "auto",
+    target: OneTarget = None,
+    seed: options.Seed = 0,
+    seeds: Seeds = 1,
+    workers: Workers = 1,
+    ray: Ray = None,
+    protocol: ProtocolFields = None,
+    quiet: options.Quiet = False,
+    model: options.Model = None,
+    device: options.Device = None,
+    range_: options.Range = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    softmax: options.Softmax = None,
+    sigmoid: options.Sigmoid = None,
+    input_size: options.InputSize = None,
+    class_names: options.ClassNames = None,
+    auth_env: options.AuthEnv = None,
+    model_option: options.ModelOption = None,
 ) -> None:
-    """Which map is better? Methods on a dataset, at equal numbers of model calls.
+    """Compare methods on a dataset, at equal numbers of model calls.
 
-    The same command goes on where it was stopped, however that was. `iassa report` reads the run.
+    A --method is LABEL=METHOD, then @CALLS, /round and :FIELD=VALUE,... as you
+    need them: rise-4000=rise@4000, slic=lime:segmentation=slic, or
+    long=iassa-paper@9000/round, measured after every round.
+
+    The same command goes on where it was stopped. `iassa report` reads the run.
     """
-    dataset = open_dataset(kind, images, annotations, masks)
-    if methods is None and method is None:
-        methods = ["iassa,rise"]
-    names = [name.strip() for text in methods or [] for name in text.split(",")]
-    contestants = read_contestants(names, method or [], _budgets(calls))
-    protocol = Protocol(
-        size=None if curve_size is None else (curve_size, curve_size),
-        pixels_per_step=pixels_per_step,
-        fill=fill,
-        normalise=_normalisation(normalise),
-        threshold=threshold,
-        tolerance=tolerance,
-    )
-    with (
-        _telling_of_interrupts(),
-        graceful_interrupt(quiet, "items") as interrupts,
-        _bar(quiet) as show,
-        redirect_stdout(sys.stderr),  # a module of the user's may print while it is imported
-    ):
+    from iassa.benchmark import Protocol, read_contestants, run
+    from iassa.query import encode_fields, parse_fields
+
+    names = methods or ([] if method else ["iassa,rise"])
+    labels = [name.strip() for text in names for name in text.split(",")]
+    with _watched(quiet) as watching:
         outcome = run(
-            dataset,
+            open_dataset(kind, images, annotations, masks),
             run_folder,
-            contestants,
-            model=model,
+            read_contestants(labels, method or [], _budgets(calls)),
+            model=options.described_model(context) or "efficientnet-lite0",
             device=device,
             classes=classes,
             target=target,
@@ -193,31 +140,24 @@ def benchmark(
             half=half,
             limit=limit,
             seeds=range(seed, seed + seeds),
-            protocol=protocol,
+            protocol=Protocol(**parse_fields(Protocol, encode_fields(protocol or []))),
             workers=workers,
             ray=ray,
             command=typed(),
-            progress=show,
-            cancel=lambda: bool(interrupts),
+            **watching,
         )
     _finish(outcome, run_folder, quiet)
 
 
 @contextmanager
-def _telling_of_interrupts() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:  # the second one; Typer would swallow it
-        complain("interrupted; every finished item is kept. The same command goes on from here.")
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _normalisation(text: str) -> Normalisation:
-    for known in get_args(Normalisation):
-        if text == known:
-            return cast("Normalisation", known)
-    known = ", ".join(get_args(Normalisation))
-    raise InputError(f"expected --normalise to be one of {known}, got {text!r}.")
+def _watched(quiet: bool) -> Iterator[dict[str, Callable[..., Any]]]:
+    """The arguments of `run` that show its progress, and end it after Ctrl-C."""
+    with (
+        graceful_interrupt(quiet, "items") as interrupts,
+        _bar(quiet) as show,
+        redirect_stdout(sys.stderr),  # a module of the user may print while it is imported
+    ):
+        yield {"progress": show, "cancel": lambda: bool(interrupts)}
 
 
 def _budgets(text: str) -> tuple[int, ...]:
@@ -229,13 +169,14 @@ def _budgets(text: str) -> tuple[int, ...]:
 
 @contextmanager
 def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
-    """A progress bar: items done, time gone and left, and what the last one was."""
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
-        *(TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}")),
-    )
+    """A progress bar: items done, time gone and left, and how many failed."""
     terminal = messages.is_terminal
-    with Progress(*columns, console=messages, disable=quiet or not terminal) as bar:
+    with Progress(
+        *("{task.description}", BarColumn(), MofNCompleteColumn()),
+        *(TimeElapsedColumn(), TimeRemainingColumn(), "{task.fields[note]}"),
+        console=messages,
+        disable=quiet or not terminal,
+    ) as bar:
         tasks: dict[str, TaskID] = {}
 
         def show(tally: Tally) -> None:
@@ -251,19 +192,17 @@ def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
 
 
 def _finish(outcome: Outcome, folder: Path, quiet: bool) -> None:
-    """Say what became of a run, and exit with it."""
+    """Print what became of a run, and exit with it."""
+    from iassa.benchmark.configuration import list_some
+
     if not quiet:
-        reasons = sorted(outcome.excluded.items(), key=lambda one: -one[1])
+        reasons = Counter(outcome.excluded).most_common()
         if reasons:
-            some = "; ".join(f"{reason} ({count})" for reason, count in reasons[:3])
-            more = f"; and {len(reasons) - 3} other reasons" if len(reasons) > 3 else ""
-            messages.print(f"left out {sum(outcome.excluded.values())}: {escape(some)}{more}")
+            some = list_some([f"{reason} ({count})" for reason, count in reasons])
+            messages.print(f"left out {sum(outcome.excluded.values())}: {escape(some)}")
         if outcome.missing:
-            some = ", ".join(outcome.missing[:3])
-            messages.print(
-                f"[yellow]warning:[/] {len(outcome.missing)} images are not in the folder: "
-                f"{escape(some)}{', ...' if len(outcome.missing) > 3 else ''}"
-            )
+            some = f"{len(outcome.missing)} images are not in the folder: "
+            warn(some + list_some(outcome.missing))
         messages.print(
             f"{outcome.items} of {outcome.wanted} items, {outcome.made} of them new, in "
             f"{escape(str(folder))}"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from iassa.benchmark.datasets import Coco, Dataset, ImageFolder, MaskFolder
 from iassa.errors import InputError
+
+if TYPE_CHECKING:
+    from iassa.benchmark.datasets import Dataset
 
 __all__ = ["open_dataset"]
 
@@ -13,26 +16,29 @@ KINDS = ("coco", "masks", "images")
 
 
 def open_dataset(kind: str, images: Path, annotations: Path | None, masks: Path | None) -> Dataset:
-    """A dataset of a kind that is typed.
+    """The dataset that `iassa benchmark KIND` names.
 
     Args:
         kind: coco, masks or images.
         images: folder of the images.
-        annotations: file in COCO's instances format, with the first kind alone.
-        masks: folder of mask PNGs, with the second alone.
+        annotations: file in COCO's instances format; for coco only.
+        masks: folder of mask PNGs; for masks only.
 
     Raises:
-        InputError: another kind, or the options of another one; see the classes.
+        InputError: another kind, an option that is missing or belongs to another kind, or see the
+            class of the dataset.
     """
     if kind not in KINDS:
         raise InputError(f"expected one of {', '.join(KINDS)}, got {kind!r}.")
-    wanted = {"coco": ("--annotations", annotations), "masks": ("--masks", masks)}
-    for name, (option, value) in wanted.items():
-        if (value is None) is (name == kind):
-            verb = "with" if name == kind else "without"
+    for owner, option, value in (
+        ("coco", "--annotations", annotations),
+        ("masks", "--masks", masks),
+    ):
+        if (value is None) is (owner == kind):
+            verb = "with" if owner == kind else "without"
             raise InputError(f"expected `iassa benchmark {kind}` {verb} {option}. See --help.")
-    if kind == "coco" and annotations is not None:
+    from iassa.benchmark.datasets import Coco, ImageFolder, MaskFolder
+
+    if annotations is not None:
         return Coco(images, annotations)
-    if kind == "masks" and masks is not None:
-        return MaskFolder(images, masks)
-    return ImageFolder(images)
+    return ImageFolder(images) if masks is None else MaskFolder(images, masks)

@@ -14,7 +14,7 @@ from types import FrameType
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ["BAD", "INTERRUPTED", "complain", "graceful_interrupt", "messages", "typed"]
+__all__ = ["BAD", "INTERRUPTED", "complain", "graceful_interrupt", "messages", "typed", "warn"]
 
 BAD = 2
 INTERRUPTED = 130
@@ -24,8 +24,13 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def complain(text: str) -> None:
-    """Say what went wrong, on one line."""
+    """Print what went wrong, on one line."""
     messages.print(f"[bold red]error:[/] {escape(' '.join(text.split()))}")
+
+
+def warn(text: str) -> None:
+    """Print a warning."""
+    messages.print(f"[yellow]warning:[/] {escape(text)}")
 
 
 @contextmanager
@@ -49,7 +54,7 @@ def graceful_interrupt(quiet: bool, what: str = "batch") -> Iterator[list[int]]:
 
 
 def typed() -> str:
-    """The command as it was typed, to be kept with what it makes.
+    """The command as it was typed, to be stored with what it makes.
 
     Without the query of a URL, which may be a key.
     """

@@ -1,8 +1,8 @@
-"""What a model does not say of itself: how pixels become its input, and its outputs scores.
+"""How pixels become the input of a model, and its outputs scores, where the model does not say it.
 
-One way to say it for every model that needs it, as fields in Python or as the text after the '?' of
-a model's name: 'FILE.onnx?mean=0.485,0.456,0.406&std=0.229,0.224,0.225&softmax=yes'. What is not
-said is None, so that an adapter can tell what it still has to read from the model, or refuse.
+One form for all models: fields in Python, or the text after the '?' of a model's name, as in
+'FILE.onnx?mean=0.485,0.456,0.406&std=0.229,0.224,0.225&softmax=yes'. A field that is not given is
+None. So an adapter can tell what it still has to read from the model, or refuse.
 """
 
 from __future__ import annotations
@@ -10,23 +10,20 @@ from __future__ import annotations
 import ast
 import functools
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+import typing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict
-from urllib.parse import quote, unquote
+from typing import Annotated, Literal, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
 
-from iassa.checks import fits
-from iassa.errors import InputError
+from iassa.checks import Within, describe, fits
+from iassa.errors import InputError, require
+from iassa.query import format_fields, parse_fields
 
 __all__ = [
     "DETECTORS",
-    "LAYOUTS",
-    "PLAIN",
     "ConventionFields",
     "Conventions",
     "Layout",
@@ -38,39 +35,38 @@ __all__ = [
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Triple: TypeAlias = tuple[float, float, float]
 
-LAYOUTS = ("NCHW", "NHWC")
 DETECTORS = (  # what they mean is in detector_layouts.py
     *("yolov5", "yolov8", "yolov10", "yolov7-end2end"),
     *("nms", "torchvision", "detr", "rt-detr"),
 )
-PLAIN = "/:;+=@()[]<>| "  # stays as it is in a name; ',', '?', '&' and '%' are encoded
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-RANGE = re.compile(rf"({NUMBER})(?:\.\.|,|-)({NUMBER})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conventions:
-    """Conventions of one model; None where nothing was said.
+    """Conventions of one model; None for each that is not given.
 
     Its `str` is what `parse` reads.
 
     Attributes:
-        input_size: (height, width) that the model looks at, or 'any': images stay as they are.
-        layout: of its input, 'NCHW' or 'NHWC'.
-        range: values of black and white, (0, 1), (0, 255) or (-1, 1), before mean and std.
-        mean: of each channel, in units of `range`, taken off; with `std` or not at all.
-        std: of each channel, in units of `range`; what is left is divided by it.
-        bgr: whether it takes blue, green, red. Mean and std are in the order that it takes.
-        softmax: whether a softmax is to be put behind its outputs; False leaves them as they are.
-        sigmoid: likewise a sigmoid, for several labels at once.
-        output_name: which of its outputs are the scores; of a detector several, with commas.
-        class_names: a file of names; see `read_class_names`.
-        detector: how a detector lays out what it finds, one of `DETECTORS`; see
+        input_size: (height, width) of the model's input, or 'any': images keep their size.
+        layout: of the input, 'NCHW' or 'NHWC'.
+        range: values of black and white before mean and std: (0, 1), (0, 255) or (-1, 1).
+        mean: subtracted from each channel, in units of `range`; together with `std`.
+        std: divides each channel after that, in units of `range`.
+        bgr: whether channels are blue, green, red; mean and std are then in this order.
+        softmax: True puts a softmax behind the outputs; False leaves the outputs as they are.
+        sigmoid: True puts a sigmoid behind the outputs, where several classes can be true.
+        output_name: the output that holds the scores; of a detector several, with commas.
+        class_names: path of a file of names; see `read_class_names`.
+        detector: layout of a detector's outputs, one of `DETECTORS`; see
             `iassa.models.onnx.detector_layouts`.
-        threshold: the least confidence of the boxes that are explained.
+        threshold: least confidence of the boxes that are explained, from 0 to 1.
+
+    Raises:
+        InputError: a value of another type or out of bounds, or values that do not go together.
     """
 
-    input_size: tuple[int, int] | Literal["any"] | None = None
+    input_size: Annotated[tuple[int, int], Within(1)] | Literal["any"] | None = None
     layout: Layout | None = None
     range: tuple[float, float] | None = None
     mean: Triple | None = None
@@ -81,63 +77,49 @@ class Conventions:
     output_name: str | None = None
     class_names: str | None = None
     detector: str | None = None
-    threshold: float | None = None
+    threshold: Annotated[float | None, Within(0, 1)] = None
 
     def __post_init__(self) -> None:
-        """Check what was said, alone and together."""
+        """Check the fields, alone and together."""
         self._check_kinds()
-        if (self.mean is None) is not (self.std is None):
-            missing = "std=1,1,1" if self.std is None else "mean=0,0,0"
-            raise InputError(
-                f"expected mean and std together, got mean={self.mean} and std={self.std}. "
-                f"Say {missing} if there is none."
-            )
-        if self.softmax and self.sigmoid:
-            raise InputError("expected softmax or sigmoid, got both. Say one.")
+        missing = "std=1,1,1" if self.std is None else "mean=0,0,0"
+        require(
+            (self.mean is None) is (self.std is None),
+            f"expected mean and std together, got mean={self.mean} and std={self.std}. "
+            f"Add {missing} if there is none.",
+        )
+        require(
+            not (self.softmax and self.sigmoid),
+            "expected softmax or sigmoid, got both. Give one.",
+        )
         if self.mean is not None and self.std is not None:
             self._check_units(self.mean, self.std)
 
     def _check_kinds(self) -> None:
-        flag, triple = (bool, "True or False"), (Triple, "a tuple of three numbers")
-        kinds: dict[str, tuple[Any, str]] = {
-            "input_size": (tuple[int, int], "a tuple (height, width) or 'any'"),
-            "range": (tuple[float, float], "a tuple of two numbers, black and white"),
-            "mean": triple,
-            "std": triple,
-            **dict.fromkeys(("bgr", "softmax", "sigmoid"), flag),
-            "output_name": (str, "a name"),
-            "class_names": (str, "the path of a file"),
-        }
-        sound = {name: fits(getattr(self, name), kind) for name, (kind, _) in kinds.items()}
-        size = self.input_size
-        sound["input_size"] = size == "any" or (sound["input_size"] and min(size or (0,)) > 0)
-        sound["range"] = sound["range"] and self.low < self.high
-        expected = {name: text for name, (_, text) in kinds.items()} | {
-            "layout": "'NCHW' or 'NHWC'",
-            "detector": f"one of {', '.join(DETECTORS)}",
-            "threshold": "from 0 to 1",
-        }
-        sound["layout"] = self.layout in LAYOUTS
-        sound["detector"] = self.detector in DETECTORS
-        sound["threshold"] = fits(self.threshold, float) and 0 <= (self.threshold or 0) <= 1
-        for name, text in expected.items():
+        for name, kind in typing.get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
-            if value is not None and not sound[name]:
-                raise InputError(f"expected {name} to be {text}, got {value!r}.")
+            require(fits(value, kind), f"expected {name} to be {describe(kind)}, got {value!r}.")
+        require(
+            self.low < self.high,
+            f"expected range to be (black, white), black below white, got {self.range}.",
+        )
+        require(
+            self.detector in (None, *DETECTORS),
+            f"expected detector to be one of {', '.join(DETECTORS)}, got {self.detector!r}.",
+        )
 
     def _check_units(self, mean: Triple, std: Triple) -> None:
-        """A mean in one unit and pixels in another make wrong maps in silence: tell them apart."""
+        """Refuse a mean in another unit than the pixels: it would make wrong maps in silence."""
         low, high = self.low, self.high
-        # From 1 / 255, which some divide by to get to 255, to 255, by which others get back to 1.
+        # Some divide by 1 / 255 to get values up to 255, others by 255 to get values up to 1.
         least, most = 0.99 * (high - low) / 255, high - low
-        if not all(low <= one <= high for one in mean) or not all(
-            least <= one <= most for one in std
-        ):
-            raise InputError(
-                f"expected mean and std in units of range, here {low:g}..{high:g}: means of "
-                f"{low:g} to {high:g} and stds of {least:.3g} to {most:g}, got mean={mean} and "
-                f"std={std}. Say range=0-255 if they are of pixels up to 255, or scale them."
-            )
+        require(
+            fits(mean, Annotated[Triple, Within(low, high)])
+            and fits(std, Annotated[Triple, Within(least, most)]),
+            f"expected mean and std in units of range, here {low:g}..{high:g}: means of {low:g} "
+            f"to {high:g} and stds of {least:.3g} to {most:g}, got mean={mean} and std={std}. "
+            "Use range=0-255 if they are of pixels up to 255, or scale them.",
+        )
 
     @property
     def low(self) -> float:
@@ -150,42 +132,25 @@ class Conventions:
         return self.range[1] if self.range is not None else 1.0
 
     def __str__(self) -> str:
-        """What `parse` reads: 'range=0..255&softmax=yes'; empty if nothing was said."""
-        said = {field.name: getattr(self, field.name) for field in fields(self)}
-        return "&".join(
-            f"{name}={_write(name, value)}" for name, value in said.items() if value is not None
-        )
+        """What `parse` reads: 'range=0..255&softmax=yes'; empty where all fields are None."""
+        return format_fields(type(self), vars(self))
 
     @classmethod
     def parse(cls, text: str) -> Conventions:
         """Read 'field=value&field=value'.
 
         Args:
-            text: numbers with commas between them, a range as 0-255 or -1..1, yes or no, names
-                with ',' as %2C, '?' as %3F, '&' as %26 and '%' as %25. One number for mean or std
-                counts for all three channels.
+            text: as `iassa.query` describes it. In names ',' is written %2C, '?' %3F, '&' %26 and
+                '%' %25.
 
         Raises:
-            InputError: an unknown field, one said twice, or a value that cannot be read.
+            InputError: an unknown field, one given twice, or a value that cannot be read.
 
         Example:
             >>> Conventions.parse("range=0-255&softmax=yes").high
             255.0
         """
-        known = [field.name for field in fields(cls)]
-        values: dict[str, Any] = {}
-        for option in text.split("&") if text else ():
-            name, _, value = option.partition("=")
-            if name not in known or name in values:
-                raise InputError(
-                    f"expected options of {', '.join(known)}, each once, as in range=0-255, got "
-                    f"{option!r}."
-                )
-            try:
-                values[name] = READERS[name](value)
-            except ValueError:
-                raise InputError(f"expected {FORMS[name]}, got {option!r}.") from None
-        return cls(**values)
+        return cls(**parse_fields(cls, text))
 
     def normalise(self, planes: Tensor) -> Tensor:
         """Planes in [0, 1] as the model takes them: channels in its order, range, mean, std.
@@ -244,63 +209,6 @@ def to_bytes(planes: Tensor) -> Tensor:
     return (planes * 255).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _write(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str):
-        return quote(value, safe=PLAIN)
-    if isinstance(value, int | float):
-        return repr(value)
-    # The shortest text that is read as the same number.
-    texts = [repr(one).removesuffix(".0") for one in value]
-    return (".." if name == "range" else ",").join(texts)
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in ("yes", "no"):
-        raise ValueError
-    return text.lower() == "yes"
-
-
-def _triple(text: str) -> tuple[float, ...]:
-    values = tuple(map(float, text.split(",")))
-    return values * 3 if len(values) == 1 else values
-
-
-def _range(text: str) -> tuple[float, float]:
-    match = RANGE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError
-    return float(match[1]), float(match[2])
-
-
-def _size(text: str) -> tuple[int, ...] | str:
-    return text if text == "any" else tuple(map(int, text.split(",")))
-
-
-READERS: dict[str, Callable[[str], Any]] = {
-    "input_size": _size,
-    "layout": str,
-    "range": _range,
-    "mean": _triple,
-    "std": _triple,
-    "bgr": _flag,
-    "softmax": _flag,
-    "sigmoid": _flag,
-    "output_name": unquote,
-    "class_names": unquote,
-    "detector": str,
-    "threshold": float,
-}
-FORMS = {
-    "input_size": "input_size=HEIGHT,WIDTH or input_size=any",
-    "range": "range=0-1, range=0-255 or range=-1..1",
-    **{name: f"{name}=0.5 or {name}=0.5,0.4,0.3" for name in ("mean", "std")},
-    "threshold": "threshold=0.25 or another share",
-    **{name: f"{name}=yes or {name}=no" for name in ("bgr", "softmax", "sigmoid")},
-}
-
-
 def read_class_names(path: str | Path) -> tuple[str, ...]:
     """Class names from a file.
 
@@ -335,7 +243,7 @@ def parse_class_names(text: str, source: str) -> tuple[str, ...]:
 
     Args:
         text: '["cat", "dog"]', '{"0": "cat", "1": "dog"}' or "{0: 'cat', 1: 'dog'}".
-        source: whence it is, for the error.
+        source: where the text is from, for the error.
 
     Raises:
         InputError: something else, or numbers that are not 0 to K - 1.
@@ -347,14 +255,13 @@ def parse_class_names(text: str, source: str) -> tuple[str, ...]:
             found = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             found = None
-    names: Sequence[Any] | None = found if isinstance(found, list) and found else None
-    if isinstance(found, Mapping) and found:
+    if isinstance(found, dict):
         by_number = {str(key): name for key, name in found.items()}
-        numbers = [str(number) for number in range(len(found))]
-        names = [by_number[n] for n in numbers] if {*by_number} == {*numbers} else None
-    if names is None or not all(isinstance(name, str) and name for name in names):
+        found = [by_number.get(str(number)) for number in range(len(found))]
+    is_list = isinstance(found, list) and found
+    if not is_list or not all(isinstance(name, str) and name for name in found):
         raise InputError(
             "expected a list of class names or {number: name} from 0 without a gap in "
             f"{source}, got {text[:60]!r}."
         )
-    return tuple(names)
+    return tuple(found)

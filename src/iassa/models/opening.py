@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
-from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -16,10 +15,12 @@ from torch import nn
 from iassa.errors import InputError
 from iassa.models import efficientnet_lite0
 from iassa.models.black_box import BlackBox, FunctionModel
-from iassa.models.conventions import PLAIN, Conventions
-from iassa.models.http.endpoint import add_settings, is_url, open_endpoint
+from iassa.models.conventions import Conventions
+from iassa.models.http.endpoint import is_url, open_endpoint
+from iassa.models.http.settings import HttpSettings
 from iassa.models.references import import_attribute
 from iassa.models.torch_module import TorchModel
+from iassa.query import add_fields
 
 __all__ = ["BlackBoxLike", "add_conventions", "open_device", "open_model"]
 
@@ -56,8 +57,8 @@ def open_device(device: str | torch.device | None) -> torch.device:
 
 def _same(wanted: torch.device, there: torch.device) -> bool:
     """Whether two devices are one; 'cuda' without a number is any of them."""
-    numbered = None not in (wanted.index, there.index)
-    return wanted.type == there.type and not (numbered and wanted.index != there.index)
+    numbers = (wanted.index, there.index)
+    return wanted.type == there.type and (None in numbers or wanted.index == there.index)
 
 
 def open_model(
@@ -66,45 +67,50 @@ def open_model(
     """Whatever a user has, as a black box.
 
     Args:
-        model: 'efficientnet-lite0', 'efficientnet-lite0-features' (its 1280 pooled features, for
-            `iassa.models.Similarity`), 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes' (see
-            `OnnxModel`, and `OnnxDetector` for what detects objects), 'hf:NAME',
-            'hf:NAME@REVISION' or 'hf:FOLDER' (a classifier of transformers; what may follow a '?'
-            is in `HuggingFaceModel`), a URL (settings may follow a '#', see `open_endpoint`),
-            'package.module:attribute' (a callable, a torch module, or a factory of one without
-            arguments; naming it runs its code), any callable, images (N, H, W, 3) -> scores (N, K),
-            a torch module that takes planes (N, 3, H, W) in [0, 1], or an `BlackBox`, as any
-            `iassa.models.Detector` is.
+        model: a name, a callable, a torch module or a `BlackBox`. A name is
+
+            - 'efficientnet-lite0', or 'efficientnet-lite0-features': its 1280 pooled features, for
+              `iassa.models.Similarity`;
+            - 'FILE.onnx' or 'FILE.onnx?range=0-1&softmax=yes', see `OnnxModel`, and `OnnxDetector`
+              for a file that detects objects;
+            - 'hf:NAME', 'hf:NAME@REVISION' or 'hf:FOLDER', a classifier of transformers; fields may
+              follow a '?', see `HuggingFaceModel`;
+            - a URL; settings may follow a '#', see `open_endpoint`;
+            - 'package.module:attribute', a callable, a torch module, or a function without
+              arguments that returns one. Naming it runs its code.
+
+            A callable takes images (N, H, W, 3) float32 in [0, 1] and returns scores (N, K). A
+            torch module takes planes (N, 3, H, W) float32 in [0, 1].
         device: where the default model and those of Hugging Face run, and where a torch module is
-            moved to, see `open_device`; without one a module stays where it is, and an ONNX file
-            runs on the CPU: ONNX Runtime has CUDA in a package of its own. A function runs where it
-            likes, and is handed NumPy arrays.
+            moved to, see `open_device`. None leaves a module where it is, and runs an ONNX file on
+            the CPU: ONNX Runtime has CUDA in a package of its own. A function runs where it likes,
+            and gets NumPy arrays.
 
     Returns:
-        The adapter.
+        The black box.
 
     Raises:
-        InputError: nothing of that name, or not something that can be called.
+        InputError: no model of that name, an object that cannot be called, or a device on which
+            the model does not run.
         BlackBoxError: a model server that does not say what it takes.
     """
     if isinstance(model, str | Path):
         return _open_by_name(str(model), device)
     if isinstance(model, nn.Module):
         return TorchModel(model, device=None if device is None else open_device(device))
-    adapter = model
-    if callable(model) and not isinstance(model, BlackBox):
-        adapter = FunctionModel(model)
-    if isinstance(adapter, BlackBox):
-        if device is not None and not _same(open_device(device), adapter.device):
+    if not isinstance(model, BlackBox):
+        if not callable(model):
             raise InputError(
-                f"{adapter.name} runs on {adapter.device}, got device {device}. Leave it out, or "
-                "wrap a torch module with iassa.models.TorchModel(module, device=...)."
+                f"expected a black box, got {type(model).__name__}. Pass a callable, images "
+                "(N, H, W, 3) -> scores (N, K), a torch module, or the name of a model."
             )
-        return adapter
-    raise InputError(
-        f"expected a black box, got {type(model).__name__}. Pass a callable, images (N, H, W, 3) "
-        "-> scores (N, K), a torch module, or the name of a model."
-    )
+        model = FunctionModel(model)
+    if device is not None and not _same(open_device(device), model.device):
+        raise InputError(
+            f"{model.name} runs on {model.device}, got device {device}. Leave it out, or wrap a "
+            "torch module with iassa.models.TorchModel(module, device=...)."
+        )
+    return model
 
 
 def _open_by_name(model: str, device: str | torch.device | None) -> BlackBox:
@@ -137,33 +143,31 @@ def _open_by_name(model: str, device: str | torch.device | None) -> BlackBox:
     )
 
 
-def add_conventions(model: str, said: Mapping[str, str]) -> str:
-    """The name of a model with what options say of it: a text that opens anywhere.
+def add_conventions(model: str, typed: Sequence[str]) -> str:
+    """The name of a model with more fields in it: a text that `open_model` opens anywhere.
 
     Args:
         model: as `open_model` takes it.
-        said: values by name of the fields of `Conventions`, as text; names and paths as they are.
+        typed: each 'field=value' as a person types it: fields of `HttpSettings` for a URL, of
+            `Conventions` for all others.
 
     Raises:
-        InputError: a model that says all of itself, a field that the name has already, or a value
-            that cannot be read.
+        InputError: a model that takes no such fields, a field that the name has already, or a
+            value that cannot be read.
 
     Example:
-        >>> add_conventions("net.onnx?softmax=yes", {"range": "0-255"})
+        >>> add_conventions("net.onnx?softmax=yes", ["range=0-255"])
         'net.onnx?range=0..255&softmax=yes'
     """
-    if not said:
-        return model
     if is_url(model):
-        return add_settings(model, said)
-    kept, mark, options = model.partition("?" if model.startswith(HUGGING_FACE) else ".onnx?")
-    if not model.startswith(HUGGING_FACE) and not ONNX.fullmatch(model):
-        names = ", ".join("--" + name.replace("_", "-") for name in said)
+        url, _, settings = model.partition("#")
+        return f"{url}#{add_fields(HttpSettings, settings, typed)}"
+    is_hub = model.startswith(HUGGING_FACE)
+    if not is_hub and not ONNX.fullmatch(model):
         raise InputError(
-            f"expected {names} for an ONNX file, hf:NAME or a URL, got model {model}, which takes "
-            "images in [0, 1] and says the rest of itself. Leave them out, or do it in your own "
-            "function."
+            f"expected {', '.join(typed)} for an ONNX file, hf:NAME or a URL, got model {model}, "
+            "which takes images in [0, 1] and describes itself. Leave them out, or do it in your "
+            "own function."
         )
-    texts = [options] if options else []
-    texts += [f"{name}={quote(value, safe=PLAIN + ',')}" for name, value in said.items()]
-    return f"{kept}{mark or '?'}{Conventions.parse('&'.join(texts))}"
+    path, mark, options = model.partition("?" if is_hub else ".onnx?")
+    return f"{path}{mark or '?'}{add_fields(Conventions, options, typed)}"

@@ -14,27 +14,22 @@ from __future__ import annotations
 
 import inspect
 import logging
-import re
 import weakref
-from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
 
-from iassa.errors import InputError
 from iassa.models.black_box import BlackBox
 from iassa.models.http.open_inference import read_form
 from iassa.models.http.request_forms import PngForm, RequestForm
 from iassa.models.http.score_cache import digest
 from iassa.models.http.scoring import ScoringClient
-from iassa.models.http.settings import FORMS, HttpSettings
+from iassa.models.http.settings import HttpSettings
+from iassa.query import parse_fields
 
-__all__ = ["FORMS", "HttpModel", "add_settings", "is_url", "open_endpoint"]
-
-ANY_PATH = "surrogateescape"  # the name of a folder need not be UTF-8
+__all__ = ["HttpModel", "is_url", "open_endpoint"]
 
 log = logging.getLogger(__name__)
 
@@ -138,9 +133,10 @@ def is_url(model: str) -> bool:
 def open_endpoint(model: str) -> HttpModel:
     """A model by its URL, which may bring settings along.
 
-    What is behind a `#` in a URL is never sent, so it may hold settings in the form of a query, as
-    in `https://HOST/PATH#form=multipart&rate=5`: the fields of `HttpModel` but `class_names`,
-    with `_` or `-`. So they go wherever the name of a model goes, into a worker process too.
+    A client never sends the part of a URL behind its `#`. So that part may hold settings, as in
+    `https://HOST/PATH#form=multipart&rate=5`: the fields of `HttpSettings` but `class_names`,
+    written as `iassa.query` describes. They go wherever the name of a model goes, into a worker
+    process too.
 
     Args:
         model: the URL.
@@ -149,79 +145,5 @@ def open_endpoint(model: str) -> HttpModel:
         InputError: an unknown setting, one that is given twice, or see `HttpModel`.
         BlackBoxError: see `HttpModel`.
     """
-    url, _, fragment = model.partition("#")
-    chosen: dict[str, Any] = {}
-    for key, text in parse_qsl(fragment, keep_blank_values=True, errors=ANY_PATH):
-        name = key.replace("-", "_")
-        if name not in READERS:
-            raise InputError(
-                f"expected settings behind the # of the URL among {', '.join(READERS)}, got {key}."
-            )
-        if name in chosen:
-            raise InputError(
-                f"expected the setting {name} once, got it twice. Say it behind the # of the URL, "
-                "or as an option."
-            )
-        try:
-            chosen[name] = READERS[name](text)
-        except InputError:
-            raise
-        except ValueError:
-            raise InputError(f"cannot read the setting {name}={text} of the URL.") from None
-    return HttpModel(url, **chosen)
-
-
-def add_settings(model: str, said: Mapping[str, str]) -> str:
-    """A URL with more settings behind its `#`.
-
-    Args:
-        model: the URL, with settings or without.
-        said: values by name, as text.
-
-    Raises:
-        InputError: a setting that a URL does not take.
-    """
-    unknown = [name for name in said if name not in READERS]
-    if unknown:
-        options = ", ".join("--" + name.replace("_", "-") for name in unknown)
-        raise InputError(
-            f"expected options that a URL takes, got {options}, which it does not. A server does "
-            "that itself; names of classes are for iassa.models.HttpModel in Python."
-        )
-    url, _, fragment = model.partition("#")
-    return f"{url}#{'&'.join(filter(None, [fragment, urlencode(said, errors=ANY_PATH)]))}"
-
-
-def _read_size(text: str) -> tuple[int, int]:
-    """(height, width) from '224', '224,320' or '224x320'."""
-    found = re.fullmatch(r"([0-9]{1,6})(?:[x,]([0-9]{1,6}))?", text)
-    if found is None:
-        raise InputError(f"expected a size as 224 or HEIGHT,WIDTH, got {text!r}.")
-    return int(found[1]), int(found[2] or found[1])
-
-
-def _read_triple(text: str) -> tuple[float, ...]:
-    return tuple(float(one) for one in text.split(","))
-
-
-def _read_truth(text: str) -> bool:
-    if text not in ("true", "false", "yes", "no"):
-        raise ValueError
-    return text in ("true", "yes")
-
-
-SPECIAL: dict[str, Callable[[str], object]] = {
-    "input_size": _read_size,
-    "mean": _read_triple,
-    "std": _read_triple,
-    "softmax": _read_truth,
-}
-NUMBERS: dict[str, Callable[[str], object]] = {
-    **dict.fromkeys(("images_per_request", "in_flight", "retries", "response_limit"), int),
-    **dict.fromkeys(("rate", "timeout", "first_wait", "longest_wait", "scale"), float),
-}
-READERS: dict[str, Callable[[str], object]] = {
-    one.name: {**SPECIAL, **NUMBERS}.get(one.name, str)
-    for one in fields(HttpSettings)
-    if one.name not in ("url", "class_names")
-}
+    url, _, settings = model.partition("#")
+    return HttpModel(url, **parse_fields(HttpSettings, settings))

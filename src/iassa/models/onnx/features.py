@@ -9,7 +9,7 @@ import difflib
 import functools
 import math
 import re
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 from urllib.parse import quote, unquote
@@ -23,9 +23,10 @@ from torch import Tensor
 from iassa.checks import Within, describe, fits
 from iassa.errors import InputError, require
 from iassa.image import resize
-from iassa.models.conventions import PLAIN, Layout
+from iassa.models.conventions import Layout
 from iassa.models.onnx import graph
 from iassa.models.onnx.session import checking_size, open_session, run_session
+from iassa.query import PLAIN, format_fields, parse_fields
 
 __all__ = ["OnnxLayers", "onnx_feature_names"]
 
@@ -70,13 +71,8 @@ class OnnxLayers:
     def __str__(self) -> str:
         """What `parse` reads."""
         names = ",".join(quote(name, safe=PLAIN) for name in self.tensors)
-        options = []
-        for field in fields(self)[2:]:
-            value = getattr(self, field.name)
-            if value != field.default:
-                text = value if isinstance(value, str) else ",".join(map(str, value))
-                options.append(f"{field.name}={text}")
-        return f"{self.path}:{names}" + ("?" + "&".join(options) if options else "")
+        options = format_fields(type(self), vars(self))
+        return f"{self.path}:{names}" + (f"?{options}" if options else "")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Made again from its fields: a session cannot be pickled."""
@@ -98,7 +94,7 @@ class OnnxLayers:
         if match is None:
             raise InputError(f"expected FILE.onnx:tensor_a,tensor_b, got {text!r}.")
         names = tuple(map(unquote, match["tensors"].split(","))) if match["tensors"] else ()
-        options = _options(match["options"], text)
+        options = parse_fields(cls, match["options"] or "")
         if not names:
             size, layout = options.get("input_size"), options.get("layout")
             raise InputError(
@@ -257,28 +253,6 @@ def _suggest(path: str, input_size: tuple[int, int] | None, layout: Layout | Non
     coarse = {k: same[-1] for k, same in names.items() if k > 1 or len(names) == 1}
     last = ", ".join(f"{stride}: {quote(name, safe=PLAIN)}" for stride, name in coarse.items())
     return f"The last at each stride, for an image of {height} x {width}: {last}. {LISTING}"
-
-
-def _options(text: str | None, spec: str) -> dict[str, Any]:
-    """Fields from 'mean=0.5,0.5,0.5&layout=NHWC'."""
-    kinds = {"input_size": int, "mean": float, "std": float, "layout": str, "feature_layout": str}
-    values: dict[str, Any] = {}
-    for option in (text or "").split("&") if text else ():
-        name, _, value = option.partition("=")
-        if name not in kinds or name in values:
-            raise InputError(
-                f"expected options of {', '.join(kinds)} after '?', each once, got {option!r} in "
-                f"{spec!r}."
-            )
-        try:
-            values[name] = (
-                value if kinds[name] is str else tuple(map(kinds[name], value.split(",")))
-            )
-        except ValueError:
-            raise InputError(
-                f"expected numbers with commas between them, got {option!r} in {spec!r}."
-            ) from None
-    return values
 
 
 def _read_input(

@@ -119,13 +119,13 @@ class OnnxFile:
             missing: a text for each, by an example of how to give it, 'field=value'.
             reader: the class that has these fields as parameters.
         """
-        flags = [one.replace("=yes", "").replace("_", "-").replace("=", " ") for one in missing]
         require(
             not missing,
             f"expected what {self.path} does not say of itself: "
             f"{'; '.join(missing.values())}; got {str(given) or 'nothing'}. {self.content} "
             f"Say it in its name, as '{self.path.name}?{'&'.join(missing)}', as options, as "
-            f"--{' --'.join(flags)}, or as parameters of iassa.models.{reader}.",
+            f"{' '.join(f'--model-option {one}' for one in missing)}, or as parameters of "
+            f"iassa.models.{reader}.",
         )
 
     def class_names(self, given: Sequence[str] | str | Path | None) -> tuple[str, ...] | None:

@@ -1,0 +1,103 @@
+"""The options that several commands have, and the model that they describe.
+
+Eight options describe a model. `--model-option` takes any other field. All of them become part of
+the model's name, the text after its '?' or, of a URL, its '#'. So they go wherever the name goes,
+into workers too; the name holds no secret.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from iassa.errors import InputError
+
+_about_model = functools.partial(Option, rich_help_panel="The model")
+
+Model = Annotated[
+    str | None,
+    _about_model(
+        help="efficientnet-lite0 (default), FILE.onnx, hf:NAME, hf:FOLDER, a URL, or "
+        "package.module:attribute (its code is run)."
+    ),
+]
+Device = Annotated[str | None, _about_model(help="cpu, cuda, cuda:1; default: a GPU, if any.")]
+Range = Annotated[
+    str | None,
+    _about_model("--range", metavar="LOW-HIGH", help="Its black and white: 0-1, 0-255, -1..1."),
+]
+Mean = Annotated[str | None, _about_model(metavar="A,B,C", help="Subtracted from each channel.")]
+Std = Annotated[str | None, _about_model(metavar="A,B,C", help="Then divides each channel.")]
+Softmax = Annotated[
+    bool | None, _about_model("--softmax/--no-softmax", help="Make its outputs probabilities.")
+]
+Sigmoid = Annotated[
+    bool | None, _about_model("--sigmoid", help="Likewise, if several classes can be true.")
+]
+InputSize = Annotated[
+    str | None, _about_model(metavar="HEIGHT,WIDTH", help="Of its input; any: as images are.")
+]
+ClassNames = Annotated[
+    str | None, _about_model(metavar="FILE", help="Names of its classes, one a line, or JSON.")
+]
+AuthEnv = Annotated[
+    str | None, _about_model(metavar="NAME", help="Variable with the authorisation for a URL.")
+]
+ModelOption = Annotated[
+    list[str] | None,
+    _about_model(
+        metavar="FIELD=VALUE",
+        help="Any other field, repeatable: layout, bgr, output_name, detector, threshold; for a "
+        "URL rate, cache, retries and more. See docs/models.md and docs/endpoint.md.",
+    ),
+]
+
+Seconds = Annotated[float | None, Option(help="Stop after this time.")]
+Tolerance = Annotated[
+    float | None, Option(help="Stop at this standard error, as a share of the map's peak: 0.1.")
+]
+BatchSize = Annotated[
+    int | None, Option(help="Most images in a batch; default: 16 on a CPU, 128 on a GPU.")
+]
+Seed = Annotated[int, Option(help="The same seed gives the same result.")]
+SimilarTo = Annotated[
+    list[str] | None,
+    Option(
+        metavar="IMAGE",
+        help="Explain the similarity to this image, for one call more; repeatable. The model "
+        "must return feature vectors.",
+    ),
+]
+Measure = Annotated[
+    str | None, Option(metavar="cosine|euclidean", help="Of similarity; default: cosine.")
+]
+AsJson = Annotated[bool, Option("--json", help="Print explanation.json, one line per image.")]
+Quiet = Annotated[bool, Option("--quiet", help="Print errors only.")]
+
+
+def described_model(context: typer.Context) -> str | None:
+    """The name of the model with what the options say of it; None if no model is named.
+
+    Args:
+        context: of a command with all options of the panel 'The model'.
+
+    Raises:
+        InputError: options without a model, or see `iassa.models.opening.add_conventions`.
+    """
+    given = context.params
+    flags = {True: "yes", False: "no"}
+    fields = ("mean", "std", "softmax", "sigmoid", "input_size", "class_names", "auth_env")
+    values = {"range": given["range_"]} | {name: given[name] for name in fields}
+    typed = [f"{name}={flags.get(v, v)}" for name, v in values.items() if v is not None]
+    typed += given["model_option"] or []
+    model: str | None = given["model"]
+    if not typed:
+        return model
+    if model is None:
+        raise InputError(f"expected --model with {', '.join(typed)}, got none. Name the model.")
+    from iassa.models.opening import add_conventions
+
+    return add_conventions(model, typed)
