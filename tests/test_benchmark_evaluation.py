@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import iassa
@@ -59,6 +60,11 @@ def explain(method: iassa.methods.Explainer, calls: int) -> iassa.Explanation:
     )
 
 
+def measured(explanation: iassa.Explanation) -> np.ndarray:
+    """The map at the size of the protocol, as the curves see it."""
+    return resize(torch.from_numpy(explanation.saliency[0]), (18, 25)).numpy()
+
+
 METHODS = [
     iassa.methods.Iassa(round_calls=64, features="colour-position"),
     iassa.methods.Rise(round_calls=64),
@@ -75,7 +81,7 @@ def test_each_snapshot_is_the_map_of_a_run_with_its_budget(method: iassa.methods
     for snapshot in item.snapshots:
         assert snapshot.budget is not None
         alone = explain(method, snapshot.budget)
-        np.testing.assert_array_equal(snapshot.saliency, alone.saliency[0])
+        np.testing.assert_array_equal(snapshot.saliency, measured(alone))
         assert (snapshot.calls, snapshot.rounds) == (alone.calls, len(alone.rounds))
         assert snapshot.relative_error == alone.relative_error
 
@@ -130,33 +136,32 @@ def test_after_every_round() -> None:
         (None, 3, 151),
         (None, 4, 170),
     ]
-    np.testing.assert_array_equal(item.snapshots[1].saliency, explain(method, 101).saliency[0])
+    np.testing.assert_array_equal(item.snapshots[1].saliency, measured(explain(method, 101)))
     assert item.calls == 170
 
 
 def test_metrics_are_those_of_the_map() -> None:
     item = make(Contestant("label", iassa.methods.Rise(), (80,)))
     (snapshot,) = item.snapshots
-    marked = annotation()
-    overlap = overlap_at(snapshot.saliency, marked, fraction=0.4)
-    pointing = pointing_game(snapshot.saliency, marked)
+    explanation = explain(iassa.methods.Rise(), 80)
+    marked, whole = annotation(), explanation.saliency[0]
+    overlap = overlap_at(whole, marked, fraction=0.4)
+    pointing = pointing_game(whole, marked)
     expected = {
         "f1": overlap.f1,
         "iou": overlap.iou,
         "precision": overlap.precision,
         "recall": overlap.recall,
-        "best_f1": best_f1(snapshot.saliency, marked).f1,
+        "best_f1": best_f1(whole, marked).f1,
         "pointing": float(pointing.hit),
         "pointing_tolerant": float(pointing.distance <= 6),
     }
     assert expected.items() <= snapshot.metrics.items()
 
-    import torch
-
     photo = np.asarray(Image.open(io.BytesIO(png())), np.float32) / np.float32(255)
     small = resize(torch.from_numpy(photo).permute(2, 0, 1), (18, 25)).permute(1, 2, 0)
     image = small.clamp(0, 1).numpy()
-    saliency = resize(torch.from_numpy(snapshot.saliency), (18, 25)).numpy()
+    saliency = measured(explanation)
     weights = [0.0, 1.0, 0.0, -2.0]
 
     def in_float32(images: np.ndarray) -> np.ndarray:
