@@ -17,7 +17,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 import iassa
-from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages, warn
+from iassa.cli.terminal import (
+    BAD,
+    INTERRUPTED,
+    SOME_FAILED,
+    complain,
+    graceful_interrupt,
+    messages,
+    warn,
+)
 from iassa.errors import CancelledError, IassaError, WeakEvidenceWarning
 from iassa.files import check_writable
 
@@ -41,9 +49,10 @@ def make_all(
         quiet: whether to print errors only.
 
     Raises:
-        typer.Exit: always; 0, 2 where an image failed, or 130 after Ctrl-C.
+        typer.Exit: always; 0, 2 where all images failed, 1 where some of several did, or 130 after
+            Ctrl-C.
     """
-    status = 0
+    failed = 0
     with graceful_interrupt(quiet) as interrupts:
         for name, folder in folders.items():
             image = f"{name}: " if len(folders) > 1 else ""
@@ -58,12 +67,12 @@ def make_all(
                     _save(partial, folder, as_json, quiet)
                     saved = f" The map of the {partial.calls} calls so far is in {folder}."
                 complain(f"{image}{error}{saved}")
-                status = status if isinstance(error, CancelledError) else BAD
+                failed += not isinstance(error, CancelledError)
             except KeyboardInterrupt:  # the second one
                 complain(f"{image}interrupted; nothing of this image was saved.")
             if interrupts:
                 raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(status)
+    raise typer.Exit(0 if not failed else BAD if failed == len(folders) else SOME_FAILED)
 
 
 @contextmanager
