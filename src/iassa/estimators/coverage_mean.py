@@ -25,11 +25,10 @@ class CoverageMean:
     The paper's masks cover the image unevenly once they adapt. With one E[M] N for all pixels, one
     that no window ever hid would look most important. All rounds count alike.
 
-    The standard error is about what infinitely many masks would give. Of windows there is no such
-    thing: it is about all those of the lattices that they were drawn from, the same lattices in the
-    same regions, each weighing as many as were scored of it. A round of which all windows are
-    scored is known, and adds nothing to it; with nothing but such rounds the map is exact and its
-    error 0. What other lattices would give is not in it.
+    The standard error is about the map of infinitely many masks. For windows it is about all
+    windows of the lattices that they were drawn from; each lattice weighs as many windows as were
+    scored of it. A round whose windows are all scored adds no error; if all rounds are such,
+    the map is exact and its error 0. The error does not cover other lattices.
     """
 
     def __init__(self, reference: Tensor, size: tuple[int, int], groups: int = GROUPS) -> None:

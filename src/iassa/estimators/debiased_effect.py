@@ -39,8 +39,8 @@ class DebiasedEffect:
     apart from others, are first divided by their residual standard deviation, and the map is given
     in units of its mean over all masks. With one round it is cov / var given p.
 
-    What infinitely many masks would give, drawn as these were and in the same regions, is what the
-    standard error is about. Without a group of masks, all of this is done again.
+    The standard error is about the map of infinitely many masks, drawn as these were and in the
+    same regions. All of this is done again without each group of masks.
     """
 
     def __init__(self, reference: Tensor, size: tuple[int, int]) -> None:
@@ -117,7 +117,7 @@ class _Moments:
 
     @property
     def score_squares(self) -> Tensor:
-        """(..., T) sum of f~^2; 0 where what is left is rounding, as it is of a flat score."""
+        """(..., T) sum of f~^2; 0 where the rest is rounding, as for a flat score."""
         T = self.num_targets
         total = self.gram[..., :T, :T].diagonal(dim1=-2, dim2=-1)
         left = total - (self._coefficients() * self.gram[..., :T, T:]).sum(-1)

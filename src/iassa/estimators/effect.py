@@ -39,7 +39,7 @@ class Effect:
             pixels of a lattice; see `jackknife`. An error that does not come from the jackknife
             is stored as two deviations, +error and -error, at every pixel.
         settled: (h, w) bool, where every group could be left out.
-        signed: whether 0 is no effect; else the map is a mean score, high or low.
+        signed: True if 0 means no effect; False if the map is a mean score.
     """
 
     saliency: Tensor
@@ -67,9 +67,10 @@ class Effect:
         """Standard error where the map is high, as a share of its peak, for each target.
 
         It is the root mean square over the pixels above `HIGH` of the peak; infinite while one of
-        them is not known, or masks have yet to vary at any pixel, which may be as high. Elsewhere
-        an adaptive method does not look again, so the error there does not fall. The peak of an
-        effect is its largest value of either sign, that of a mean score is counted from the lowest.
+        them has no error, or while no mask has varied at some pixel, which may be as high. An
+        adaptive method does not look at the other pixels again, so the error there does not fall.
+        The peak of an effect is its largest value of either sign; that of a mean score is counted
+        from the lowest.
         """
         shares = []
         for saliency, error in zip(self.saliency, self.standard_error, strict=True):
@@ -77,7 +78,7 @@ class Effect:
             peak = height.max()
             high = (height >= HIGH * peak) | ~self.sampled
             share = error[high].double().square().mean().sqrt()
-            # A flat map whose scores do not vary is known.
+            # A flat map whose scores do not vary has no error.
             shares.append(float(torch.where(share > 0, share / peak, 0.0)))
         return tuple(shares)
 

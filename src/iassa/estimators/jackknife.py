@@ -5,14 +5,14 @@ group, for each of them, shows how far its map hangs on the masks that happened 
 
     SE^2 = (G - 1) / G sum_g (S_(g) - S)^2        (Tukey; Kott, J. Official Statistics, 2001)
 
-It needs no model of the noise, and it goes through everything that is done to a map as the map
-itself does: a weighted sum of maps, the attention. The deviations S_(g) - S are kept on a lattice
+It needs no model of the noise. The deviations go through all that is done to the map: a weighted
+sum of maps, the attention. The deviations S_(g) - S are kept on a lattice
 of pixels; between them they are interpolated, as masks are too coarse to change from one to the
 next.
 
-Windows are drawn without replacement from as many as a lattice has: of n of N, the share n / N is
-no longer left to chance, and the deviations are multiplied by sqrt(1 - n / N). With all of them it
-is 0.
+Windows are drawn without replacement from as many as a lattice has: once n of
+N are drawn, chance decides on the share 1 - n / N only, and the deviations are multiplied by
+sqrt(1 - n / N). With all of them the error is 0.
 """
 
 from __future__ import annotations
@@ -251,10 +251,10 @@ def standard_error(deviations: Tensor, known: Tensor) -> Tensor:
 
     Args:
         deviations: (G, T, h, w) of the groups that have masks.
-        known: (h, w) bool, where all of them are known.
+        known: (h, w) bool, where all of them are defined.
 
     Returns:
-        (T, h, w); infinite where it is not known, and everywhere with fewer than two groups.
+        (T, h, w); infinite where they are not, and everywhere with fewer than two groups.
     """
     groups = len(deviations)
     if groups < 2:
@@ -264,13 +264,13 @@ def standard_error(deviations: Tensor, known: Tensor) -> Tensor:
 
 
 def deviate(error: Tensor) -> tuple[Tensor, Tensor]:
-    """Deviations of two groups, one up and one down, that have a standard error found otherwise.
+    """Deviations of two groups, one up and one down, from a standard error of another origin.
 
     Args:
-        error: (T, h, w), infinite where it is not known, for all targets alike.
+        error: (T, h, w), infinite at the same pixels for all targets where there is none.
 
     Returns:
-        Deviations (2, T, h, w), 0 where it is not known, and where it is, (h, w) bool.
+        Deviations (2, T, h, w), 0 where there is none, and where there is one, (h, w) bool.
     """
     known = error.isfinite().all(0)
     error = torch.where(known, error, 0.0)
@@ -278,7 +278,7 @@ def deviate(error: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def interpolate(error: Tensor, size: tuple[int, int]) -> Tensor:
-    """A standard error on the lattice (T, h, w) at the size of the map, from where it is known."""
+    """A standard error on the lattice (T, h, w) at the size of the map, from its finite values."""
     known = error.isfinite()
     weight = resize(known.to(error), size)
     spread = resize(torch.where(known, error, 0.0), size)

@@ -22,7 +22,7 @@ class LocalRegression:
     intercept takes up the rest, and the whole image is the origin, where both are 0.
 
     The standard error is about what the same number of masks would give, drawn anew: the ridge
-    shrinks the coefficients a little, less with more masks, and that is no part of it.
+    shrinks the coefficients a little, less with more masks; the error does not cover that.
     """
 
     def __init__(

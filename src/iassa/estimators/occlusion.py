@@ -18,19 +18,19 @@ __all__ = ["OcclusionMean"]
 class OcclusionMean:
     """S(x) = sum_i (f(I) - f_i) (1 - M_i(x)) / sum_i (1 - M_i(x)): what hiding the pixel costs.
 
-    The standard error is about the map of all windows of the lattice. Of the N(x) that hide a pixel
-    n(x) are scored, a random sample without replacement, so that with s^2(x) the variance of what
-    those N(x) cost,
+    The standard error is about the map of all windows of the lattice. N(x) windows hide a pixel;
+    n(x) of them are scored, a random sample without replacement. With s^2(x) the variance of the
+    costs of those N(x),
 
         SE^2(x) = (1 - n(x) / N(x)) s^2(x) / n(x)
 
-    which is 0 where all are scored: nothing is left to sample there, and the map is exact. What
-    another lattice would give is not in it.
+    which is 0 where all are scored: nothing is left to sample there, and the map is exact. The
+    error does not cover another lattice.
 
     N(x) is six or so with the defaults, too few to see their variance. The further apart windows
     lie the more their costs differ: s^2(x) = k(x) v(x) is assumed, v the variance of the four edges
-    of the windows that hide x, which is known, and k the same for all pixels around x that a window
-    hides together with it. There k is all squares of costs about their pixels' means, over what v
+    of the windows that hide x, and k the same for all pixels around x that a window hides together
+    with it. There k is all squares of costs about their pixels' means, over what v
     has them be, the sum of (n - 1) v.
     """
 
@@ -88,7 +88,7 @@ class OcclusionMean:
         )
 
     def _error(self, count: Tensor, mean: Tensor, squares: Tensor) -> Tensor:
-        """Standard error (T, H, W), infinite where it is not known."""
+        """Standard error (T, H, W), infinite where too few windows were scored."""
         about_mean = squares - count * mean.square()
         about_mean = torch.where(about_mean > 1e-12 * squares, about_mean, 0.0)  # less is rounding
         rows, columns = self._together

@@ -1,7 +1,7 @@
 """Where a model's score moves: the keep probabilities that tell, and those that do not.
 
 A saturated model gives the whole image's score whatever little is hidden, or nothing as soon as a
-little is. Masks at such keep probabilities cost calls and tell nothing.
+little is. Masks at such keep probabilities cost calls and show nothing.
 
 Nothing here depends on the unit or the zero of the scores: a logit is treated as a likelihood is.
 """

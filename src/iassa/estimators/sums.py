@@ -16,8 +16,8 @@ def accumulate(
 ) -> None:
     """Add masks under weights (N, R) to `sums` (R, H, W), and their squares to `squares` (H, W).
 
-    A band of the image at a time, so that what is added in float32 stays small. `ones` says which
-    weight is 1: the squares of masks that are 0 or 1 are the masks.
+    It adds a band of the image at a time, so that float32 sums stay small. `ones` is the row of the
+    weight that is 1: the squares of 0/1 masks are the masks themselves.
     """
     height, width = sums.shape[1:]
     step = max(1, BAND_PIXELS // width)

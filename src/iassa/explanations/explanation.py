@@ -68,8 +68,8 @@ class Explanation:
         standard_error: (T, H, W) float32, in score units; infinite where no mask varied, and
             everywhere if the method has none.
         relative_errors: (T) standard error as a share of the map's peak, root mean square over the
-            pixels above 0.3 of that peak; infinite while one of them is not known, or no mask has
-            varied at some pixel, which may be as high.
+            pixels above 0.3 of that peak; infinite while one of them has no error, or no mask
+            has varied at some pixel, which may be as high.
         image: (H, W, 3) float32 in [0, 1].
         targets: T of them.
         scores: (T) scores of the whole image.
@@ -89,7 +89,7 @@ class Explanation:
         versions: of iassa and what it computes with.
         boxes: what the outputs of a detector stand for, of which the targets are some; None of a
             black box that has scores of its own.
-        evidence: the masks and what the black box said of them; None where it was not saved, or
+        evidence: the masks and their scores; None where it was not saved, or
             where the method keeps none.
     """
 
@@ -201,7 +201,7 @@ class Explanation:
         for path in directory.iterdir():
             ours = re.fullmatch(r"overlay-\d+\.png|evidence\.npz", path.name)
             if ours and path.name not in contents:
-                with contextlib.suppress(OSError):  # a folder of that name is none of ours
+                with contextlib.suppress(OSError):  # a folder of that name is the user's
                     path.unlink()
         return directory
 

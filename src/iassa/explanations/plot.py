@@ -43,17 +43,17 @@ def overlay(
     caption: str,
     outlines: Sequence[Sequence[float]] | NDArray[np.float32] = (),
 ) -> Figure:
-    """The image, its map over a dimmed grey image, and how well the map is known.
+    """The image, its map over a dimmed grey image, and the standard error.
 
     An effect is shown about 0 on a diverging colour map that is dark in the middle, transparent
-    where it is small; a mean score over its range; a standard error from 0, white where it is not
-    known. The colour maps are perceptually uniform: equal steps of the score look equal. Large
+    where it is small; a mean score over its range; a standard error from 0, white where it is
+    infinite. The colour maps are perceptually uniform: equal steps of the score look equal. Large
     images are drawn smaller.
 
     Args:
         image: (H, W, 3) in [0, 1].
         saliency: (H, W).
-        standard_error: (H, W) in the map's units, infinite where it is not known; None, or infinite
+        standard_error: (H, W) in the map's units, infinite where no mask varied; None, or infinite
             everywhere, for no third panel.
         measures: 'effect' or 'mean score', see `Explainer.measures`.
         title: the target's name and score.
@@ -179,7 +179,7 @@ def _shrink(planes: NDArray[np.float32], longest: int = LONGEST) -> NDArray[np.f
 
 
 def _shrink_known(error: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(H, W) as `_shrink` does, from the pixels that are known; NaN where none of them is."""
+    """(H, W) as `_shrink` does, from the finite pixels; NaN where there is none."""
     known = np.isfinite(error)
     weight = _shrink(known.astype(np.float32)[:, :, None])[:, :, 0]
     shrunk = _shrink(np.where(known, error, np.float32(0))[:, :, None])[:, :, 0]

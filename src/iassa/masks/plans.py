@@ -140,8 +140,8 @@ class SegmentPlan(_RegionalPlan):
 class WindowPlan(MaskPlan):
     """Sliding windows: each mask hides one box and keeps all else.
 
-    `keep_probability` is the share of the image that the mask keeps. A part of a plan knows of how
-    many windows the whole is, a plan that was stored does not: `lattice_size` is no part of it.
+    `keep_probability` is the share of the image that the mask keeps. A part of a plan keeps the
+    number of windows of the whole. A stored plan does not: `lattice_size` is not stored.
     """
 
     PER_MASK: ClassVar[tuple[str, ...]] = ("keep_probability", "windows")

@@ -48,7 +48,7 @@ class Segmentations:
         return np.flatnonzero(np.isin(self.wanted, counts))
 
     def digest(self) -> str:
-        """SHA-256 of the labels: a mask of superpixels is known only together with them."""
+        """SHA-256 of the labels: a mask of superpixels means nothing without them."""
         labels = self.labels.cpu().numpy()
         content = f"{labels.shape}".encode() + labels.astype("<u2").tobytes()
         return hashlib.sha256(content).hexdigest()

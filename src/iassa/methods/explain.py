@@ -117,7 +117,7 @@ def extend(
     """More evidence: the map that asking for all the calls at once would have given.
 
     Args:
-        explanation: what is known so far; it stays as it is.
+        explanation: the result so far; it stays as it is.
         black_box: the one that was asked before, see `open_model`.
         calls: the most that may be added.
         max_seconds: the most time to add.
@@ -170,8 +170,8 @@ def retarget(
 ) -> Explanation:
     """Explain another target from the same masks, without a call.
 
-    The masks of later rounds were drawn where the first targets' maps were high, so a target
-    that looks elsewhere is known less well there; its standard error says so.
+    The masks of later rounds were drawn where the first targets' maps were high, so a map
+    that is high elsewhere has a larger standard error there.
 
     Args:
         explanation: of other targets; it stays as it is.
@@ -216,7 +216,7 @@ class _Recorded(BlackBox):
         return self._identity
 
     def score(self, planes: Tensor) -> Tensor:
-        raise AssertionError("all masks were known, and one was asked about")
+        raise AssertionError("retarget never asks the black box")
 
 
 def _evidence(explanation: Explanation) -> Evidence:

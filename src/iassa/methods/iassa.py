@@ -41,8 +41,8 @@ class Iassa(Method):
 
     A round has a fixed number of masks, whatever the budget, so that a longer run begins as a
     shorter one does. Some masks of all rounds but the first hide places where the last map is high,
-    others are level sets of that map (`level_sets`): one kind finds outlines, the other tells how
-    much the score owes to what the map has in order.
+    others are level sets of that map (`level_sets`): one kind finds outlines, the other
+    measures how the score depends on the order of the map.
 
     Attributes:
         round_calls: masks in a round.
@@ -59,21 +59,21 @@ class Iassa(Method):
             saturated, sure of the whole image whatever little is hidden, or lost as soon as a
             little is.
         level_share: share of the masks of all rounds but the first that show the level sets of the
-            last map; the others hide places within its region. More of it inserts better and
+            last map; the others hide places within its region. A larger share inserts better and
             localises less.
         level_cells: cells per side of a square image that a level set consists of.
         level_shown: smallest and largest share of the image that a level set is.
         level_shuffle: standard deviation of the smooth noise on the map's ranks, which are 0 to 1,
             before it is cut.
-        beta: weight of the map against its attended self, Eq. 6; 1 is no attention. Less of it
-            localises better and deletes worse.
+        beta: weight of the map against its attended self, Eq. 6; 1 is no attention. A smaller
+            weight localises better and deletes worse.
         threshold: share of the range of the map's positive part above which the region lies, Eq. 8.
         features: source of the features of Eq. 9: a name in `FEATURES`, 'none', an extractor, or a
             reference to one, as in 'FILE.onnx:tensor_a,tensor_b'; see `open_features`.
         positions: positions per side that attention is taken over.
         temperature: of its softmax.
-        kernel_share: share of a kernel regression on the masks in the effect; 0 is none. More of it
-            deletes better and localises less.
+        kernel_share: share of a kernel regression on the masks in the effect; 0 is none. A larger
+            share deletes better and localises less.
         baseline: what hidden pixels show; see `Method`.
     """
 
@@ -191,7 +191,7 @@ class Iassa(Method):
         return rank_cells(adjusted, fit_grid(self.level_cells, photo_size))
 
     def region(self, adjusted: Tensor) -> NDArray[np.bool_] | None:
-        """HAR(S') of Eq. 8, of the positive part, as 0 is no effect; everywhere if it is flat."""
+        """HAR(S') of Eq. 8, of the map's positive part; everywhere if that part is flat."""
         positive = adjusted.clamp(min=0)
         region = highest_activated_region(positive, self.threshold).cpu().numpy()
         return region if region.any() else None

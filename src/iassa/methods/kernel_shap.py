@@ -9,7 +9,7 @@ with its ends fixed, so that the values of all superpixels sum to f(I) - f(basel
 the value of the pixel's superpixel.
 
 Of the package's defaults that of `l1_reg` matters: ten superpixels, chosen with a lasso, share the
-whole effect, and the others have 0. `max_segments=None` is none of that.
+whole effect, and the others have 0. `max_segments=None` gives all of them a value.
 
 What differs from the package's image example: hidden superpixels show the `baseline`, the image is
 segmented as the black box sees it, by SLIC as `lime` has it (compactness 10, a Gaussian of 1
@@ -42,7 +42,7 @@ class KernelShap(ShapExplainer):
 
     So a run that is cut short, by hand, by time or by a black box that fails, has no map: it raises
     `CancelledError`, `InputError` or `BlackBoxError`. Each target has the values of a run of its
-    own. Of few superpixels there are few coalitions: once all are asked about the run ends.
+    own. Few superpixels have few coalitions: the run ends once all of them are scored.
 
     The standard error is infinite: the package has none.
 
@@ -62,7 +62,7 @@ class KernelShap(ShapExplainer):
 
     @property
     def fewest_calls(self) -> tuple[int, str]:
-        """Two for each superpixel that is to have a value, as far as it is known how many."""
+        """Two for each superpixel that is to have a value: at least one superpixel."""
         segments = self.max_segments or 1
         spent_on = f"the whole image, the baseline, {EACH} for each of {segments} superpixels"
         return ENDS + EACH * segments, spent_on

@@ -10,7 +10,7 @@ them, count more: w = sqrt(exp(-d^2 / kernel_width^2)), d the cosine distance of
 
 What differs from the package:
 
-- Hidden superpixels show the `baseline`, grey unless told otherwise. The package's default is the
+- Hidden superpixels show the `baseline`, grey by default. The package's default is the
   mean colour of each; as an array (H, W, 3) of such colours it can be given as the baseline.
 - The image is segmented as the black box sees it, and at 224 x 224 pixels at most.
 - The coins are tossed with this library's random numbers.

@@ -54,7 +54,7 @@ def read_fields(method: str, settings: Sequence[str]) -> dict[str, Any]:
 
     Args:
         method: a name in `METHODS`.
-        settings: a value is a Python literal; what is none, is a word, as in features=none.
+        settings: each value is a Python literal, or else a word, as in features=none.
 
     Raises:
         InputError: an unknown method, another form, an unknown field, or one that is given twice.

@@ -28,7 +28,7 @@ class Rise(Method):
         round_calls: masks drawn at a time, after which `iterate` yields a map.
         grid_size: cells per side of a square image.
         keep_probability: chance that a cell is kept.
-        debiased: the slope of the score on the mask in the place of Eq. 5, so that 0 is no effect.
+        debiased: take the slope of the score on the mask instead of Eq. 5: then 0 means no effect.
         baseline: what hidden pixels show; see `Method`.
     """
 

@@ -8,9 +8,10 @@ among its pixels. The values of all pixels sum to f(I) - f(baseline).
 
 What differs from the package, run by hand with `shap.maskers.Image`:
 
-- The tree ends with pixels; the package's ends with their three channels, asked about one by one.
+- The tree ends with pixels; the package's ends with their three channels, each at a
+  call.
 - Hidden pixels show the `baseline`, any fill of this library.
-- The whole image is asked about once, and `max_evals` is chosen so that the budget is kept: the
+- The whole image costs one call, and `max_evals` is chosen so that the budget is kept: the
   package exceeds it by up to a batch.
 """
 
@@ -46,11 +47,11 @@ class ShapPartition(ShapExplainer):
     where patches tie. Memory grows with calls times pixels. The first run in a process takes some
     six seconds more, for the package compiles itself.
 
-    The standard error is infinite: the method is deterministic, and says nothing of its error.
+    The standard error is infinite: the method is deterministic, and has no estimate of its error.
 
     Attributes:
-        step_calls: patches asked about at a time, the package's `batch_size`: even. With fewer each
-            is chosen by more that is known, and a GPU waits longer.
+        step_calls: patches scored at a time, the package's `batch_size`: even. With fewer, each
+            choice uses more scores, and a GPU waits longer.
         baseline: what hidden pixels show; see `Explainer`.
     """
 
@@ -69,7 +70,7 @@ class ShapPartition(ShapExplainer):
         """Where `_most_evaluations` still leaves a map that is more than noise."""
         spent_on = (
             f"the whole image, the baseline, {FEWEST_MASKS - 1} patches, and {self.step_calls} "
-            "more as patches are asked about so many at a time"
+            "more as so many patches are scored at a time"
         )
         return FEWEST_MASKS + self.step_calls, spent_on
 
@@ -81,7 +82,7 @@ class ShapPartition(ShapExplainer):
 
     def attribute(self, game: CoalitionGame) -> NDArray[np.float64]:
         """Owen values (S, T); see `ShapExplainer.attribute`."""
-        # A step begins while fewer than this were asked about, and goes on to its end.
+        # A step begins while fewer than this were scored, and goes on to its end.
         return self._owen(game, game.calls_left - self.step_calls + 1)
 
     def salvage(self, game: CoalitionGame) -> NDArray[np.float64] | None:
@@ -93,7 +94,7 @@ class ShapPartition(ShapExplainer):
         return self._owen(game, answered)
 
     def _owen(self, game: CoalitionGame, most: int) -> NDArray[np.float64]:
-        """Run the package until at least so many patches were asked about."""
+        """Run the package until it has scored at least so many patches."""
         with game.played() as shap:
             if game.num_players == 1:  # nothing to divide: the package has no tree for it
                 both = game.play(np.array([[False], [True]]))

@@ -114,9 +114,9 @@ class Explainer(ABC):
             target: what to explain; see `resolve_targets`.
             calls: the most images that the black box may be asked for, the whole image included.
             max_seconds: the most time, checked after every batch.
-            tolerance: end after the first round that knows the map this well: the standard error
-                where the map is high, as a share of its peak; see
-                `Explanation.relative_error`. 0.05 is a map that is known well.
+            tolerance: stop after the first round whose relative error is at most this: the
+                standard error where the map is high, as a share of its peak; see
+                `Explanation.relative_error`. 0.05 is a precise map.
             seed: of all randomness: the same seed gives the same map whatever the batch size.
             batch_size: the most images at a time; None takes 16 on a CPU, 128 on a GPU. Fewer where
                 they would take over 32 MB, or 512 MB on a GPU.
@@ -124,8 +124,8 @@ class Explainer(ABC):
                 that are highest for the whole image; 'all' for all. `iassa.retarget` explains
                 any of them later without a call. Only of methods that keep their evidence.
             device: where the black box and the masks are; see `open_device`.
-            progress: told after every batch.
-            cancel: asked after every batch; True ends the run with the map so far.
+            progress: called after every batch.
+            cancel: called after every batch; True ends the run with the map so far.
 
         Yields:
             An explanation after every round; the last one has `complete` true unless cancelled.

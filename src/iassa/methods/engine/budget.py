@@ -19,7 +19,7 @@ FEWEST_MASKS = 16  # below, a map of fifty cells is noise
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, told after every batch.
+    """How far a run is, after every batch.
 
     Attributes:
         calls: made so far.
@@ -47,7 +47,7 @@ class Budget:
     Attributes:
         calls: made so far.
         stopped: empty, or why the run ends: see `Explanation.stopped`.
-        tolerance: how well the map must be known for the run to end; None for any.
+        tolerance: the relative error at which the run ends; None for no such end.
         latest: the map after the last round that ended, for whoever follows the progress.
     """
 
@@ -66,8 +66,8 @@ class Budget:
             calls: the most that may be made, the whole image included; in a run that goes on, the
                 most that may be added.
             max_seconds: the most time, None for any.
-            progress: told after every batch.
-            cancel: asked after every batch; True stops the run.
+            progress: called after every batch.
+            cancel: called after every batch; True stops the run.
             tolerance: above 0 and below 1, see `Explanation.relative_error`; None for none.
             spent: calls and seconds of the run that is continued.
 
@@ -79,14 +79,14 @@ class Budget:
         if not spent[0] and calls < 1 + FEWEST_MASKS:
             raise InputError(
                 f"expected a budget of at least {1 + FEWEST_MASKS} calls (the whole image and "
-                f"{FEWEST_MASKS} masks), got {calls}. A map that says something takes hundreds."
+                f"{FEWEST_MASKS} masks), got {calls}. A useful map takes hundreds."
             )
         if max_seconds is not None and not max_seconds > 0:
             raise InputError(f"expected a time budget above 0 seconds, got {max_seconds}.")
         if tolerance is not None and not 0 < tolerance < 1:
             raise InputError(
                 "expected a tolerance above 0 and below 1, the standard error as a share of the "
-                f"map's peak, got {tolerance}. 0.05 is a map that is known well."
+                f"map's peak, got {tolerance}. 0.05 is a precise map."
             )
         self.calls, self._seconds_before = spent
         self._calls_before = self.calls
@@ -118,7 +118,7 @@ class Budget:
         return self._seconds_before + time.perf_counter() - self._started
 
     def spend(self, calls: int) -> None:
-        """Count calls, tell of them, and see whether it is time to stop."""
+        """Count calls, report progress, and see whether it is time to stop."""
         self.calls += calls
         elapsed = time.perf_counter() - self._started
         if self._progress is not None:
@@ -136,7 +136,7 @@ class Budget:
         self._limit = self.calls
 
     def stop_if_enough(self, relative_error: float) -> None:
-        """End the run after a round, if the map is known well enough or nothing is left to spend.
+        """End the run after a round, if the map is precise enough or nothing is left to spend.
 
         Args:
             relative_error: of the map, see `Explanation.relative_error`.

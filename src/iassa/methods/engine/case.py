@@ -31,7 +31,7 @@ class Case:
     Attributes:
         photo: (H, W, 3) float32, the image as it was given.
         source: path of its file, if it came from one.
-        black_box: whom to ask about this image.
+        black_box: the one that scores this image.
         image: (3, height, width) float32, as the black box sees it, on its device.
         baseline: the same shape, what hidden pixels show.
         targets: T of them.
@@ -40,7 +40,7 @@ class Case:
         readings: (C,) float64, what was kept of the answer for the whole image.
         seed: of all randomness.
         batch_size: the most images at a time; None for what the device likes.
-        evidence: of the run that is continued: masks that need not be asked about.
+        evidence: of the run that is continued: masks whose scores are there already.
     """
 
     photo: NDArray[np.float32]
@@ -109,7 +109,7 @@ def open_case(
     Args:
         photo: (H, W, 3) float32 in [0, 1].
         source: path of its file, if it came from one.
-        black_box: whom to ask.
+        black_box: the model.
         target: what to explain.
         baseline: what hidden pixels show.
         budget: that pays for the call.

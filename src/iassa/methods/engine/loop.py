@@ -121,7 +121,7 @@ class Method(Explainer):
         return None
 
     def run(self, case: Case, budget: Budget) -> Iterator[Explanation]:
-        """The loop. Masks that the case knows the scores of are not asked about again.
+        """The loop. Masks that an earlier run has scored cost no call.
 
         Yields:
             The map after every round in which the black box was asked, and at the end.
@@ -198,7 +198,7 @@ def _plan(
     """The masks of round k and what they are drawn by, as in the run that is continued.
 
     Raises:
-        InputError: the method, as it is here, would not have drawn the masks that are known.
+        InputError: the method, as it is here, would not draw the masks of the earlier run.
     """
     known = case.scored_before(k)
     if known is None:
@@ -219,6 +219,6 @@ def _redrawn(what: str) -> InputError:
 
 
 def _seconds(before: ScoredRound | None, started: tuple[int, float], budget: Budget) -> float:
-    """Spent on a round, in the run that is continued too; to go through what is known is free."""
+    """Seconds spent on a round, those of the earlier run included."""
     spent = budget.seconds - started[1] if budget.calls > started[0] else 0.0
     return spent + (0.0 if before is None else before.seconds)

@@ -1,6 +1,6 @@
 """Scores of masked images: a plan is rendered a batch at a time, and the black box is asked.
 
-Masks that were scored before are rendered again, but nothing is asked about them.
+Masks that an earlier run has scored are rendered again, and cost no call.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def score_round(
         seen = known[family].readings if family in known else None
         # Time that is up at the first call leaves room for a batch: a poor map says more than none.
         if budget.is_over() and (readings or budget.stopped != "seconds"):
-            plan = plan[: 0 if seen is None else len(seen)]  # what is known is kept
+            plan = plan[: 0 if seen is None else len(seen)]  # the earlier run's scores are kept
         try:
             for batch, masks, answer, asked in score_masks(case, plan, canvas, threads, seen):
                 scores.append(answer @ case.weights)
@@ -133,11 +133,11 @@ def score_masks(
         plan: the masks.
         canvas: renders them; its batch size is used.
         threads: of torch, for the black box; see `one_thread`.
-        known: (n, C) readings of the first masks, which are not asked about again.
+        known: (n, C) readings of the first masks, which cost no call.
 
     Yields:
         Which masks, the masks themselves (valid until the next batch), their readings (N, C), and
-        how many of them the black box was asked about.
+        how many of them cost a call.
 
     Raises:
         BlackBoxError: see `ask` and `Readout.read`.
@@ -156,7 +156,9 @@ def score_masks(
                 answers = ask(case.black_box, whole[len(readings) :], readout.num_outputs, threads)
                 readings = torch.cat([readings, _read(case, answers)])
             except BlackBoxError:
-                if len(readings):  # what was known of the batch is not lost with the rest
+                if len(
+                    readings
+                ):  # the earlier run's scores of the batch are not lost with the rest
                     batch = slice(start, start + len(readings))
                     yield batch, canvas.render(plan[batch]), readings, 0
                 raise
@@ -167,7 +169,7 @@ def _read(case: Case, answers: Tensor) -> Tensor:
     try:
         return case.readout.read(answers)
     except BlackBoxError as error:
-        error.images = len(answers)  # they were asked about, and are lost
+        error.images = len(answers)  # they cost calls, and are lost
         raise
 
 
@@ -176,8 +178,8 @@ def afford(
 ) -> dict[str, MaskPlan]:
     """As much of a round as the budget allows, the families in their proportion.
 
-    A larger budget begins with the same masks: what is cut off is each family's end. Masks that are
-    known cost nothing.
+    A larger budget begins with the same masks: each family loses its end. Masks that an earlier run
+    has scored cost nothing.
 
     Args:
         plans: of the whole round, by family.

@@ -2,8 +2,8 @@
 
 The players are the segments of one segmentation, pixels or superpixels; a coalition is the set of
 those that are shown, the others show the baseline. What it wins are the scores of the targets. The
-package chooses coalitions and reads their scores; how they are shown and asked about, counted and
-stopped is as in every other method.
+package chooses coalitions and reads their scores; this file shows
+them to the black box, counts the calls and stops, as every other method does.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class CoalitionGame:
             yield shap
 
     def _answer(self, coalitions: Coalitions) -> NDArray[np.float64]:
-        """What is known already costs no call: the whole image, and the baseline alone."""
+        """Scores of coalitions; the whole image and the baseline alone cost no second call."""
         assert self._nothing is not None, "open the game first"
         whole, nothing = coalitions.all(1), ~coalitions.any(1)
         answers = np.empty((len(coalitions), len(self._whole)))
