@@ -78,7 +78,7 @@ def apply_function(
         values = np.asarray(function(scores.copy()), np.float64)
     except Exception as error:  # a user's function may raise anything
         raise BlackBoxError(
-            f"the target {name}, scores (N, K) -> (N,), raised {type(error).__name__}: {error}."
+            f"the target {name} raised {type(error).__name__}: {error}. It maps (N, K) to (N,)."
         ) from error
     sound = values.shape == scores.shape[:1]
     got = "NaN or infinity" if sound else f"shape {values.shape}"
