@@ -170,12 +170,12 @@ def _assess(found: sqlite3.Connection) -> Recovery:
     names = entries.keys() | {row["name"] for row in stored}
     items = rows.select(found, "item", "TRUE ORDER BY id")
     whole = [row for row in items if _is_whole(found, row)]
-    saved = tuple(map(rows.key_of, whole))
-    lost = tuple(key for key in map(rows.key_of, items) if key not in {*saved})
+    saved = {rows.key_of(row): None for row in whole}
+    lost = tuple(key for key in map(rows.key_of, items) if key not in saved)
     parts = " UNION ".join(f"SELECT item FROM {table}" for table in rows.PARTS)  # noqa: S608
     command = f"SELECT count(*) FROM ({parts} EXCEPT SELECT id FROM item)"  # noqa: S608
     (unknown,) = found.execute(command).fetchone()
-    salvage = Salvage(saved, lost, unknown, len(images), len(names) - len(images))
+    salvage = Salvage(tuple(saved), lost, unknown, len(images), len(names) - len(images))
     return Recovery(found, images, whole, salvage)
 
 
