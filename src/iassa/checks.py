@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Within", "describe", "fits"]
-
 WORDS = {
     bool: "True or False",
     int: "a whole number",

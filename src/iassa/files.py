@@ -10,8 +10,6 @@ from pathlib import Path
 
 from iassa.errors import InputError
 
-__all__ = ["check_writable", "read_whole", "write_whole"]
-
 
 def read_whole(path: Path, what: str = "") -> bytes:
     """The content of a file.

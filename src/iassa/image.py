@@ -20,16 +20,6 @@ from torch import Tensor
 
 from iassa.errors import InputError
 
-__all__ = [
-    "ImageLike",
-    "as_image",
-    "decode_image",
-    "load_image",
-    "load_mask",
-    "resize",
-    "to_planes",
-]
-
 Decoded = TypeVar("Decoded")
 
 ImageLike: TypeAlias = "str | Path | Image.Image | ArrayLike"

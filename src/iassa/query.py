@@ -26,8 +26,6 @@ from urllib.parse import parse_qsl, quote
 from iassa.checks import fits
 from iassa.errors import InputError
 
-__all__ = ["PLAIN", "add_fields", "encode_fields", "format_fields", "parse_fields"]
-
 PLAIN = "/:;+=@()[]<>| "  # stays as it is in a name; ',', '?', '&' and '%' are encoded
 ANY_PATH = "surrogateescape"  # the name of a folder need not be UTF-8
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"

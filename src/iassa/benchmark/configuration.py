@@ -12,16 +12,6 @@ from typing import Any
 
 from iassa.errors import InputError
 
-__all__ = [
-    "DATA",
-    "IMAGES",
-    "as_json",
-    "differences",
-    "join_methods",
-    "list_changed_images",
-    "list_some",
-]
-
 MOST_NAMES = 5  # in one message
 METHODS = "methods"  # label -> definition
 # The configuration holds digests of these. A message says what differs instead.

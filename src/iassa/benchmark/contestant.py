@@ -13,8 +13,6 @@ from iassa.methods.engine.budget import FEWEST_MASKS
 from iassa.methods.engine.loop import Method
 from iassa.methods.registry import METHODS, open_method, read_fields
 
-__all__ = ["Contestant", "parse_contestant", "read_contestants"]
-
 FORM = "LABEL=METHOD[@CALLS+CALLS...][/round][:FIELD=VALUE,...]"
 
 

@@ -33,8 +33,6 @@ from iassa.methods.explain import explain, extend
 from iassa.models.black_box import BlackBox
 from iassa.models.targets import Target
 
-__all__ = ["MakeItem", "Protocol", "method_seed"]
-
 CURVE_BATCH = 16  # images; more are no faster on a CPU
 
 

@@ -32,8 +32,6 @@ from iassa.files import read_whole
 from iassa.models.black_box import BlackBox
 from iassa.models.opening import BlackBoxLike
 
-__all__ = ["Outcome", "Tally", "run"]
-
 GREY_SIZE = (224, 224)  # of a grey image, to ask a black box how many outputs it has
 WHOLE = "whole image"  # stands for the method where an image could not be scored
 MOST_FAILURES = 3  # of whole images, before any is scored

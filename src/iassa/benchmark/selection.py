@@ -18,8 +18,6 @@ from iassa.image import decode_image
 from iassa.models.black_box import BlackBox
 from iassa.models.targets import Target, resolve_targets
 
-__all__ = ["ScoreImage", "ScoredImage", "Selection", "left_out"]
-
 HALVES = {"both": (0, 1), "even": (0,), "odd": (1,)}
 
 

@@ -30,8 +30,6 @@ from iassa.errors import InputError
 if TYPE_CHECKING:
     from iassa.benchmark import Outcome, Tally
 
-__all__ = ["benchmark"]
-
 Kind = Annotated[
     str,
     Argument(

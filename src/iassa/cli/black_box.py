@@ -17,8 +17,6 @@ from iassa.errors import InputError, TrainingModeWarning
 if TYPE_CHECKING:
     from iassa.models.similarity import Measure
 
-__all__ = ["open_black_box"]
-
 
 @contextmanager
 def open_black_box(

@@ -20,8 +20,6 @@ from iassa.cli.report import report, salvage
 from iassa.cli.terminal import BAD, INTERRUPTED, complain
 from iassa.errors import IassaError
 
-__all__ = ["app", "main"]
-
 
 class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:

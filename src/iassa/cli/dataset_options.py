@@ -10,8 +10,6 @@ from iassa.errors import InputError
 if TYPE_CHECKING:
     from iassa.benchmark.datasets import Dataset
 
-__all__ = ["open_dataset"]
-
 KINDS = ("coco", "masks", "images")
 
 

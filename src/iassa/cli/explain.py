@@ -17,8 +17,6 @@ from iassa.cli.black_box import open_black_box
 from iassa.cli.making import make_all
 from iassa.errors import InputError
 
-__all__ = ["explain", "extend"]
-
 Images = Annotated[list[Path] | None, Argument(metavar="IMAGE...", help="Image files.")]
 Example = Annotated[str | None, Option(help="A bundled photograph: cat or coffee.")]
 Targets = Annotated[

@@ -29,8 +29,6 @@ from iassa.cli.terminal import (
 from iassa.errors import CancelledError, IassaError, WeakEvidenceWarning
 from iassa.files import check_writable
 
-__all__ = ["make_all"]
-
 
 def make_all(
     folders: Mapping[str, Path],

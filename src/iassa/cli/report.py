@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from iassa.benchmark import Entry
 
-__all__ = ["report", "salvage"]
-
 
 def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],

@@ -14,8 +14,6 @@ from types import FrameType
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ["BAD", "INTERRUPTED", "complain", "graceful_interrupt", "messages", "typed", "warn"]
-
 SOME_FAILED = 1  # of several images
 BAD = 2
 INTERRUPTED = 130

@@ -16,8 +16,6 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from iassa.image import resize
 
-__all__ = ["Attention", "spatial_attention"]
-
 KEPT = 0.995  # share of the features' squares
 BLOCK = 448  # edge of a block of A; its 0.8 MB stay in a core's cache
 

@@ -16,8 +16,6 @@ from iassa.estimators.sums import accumulate
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Masks
 
-__all__ = ["CoverageMean"]
-
 
 class CoverageMean:
     """S(x) = sum_i f_i M_i(x) / sum_i M_i(x): Eq. 5, its E[M] N counted for each pixel.

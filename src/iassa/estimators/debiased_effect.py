@@ -19,8 +19,6 @@ from iassa.estimators.sums import accumulate
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Masks
 
-__all__ = ["DebiasedEffect"]
-
 # Scores that vary less than this share of the first round's are not blown up to its size: what
 # they show would be the rounding of the model.
 SMALLEST_SHARE = 0.01

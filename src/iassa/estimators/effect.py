@@ -23,8 +23,6 @@ from iassa.estimators.jackknife import (
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Masks
 
-__all__ = ["Effect", "Estimator", "adjust", "highest_activated_region"]
-
 HIGH = 0.3  # the paper's T, Eq. 8
 
 

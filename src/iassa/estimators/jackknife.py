@@ -26,17 +26,6 @@ from torch import Tensor
 
 from iassa.image import resize
 
-__all__ = [
-    "GROUPS",
-    "GroupedProducts",
-    "GroupedRounds",
-    "Lattice",
-    "deviate",
-    "interpolate",
-    "mean_without_groups",
-    "standard_error",
-]
-
 GROUPS = 32  # the standard error itself errs by 1 / sqrt(2 (GROUPS - 1)), 13 %
 SIDE = 28  # of the lattice
 FOLD = 512  # masks summed at a time, a multiple of GROUPS

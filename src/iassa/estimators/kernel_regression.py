@@ -23,8 +23,6 @@ from iassa.image import resize
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Masks
 
-__all__ = ["EffectWithKernelRegression", "KernelRegression", "prior_covariance"]
-
 CELLS = (20, 20)  # 14 x 14 localise less; with 28 x 28 the algebra takes six times as long
 LENGTH = 1 / 7  # of a side
 LIKENESS = 0.3

@@ -11,8 +11,6 @@ from iassa.masks.plans import MaskPlan, SegmentPlan
 from iassa.masks.rendering import Masks
 from iassa.masks.superpixels import Segmentations
 
-__all__ = ["LocalRegression"]
-
 
 class LocalRegression:
     """Weighted ridge regression of the scores on the bits of superpixels, streamed.

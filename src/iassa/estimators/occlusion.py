@@ -12,8 +12,6 @@ from iassa.estimators.jackknife import deviate
 from iassa.masks.plans import MaskPlan, sum_windows
 from iassa.masks.rendering import Masks
 
-__all__ = ["OcclusionMean"]
-
 
 class OcclusionMean:
     """S(x) = sum_i (f(I) - f_i) (1 - M_i(x)) / sum_i (1 - M_i(x)): what hiding the pixel costs.

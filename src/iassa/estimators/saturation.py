@@ -11,8 +11,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["informative_range", "is_flat", "is_gone", "stays_sure", "telling_share"]
-
 QUARTERS = 4
 TELLING = 0.1  # of the largest variance of a quarter
 FEW = 1 / 8  # of the masks: of a normal distribution of scores a third tell, of a linear one more

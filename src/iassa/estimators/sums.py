@@ -6,8 +6,6 @@ from torch import Tensor
 
 from iassa.masks.rendering import Masks
 
-__all__ = ["accumulate"]
-
 BAND_PIXELS = 2**16  # summed at a time
 
 

@@ -1,4 +1,4 @@
-"""Evidence: the masks that were scored, as plans, and what the black box said of them.
+"""Evidence: the masks that were scored, as plans, and their scores.
 
 It is what model calls are spent on, and all that a map is made of. A thousand masks take a tenth of
 a megabyte, and from them the same run can be continued or another target explained at no cost.
@@ -20,9 +20,6 @@ from numpy.typing import NDArray
 from iassa.errors import InputError
 from iassa.masks.plans import GridPlan, MaskPlan, SegmentPlan, WindowPlan
 from iassa.models.readout import Readout, apply_function
-
-__all__ = ["Evidence", "Feedback", "Scored", "ScoredRound"]
-
 
 FORMAT = 2  # of what `Evidence.pack` gives; 1 is that of evidence without a number
 # The attributes of `Evidence` that are in the header as they are, and what JSON's values become.

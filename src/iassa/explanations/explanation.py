@@ -28,8 +28,6 @@ from iassa.models.targets import Target
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Explanation", "Round", "RunFailedError", "versions"]
-
 # Fields that JSON holds as they are.
 PLAIN = (
     *("model", "identity", "device", "seed"),

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-__all__ = ["draw_map", "figure_png", "overlay"]
-
 Fit: TypeAlias = Literal["equal", "auto"]
 
 LONGEST = 1200  # pixels of the longer side of what is drawn

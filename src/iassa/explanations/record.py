@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from iassa.errors import InputError
 
-__all__ = ["SCHEMA", "pack_arrays", "read_content", "read_record", "write_record"]
-
 SCHEMA = 2
 RECORD = "explanation.json"
 

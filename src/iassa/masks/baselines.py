@@ -27,8 +27,6 @@ from iassa.checks import fits
 from iassa.errors import InputError
 from iassa.image import as_image, to_planes
 
-__all__ = ["FILLS", "BaselineLike", "FillImage", "open_baseline", "read_baseline"]
-
 Planes: TypeAlias = NDArray[np.float32]
 
 # Of the blur, as a share of the shorter side: 20 pixels of 224, the largest of extremal

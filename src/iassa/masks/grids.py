@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from iassa.masks.plans import GridPlan, SegmentPlan
 
-__all__ = ["draw_grids", "draw_keep_probability", "draw_segments", "fit_grid"]
-
 # Keep probabilities are stratified in blocks of this many masks, so that any prefix of a plan,
 # where a budget ends, is spread over the range but for its last block.
 STRATA = 16

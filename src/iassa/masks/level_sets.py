@@ -16,8 +16,6 @@ from torch.nn.functional import adaptive_avg_pool2d
 from iassa.masks.grids import draw_keep_probability
 from iassa.masks.plans import GridPlan
 
-__all__ = ["draw_level_sets", "rank_cells"]
-
 GRAIN = 0.06  # standard deviation of the Gaussian that smooths the noise, in sides of the image
 
 

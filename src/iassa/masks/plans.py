@@ -17,8 +17,6 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GridPlan", "MaskPlan", "SegmentPlan", "WindowPlan", "sum_windows"]
-
 
 @dataclass(frozen=True, eq=False)
 class MaskPlan(ABC):

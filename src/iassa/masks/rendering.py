@@ -14,8 +14,6 @@ from torch import Tensor
 from iassa.masks.plans import GridPlan, MaskPlan, SegmentPlan, WindowPlan
 from iassa.masks.superpixels import Segmentations
 
-__all__ = ["Canvas", "DenseMasks", "HiddenWindows", "Masks"]
-
 
 @dataclass(frozen=True, eq=False)
 class DenseMasks:

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from iassa.image import resize
 
-__all__ = ["Algorithm", "Segmentations", "segment", "segment_once"]
-
 Algorithm: TypeAlias = Literal["quickshift", "slic"]
 
 # SLIC is run at this many pixels at most and its labels are enlarged: finer outlines matter little

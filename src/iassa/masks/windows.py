@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from iassa.errors import InputError
 from iassa.masks.plans import WindowPlan
 
-__all__ = ["plan_windows", "select_windows", "sliding_windows"]
-
 
 def sliding_windows(size: tuple[int, int], window: int, stride: float) -> NDArray[np.int32]:
     """All windows of one edge length at one stride, those that overhang the border included.

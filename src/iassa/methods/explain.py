@@ -25,8 +25,6 @@ from iassa.models.opening import BlackBoxLike, open_model
 from iassa.models.readout import Keep
 from iassa.models.targets import Target, TargetLike
 
-__all__ = ["explain", "extend", "retarget"]
-
 
 def explain(
     image: ImageLike,

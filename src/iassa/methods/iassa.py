@@ -28,8 +28,6 @@ from iassa.masks.superpixels import Segmentations, segment
 from iassa.methods.engine.loop import Method, Setting
 from iassa.models.features import SOURCES, FeatureExtractor, is_source, open_features
 
-__all__ = ["Iassa"]
-
 Share: TypeAlias = Annotated[float, Within(0, 1)]
 # The smallest and the largest share of an image that a mask keeps.
 Shares: TypeAlias = Annotated[tuple[float, float], Within(0, 1, above=True, below=True)]

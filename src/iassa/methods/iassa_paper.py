@@ -24,8 +24,6 @@ from iassa.masks.windows import plan_windows, select_windows, sliding_windows
 from iassa.methods.engine.loop import Method, Setting
 from iassa.models.features import SOURCES, FeatureExtractor, is_source, open_features
 
-__all__ = ["IassaPaper"]
-
 # A window that is scored or not moves the mean score of all other pixels: they err together, and an
 # error that is itself known to no more than 13 %, as from 32 groups, is too small for all at once.
 GROUPS = 64

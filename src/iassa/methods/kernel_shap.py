@@ -30,8 +30,6 @@ from iassa.errors import InputError
 from iassa.masks.superpixels import Algorithm, Segmentations, segment_once
 from iassa.methods.engine.shap_game import CoalitionGame, ShapExplainer
 
-__all__ = ["KernelShap"]
-
 ENDS = 2  # calls: the whole image, the baseline alone
 EACH = 2  # coalitions for a superpixel to have a value: they come in pairs that say the same
 

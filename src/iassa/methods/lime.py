@@ -36,8 +36,6 @@ from iassa.masks.plans import MaskPlan
 from iassa.masks.superpixels import Algorithm, Segmentations, segment_once
 from iassa.methods.engine.loop import Method, Setting
 
-__all__ = ["Lime"]
-
 KEEP_PROBABILITY = 0.5
 
 

@@ -27,8 +27,6 @@ from iassa.masks.plans import MaskPlan
 from iassa.masks.windows import plan_windows, sliding_windows
 from iassa.methods.engine.loop import Method, Setting
 
-__all__ = ["Occlusion"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Occlusion(Method):

@@ -18,8 +18,6 @@ from iassa.methods.occlusion import Occlusion
 from iassa.methods.rise import Rise
 from iassa.methods.shap_partition import ShapPartition
 
-__all__ = ["METHODS", "open_method", "read_fields"]
-
 METHODS: dict[str, type[Explainer]] = {
     method.name: method
     for method in (Iassa, IassaPaper, Rise, Occlusion, Lime, KernelShap, ShapPartition)

@@ -17,8 +17,6 @@ from iassa.masks.grids import draw_grids, fit_grid
 from iassa.masks.plans import MaskPlan
 from iassa.methods.engine.loop import Method, Setting
 
-__all__ = ["Rise"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rise(Method):

@@ -29,8 +29,6 @@ from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.budget import FEWEST_MASKS
 from iassa.methods.engine.shap_game import CoalitionGame, ShapExplainer
 
-__all__ = ["ShapPartition"]
-
 FREE = 2  # of `max_evals`, the package counts the baseline alone and the whole image
 
 

@@ -43,8 +43,6 @@ from iassa.errors import BlackBoxError, InputError
 from iassa.image import as_image
 from iassa.metrics.overlap import as_map
 
-__all__ = ["Curve", "Normalisation", "causal_curve", "deletion", "gaussian_blur", "insertion"]
-
 Images: TypeAlias = NDArray[np.float32]
 Normalisation: TypeAlias = Literal["none", "score", "range"]
 

@@ -25,19 +25,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from iassa.errors import InputError
 
-__all__ = [
-    "BestF1",
-    "Overlap",
-    "as_annotation",
-    "as_map",
-    "best_f1",
-    "count_activated",
-    "measure_overlap",
-    "overlap_at",
-    "pixel_level",
-    "threshold_region",
-]
-
 
 @dataclass(frozen=True)
 class Overlap:

@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike
 from iassa.errors import InputError
 from iassa.metrics.overlap import as_annotation, as_map
 
-__all__ = ["Pointing", "pointing_game"]
-
 
 @dataclass(frozen=True)
 class Pointing:

@@ -38,8 +38,6 @@ from iassa.errors import InputError
 from iassa.metrics.overlap import as_map
 from iassa.metrics.similarity import rank_correlation, structural_similarity
 
-__all__ = ["Randomisation", "Stage", "model_randomisation", "randomised"]
-
 Randomisation: TypeAlias = Literal["cascading", "independent"]
 
 STATISTICS = ("running_mean", "running_var")  # learnt, but not parameters

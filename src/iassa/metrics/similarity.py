@@ -18,16 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from iassa.errors import InputError
 from iassa.metrics.overlap import as_map
 
-__all__ = [
-    "correlate",
-    "mark_top",
-    "rank_correlation",
-    "share_of_either",
-    "standardise_ranks",
-    "structural_similarity",
-    "top_overlap",
-]
-
 WINDOW = 11  # pixels: Wang et al.'s Gaussian of sigma 1.5, cut there
 
 

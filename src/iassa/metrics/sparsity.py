@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike
 
 from iassa.metrics.overlap import as_map
 
-__all__ = ["gini_index"]
-
 
 def gini_index(saliency: ArrayLike) -> float:
     """Gini index of the map's absolute values. Higher is sparser.

@@ -20,8 +20,6 @@ from iassa.errors import InputError
 from iassa.metrics.overlap import as_map
 from iassa.metrics.similarity import correlate, mark_top, share_of_either, standardise_ranks
 
-__all__ = ["Stability", "stability"]
-
 
 @dataclass(frozen=True)
 class Stability:

@@ -27,8 +27,6 @@ from iassa.errors import InputError
 from iassa.models.efficientnet_lite0 import class_names as imagenet_names
 from iassa.models.targets import ClassLookup, Target
 
-__all__ = ["CategoryTargets", "category_targets", "imagenet_groups"]
-
 # The share of outputs that must have the name of the ImageNet class at their place. It is below 1,
 # as libraries reword some names ('crane' is two classes). In another order few places agree.
 IMAGENET_SHARE = 0.9

@@ -24,8 +24,6 @@ from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
 from iassa.errors import InputError
 from iassa.files import read_whole
 
-__all__ = ["Coco"]
-
 Record = dict[str, Any]
 
 # The fields that a record must have. Some files that are not COCO's own have texts as image ids.

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from iassa.errors import InputError
 
-__all__ = ["draw_outline", "import_pycocotools"]
-
 FEWEST_NUMBERS = 6  # of a polygon: three points
 # A polygon may leave its image by the image's own size. One that goes farther has other units, and
 # takes memory by its length.

@@ -11,8 +11,6 @@ from typing import Any
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
 from iassa.errors import InputError
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFolder", "digest_lines", "list_files"]
-
 # The usual formats of photographs that Pillow reads on every system.
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 

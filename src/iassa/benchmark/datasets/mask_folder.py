@@ -16,8 +16,6 @@ from iassa.errors import InputError
 from iassa.files import read_whole
 from iassa.image import load_mask
 
-__all__ = ["MaskFolder"]
-
 
 class MaskFolder(Dataset):
     """Images, each with a PNG that marks its object.

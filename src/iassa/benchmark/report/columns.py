@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["FURTHER", "LEVELS", "MAIN", "METRICS", "SCALES", "UNITS", "Level", "Metric"]
-
 Level = Literal["image", "pixel"]
 LEVELS: tuple[Level, ...] = ("image", "pixel")
 SCALES: dict[Level, float] = {"image": 1.0, "pixel": 1e5}  # the paper's unit of the pixel level

@@ -21,23 +21,6 @@ from iassa.benchmark.report.statistics import Bootstrap, Estimate, Verdict, judg
 from iassa.benchmark.store.records import Entry, Item, ItemKey, Snapshot, asked_entries
 from iassa.errors import InputError
 
-__all__ = [
-    "Arm",
-    "Column",
-    "Comparison",
-    "Difference",
-    "Mean",
-    "Measured",
-    "arms_at_shared_calls",
-    "average_seeds",
-    "compare_methods",
-    "line_up",
-    "pairs_at_equal_calls",
-    "place_at_calls",
-    "resolve_pairs",
-    "values_of",
-]
-
 ArmPair = tuple["Arm", "Arm"]
 Column = tuple[Level, str]  # level and metric
 

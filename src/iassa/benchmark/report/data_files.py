@@ -12,8 +12,6 @@ from iassa.benchmark.report.columns import METRICS
 from iassa.benchmark.report.comparison import Difference, Mean
 from iassa.benchmark.store.records import Entry, Item
 
-__all__ = ["data_files"]
-
 # In the order of the fields of `Mean` and `Difference`, and of what these hold.
 SUMMARY = ("method", "calls", "level", "metric", "mean", "low", "high", "n", "images")
 DIFFERENCES = ("method", "calls", "other_method", "other_calls", *SUMMARY[2:], "verdict")

@@ -11,8 +11,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from string import Template
 
-__all__ = ["bullets", "code", "escape", "fill", "fold", "image", "join", "table", "text"]
-
 LONG = 12  # rows of a table that is folded
 
 

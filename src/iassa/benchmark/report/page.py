@@ -22,8 +22,6 @@ from iassa.benchmark.report.pictures import Photo
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["render_page"]
-
 # What markdown-it writes, and what the page has instead.
 DRESS = {
     # What is shown on demand: the lines that `markdown.fold` writes.

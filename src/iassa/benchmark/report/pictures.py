@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Outline", "Photo", "choose_entries", "choose_rounds", "draw_photos"]
-
 Outline: TypeAlias = Callable[[Entry], NDArray[np.bool_] | None]
 Choose: TypeAlias = Callable[[Item], int | None]  # the place of a map among an item's
 

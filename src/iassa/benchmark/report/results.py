@@ -26,8 +26,6 @@ from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey, asked_e
 from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 
-__all__ = ["ArmName", "Results", "compute_results"]
-
 ArmName = tuple[str, int]  # label and calls
 PLOTTED = (*MAIN, METRICS["best_f1"], METRICS["best_iou"], METRICS["sparsity"])
 

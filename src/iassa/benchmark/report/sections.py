@@ -16,8 +16,6 @@ from iassa.benchmark.report.pictures import Photo
 from iassa.benchmark.report.results import Results
 from iassa.benchmark.report.statistics import MIN_IMAGES
 
-__all__ = ["write_text"]
-
 COMPARED = (*MAIN, METRICS["best_f1"], METRICS["best_iou"], METRICS["pointing_tolerant"])
 IN_SENTENCES = (*MAIN, METRICS["best_f1"])  # the rest is in the tables
 FEW_IMAGES = 20  # below this a percentile interval is noticeably too narrow

@@ -17,8 +17,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MIN_IMAGES", "Bootstrap", "Estimate", "Verdict", "judge"]
-
 PERCENTILES = (2.5, 97.5)
 # Five images that all say the same do so by chance in 2 of 2^5 cases, 6 %; six in 3 %.
 MIN_IMAGES = 6

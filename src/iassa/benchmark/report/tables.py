@@ -13,18 +13,6 @@ from iassa.benchmark.report.markdown import table
 from iassa.benchmark.report.statistics import Estimate
 from iassa.benchmark.store.records import Failure, Item
 
-__all__ = [
-    "best_cells",
-    "cost_table",
-    "count_table",
-    "failure_table",
-    "findings",
-    "metric_table",
-    "number",
-    "number_format",
-    "stability_table",
-]
-
 COSTS = ("items", "calls made", "seconds", "seconds of metrics", "relative error", "weak evidence")
 MINUS, NOTHING = "\N{MINUS SIGN}", "\N{EN DASH}"
 

@@ -22,8 +22,6 @@ from iassa.benchmark.report.comparison import (
 from iassa.benchmark.report.statistics import Bootstrap, Estimate
 from iassa.benchmark.store.records import Entry, Item
 
-__all__ = ["CURVES", "Trajectory", "along_calls", "along_curves", "along_rounds"]
-
 # The metrics that have a curve, and what they are drawn against.
 CURVES = {"deletion": "share of pixels deleted", "insertion": "share of pixels inserted"}
 GRID = np.linspace(0, 1, 101)  # shares of the pixels at which curves of different steps meet

@@ -18,8 +18,6 @@ from iassa.benchmark.store.records import Entry
 from iassa.benchmark.store.store import Store
 from iassa.files import write_whole
 
-__all__ = ["Report", "write_report"]
-
 
 @dataclass(frozen=True, eq=False)
 class Report:

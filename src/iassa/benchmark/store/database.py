@@ -18,17 +18,6 @@ from pathlib import Path
 
 from iassa.errors import InputError
 
-__all__ = [
-    "CONFIGURATION",
-    "DATABASE",
-    "PAGE_SIZE",
-    "check_pages",
-    "check_run_exists",
-    "connect",
-    "create",
-    "refusal",
-]
-
 DATABASE = "run.sqlite"
 CONFIGURATION = "configuration.json"  # beside it, for people; written once the tables are there
 APPLICATION = int.from_bytes(b"IASA", "big")  # tells it from other programs' databases

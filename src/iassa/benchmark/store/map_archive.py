@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from iassa.errors import InputError
 
-__all__ = ["pack_map", "unpack_map"]
-
 
 def pack_map(saliency: NDArray[np.float32] | None) -> tuple[bytes, float]:
     """Pack a map.

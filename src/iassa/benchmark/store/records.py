@@ -19,15 +19,6 @@ from numpy.typing import NDArray
 from iassa.metrics import Curve
 from iassa.models.targets import Target
 
-__all__ = [
-    "Entry",
-    "Failure",
-    "Item",
-    "ItemKey",
-    "Snapshot",
-    "asked_entries",
-]
-
 
 @dataclass(frozen=True)
 class Entry:

@@ -28,8 +28,6 @@ from iassa.benchmark.store.database import CONFIGURATION, DATABASE, PAGE_SIZE, c
 from iassa.benchmark.store.records import Entry, ItemKey
 from iassa.errors import InputError
 
-__all__ = ["Recovery", "Salvage", "damage_error", "recover", "stored_configuration"]
-
 LEAF = 0x0D  # first byte of a page with rows of a table: https://sqlite.org/fileformat2.html
 # A page is read as one of each table in turn, until it is one: those with the most pages first.
 TABLES = ("map", "curve", "item", "evidence", "entry", "image")

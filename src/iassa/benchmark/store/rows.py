@@ -24,24 +24,6 @@ from iassa.errors import InputError
 from iassa.metrics import Curve
 from iassa.models.targets import Target
 
-__all__ = [
-    "OF_KEY",
-    "PARTS",
-    "DamageError",
-    "checksum",
-    "copy_item",
-    "entry_of",
-    "entry_row",
-    "insert",
-    "insert_item",
-    "key_of",
-    "key_row",
-    "read_evidence",
-    "read_item",
-    "read_map",
-    "select",
-]
-
 Row: TypeAlias = Mapping[str, int | float | str | bytes | None]
 
 PARTS = ("map", "curve", "evidence")  # tables of an item's parts

@@ -10,8 +10,6 @@ from iassa.benchmark.store.rows import key_of
 from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 
-__all__ = ["salvage"]
-
 
 def salvage(folder: Path, into: Path) -> Salvage:
     """Copy all images and items that are whole, bit by bit, from a damaged run into another.

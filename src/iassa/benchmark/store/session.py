@@ -15,8 +15,6 @@ from iassa.benchmark.store.recovery import damage_error
 from iassa.benchmark.store.rows import DamageError
 from iassa.errors import InputError
 
-__all__ = ["Session"]
-
 LOCK = "run.lock"
 
 

@@ -32,8 +32,6 @@ from iassa.benchmark.store.session import Session
 from iassa.errors import InputError
 from iassa.files import write_whole
 
-__all__ = ["Store"]
-
 
 class Store:
     """A run, opened by `open` to go on with it or by `read` to look at it. A context manager.

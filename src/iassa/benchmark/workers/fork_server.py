@@ -12,8 +12,6 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ONE_THREAD", "environment", "worker_context"]
-
 # Settings of the libraries that sum in parallel. A worker has one core, and sums in one order.
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",

@@ -18,8 +18,6 @@ from iassa.benchmark.workers.fork_server import ONE_THREAD, environment, worker_
 from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, perform
 from iassa.errors import IassaError, InputError
 
-__all__ = ["LocalWorkers", "pack_model"]
-
 TRIES = 3  # of a task whose worker dies
 
 

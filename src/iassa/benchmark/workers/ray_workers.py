@@ -16,8 +16,6 @@ from iassa.benchmark.workers.local import pack_model
 from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, one_line, perform
 from iassa.errors import InputError
 
-__all__ = ["RayWorkers"]
-
 RETRIES = 3  # of a task whose worker or node died
 PATIENCE = 10.0  # seconds, with an address
 

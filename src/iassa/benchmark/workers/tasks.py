@@ -14,8 +14,6 @@ from iassa.models.black_box import BlackBox
 from iassa.models.detector import Detector
 from iassa.models.opening import BlackBoxLike, open_model
 
-__all__ = ["Model", "Task", "TaskFailure", "one_line", "perform"]
-
 # The black boxes of this process, by token. A process of Ray may serve one run after another.
 _OPENED: dict[str, BlackBox] = {}
 

@@ -27,8 +27,6 @@ from iassa.models.opening import BlackBoxLike, open_model
 from iassa.models.readout import Keep
 from iassa.models.targets import TargetLike
 
-__all__ = ["Explainer", "last"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Explainer(ABC):

@@ -12,8 +12,6 @@ from iassa.errors import InputError
 if TYPE_CHECKING:
     from iassa.explanations.explanation import Explanation
 
-__all__ = ["FEWEST_MASKS", "Budget", "Progress"]
-
 FEWEST_MASKS = 16  # below, a map of fifty cells is noise
 
 

@@ -21,8 +21,6 @@ from iassa.models.black_box import BlackBox
 from iassa.models.readout import Keep, Readout, open_readout
 from iassa.models.targets import Target, TargetLike, resolve_targets
 
-__all__ = ["Case", "open_case", "reopen_case"]
-
 
 @dataclass(frozen=True, eq=False)
 class Case:

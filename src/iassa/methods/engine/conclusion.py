@@ -20,8 +20,6 @@ from iassa.methods.engine.case import Case
 from iassa.methods.engine.history import History
 from iassa.methods.engine.weaknesses import weaknesses
 
-__all__ = ["conclude", "deliver"]
-
 
 def conclude(
     case: Case,

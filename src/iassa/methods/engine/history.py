@@ -12,8 +12,6 @@ from iassa.explanations.evidence import Feedback, ScoredRound
 from iassa.explanations.explanation import Round
 from iassa.methods.engine.scoring import RoundScores
 
-__all__ = ["History", "summarise"]
-
 
 @dataclass(frozen=True, eq=False)
 class History:

@@ -30,8 +30,6 @@ from iassa.methods.engine.history import History
 from iassa.methods.engine.scoring import RoundScores, cap_batch, score_round
 from iassa.models.black_box import one_thread
 
-__all__ = ["Method", "Setting"]
-
 
 @dataclass(frozen=True, eq=False)
 class Setting:

@@ -22,8 +22,6 @@ from iassa.methods.engine.budget import Budget
 from iassa.methods.engine.case import Case
 from iassa.models.black_box import ask
 
-__all__ = ["RoundScores", "afford", "cap_batch", "score_masks", "score_round"]
-
 # Of masked images in one batch; 1024 x 1024 pixels take 12 MB each.
 BATCH_BYTES = {"cpu": 32 * 2**20}
 ACCELERATOR_BATCH_BYTES = 512 * 2**20

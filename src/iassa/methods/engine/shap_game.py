@@ -35,8 +35,6 @@ from iassa.methods.engine.history import History, summarise
 from iassa.methods.engine.scoring import cap_batch, score_masks
 from iassa.models.black_box import one_thread
 
-__all__ = ["CoalitionGame", "HaltedError", "ShapExplainer"]
-
 Coalitions = NDArray[np.bool_]  # (N, S), True = shown
 
 

@@ -10,8 +10,6 @@ from iassa.methods.engine.budget import FEWEST_MASKS
 from iassa.methods.engine.case import Case
 from iassa.methods.engine.history import History
 
-__all__ = ["weaknesses"]
-
 FLAT = "every masked image scores the same; there is nothing to explain"
 TOO_LITTLE = (
     "the score barely moves for nearly all masks: the model stays sure. Hide more, with a lower "
