@@ -23,8 +23,6 @@ from iassa.image import resize
 from iassa.models.detections import Detections, TargetBoxes
 from iassa.models.identity import digest_code
 
-__all__ = ["BlackBox", "FunctionModel", "as_black_box_errors", "ask", "one_thread"]
-
 ADVICE = (
     "Return one row for each image and one column for each class. Of maps (N, C, h, w) return "
     "scores.reshape(N, -1), see docs/targets.md. Wrap a detector with "

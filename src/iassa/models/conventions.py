@@ -22,16 +22,6 @@ from iassa.checks import Within, describe, fits
 from iassa.errors import InputError, require
 from iassa.query import format_fields, parse_fields
 
-__all__ = [
-    "DETECTORS",
-    "ConventionFields",
-    "Conventions",
-    "Layout",
-    "parse_class_names",
-    "read_class_names",
-    "to_bytes",
-]
-
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Triple: TypeAlias = tuple[float, float, float]
 

@@ -22,8 +22,6 @@ from numpy.typing import ArrayLike, NDArray
 from iassa.errors import InputError, require
 from iassa.models.targets import ClassLookup
 
-__all__ = ["Box", "Detections", "TargetBoxes", "overlaps", "select"]
-
 Floats = NDArray[np.float32]
 
 MOST_CLASSES = 100_000  # a larger label is a mistake, and would take memory by the gigabyte

@@ -22,8 +22,6 @@ from iassa.models.black_box import BlackBox, FunctionModel, as_black_box_errors
 from iassa.models.detections import Box, Detections, TargetBoxes, select
 from iassa.models.torch_module import TorchBlackBox, evaluating
 
-__all__ = ["AimedDetector", "Detector", "FunctionDetector", "TorchDetector"]
-
 THRESHOLD = 0.25
 OVERLAP = 0.5  # IoU of two boxes of a class above which they are taken for the same object
 MOST = 100  # boxes of an image, as many as MS-COCO's measures look at

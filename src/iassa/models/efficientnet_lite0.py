@@ -34,8 +34,6 @@ from iassa.models.black_box import BlackBox
 from iassa.models.onnx.session import open_session
 from iassa.models.torch_module import TorchModel
 
-__all__ = ["INPUT_SIZE", "LEVELS", "NAMES", "class_names", "load_network", "open_default"]
-
 NAME = "efficientnet-lite0"
 FEATURES = "efficientnet-lite0-features"
 NAMES = (NAME, FEATURES)

@@ -22,9 +22,6 @@ from iassa.models.efficientnet_lite0 import INPUT_SIZE, LEVELS, load_network, no
 from iassa.models.references import import_attribute
 from iassa.models.torch_module import evaluating
 
-__all__ = ["FEATURES", "ColourPosition", "FeatureExtractor", "TorchLayers", "open_features"]
-
-
 ONE_AT_A_TIME = threading.Lock()
 
 

@@ -18,8 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-__all__ = ["digest_arrays", "digest_code", "digest_module"]
-
 ELEMENTS = 1024  # of a tensor: a whole network would take as long to read as a second to run
 DIGITS = 16  # of a SHA-256 in hexadecimal: it is to tell mistakes, not forgers
 

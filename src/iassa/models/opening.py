@@ -22,8 +22,6 @@ from iassa.models.references import import_attribute
 from iassa.models.torch_module import TorchModel
 from iassa.query import add_fields
 
-__all__ = ["BlackBoxLike", "add_conventions", "open_device", "open_model"]
-
 ONNX = re.compile(r".+\.onnx(\?.*)?", re.DOTALL)
 HUGGING_FACE = "hf:"
 # Weights without a network, or pickled code; `torch.export.load`, too, says that it unpickles.

@@ -15,8 +15,6 @@ from iassa.errors import BlackBoxError, require
 from iassa.models.identity import digest_code
 from iassa.models.targets import Target, TargetFunction
 
-__all__ = ["Keep", "Readout", "apply_function", "open_readout"]
-
 Keep: TypeAlias = 'int | Literal["all"]'
 
 

@@ -14,8 +14,6 @@ from torch import nn
 
 from iassa.errors import InputError, require
 
-__all__ = ["import_attribute"]
-
 
 def import_attribute(reference: str) -> object:
     """The object that `package.module:attribute` names; a factory is called.

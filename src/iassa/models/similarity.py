@@ -25,8 +25,6 @@ from iassa.models.detector import AimedDetector, Detector
 from iassa.models.identity import digest_arrays
 from iassa.models.opening import BlackBoxLike, open_model
 
-__all__ = ["MEASURES", "Measure", "Similarity"]
-
 Measure: TypeAlias = Literal["cosine", "euclidean"]
 MEASURES: tuple[str, ...] = get_args(Measure)
 

@@ -19,8 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from iassa.errors import InputError, require
 from iassa.models.references import import_attribute
 
-__all__ = ["ClassLookup", "Target", "TargetFunction", "TargetLike", "resolve_targets"]
-
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:attribute
 
 # Scores (N, K) float64 -> (N,).

@@ -20,8 +20,6 @@ from iassa.errors import BlackBoxError, TrainingModeWarning, require, warn
 from iassa.models.black_box import BlackBox
 from iassa.models.identity import digest_code, digest_module
 
-__all__ = ["TorchBlackBox", "TorchModel", "evaluating"]
-
 HALVES = (torch.float16, torch.bfloat16)
 FLOATS = (*HALVES, torch.float32, torch.float64)
 MOST_PARTS = 4  # of what a module returned, that an error lists

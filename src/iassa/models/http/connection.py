@@ -30,8 +30,6 @@ from iassa.models.http.settings import HttpSettings
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Connection", "hide"]
-
 Read = TypeVar("Read")
 
 EXCERPT = 80  # characters of an answer that errors quote

@@ -29,8 +29,6 @@ from iassa.models.http.scoring import ScoringClient
 from iassa.models.http.settings import HttpSettings
 from iassa.query import parse_fields
 
-__all__ = ["HttpModel", "is_url", "open_endpoint"]
-
 log = logging.getLogger(__name__)
 
 

@@ -28,8 +28,6 @@ from iassa.models.http.connection import Connection
 from iassa.models.http.request_forms import Body, RequestForm, UnexpectedAnswerError, as_scores
 from iassa.models.http.settings import HttpSettings
 
-__all__ = ["OpenInferenceForm", "read_form"]
-
 Shape: TypeAlias = tuple[int, ...]
 
 BINARY = "binary_tensor_data"

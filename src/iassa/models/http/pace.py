@@ -7,8 +7,6 @@ import threading
 import time
 from email.utils import mktime_tz, parsedate_tz
 
-__all__ = ["Pace", "backoff", "read_retry_after"]
-
 
 class Pace:
     """Spaces the requests of all threads that share it evenly, without bursts."""

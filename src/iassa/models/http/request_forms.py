@@ -28,8 +28,6 @@ from torch import Tensor
 
 from iassa.models.conventions import to_bytes
 
-__all__ = ["Body", "PngForm", "RequestForm", "UnexpectedAnswerError", "as_scores"]
-
 Body: TypeAlias = dict[str, Any]
 """Keywords of `httpx.Client.stream` for the content of a request."""
 

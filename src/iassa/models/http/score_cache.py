@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from iassa.errors import BlackBoxError, IassaError, InputError
 
-__all__ = ["FILE", "ScoreCache", "digest"]
-
 FILE = "scores.sqlite"
 WAIT = 60.0  # seconds for another process that writes
 TABLE = """

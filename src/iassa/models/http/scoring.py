@@ -20,8 +20,6 @@ from iassa.models.http.request_forms import RequestForm
 from iassa.models.http.score_cache import ScoreCache, digest
 from iassa.models.http.settings import HttpSettings
 
-__all__ = ["ScoringClient"]
-
 log = logging.getLogger(__name__)
 
 

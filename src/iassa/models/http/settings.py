@@ -12,8 +12,6 @@ from urllib.parse import urlsplit, urlunsplit
 from iassa.checks import fits
 from iassa.errors import require
 
-__all__ = ["FORMS", "HttpSettings"]
-
 Size: TypeAlias = tuple[int, int]
 Triple: TypeAlias = tuple[float, float, float]
 

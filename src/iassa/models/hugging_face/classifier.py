@@ -30,8 +30,6 @@ from iassa.models.hugging_face.image_processor import Process, measure_normalisa
 from iassa.models.identity import digest_module
 from iassa.models.torch_module import TorchModel
 
-__all__ = ["HuggingFaceModel"]
-
 log = logging.getLogger(__name__)
 
 ON_HUB = re.compile(r"(?P<name>\w[\w.-]*(?:/\w[\w.-]*)?)(?:@(?P<revision>.+))?")

@@ -19,8 +19,6 @@ from torch import Tensor
 from iassa.errors import require
 from iassa.models.conventions import Conventions, to_bytes
 
-__all__ = ["Process", "measure_normalisation", "measure_size"]
-
 Process: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 PLAIN = (72, 72)  # of pictures in one colour; square, as some pad others

@@ -20,8 +20,6 @@ from iassa.models.conventions import Conventions
 from iassa.models.onnx.graph import Output, print_shape
 from iassa.models.onnx.model import OnnxBlackBox
 
-__all__ = ["OnnxModel"]
-
 BOUNDED = ("Softmax", "Sigmoid", "HardSigmoid")
 
 

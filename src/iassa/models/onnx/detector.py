@@ -25,8 +25,6 @@ from iassa.models.onnx.classifier import OnnxModel
 from iassa.models.onnx.graph import Output
 from iassa.models.onnx.model import OnnxBlackBox, OnnxFile
 
-__all__ = ["OnnxDetector", "open_onnx"]
-
 ULTRALYTICS = "ultralytics"  # by `author`; its exports take RGB in [0, 1]
 
 

@@ -17,8 +17,6 @@ from iassa.errors import InputError, require
 from iassa.models.detections import Detections
 from iassa.models.onnx.graph import Output, Shape
 
-__all__ = ["DETECTOR_LAYOUTS", "Batch", "DetectorLayout", "decode", "find_outputs", "recognise"]
-
 Array = NDArray[Any]
 
 TASKS = ("detect", "segment", "pose")  # of Ultralytics; the last two have more numbers a box

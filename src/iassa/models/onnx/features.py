@@ -28,8 +28,6 @@ from iassa.models.onnx import graph
 from iassa.models.onnx.session import checking_size, open_session, run_session
 from iassa.query import PLAIN, format_fields, parse_fields
 
-__all__ = ["OnnxLayers", "onnx_feature_names"]
-
 PROBE = (224, 224)  # where a graph takes any size, its strides are those at this one
 FLOATS = ("float16", "float32", "float64")
 LISTING = "iassa.models.onnx_feature_names(path) lists all that there are."

@@ -14,20 +14,6 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from iassa.errors import InputError, require
 from iassa.models.conventions import Layout
 
-__all__ = [
-    "ImageInput",
-    "Output",
-    "Shape",
-    "Size",
-    "describe",
-    "digest",
-    "image_input",
-    "load",
-    "print_shape",
-    "read_outputs",
-    "shape_of",
-]
-
 Shape = tuple[int | None, ...]  # None where a side is open
 Size = tuple[int | None, int | None]  # (height, width), likewise
 

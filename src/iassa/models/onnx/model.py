@@ -31,8 +31,6 @@ from iassa.models.conventions import (
 from iassa.models.onnx import graph
 from iassa.models.onnx.session import checking_size, open_session, run_session
 
-__all__ = ["OnnxBlackBox", "OnnxFile"]
-
 # https://onnx.ai/onnx/repo-docs/MetadataProps.html; keys and values in any case.
 RANGES = {
     "nominalrange_0_255": (0.0, 255.0),

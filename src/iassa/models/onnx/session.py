@@ -18,8 +18,6 @@ from iassa.errors import BlackBoxError, InputError, require
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-__all__ = ["checking_size", "open_session", "run_session"]
-
 CPU = torch.device("cpu")
 SILENT = 4  # of its log: what fails is raised as well, what it warns of are its own optimisations
 # What it puts before a reason: its name and a number, the file's name, a place in its own source.
