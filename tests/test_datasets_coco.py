@@ -399,5 +399,5 @@ def test_no_such_folder_or_file(folder):
 
 def test_without_pycocotools(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(InputError, match=r"pip install 'iassa\[coco\]'"):
+    with pytest.raises(InputError, match="pip install pycocotools"):
         opened(folder)

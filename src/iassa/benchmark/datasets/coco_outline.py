@@ -32,7 +32,7 @@ def import_pycocotools() -> Any:
     try:
         from pycocotools import mask  # here, as other datasets do not need it
     except ImportError:
-        raise InputError("COCO annotations need pycocotools: pip install 'iassa[coco]'.") from None
+        raise InputError("COCO annotations need pycocotools: pip install pycocotools.") from None
     return mask
 
 

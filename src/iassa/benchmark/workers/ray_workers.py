@@ -42,7 +42,7 @@ class RayWorkers:
         try:
             import ray
         except ImportError:
-            raise InputError("--ray needs Ray. Install it: pip install 'iassa[ray]'.") from None
+            raise InputError("--ray needs Ray. Install it: pip install ray.") from None
         pack_model(model)
         if ray.is_initialized():
             raise InputError("this process has joined a Ray cluster. Call ray.shutdown() first.")

@@ -174,7 +174,7 @@ class ShapExplainer(Explainer):
         """Refuse hyperparameters that make no sense, and to be made without the package."""
         super().__post_init__()
         if importlib.util.find_spec("shap") is None:
-            raise InputError(f"{self.name} needs the shap package: pip install iassa[shap]")
+            raise InputError(f"{self.name} needs the shap package: pip install shap.")
 
     @property
     @abstractmethod

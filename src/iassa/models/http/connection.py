@@ -80,7 +80,7 @@ class Connection:
             import httpx
         except ImportError:
             raise InputError(
-                "a model at a URL needs httpx, which is not installed: pip install 'iassa[http]'."
+                "a model at a URL needs httpx, which is not installed: pip install httpx."
             ) from None
         if settings.auth_env:
             _read_authorisation(settings.auth_env)

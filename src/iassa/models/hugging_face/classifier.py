@@ -266,7 +266,7 @@ def _import(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise InputError(
-            f"a model of Hugging Face needs {name}: pip install 'iassa[hf]'."
+            f"a model of Hugging Face needs {name}: pip install transformers."
         ) from error
 
 
