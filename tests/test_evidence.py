@@ -360,7 +360,7 @@ def test_of_all_outputs_any_function_can_be_read():
     def fails(scores):
         raise ValueError("no")
 
-    with pytest.raises(BlackBoxError, match=r"the target f, .* raised ValueError: no"):
+    with pytest.raises(BlackBoxError, match="the target f raised ValueError: no"):
         evidence.read(Readout(6, (3,), {"f": fails}))
 
 

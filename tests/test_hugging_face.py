@@ -40,8 +40,9 @@ from transformers import (
 
 import iassa
 from hub_server import COMMIT, hub
+from iassa.benchmark.selection import ScoreImage
 from iassa.benchmark.workers.local import LocalWorkers
-from iassa.benchmark.workers.tasks import Model, ScoreImage
+from iassa.benchmark.workers.tasks import Model
 from iassa.cli import main
 from iassa.errors import InputError
 from iassa.image import decode_image, resize
@@ -622,7 +623,7 @@ def test_a_benchmark_on_two_workers(run, folders, tmp_path):
 
 def test_an_adapter_is_sent_to_a_worker(folders):
     black_box = open_model(f"hf:{folders('resnet')}", "cpu")
-    tasks = [ScoreImage(str(k), png(image)) for k, image in enumerate(noise((26, 30)))]
+    tasks = [ScoreImage(str(k), png(image), "") for k, image in enumerate(noise((26, 30)))]
     with LocalWorkers(Model(black_box), 1) as workers:
         found = {task.name: result.scores for task, result in workers.run(tasks)}
     for task in tasks:
