@@ -176,8 +176,8 @@ SLOW_TO_IMPORT = {"keras_network", "jax_network"}  # in four processes, one of w
     ],
 )
 def test_the_models_of_the_page(name: str, place: Path) -> None:
-    assert set(re.findall(r"`(\w+)\.py`:", PAGE)) == set(MAKERS)
-    code = re.search(rf"`{name}\.py`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
+    assert set(re.findall(r"^`(\w+)\.py` ", PAGE, re.M)) == set(MAKERS)
+    code = re.search(rf"`{name}\.py` [^\n]*:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
     assert code is not None
     (place / f"{name}.py").write_text(code[1])
     run("-c", MAKERS[name])
@@ -209,4 +209,4 @@ def test_the_models_of_the_page(name: str, place: Path) -> None:
 def test_naming_a_model_runs_its_code_and_the_page_says_so(place: Path) -> None:
     (place / "telling.py").write_text("print('run')\ndef scores(images): ...\n")
     assert "run" in run("-c", "from iassa import open_model as o; o('telling:scores')")
-    assert "**Naming it runs the code of its module**" in PAGE
+    assert "**Naming an attribute runs the code of\nits module.**" in PAGE
