@@ -22,7 +22,7 @@ from iassa.image import example_image, resize, to_planes
 from iassa.metrics import deletion, insertion
 from iassa.models import efficientnet_lite0
 from iassa.models.black_box import FunctionModel, ask
-from iassa.models.opening import open_device, open_model
+from iassa.models.opening import add_conventions, open_device, open_model
 from iassa.models.torch_module import TorchModel
 from rounding import steps
 
@@ -349,6 +349,24 @@ def test_files_of_torch_are_refused_unread(tmp_path, file):
         open_model(file)
     assert not (tmp_path / "touched").exists()
     assert "weights_only=True" in str(no.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "advice"),
+    [
+        ("net.tflite", "file of TensorFlow Lite.*package.module:function.*tf2onnx"),
+        ("mine/net.H5", r"Keras.*package.module:function.*model.export\(format='onnx'\)"),
+        ("net.keras?softmax=yes", "Keras.*package.module:function"),
+        ("frozen.pb", "graph of TensorFlow.*tf2onnx"),
+        ("net.xml", "OpenVINO.*package.module:function"),
+        ("net.ort", "Name the .onnx that it was made of"),
+        ("NET.ONNX?range=0-1", "not in small letters. Rename it to .onnx"),
+    ],
+)
+def test_files_of_other_frameworks_are_refused_with_what_to_do(file, advice):
+    for said in ([], ["range=0-1"]):
+        with pytest.raises(InputError, match=f"got {re.escape(file)}: .*{advice}"):
+            open_model(add_conventions(file, said) if said else file)
 
 
 def test_what_the_refusal_of_weights_advises_works(tmp_path):

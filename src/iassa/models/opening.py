@@ -24,8 +24,26 @@ from iassa.query import add_fields
 
 ONNX = re.compile(r".+\.onnx(\?.*)?", re.DOTALL)
 HUGGING_FACE = "hf:"
-# Weights without a network, or pickled code; `torch.export.load`, too, says that it unpickles.
-TORCH_FILES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors")
+RUN_IT = (
+    "Write a function that loads it and scores images, and name it as package.module:function, see "
+    "docs/models.md; or convert it to ONNX"
+)
+# What a file is, by its ending, and what to do. Those of torch hold weights without a network, or
+# pickled code; `torch.export.load`, too, says that it unpickles.
+OTHER_FILES = {
+    (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors"): (
+        "such files hold weights without one, or code that loading would run. Write a function "
+        "that builds the network and loads the file (torch.load(..., weights_only=True), "
+        "torch.jit.load(...)), and name it as package.module:function; or export it to ONNX. A "
+        "folder of save_pretrained is hf:FOLDER."
+    ),
+    (".tflite",): f"a file of TensorFlow Lite. {RUN_IT}, with tf2onnx.",
+    (".h5", ".hdf5", ".keras"): f"a file of Keras. {RUN_IT}, with model.export(format='onnx').",
+    (".pb",): f"a graph of TensorFlow. {RUN_IT}, with tf2onnx.",
+    (".xml",): f"a graph of OpenVINO. {RUN_IT} where it was trained.",
+    (".ort",): f"ONNX Runtime's own form of a file. Name the .onnx that it was made of. {RUN_IT}.",
+    (".onnx",): "the ending is not in small letters. Rename it to .onnx.",
+}
 
 BlackBoxLike: TypeAlias = (
     "str | Path | BlackBox | nn.Module | Callable[[NDArray[np.float32]], ArrayLike]"
@@ -125,20 +143,20 @@ def _open_by_name(model: str, device: str | torch.device | None) -> BlackBox:
         from iassa.models.onnx.detector import open_onnx
 
         return open_onnx(model, "cpu" if device is None else open_device(device))
-    if model.partition("?")[0].lower().endswith(TORCH_FILES):
-        raise InputError(
-            f"expected a network, got {model}: such files hold weights without one, or code that "
-            "loading would run. Write a function that builds the network and loads the file "
-            "(torch.load(..., weights_only=True), torch.jit.load(...)), and name it as "
-            "package.module:function; or export it to ONNX. A folder of save_pretrained is "
-            "hf:FOLDER."
-        )
+    _refuse_file(model)
     if ":" in model and "/" not in model:
         return open_model(cast("Any", import_attribute(model)), device)
     raise InputError(
         f"unknown model {model!r}. Use {', '.join(efficientnet_lite0.NAMES)}, FILE.onnx, hf:NAME, "
         "hf:FOLDER, a URL or package.module:attribute."
     )
+
+
+def _refuse_file(model: str) -> None:
+    """Refuse a file of another kind than ONNX, by its ending."""
+    for endings, advice in OTHER_FILES.items():
+        if model.partition("?")[0].lower().endswith(endings):
+            raise InputError(f"expected a network, got {model}: {advice}")
 
 
 def add_conventions(model: str, typed: Sequence[str]) -> str:
@@ -162,6 +180,7 @@ def add_conventions(model: str, typed: Sequence[str]) -> str:
         return f"{url}#{add_fields(HttpSettings, settings, typed)}"
     is_hub = model.startswith(HUGGING_FACE)
     if not is_hub and not ONNX.fullmatch(model):
+        _refuse_file(model)
         raise InputError(
             f"expected {', '.join(typed)} for an ONNX file, hf:NAME or a URL, got model {model}, "
             "which takes images in [0, 1] and describes itself. Leave them out, or do it in your "
