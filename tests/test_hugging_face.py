@@ -25,6 +25,7 @@ from transformers import (
     BertModel,
     CLIPImageProcessor,
     ConvNextImageProcessor,
+    DetrConfig,
     EfficientNetImageProcessor,
     ImageGPTImageProcessor,
     MobileNetV2Config,
@@ -363,6 +364,16 @@ def test_a_model_of_something_else(tmp_path):
     assert text.startswith(f"expected an image classifier that transformers loads in {tmp_path}")
     assert "BertConfig" in text
     assert len(text) < 700
+
+
+def test_a_detector_is_pointed_to_the_page_of_detectors(tmp_path):
+    config = DetrConfig(use_timm_backbone=False, backbone_config=ResNetConfig(), backbone=None)
+    config.architectures = ["DetrForObjectDetection"]
+    config.save_pretrained(tmp_path)
+    text = refusal_of(f"hf:{tmp_path}")
+    assert "DetrConfig" in text
+    assert "It detects objects: export it to ONNX" in text
+    assert text.endswith("see docs/detectors.md.")
 
 
 def test_pickled_code_is_not_run(folder):

@@ -136,6 +136,20 @@ def yolo(layout: str, of: Parts) -> Declared:
         classes = of.spread(template(rows)[2])
         build.add("Concat", of.middle, of.bright, classes, axis=2, output="out")
         return {"out": (batch, rows, 8)}
+    if layout == "yolox":  # steps of the grid that a loop over its cells gives
+        cells = [
+            (column, row, step)
+            for step in (8, 16, 32)
+            for row in range(SIZE[0] // step)
+            for column in range(SIZE[1] // step)
+        ]
+        place, step = np.split(np.array(cells, np.float32), [2], axis=1)
+        middle = centres(template(rows)[0])
+        raw = [middle[:, :2] / step - place, np.log(middle[:, 2:] / step)]
+        classes = of.spread(template(rows)[2])
+        seen = of.spread(np.concatenate(raw, 1).astype(np.float32))
+        build.add("Concat", seen, of.bright, classes, axis=2, output="out")
+        return {"out": (batch, rows, 8)}
     if layout == "yolov8":
         together = build.add("Concat", of.middle, of.scores, axis=2)
         build.add("Transpose", together, perm=[0, 2, 1], output="out")
@@ -196,7 +210,11 @@ def outputs_of(layout: str, of: Parts) -> Declared:
     return detr(layout, of) if "detr" in layout else yolo(layout, of)
 
 
-ROWS = {"yolov5": 3 * PLACES_OF_STRIDES, "yolov8": PLACES_OF_STRIDES}
+ROWS = {
+    "yolov5": 3 * PLACES_OF_STRIDES,
+    "yolov8": PLACES_OF_STRIDES,
+    "yolox": PLACES_OF_STRIDES,
+}
 LAYOUTS = [*DETECTORS, "rt-detr in one"]
 
 
@@ -294,12 +312,12 @@ def test_layouts_give_the_boxes_and_scores_of_the_network(
             np.testing.assert_allclose(one.confidence, classes[kept].max(1), atol=steps(64, 1.0))
             np.testing.assert_array_equal(one.labels, classes[kept].argmax(1))
             assert one.class_scores.shape == (len(kept), 3)
-            if layout in ("yolov5", "yolov8", "detr", "rt-detr", "rt-detr in one"):
+            if layout in ("yolov5", "yolov8", "yolox", "detr", "rt-detr", "rt-detr in one"):
                 # All classes count for the cosine; of the others one is all that there is.
                 present = one.presence[:, None] if one.objectness is not None else 1
                 whole = one.class_scores * present
                 np.testing.assert_allclose(whole, classes, atol=steps(128, 1.0))
-            assert (one.objectness is not None) == (layout in ("yolov5", "detr"))
+            assert (one.objectness is not None) == (layout in ("yolov5", "yolox", "detr"))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -401,7 +419,7 @@ def test_detr_is_told_by_the_number_of_names(path: Path) -> None:
         detector = open_model(f"{graph(path, layout, notes=notes)}?range=0-1")
         assert isinstance(detector, iassa.models.OnnxDetector)
         assert f"detector={layout}" in detector.identity()
-    with pytest.raises(InputError, match="expected output_name to be one of"):
+    with pytest.raises(InputError, match=r"say detector=LAYOUT, one of .*detr"):
         open_model(f"{graph(path, 'detr')}?range=0-1")
 
 
@@ -425,7 +443,7 @@ def test_what_is_left_open_is_told_at_once_with_what_was_found(path: Path) -> No
         "range=0-1, range=0-255",
         "detector=... for the layout of its outputs, one of yolov5 (N",
         "Found: input image float32 (?, 3, 32, 64); output out float32 (?, 12, 6) of Concat",
-        "'yolo.onnx?range=0-1&detector=yolov8'",
+        f"'{path}?range=0-1&detector=yolov8'",
         "--model-option range=0-1 --model-option detector=yolov8",
         "parameters of iassa.models.OnnxDetector",
     ):
@@ -488,6 +506,22 @@ def test_a_layout_that_is_another(path: Path, made: str, said: str, word: str) -
         opened(path, said)
     assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_grid_that_was_not_decoded_is_not_read_as_pixels_nor_pixels_as_a_grid(path: Path) -> None:
+    graph(path, "yolox")
+    with pytest.raises(InputError, match=r"not decoded to pixels\. Say detector=yolox"):
+        open_model(f"{path}?range=0-1&detector=yolov5")
+    with pytest.raises(InputError, match=r"say detector=LAYOUT, one of .*yolox"):
+        open_model(f"{path}?range=0-1&softmax=no")
+    open_model(f"{path}?range=0-1&detector=yolox")
+    graph(path, "yolov5", rows=PLACES_OF_STRIDES)
+    with pytest.raises(InputError, match=r"pixels already\. Say detector=yolov5"):
+        open_model(f"{path}?range=0-1&detector=yolox")
+    open_model(f"{path}?range=0-1&detector=yolov5")
+    graph(path, "yolov5", rows=12)
+    with pytest.raises(InputError, match="12 boxes, not one for each cell"):
+        open_model(f"{path}?range=0-1&detector=yolox")
 
 
 def test_a_layout_that_is_another_is_told_without_names(path: Path) -> None:

@@ -346,8 +346,10 @@ def test_class_names_of_a_file_and_of_a_list(path: Path) -> None:
 
 def test_one_of_several_outputs(path: Path) -> None:
     graph(path, outputs=("seen", "scores", "planes"))
-    with pytest.raises(InputError, match=r"one of 'seen', 'scores', 'planes', .* got none"):
-        iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
+    with pytest.raises(InputError, match=r"one of 'seen', 'scores', 'planes'; got") as caught:
+        iassa.models.OnnxModel(path, softmax=False)
+    assert f"'{path}?softmax=no&range=0-1&output_name=seen'" in str(caught.value)
+    open_model(f"{path}?softmax=no&output_name=seen&range=0-1")
     with pytest.raises(InputError, match="got 'nowhere'"):
         iassa.models.OnnxModel(path, range=(0, 1), softmax=False, output_name="nowhere")
     adapter = iassa.models.OnnxModel(path, range=(0, 1), softmax=False, output_name="seen")
@@ -380,7 +382,8 @@ def test_what_was_not_said_is_told_at_once_with_what_was_found(path: Path) -> No
         "input image float32 (?, 3, ?, ?); output scores float32 of unknown shape of Gemm" in text
     )
     assert "metadata task=classify; made by hand" in text
-    assert "'net.onnx?input_size=224,224&range=0-1&softmax=yes'" in text
+    assert f"'{path}?input_size=224,224&range=0-1&softmax=yes'" in text
+    assert "bgr=yes if its channels are blue, green, red" in text
     assert "--model-option input_size=224,224 --model-option range=0-1 --model-option soft" in text
     open_model(f"{path}?input_size=224,224&range=0-1&softmax=yes")
     graph(path)
@@ -391,7 +394,27 @@ def test_what_was_not_said_is_told_at_once_with_what_was_found(path: Path) -> No
     with pytest.raises(InputError, match=r"several may be, softmax=no .* from Gemm"):
         iassa.models.OnnxModel(path, range=(0, 1))
     graph(path, ("n", "a", "b", "c"), layout="NCHW")
-    assert "does not say of itself: layout=NCHW or layout=NHWC; got" in refusal(path)
+    assert "does not say of itself: layout=NCHW or layout=NHWC; got" in refusal(
+        path, input_size=SIZE
+    )
+
+
+def test_a_remedy_can_be_copied_and_is_all_that_is_needed(tmp_path: Path) -> None:
+    """It keeps the folder and what was given; all that is open is asked for at once."""
+    path = graph(tmp_path / "my net.onnx", ("n", "a", "b", "c"), layout="NCHW")
+    names = tmp_path / "a, b.txt"
+    names.write_text("cat\ndog\ncow\nbird\n")
+    with pytest.raises(InputError) as caught:
+        open_model(add_conventions(str(path), ["bgr=yes", f"class_names={names}"]))
+    name = re.search(r"in its name, as '(.*?)', as more options, as (.*), or", str(caught.value))
+    assert name is not None
+    assert name[1].startswith(f"{path}?bgr=yes&class_names=")
+    model = open_model(name[1])
+    assert model.class_names == ("cat", "dog", "cow", "bird")
+    assert model.input_size == (224, 224)
+    added = [one.strip() for one in name[2].split("--model-option") if one.strip()]
+    assert {one.split("=")[0] for one in added} == {"layout", "input_size", "range", "softmax"}
+    assert name[1].endswith("&".join(added))
 
 
 @pytest.mark.parametrize(
@@ -399,6 +422,8 @@ def test_what_was_not_said_is_told_at_once_with_what_was_found(path: Path) -> No
     [
         (("n", 1, *SIZE), {}, "three channels, (1, 3, H, W) or (1, H, W, 3), got shape (?, 1"),
         (("n", 4, *SIZE), {}, "three channels"),
+        ((1, 1, 64, "w"), {}, "got shape (1, 1, 64, ?)"),
+        (("n", "h", "w", 1), {}, "got shape (?, ?, ?, 1)"),
         (("n", 4, *SIZE), {"layout": "NCHW"}, "got shape (?, 4, 6, 10) read as NCHW"),
         (("n", 3, *SIZE, 1), {}, "got shape (?, 3, 6, 10, 1)"),
         (("n", 3, *SIZE), {"input_size": (10, 6)}, "of {}, (6, 10), got (10, 6)"),
@@ -415,10 +440,12 @@ def test_shapes_that_are_refused(
 
 def test_models_that_are_not_of_one_rgb_image(path: Path) -> None:
     question = helper.make_tensor_value_info("question", TensorProto.INT64, (1, 7))
-    assert "one input, the image, got image, question" in refusal(
-        graph(path, more_inputs=(question,))
-    )
-    assert "images, got int32" in refusal(graph(path, input_type=TensorProto.INT32))
+    several = refusal(graph(path, more_inputs=(question,)))
+    assert "one input, the image, got image, question. Export it so, or write a function" in several
+    for kind, name in ((TensorProto.INT32, "int32"), (TensorProto.INT8, "int8")):
+        text = refusal(graph(path, input_type=kind))
+        assert f"images, got {name}. Export it so, or write a function" in text
+        assert "docs/models.md" in text
     for notes in (
         {"Image.BitmapPixelFormat": "Gray8"},
         {"Image.BitmapPixelFormat": "Rgba8"},
@@ -430,6 +457,34 @@ def test_models_that_are_not_of_one_rgb_image(path: Path) -> None:
         assert "since" in refusal(path, **said)
         assert "takes 8-bit images" in refusal(path, **said)
     assert iassa.models.OnnxModel(path, softmax=True, range=(0, 255)).input_size == SIZE
+
+
+def test_the_function_of_docs_models_runs_a_file_of_two_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[1] / "docs/models.md").read_text("utf-8")
+    (code,) = [one for one in re.findall(r"```python\n(.*?)```", page, re.S) if "two_inputs" in one]
+    image = helper.make_tensor_value_info("image", TensorProto.INT8, ("n", 3, 48, 64))
+    gain = helper.make_tensor_value_info("gain", TensorProto.FLOAT, (1,))
+    nodes = [
+        helper.make_node("Cast", ["image"], ["planes"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["planes", "sides"], ["means"], keepdims=0),
+        helper.make_node("Mul", ["means", "gain"], ["scores"]),
+    ]
+    scores_ = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ("n", 3))
+    sides = [numpy_helper.from_array(np.array([2, 3]), "sides")]
+    made = helper.make_graph(nodes, "two", [image, gain], [scores_], sides)
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(
+        helper.make_model(made, opset_imports=opset, ir_version=10), tmp_path / "two_inputs.onnx"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert "docs/models.md" in refusal("two_inputs.onnx")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    images = pixels(2, (48, 64)).transpose(0, 2, 3, 1)
+    expected = np.round(images * 255 - 128).mean((1, 2))
+    np.testing.assert_allclose(names["model"](images), expected, atol=steps(64, 128.0))
 
 
 def test_outputs_that_are_no_scores(path: Path) -> None:

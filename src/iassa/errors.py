@@ -37,6 +37,10 @@ class TrainingModeWarning(UserWarning):
     """A torch module was handed over in training mode; it is run in eval mode all the same."""
 
 
+class ConventionWarning(UserWarning):
+    """The outputs of a model do not look as if they were what its conventions take them for."""
+
+
 def require(holds: object, text: str, error: type[IassaError] = InputError) -> None:
     """Refuse what cannot be used.
 

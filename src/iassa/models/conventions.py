@@ -26,8 +26,14 @@ Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Triple: TypeAlias = tuple[float, float, float]
 
 DETECTORS = (  # what they mean is in detector_layouts.py
-    *("yolov5", "yolov8", "yolov10", "yolov7-end2end"),
+    *("yolov5", "yolov8", "yolov10", "yolov7-end2end", "yolox"),
     *("nms", "torchvision", "detr", "rt-detr"),
+)
+
+ASK_RANGE = (  # for the error where neither model nor user says it
+    "range=0-1, range=0-255 or range=-1..1 for the values that it takes, or mean=... and std=..., "
+    "as 0.485,0.456,0.406 and 0.229,0.224,0.225, that it was trained with, and bgr=yes if its "
+    "channels are blue, green, red, as OpenCV reads them"
 )
 
 

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from iassa.errors import BlackBoxError, TrainingModeWarning, require, warn
+from iassa.models.activation import ActivatedModel
 from iassa.models.black_box import BlackBox
+from iassa.models.conventions import Conventions
 from iassa.models.identity import digest_code, digest_module
 
 HALVES = (torch.float16, torch.bfloat16)
@@ -100,7 +102,7 @@ class TorchBlackBox(BlackBox):
 
 
 @dataclass(eq=False, repr=False)
-class TorchModel(TorchBlackBox):
+class TorchModel(ActivatedModel, TorchBlackBox):
     """A torch module, planes (N, 3, H, W) -> logits or probabilities (N, K).
 
     An output with `logits`, as an attribute or under that key, stands for these: those of
@@ -111,11 +113,12 @@ class TorchModel(TorchBlackBox):
         pick: from what the module returns to its scores (N, K), where these are one of several
             things: `lambda outputs: outputs[0]`.
         softmax: whether to turn its logits into probabilities.
+        sigmoid: likewise, where several classes can be true, or there is one output.
         autocast: torch.bfloat16 or torch.float16, in which torch then runs what it deems safe;
             None leaves all in the type of the weights.
 
     Raises:
-        InputError: float16 on a CPU, or another type to cast to.
+        InputError: float16 on a CPU, another type to cast to, or softmax and sigmoid.
 
     Others are those of `TorchBlackBox`: module, normalise, name, class_names, input_size, device.
     """
@@ -123,10 +126,12 @@ class TorchModel(TorchBlackBox):
     _: KW_ONLY
     pick: Callable[[Any], Tensor] | None = None
     softmax: bool = False
+    sigmoid: bool = False
     autocast: torch.dtype | None = None
 
     def __post_init__(self, device: torch.device | str | None) -> None:
         super().__post_init__(device)
+        self._conventions = Conventions(softmax=self.softmax, sigmoid=self.sigmoid)
         require(
             self.autocast in (None, *HALVES),
             f"expected autocast to be torch.bfloat16, torch.float16 or None, got {self.autocast}.",
@@ -135,22 +140,20 @@ class TorchModel(TorchBlackBox):
 
     def _treatment(self) -> list[str]:
         return [
-            "softmax" if self.softmax else "",
+            "softmax" if self.softmax else "sigmoid" if self.sigmoid else "",
             digest_code(self.normalise),
             f"pick={digest_code(self.pick)}" if digest_code(self.pick) else "",
             f"autocast={self.autocast}" if self.autocast else "",
         ]
 
-    def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `BlackBox.score`."""
+    def outputs(self, planes: Tensor) -> Tensor:
+        """Outputs of planes; see `ActivatedModel.outputs`."""
         kind = self.autocast
         with evaluating(self.module), torch.inference_mode():
             prepared = self.prepare(planes)
             with torch.autocast(self.device.type, dtype=kind) if kind else nullcontext():
                 scores = self._scores(self.module(prepared))
-            if scores.dtype in HALVES:
-                scores = scores.float()
-            return scores.softmax(1) if self.softmax else scores
+            return scores.float() if scores.dtype in HALVES else scores
 
     def _scores(self, output: Any) -> Tensor:
         """The scores in what the module returned."""

@@ -11,10 +11,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import json
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.errors import InputError, require
-from iassa.models.black_box import BlackBox
+from iassa.models.activation import ActivatedModel, check_count
 from iassa.models.conventions import Conventions, read_class_names
 from iassa.models.hugging_face.image_processor import Process, measure_normalisation, measure_size
 from iassa.models.identity import digest_module
@@ -44,7 +45,7 @@ SECONDS_TO_ANSWER = 5.0
 LONGEST_REASON = 300  # characters of an error of another library
 
 
-class HuggingFaceModel(BlackBox):
+class HuggingFaceModel(ActivatedModel):
     """A classifier of transformers, planes (N, 3, H, W) in [0, 1] -> scores (N, K)."""
 
     def __init__(
@@ -80,6 +81,7 @@ class HuggingFaceModel(BlackBox):
             folder, self._commit = _find(source)
             self._module = _load(folder, source)
             self._conventions = _complete(given, self._module.config, folder, source)
+        check_count(self._module.config.num_labels, self._conventions, source)
         name = source.partition("@")[0]
         self.name = name if self._commit else folder.resolve().name
         self.class_names = _class_names(given, self._module.config, source)
@@ -121,9 +123,9 @@ class HuggingFaceModel(BlackBox):
         """Digest of the weights, the commit on the hub, and how images and scores are treated."""
         return " ".join(filter(None, ["hf", self._weights, self._commit, str(self._conventions)]))
 
-    def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `BlackBox.score`."""
-        return self._conventions.activate(self._network.score(planes))
+    def outputs(self, planes: Tensor) -> Tensor:
+        """Outputs of planes; see `ActivatedModel.outputs`."""
+        return self._network.outputs(planes)
 
     def _probe(self, height: int, width: int) -> None:
         expected = f"{self.name} to run on an image of {height} x {width}"
@@ -190,10 +192,15 @@ def _load(folder: Path, source: str) -> Any:
     Raises:
         InputError: transformers cannot load it, or weights are missing.
     """
-    with _refusing(
-        f"an image classifier that transformers loads in {source}",
-        "Check the folder: config.json and model.safetensors of save_pretrained.",
-    ):
+    advice = "Check the folder: config.json and model.safetensors of save_pretrained."
+    with suppress(OSError, ValueError, AttributeError):
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        if "Detection" in str(config.get("architectures")):
+            advice = (
+                "It detects objects: export it to ONNX, or put it into a function for "
+                "iassa.models.FunctionDetector, see docs/detectors.md."
+            )
+    with _refusing(f"an image classifier that transformers loads in {source}", advice):
         auto = _import("transformers").AutoModelForImageClassification
         module, report = auto.from_pretrained(
             folder, dtype=torch.float32, output_loading_info=True, **OFFLINE

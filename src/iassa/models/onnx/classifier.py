@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 
 from iassa.errors import InputError, require
+from iassa.models.activation import ActivatedModel, check_count
 from iassa.models.black_box import one_thread
-from iassa.models.conventions import Conventions
+from iassa.models.conventions import DETECTORS, Conventions
 from iassa.models.onnx.graph import Output, print_shape
 from iassa.models.onnx.model import OnnxBlackBox
 
 BOUNDED = ("Softmax", "Sigmoid", "HardSigmoid")
+LABELS = ("ArgMax", "ArgMin")
 
 
-class OnnxModel(OnnxBlackBox):
+class OnnxModel(ActivatedModel, OnnxBlackBox):
     """An ONNX file, planes (N, 3, H, W) in [0, 1] -> scores (N, K).
 
     Besides what all ONNX files take it takes `softmax` or `sigmoid`, one of which has to be given
@@ -34,10 +36,14 @@ class OnnxModel(OnnxBlackBox):
         >>> OnnxModel("net.onnx", range=(0, 1), softmax=True)  # doctest: +SKIP
     """
 
-    def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `BlackBox.score`."""
+    def outputs(self, planes: Tensor) -> Tensor:
+        """Outputs of planes; see `ActivatedModel.outputs`."""
         with one_thread():  # more would spin on the cores that ONNX Runtime needs
-            return self._conventions.activate(torch.cat(self._answers(planes)))
+            return torch.cat(self._answers(planes))
+
+    def _activate(self, outputs: Tensor, images: int) -> Tensor:
+        with one_thread():
+            return super()._activate(outputs, images)
 
     def _read(self, arrays: list[Any], count: int, size: tuple[int, int]) -> Tensor:
         (scores,) = arrays
@@ -50,6 +56,7 @@ class OnnxModel(OnnxBlackBox):
             f"expected {scores.shape[1]} class names, as many as {self._file.path} has scores, "
             f"got {len(names or ())}. Give a file of names with class_names.",
         )
+        check_count(scores.shape[1], self._conventions, str(self._file.path))
         return torch.from_numpy(scores)
 
     def _complete(self, given: Conventions) -> tuple[tuple[Output, ...], None, Conventions]:
@@ -61,37 +68,49 @@ class OnnxModel(OnnxBlackBox):
         )
         output = self._choose(given.output_name)
         completed, missing = self._file.complete(given)
-        last = output.operator
+        if given.output_name is None and len(self._file.outputs) > 1:
+            names = ", ".join(repr(one.name) for one in self._file.outputs)
+            missing[f"output_name={output.name}"] = f"output_name=... of its scores, one of {names}"
+        last, count = output.operator, output.shape[1] if output.shape else None
+        check_count(count, given, str(self._file.path))
         require(
             last not in BOUNDED or not (given.softmax or given.sigmoid),
             f"expected no softmax or sigmoid behind {self._file.path}, whose output "
             f"{output.name!r} is that of {last} already, got {given}. Leave it out.",
         )
         if last not in BOUNDED and given.softmax is None and not given.sigmoid:
-            missing["softmax=yes"] = (
+            several = (
                 "softmax=yes if its outputs are logits of which one class is true, sigmoid=yes if "
-                f"several may be, softmax=no to take them as they are, as they come from {last}"
+                "several may be, softmax=no to take them as they are"
             )
+            one = "sigmoid=yes if its output is a logit, softmax=no to take it as it is"
+            wanted, choice = ("sigmoid", one) if count == 1 else ("softmax", several)
+            missing[f"{wanted}=yes"] = f"{choice}, as they come from {last}"
         self._file.raise_missing(given, missing, "OnnxModel")
         softmax = bool(given.softmax)
         return (output,), None, replace(completed, softmax=softmax, output_name=output.name)
 
     def _choose(self, wanted: str | None) -> Output:
+        """The output of a name; without one the first that may hold scores."""
         chosen = [one for one in self._file.outputs if wanted in (None, one.name)]
         names = ", ".join(repr(one.name) for one in self._file.outputs)
         require(
-            len(chosen) == 1,
+            chosen,
             f"expected output_name to be one of {names}, the outputs of {self._file.path}, got "
-            f"{'none' if wanted is None else repr(wanted)}. {self._file.content}",
+            f"{wanted!r}. {self._file.content}",
         )
-        shape = chosen[0].shape
-        if shape is not None and len(shape) != 2:
-            self._refuse_shape(chosen[0], print_shape(shape))
-        return chosen[0]
+        likely = [one for one in chosen if one.shape is None or len(one.shape) == 2]
+        if not likely:
+            self._refuse_shape(chosen[0], print_shape(chosen[0].shape))
+        scores = [one for one in likely if one.operator not in LABELS]
+        if not scores:
+            self._refuse_shape(likely[0], f"class numbers of {likely[0].operator}")
+        return scores[0]
 
     def _refuse_shape(self, output: Output, got: str) -> NoReturn:
         raise InputError(
             f"expected output {output.name!r} of {self._file.path} to be scores (N, K), got {got}. "
             "Name another with output_name, write a function as in docs/targets.md, or, if it "
-            f"detects objects, say detector=LAYOUT. {self._file.content}"
+            f"detects objects, say detector=LAYOUT, one of {', '.join(DETECTORS)}, see "
+            f"docs/detectors.md. {self._file.content}"
         )

@@ -33,11 +33,12 @@ class OnnxDetector(OnnxBlackBox, Detector):
 
     Besides what all ONNX files take it takes `detector`, the layout of its outputs where they do
     not tell it, a name in `DETECTOR_LAYOUTS`: 'yolov5' (also v7), 'yolov8' (also v9, v11, v12),
-    'yolov10' (also others with six numbers a box), 'yolov7-end2end', 'nms', 'torchvision', 'detr',
-    'rt-detr'; `threshold`, the least confidence of the boxes that are explained, 0.25 by default;
-    and `output_name`, the outputs in the order of the layout with commas between, if shapes and
-    names do not tell them. `range` is (0, 1) where metadata say that Ultralytics exported the file.
-    Images are resized to `input_size`, not letterboxed; boxes are in pixels of the image as given.
+    'yolov10' (also others with six numbers a box), 'yolov7-end2end', 'yolox', 'nms', 'torchvision',
+    'detr', 'rt-detr'; `threshold`, the least confidence of the boxes that are explained, 0.25 by
+    default; and `output_name`, the outputs in the order of the layout with commas between, if
+    shapes and names do not tell them. `range` is (0, 1) where metadata say that Ultralytics
+    exported the file. Images are resized to `input_size`, not letterboxed; boxes are in pixels of
+    the image as given.
 
     Example:
         >>> OnnxDetector("yolo.onnx", detector="yolov8", range=(0, 1))  # doctest: +SKIP
@@ -102,14 +103,13 @@ def open_onnx(name: str, device: torch.device | str = "cpu") -> OnnxModel | Onnx
     path, _, options = name.partition(".onnx?")
     given = Conventions.parse(options)
     file = OnnxFile(Path(f"{path}.onnx" if options else name.removesuffix("?")), given.layout)
-    names = file.class_names(given.class_names)
-    kind = OnnxDetector if _is_detector(file, given, names) else OnnxModel
-    return kind(file, device=device, **asdict(given) | {"class_names": names})
+    kind = OnnxDetector if _is_detector(file, given) else OnnxModel
+    return kind(file, device=device, **asdict(given))
 
 
-def _is_detector(file: OnnxFile, given: Conventions, names: Sequence[str] | None) -> bool:
+def _is_detector(file: OnnxFile, given: Conventions) -> bool:
     task = file.lower_notes.get("task", "")
     if given.detector is not None or task:
         return given.detector is not None or task in layouts.TASKS
-    size = file.complete(given)[0].input_size
+    size, names = file.complete(given)[0].input_size, file.class_names(given.class_names)
     return layouts.recognise(file.outputs, size, names, file.lower_notes) is not None

@@ -151,7 +151,33 @@ def _labelled(batch: Batch, sides: Array, labels: Array, scores: Array) -> Detec
 
 def _yolov5(batch: Batch, rows: Array) -> Detections:
     rows = _rows(rows)
+    undecoded = len(rows) in _places(batch.size) and not _is_decoded(batch, rows)
+    require(not undecoded, "steps of a grid, not decoded to pixels. Say detector=yolox.")
     return Detections(_from_centres(rows[:, :4]), _class_scores(batch, rows[:, 5:]), rows[:, 4])
+
+
+def _yolox(batch: Batch, rows: Array) -> Detections:
+    """Centres in steps of the grid from their cell, logarithms of sizes in steps."""
+    rows = _rows(rows, None)
+    require(len(rows) in _places(batch.size), f"{len(rows)} boxes, not one for each cell.")
+    require(not _is_decoded(batch, rows), "boxes in pixels already. Say detector=yolov5.")
+    grids = [_grid(batch.size, strides) for strides in STRIDES]
+    cells, steps = next(grid for grid in grids if len(grid[0]) == len(rows))
+    boxes = np.concatenate([rows[:, :2] + cells, np.exp(rows[:, 2:4])], axis=1) * steps
+    return Detections(_from_centres(boxes), _class_scores(batch, rows[:, 5:]), rows[:, 4])
+
+
+def _grid(size: tuple[int, int], strides: Sequence[int]) -> tuple[Array, Array]:
+    """(n, 2) column and row of each cell, and (n, 1) its step, from the finest map on."""
+    cells = [np.indices((-(-size[0] // s), -(-size[1] // s)))[::-1].reshape(2, -1) for s in strides]
+    steps = [np.full(one.shape[1], s) for one, s in zip(cells, strides, strict=True)]
+    return np.concatenate(cells, 1).T.astype(np.float32), np.concatenate(steps)[:, None]
+
+
+def _is_decoded(batch: Batch, rows: Array) -> bool:
+    """Whether centres are in pixels: those of the last cells lie at the far side of the image."""
+    width_height = np.array(batch.size[::-1])
+    return bool((rows[:, :2].max(axis=0, initial=0) >= width_height / 2).all())
 
 
 def _yolov8(batch: Batch, columns: Array) -> Detections:
@@ -204,6 +230,7 @@ PAIR = (("logits", "pred_logits"), ("pred_boxes", "boxes"))
 DETECTOR_LAYOUTS: dict[str, DetectorLayout] = {
     "yolov5": DetectorLayout("(N, n, 5 + C)", _yolov5),
     "yolov8": DetectorLayout("(N, 4 + C, n)", _yolov8),
+    "yolox": DetectorLayout("(N, n, 5 + C) undecoded", _yolox),
     "yolov10": DetectorLayout("(N, n, 6)", _yolov10),
     "yolov7-end2end": DetectorLayout("(n, 7)", _yolov7_end2end, split=_by_number, rank=2),
     "nms": DetectorLayout("(N, 1), (N, n, 4), (N, n), (N, n)", _nms, LABELLED),

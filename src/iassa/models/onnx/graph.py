@@ -18,6 +18,10 @@ Shape = tuple[int | None, ...]  # None where a side is open
 Size = tuple[int | None, int | None]  # (height, width), likewise
 
 TYPES = ("float32", "float16", "float64", "uint8")  # of images that a graph takes
+NOT_COLOUR = {1, 2, 4}  # channels; no image has so few rows or columns
+OWN_FUNCTION = (
+    "Export it so, or write a function that makes its inputs and runs it: docs/models.md."
+)
 # Operators that hand on their numbers, in another shape or type.
 PASSING = {
     *("Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze"),
@@ -151,19 +155,22 @@ def image_input(model: onnx.ModelProto, path: str | Path, layout: Layout | None)
     names = ", ".join(value.name for value in inputs) or "none"
     require(
         len(inputs) == 1,
-        f"expected {path} to take one input, the image, got {names}. Export that part alone.",
+        f"expected {path} to take one input, the image, got {names}. {OWN_FUNCTION}",
     )
     (value,) = inputs
     kind, shape = _type(value), shape_of(value) or (None,) * 4
     kinds = ", ".join(TYPES)
-    require(kind in TYPES, f"expected {path} to take {kinds} images, got {kind}. Export it so.")
+    got = f"got {kind}. {OWN_FUNCTION}"
+    require(kind in TYPES, f"expected {path} to take {kinds} images, {got}")
     first, last = shape[1:2], shape[3:4]
     if layout is None and (3,) in (first, last) and first != last:
         layout = "NCHW" if first == (3,) else "NHWC"
     channels = {"NCHW": first, "NHWC": last, None: first + last}[layout]
     read = f" read as {layout}" if layout else ""
     require(
-        len(shape) == 4 and (None in channels or 3 in channels),
+        len(shape) == 4
+        and (None in channels or 3 in channels)
+        and not (layout is None and NOT_COLOUR & {*channels}),
         f"expected {path} to take three channels, (1, 3, H, W) or (1, H, W, 3), got shape "
         f"{print_shape(shape)}{read}. For a grey or multi-band model write a function.",
     )

@@ -21,6 +21,7 @@ from torch import Tensor
 from iassa.errors import require
 from iassa.models.black_box import BlackBox
 from iassa.models.conventions import (
+    ASK_RANGE,
     ConventionFields,
     Conventions,
     Layout,
@@ -95,17 +96,14 @@ class OnnxFile:
         missing = {}
         if self.image.layout is None:  # without it nobody can tell which sides are the size
             missing["layout=NCHW"] = "layout=NCHW or layout=NHWC"
-        elif size is None:
+        if size is None:
             any_size = ", or input_size=any" if self.image.size == (None, None) else ""
             missing["input_size=224,224"] = (
                 "input_size=HEIGHT,WIDTH that it was trained on, as its input is "
                 f"{graph.print_shape(self.image.shape)}{any_size}"
             )
         if values is None:
-            missing["range=0-1"] = (
-                "range=0-1, range=0-255 or range=-1..1 for the values that it takes, or mean=... "
-                "and std=..., as 0.485,0.456,0.406 and 0.229,0.224,0.225, that it was trained with"
-            )
+            missing["range=0-1"] = ASK_RANGE
         layout = self.image.layout
         return replace(given, input_size=size, layout=layout, range=values, bgr=bgr), missing
 
@@ -121,9 +119,9 @@ class OnnxFile:
             not missing,
             f"expected what {self.path} does not say of itself: "
             f"{'; '.join(missing.values())}; got {str(given) or 'nothing'}. {self.content} "
-            f"Say it in its name, as '{self.path.name}?{'&'.join(missing)}', as options, as "
-            f"{' '.join(f'--model-option {one}' for one in missing)}, or as parameters of "
-            f"iassa.models.{reader}.",
+            f"Say it in its name, as '{self.path}?{'&'.join(filter(None, (str(given), *missing)))}'"
+            f", as more options, as {' '.join(f'--model-option {one}' for one in missing)}, or as "
+            f"parameters of iassa.models.{reader}.",
         )
 
     def class_names(self, given: Sequence[str] | str | Path | None) -> tuple[str, ...] | None:
@@ -211,7 +209,8 @@ class OnnxBlackBox(BlackBox):
             InputError: not a file that can be used, or something that neither the file nor the
                 caller says; the message lists what is in the file.
         """
-        given = Conventions(**conventions)
+        named = str(class_names) if isinstance(class_names, str | Path) else None
+        given = Conventions(**conventions, class_names=named)
         self._file = path if isinstance(path, OnnxFile) else OnnxFile(Path(path), given.layout)
         self.name = name or self._file.path.name
         self.device = torch.device(device)
@@ -219,7 +218,8 @@ class OnnxBlackBox(BlackBox):
         same: dict[str, Any] = {"class_names": self.class_names, "device": self.device}
         again = functools.partial(type(self), self._file.path, name=self.name, **same)
         self._again = functools.partial(again, **conventions)
-        self._outputs, batch, self._conventions = self._complete(given)
+        self._outputs, batch, whole = self._complete(given)
+        self._conventions = replace(whole, class_names=None)
         self._batch = self._file.image.batch or batch
         self._session = open_session(self._file.path, device=self.device)
         size = self._conventions.input_size
