@@ -96,6 +96,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     for name, (url, form) in forms.items():
         settings = {"in_flight": options.in_flight, "images_per_request": each}
+        settings |= {"range": (0, 1)} if form == "v2" else {}
         with iassa.models.HttpModel(url, form=form, **settings) as box:
             box.score(planes)
             seconds = []

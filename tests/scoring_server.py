@@ -142,7 +142,11 @@ class Handler(BaseHTTPRequestHandler):
         scores = self.server.state.score(images).tolist()
         if not self.path.startswith("/v2"):
             return {"scores": scores, "model": "of the test"}
-        output = {"name": "probabilities", "datatype": "FP64", "shape": [len(scores), 3]}
+        output = {
+            "name": "probabilities",
+            "datatype": "FP64",
+            "shape": [len(scores), len(scores[0])],
+        }
         return {"model_name": "m", "outputs": [{**output, "data": list(chain(*scores))}]}
 
     def perform(self, fault, images):  # noqa: C901

@@ -39,7 +39,7 @@ from iassa.models.black_box import FunctionModel, ask
 from iassa.models.http.connection import hide
 from iassa.models.http.endpoint import open_endpoint
 from iassa.models.http.pace import backoff, read_retry_after
-from iassa.models.http.score_cache import FILE
+from iassa.models.http.score_cache import FILE, digest
 from iassa.models.opening import add_conventions, open_model
 from rounding import steps
 from scoring_server import Server, model, serving
@@ -67,7 +67,11 @@ def server():
 
 
 def endpoint(server, **settings):
-    return iassa.models.HttpModel(server.url, **{**QUICK, **settings})
+    inputs = server.metadata.get("/v2/models/m")
+    floats = isinstance(inputs, dict) and "UINT8" not in str(inputs)
+    pixels = {"range": (0, 1)} if floats and not {"mean", "plain"} & {*settings} else {}
+    settings.pop("plain", None)
+    return iassa.models.HttpModel(server.url, **{**QUICK, **pixels, **settings})
 
 
 def failure(server, fault, images=IMAGES[:2], **settings) -> str:
@@ -163,23 +167,69 @@ def test_v2_normalises_as_it_is_told(server):
     v2_server(server, [-1, 3, *SIZE])
     server.score = lambda images: np.ones((len(images), 3))
     mean, std = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)
-    with endpoint(server, scale=255.0, mean=mean, std=std, in_flight=1) as box:
+    with endpoint(server, range=(0, 255), mean=mean, std=std, in_flight=1) as box:
         box(IMAGES)
     expected = (IMAGES * 255.0 - mean) / std
     np.testing.assert_allclose(
         server.posts[0].images, expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=steps(32, expected)
     )
+    with endpoint(server, range=(-1, 1), bgr=True, in_flight=1) as box:
+        box(IMAGES)
+    expected = 2 * IMAGES[..., ::-1] - 1
+    np.testing.assert_allclose(
+        server.posts[1].images, expected.transpose(0, 3, 1, 2), atol=steps(8, 1.0)
+    )
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_v2_floats_are_asked_for_as_those_of_a_file_are(server, datatype, monkeypatch):
+    """One error for all that is open, with a line to copy that is enough."""
+    v2_server(server, [-1, -1, SIZE[1], -1], datatype)
+    outputs = server.metadata["/v2/models/m"]["outputs"]
+    outputs.append({"name": "features", "datatype": "FP32", "shape": [-1, 9]})
+    server.metadata["/v2/models/m?key=s3cr3tkey"] = server.metadata["/v2/models/m"]
+    monkeypatch.setenv("TOKEN", "Bearer abcdefgh")
+    given = f"{server.url}?key=s3cr3tkey#auth_env=TOKEN&rate=50"
+    with pytest.raises(InputError) as error:
+        open_model(given)
+    text = str(error.value)
+    missing = "output_name=probabilities&layout=NCHW&input_size=224,224&range=0-1"
+    assert f"as '{server.url}?...#auth_env=TOKEN&rate=50.0&{missing}', as more options" in text
+    assert " ".join(f"--model-option {one}" for one in missing.split("&")) in text
+    assert "mean=... and std=..., as 0.485,0.456,0.406" in text
+    assert "s3cr3tkey" not in text
+    assert server.posts == []
+    size = f"{SIZE[1]},{SIZE[1]}"
+    with open_model(f"{given}&{missing.replace('224,224', size)}") as box:
+        assert (box.settings.range, box.input_size) == ((0, 1), (SIZE[1],) * 2)
+    server.url = server.url.replace("/v2/models/m", "/model")
+    v2_server(server, [-1, *SIZE, 3], "UINT8")  # which has one meaning
+    with endpoint(server) as box:
+        assert box(IMAGES).shape == (10, 3)
+
+
+def test_the_identity_of_what_earlier_versions_sent_is_theirs(server):
+    """Their caches are paid for."""
+    v2_server(server, [-1, 3, *SIZE])
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    parts = ("v2", "", 1.0, mean, std, False, "", "")
+    with endpoint(server) as box:
+        assert box.identity().endswith(digest("", server.url, *parts).hex())
+        plain = box.identity()
+    kinds = [{"sigmoid": True}, {"bgr": True}, {"range": (-1, 1)}, {"range": (0, 255)}]
+    found = {endpoint(server, **one).identity() for one in kinds}
+    assert len(found | {plain}) == 5
 
 
 @pytest.mark.parametrize(
     ("shape", "datatype", "settings", "message"),
     [
         ([-1, 3, 20, 28], "FP16", {}, "expected an input of datatype FP32, FP64, UINT8, got"),
-        ([-1, 3, 20, 28], "UINT8", {"scale": 2.0}, "no scale, mean or std for 8-bit images"),
+        ([-1, 3, 20, 28], "UINT8", {"range": (0, 1)}, "no range, mean or std for 8-bit images"),
         ([-1, 1, 20, 28], "FP32", {}, "an input with 3 channels, got .* Iassa shows RGB images"),
-        ([-1, -1, -1, -1], "FP32", {}, "Give layout NCHW or NHWC"),
-        ([-1, 3, 20, 3], "FP32", {}, "Give layout"),
-        ([-1, 3, 20, 28], "FP32", {"layout": "NHWC"}, "Give layout"),
+        ([-1, -1, -1, -1], "FP32", {}, "layout=NCHW or layout=NHWC; got"),
+        ([-1, 3, 20, 3], "FP32", {}, "layout=NCHW or layout=NHWC; got"),
+        ([-1, 3, 20, 28], "FP32", {"layout": "NHWC"}, "Give layout NCHW"),
         ([4, 3, 20, 28], "FP32", {}, "for any number of images or for one"),
         ([-1, 3], "FP32", {}, r"expected an input \[N, 3, H, W\] or \[N, H, W, 3\]"),
         ("large", "FP32", {}, r"expected an input \[N, 3"),
@@ -189,7 +239,7 @@ def test_v2_normalises_as_it_is_told(server):
             {"input_size": (20, 20)},
             r"of the size \(20, 20\) of the settings",
         ),
-        ([-1, 3, 20, -1], "FP32", {}, "Give input_size"),
+        ([-1, 3, 20, -1], "FP32", {}, "input_size=HEIGHT,WIDTH, as one edge is fixed"),
         ([-1, 3, 20, 28], "FP32", {"input_name": "x"}, "inputs pixels, got x. .* with input_name"),
         ([-1, 3, 20, 28], "FP32", {"output_name": "x"}, "outputs probabilities, got x"),
     ],
@@ -654,8 +704,8 @@ def test_another_model_is_asked_anew(server, tmp_path):
         {"url": f"{path}/model", "version": "2"},
         {"url": f"{path}/model", "form": "multipart"},
         {"url": f"{path}/other"},
-        {"url": server.url},
-        {"url": server.url, "scale": 2.0},
+        {"url": server.url, "range": (0, 1)},
+        {"url": server.url, "range": (0, 255)},
     ]
     identities = set()
     for k, one in enumerate(others):
@@ -754,7 +804,7 @@ def test_settings_behind_the_url(server):
     ("url", "message"),
     [
         ("http://h/#speed=3", "a known field, got speed. Fields: form, auth_env, .*std"),
-        ("http://h/#class-names=a", "a known field, got class-names"),
+        ("http://h/#class-names=a", "cannot read the class names a: No such file"),
         ("http://h/#rate=fast", "expected rate to be a number, got rate=fast"),
         ("http://h/#rate=3&rate=3", "expected rate once, got it twice"),
         ("http://h/#rate=0", "expected rate to be above 0, got 0.0"),
@@ -764,7 +814,8 @@ def test_settings_behind_the_url(server):
         ("http://h/#retries=-1", "expected retries to be 0 to 1000"),
         ("http://h/#form=xml", "expected form to be json, multipart, v2, got 'xml'"),
         ("http://h/#form=v2", "expected a URL .*/v2/models/NAME for form v2"),
-        ("http://h/#scale=2", "with form v2 only"),
+        ("http://h/#range=0-255", "with form v2 only"),
+        ("http://h/#softmax=yes&sigmoid=yes", "expected softmax or sigmoid, got both"),
         ("http://h/#auth-env=Bearer abc", "expected auth_env to be the name of a variable"),
         ("http://h/#input-size=large", "expected input_size to be HEIGHT,WIDTH, got"),
         ("http://h/#input-size=0", r"expected input_size to be \(height, width\)"),
@@ -801,8 +852,14 @@ def test_settings_are_added_to_a_url(server, text, tmp_path):
     with open_endpoint(add_conventions(server.url, [f"cache={tmp_path}/{odd}"])) as box:
         assert Path(box.settings.cache) == tmp_path / odd
         assert (tmp_path / odd).is_dir()
-    with pytest.raises(InputError, match="a known field, got range"):
-        add_conventions(server.url, ["range=0-1", "class_names=a.txt"])
+    (tmp_path / "my names.txt").write_text("a\nb, c\nd\n")
+    with open_endpoint(
+        add_conventions(server.url, [f"class_names={tmp_path}/my names.txt"])
+    ) as box:
+        assert box.class_names == ("a", "b, c", "d")
+    v2_server(server, [-1, 3, *SIZE])
+    with open_endpoint(add_conventions(server.url, ["range=0-255", "sigmoid=yes"])) as box:
+        assert (box.settings.range, box.settings.sigmoid) == ((0, 255), True)
 
 
 @pytest.mark.parametrize("form", ["json", "v2"])

@@ -15,13 +15,15 @@ from __future__ import annotations
 import inspect
 import logging
 import weakref
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
 
-from iassa.models.black_box import BlackBox
+from iassa.models.activation import ActivatedModel
+from iassa.models.conventions import read_class_names
 from iassa.models.http.open_inference import read_form
 from iassa.models.http.request_forms import PngForm, RequestForm
 from iassa.models.http.score_cache import digest
@@ -32,7 +34,7 @@ from iassa.query import parse_fields
 log = logging.getLogger(__name__)
 
 
-class HttpModel(BlackBox):
+class HttpModel(ActivatedModel):
     """A model behind a URL, planes (N, 3, H, W) in [0, 1] -> scores (N, K) float64.
 
     It can be sent to other processes; each opens its own connections. `close`, or the end of a
@@ -56,7 +58,10 @@ class HttpModel(BlackBox):
         """
         self.settings = HttpSettings(url, **settings)
         self.name = self.settings.label
+        self._conventions = self.settings.conventions
         names = self.settings.class_names
+        if isinstance(names, str | Path):
+            names = read_class_names(names)
         self.class_names = None if names is None else tuple(names)
         self._client: ScoringClient | None = None
         _warn_of_plain_http(self.settings)
@@ -77,16 +82,19 @@ class HttpModel(BlackBox):
     def identity(self) -> str:
         """Name, digest of the query, version, and all that changes what is sent or read."""
         settings, form = self.settings, self.settings.chosen_form
-        parts = urlsplit(settings.url)
-        read = (settings.softmax, settings.input_name, settings.output_name)
-        sent = (form, settings.layout, settings.scale, settings.mean, settings.std)
+        parts, own = urlsplit(settings.url), settings.conventions
+        read: tuple[object, ...] = (settings.softmax, settings.input_name, settings.output_name)
+        # Only where they are given: scores in the caches of earlier versions are paid for.
+        added = {"sigmoid": own.sigmoid, "bgr": own.bgr, "black": own.low}
+        read += tuple(item for item in added.items() if item[1])
+        mean, std = own.mean or (0.0,) * 3, own.std or (1.0,) * 3
+        sent = (form, settings.layout, float(own.high), mean, std)
         what = digest(parts.query, parts._replace(query="").geturl(), *sent, *read).hex()
         return " ".join(filter(None, (self.name, form, settings.version, what)))
 
-    def score(self, planes: Tensor) -> Tensor:
-        """Scores of planes; see `BlackBox.score`."""
-        scores = torch.from_numpy(self._open().score(self._form.images(planes), self._form))
-        return scores.softmax(1) if self.settings.softmax else scores
+    def outputs(self, planes: Tensor) -> Tensor:
+        """What the server answers, (N, K) float64; see `ActivatedModel.outputs`."""
+        return torch.from_numpy(self._open().score(self._form.images(planes), self._form))
 
     def close(self) -> None:
         """Close connections, threads and cache, and log what was asked; it opens again."""
@@ -132,9 +140,8 @@ def open_endpoint(model: str) -> HttpModel:
     """A model by its URL, which may bring settings along.
 
     A client never sends the part of a URL behind its `#`. So that part may hold settings, as in
-    `https://HOST/PATH#form=multipart&rate=5`: the fields of `HttpSettings` but `class_names`,
-    written as `iassa.query` describes. They go wherever the name of a model goes, into a worker
-    process too.
+    `https://HOST/PATH#form=multipart&rate=5`: the fields of `HttpSettings`, written as
+    `iassa.query` describes. They go wherever the name of a model goes, into a worker process too.
 
     Args:
         model: the URL.

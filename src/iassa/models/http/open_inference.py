@@ -14,6 +14,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,10 +24,11 @@ from torch import Tensor
 
 from iassa.checks import fits
 from iassa.errors import BlackBoxError, InputError, require
-from iassa.models.conventions import to_bytes
+from iassa.models.conventions import ASK_RANGE, Conventions, to_bytes
 from iassa.models.http.connection import Connection
 from iassa.models.http.request_forms import Body, RequestForm, UnexpectedAnswerError, as_scores
 from iassa.models.http.settings import HttpSettings
+from iassa.query import format_fields
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -45,7 +47,7 @@ class OpenInferenceForm(RequestForm):
     """Tensors in JSON, or behind it; `read_form` makes it.
 
     Attributes:
-        settings: of the model: x in [0, 1] is sent as (scale x - mean) / std.
+        conventions: of the model: range, mean, std and the order of channels.
         input_name: name of the images.
         output_name: name of the scores.
         datatype: of the images: FP32, FP64 or UINT8, which is 255 x.
@@ -54,7 +56,7 @@ class OpenInferenceForm(RequestForm):
         binary: whether bytes are sent behind the JSON.
     """
 
-    settings: HttpSettings
+    conventions: Conventions
     input_name: str
     output_name: str
     datatype: str
@@ -64,13 +66,14 @@ class OpenInferenceForm(RequestForm):
 
     def images(self, planes: Tensor) -> NDArray[Any]:
         """In the server's layout and datatype; see `RequestForm.images`."""
-        values = planes
+        own = self.conventions
+        values = planes.flip(1) if own.bgr else planes
         if self.datatype == "UINT8":
-            values = to_bytes(planes)
-        elif _normalises(self.settings):
-            mean = torch.tensor(self.settings.mean)[:, None, None]
-            std = torch.tensor(self.settings.std)[:, None, None]
-            values = (planes * self.settings.scale - mean) / std
+            values = to_bytes(values)
+        else:
+            mean = torch.tensor(own.mean or (0.0,) * 3)[:, None, None]
+            std = torch.tensor(own.std or (1.0,) * 3)[:, None, None]
+            values = (values * (own.high - own.low) + own.low - mean) / std
         if self.layout == "NHWC":
             values = values.permute(0, 2, 3, 1)
         return np.array(values.numpy(), dtype=DATATYPES[self.datatype], order="C")
@@ -109,10 +112,6 @@ class OpenInferenceForm(RequestForm):
         return as_scores(rows, count)
 
 
-def _normalises(settings: HttpSettings) -> bool:
-    return settings.scale != 1 or any(settings.mean) or set(settings.std) != {1}
-
-
 def read_form(settings: HttpSettings, connection: Connection) -> OpenInferenceForm:
     """The form in which a model wants its images, from its metadata.
 
@@ -126,8 +125,9 @@ def read_form(settings: HttpSettings, connection: Connection) -> OpenInferenceFo
     """
     server, model, infer = settings.v2_urls
     metadata = connection.get(model)
-    image = _choose(metadata, "inputs", settings.input_name, "input_name")
-    scores = _choose(metadata, "outputs", settings.output_name, "output_name")
+    image = _choose(metadata, "inputs", settings.input_name, "input_name", None)
+    missing: dict[str, str] = {}
+    scores = _choose(metadata, "outputs", settings.output_name, "output_name", missing)
     name, shape, datatype = image["name"], image.get("shape"), str(image.get("datatype"))
     got = f"got {name!r} of shape {shape} and datatype {datatype}"
     require(
@@ -135,9 +135,10 @@ def read_form(settings: HttpSettings, connection: Connection) -> OpenInferenceFo
         f"expected an input of datatype {', '.join(DATATYPES)}, {got}. Wrap the model in one that "
         "converts.",
     )
+    given = settings.mean or settings.range
     require(
-        datatype != "UINT8" or not _normalises(settings),
-        f"expected no scale, mean or std for 8-bit images, {got}. Leave them out.",
+        datatype != "UINT8" or given in (None, (0, 255)),
+        f"expected no range, mean or std for 8-bit images, {got}. Leave them out.",
     )
     if not isinstance(shape, list) or len(shape) not in (3, 4) or not fits(tuple(shape), Shape):
         raise InputError(f"expected an input [N, 3, H, W] or [N, H, W, 3], {got}.")
@@ -148,11 +149,18 @@ def read_form(settings: HttpSettings, connection: Connection) -> OpenInferenceFo
     )
     layout = _choose_layout(axes, settings.layout, got)
     edges = axes[1:] if layout == "NCHW" else axes[:2]
+    if not layout:
+        missing["layout=NCHW"] = "layout=NCHW or layout=NHWC"
+    if settings.input_size is None and min(edges) < 0 < max(edges):
+        missing["input_size=224,224"] = "input_size=HEIGHT,WIDTH, as one edge is fixed"
+    if given is None and datatype != "UINT8":
+        missing["range=0-1"] = ASK_RANGE
+    _raise_missing(settings, missing, got)
     return OpenInferenceForm(
         url=infer,
         size=_choose_size(edges, settings.input_size, got),
         most=1 if batch == 1 else None,
-        settings=settings,
+        conventions=settings.conventions,
         input_name=name,
         output_name=scores["name"],
         datatype=datatype,
@@ -162,8 +170,26 @@ def read_form(settings: HttpSettings, connection: Connection) -> OpenInferenceFo
     )
 
 
-def _choose(metadata: Any, kind: str, wanted: str, setting: str) -> Mapping[str, Any]:
-    """The input or output of a name, or the only one."""
+def _raise_missing(settings: HttpSettings, missing: Mapping[str, str], got: str) -> None:
+    """Raise one error for all that is open: texts by 'field=value', as in `OnnxFile`."""
+    names = settings.class_names
+    shown = vars(settings) | {"class_names": names if isinstance(names, str | Path) else None}
+    said = format_fields(HttpSettings, shown)
+    url, key, _ = settings.url.partition("?")  # which may be a key
+    require(
+        not missing,
+        f"expected what {settings.label} does not say of itself: {'; '.join(missing.values())}; "
+        f"{got} and {said or 'no settings'}. Say it behind the URL, as "
+        f"'{url}{key and '?...'}#{'&'.join(filter(None, (said, *missing)))}', as more options, as "
+        f"{' '.join(f'--model-option {one}' for one in missing)}, or as parameters of "
+        "iassa.models.HttpModel.",
+    )
+
+
+def _choose(
+    metadata: Any, kind: str, wanted: str, setting: str, missing: dict[str, str] | None
+) -> Mapping[str, Any]:
+    """The input or output of a name, or the only one; the first where `missing` takes the rest."""
     tensors: dict[str, Mapping[str, Any]] = {}
     with suppress(LookupError, TypeError):
         tensors = {str(one["name"]): one for one in metadata[kind]}
@@ -172,6 +198,10 @@ def _choose(metadata: Any, kind: str, wanted: str, setting: str) -> Mapping[str,
         f"expected {kind} with names in the model's metadata, got none. Check the URL.",
     )
     chosen = [one for name, one in tensors.items() if wanted in ("", name)]
+    if missing is not None and len(chosen) > 1:
+        first = next(iter(tensors))
+        missing[f"{setting}={first}"] = f"{setting}=... of its scores, one of {', '.join(tensors)}"
+        return chosen[0]
     hint = " Wrap a model that needs more than the image in one that does not."
     require(
         len(chosen) == 1,
@@ -183,7 +213,7 @@ def _choose(metadata: Any, kind: str, wanted: str, setting: str) -> Mapping[str,
 
 
 def _choose_layout(axes: Sequence[int], wanted: str, got: str) -> str:
-    """The layout of the settings, or else the only one that the axes of an image can have."""
+    """The layout of the settings, or else what the axes of an image can have; empty for both."""
     channels = {"NCHW": axes[0], "NHWC": axes[2]}
     likely = [layout for layout, number in channels.items() if number in (3, -1)]
     sure = [layout for layout in likely if channels[layout] == 3]
@@ -194,11 +224,10 @@ def _choose_layout(axes: Sequence[int], wanted: str, got: str) -> str:
     )
     possible = [wanted] if wanted else sure if len(sure) == 1 else likely
     require(
-        len(possible) == 1 and possible[0] in likely,
-        f"expected an input with 3 channels whose place is plain, {got}. Give layout NCHW or NHWC "
-        "as the model has it.",
+        possible[0] in likely,
+        f"expected an input with 3 channels for layout {wanted}, {got}. Give layout {likely[0]}.",
     )
-    return possible[0]
+    return possible[0] if len(possible) == 1 else ""
 
 
 def _choose_size(
@@ -208,10 +237,6 @@ def _choose_size(
     if wanted is None and max(edges) < 0:
         return None
     height, width = wanted or edges
-    require(
-        min(height, width) > 0,
-        f"expected a size, as one edge is fixed: {got}. Give input_size.",
-    )
     require(
         all(edge in (-1, pixels) for edge, pixels in zip(edges, (height, width), strict=True)),
         f"expected images of the size {wanted} of the settings, {got}. Leave input_size out.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
@@ -11,13 +12,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from iassa.checks import fits
 from iassa.errors import require
+from iassa.models.conventions import Conventions, Triple
 
 Size: TypeAlias = tuple[int, int]
-Triple: TypeAlias = tuple[float, float, float]
 
 FORMS = ("json", "multipart", "v2")
 MODEL_PATH = re.compile(r"(.*/v2)(/models/[^/]+(?:/versions/[^/]+)?)(?:/infer)?/?")
-OF_V2 = ("input_name", "output_name", "layout", "scale", "mean", "std")
+OF_V2 = ("input_name", "output_name", "layout", "range", "mean", "std", "bgr")
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,19 @@ class HttpSettings:
         cache: folder in which scores are kept, see `score_cache.py`; None for no cache.
         input_size: (height, width) of the images that are sent; None for their own, or for the
             size in the metadata of form v2.
-        class_names: names of the K outputs, synonyms after commas.
+        class_names: names of the K outputs, synonyms after commas, or a file of names, see
+            `conventions.read_class_names`.
         softmax: whether the scores are logits and need a softmax.
+        sigmoid: likewise, where several classes can be true.
         name: of the model in results; if empty, the URL without its query.
         input_name: of form v2, for a model with several inputs; if empty, the only one.
         output_name: likewise.
         layout: of form v2, NCHW or NHWC where the metadata leaves it open.
-        scale: of form v2: x in [0, 1] is sent as (scale x - mean) / std.
-        mean: of each channel.
-        std: of each channel.
+        range: of form v2: the values that stand for black and white, before mean and std. This
+            or mean and std have to be given, unless the model takes 8-bit images.
+        mean: of each channel, in units of `range`, subtracted; together with `std`.
+        std: of each channel, in units of `range`, divides what is left.
+        bgr: of form v2: whether channels are blue, green, red; mean and std are in this order.
 
     Raises:
         InputError: a value that cannot be used.
@@ -76,15 +81,17 @@ class HttpSettings:
     response_limit: int = 64 * 2**20
     cache: str | Path | None = None
     input_size: Size | None = None
-    class_names: Sequence[str] | None = None
+    class_names: str | Path | Sequence[str] | None = None
     softmax: bool = False
+    sigmoid: bool = False
     name: str = ""
     input_name: str = ""
     output_name: str = ""
     layout: str = ""
-    scale: float = 1.0
-    mean: Triple = (0.0, 0.0, 0.0)
-    std: Triple = (1.0, 1.0, 1.0)
+    range: tuple[float, float] | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    bgr: bool = False
 
     def __post_init__(self) -> None:
         """Check each value, and those that depend on each other."""
@@ -103,9 +110,6 @@ class HttpSettings:
             "response_limit": (_whole(self.response_limit, 1), "1 or more"),
             "input_size": (size is None or (fits(size, Size) and min(size) > 0), "(height, width)"),
             "layout": (self.layout in ("", "NCHW", "NHWC"), "NCHW or NHWC"),
-            "scale": (_positive(self.scale), "above 0"),
-            "mean": (fits(self.mean, Triple), "3 numbers"),
-            "std": (fits(self.std, Triple) and min(self.std) > 0, "3 numbers above 0"),
         }
         for name, (holds, text) in checks.items():
             require(holds, f"expected {name} to be {text}, got {getattr(self, name)!r}.")
@@ -120,12 +124,19 @@ class HttpSettings:
             f"expected {', '.join(OF_V2)} with form v2 only: with {form} the server gets PNGs and "
             "normalises them.",
         )
+        _ = self.conventions  # which checks the others
 
     @property
     def label(self) -> str:
         """The model's name in results and errors."""
         parts = urlsplit(self.url)
         return self.name or urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+
+    @functools.cached_property
+    def conventions(self) -> Conventions:
+        """How pixels become what form v2 sends, and what is sent back becomes scores."""
+        names = ("range", "mean", "std", "bgr", "softmax", "sigmoid")
+        return Conventions(**{name: getattr(self, name) for name in names})
 
     @property
     def chosen_form(self) -> str:
