@@ -280,6 +280,11 @@ def test_the_activation_can_be_said(folders):
     np.testing.assert_allclose(soft, np.exp(plain) / np.exp(plain).sum(1, keepdims=True), rtol=1e-5)
 
 
+def test_a_softmax_of_one_label_is_refused(folders):
+    with pytest.raises(InputError, match=r"for softmax, got one: .*Use sigmoid"):
+        open_model(f"hf:{folders('one label')}?softmax=yes")
+
+
 def crop():
     return CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
 

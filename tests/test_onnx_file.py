@@ -488,6 +488,8 @@ def test_the_function_of_docs_models_runs_a_file_of_two_inputs(
 
 
 def test_outputs_that_are_no_scores(path: Path) -> None:
+    labels = refusal(graph(path, last=("ArgMax", "Cast")), softmax=None, range=None)
+    assert "to be scores (N, K), got class numbers of ArgMax. Name another" in labels
     four = helper.make_node("Unsqueeze", ["logits", "places"], ["four"])
     assert "scores (N, K), got (1, 4, 1, 1)" in refusal(
         graph(path, outputs=("four",), extra=(four,))
