@@ -335,7 +335,7 @@ def test_coco_with_classes_of_a_file(photos: Path, tmp_path: Path) -> None:
     outcome = go(photos, tmp_path / "run", dataset=dataset, classes=str(table))
     assert outcome.made == 3
     assert outcome.missing == ("lost.png",)
-    reasons = " ".join(outcome.excluded)
+    reasons = str(outcome.excluded)
     assert "right" in reasons
     assert str((53, 52)) in reasons.replace("53 x 52", str((53, 52)))
     with Store.read(tmp_path / "run") as store:
@@ -358,7 +358,7 @@ def test_an_image_of_coco_without_annotations_is_left_out(
     table.write_text(json.dumps({"left": [0, 2]}))
     outcome = go(photos, tmp_path / "run", dataset=dataset, classes=str(table), target=target)
     assert outcome.made == (2 if target is None else 4)
-    assert outcome.excluded["nothing is annotated in it"] == 1
+    assert outcome.excluded["nothing is annotated in it"] == ["1.png"]
 
 
 @pytest.fixture
@@ -379,7 +379,7 @@ def test_images_that_were_repaired_are_taken_up(photos: Path, tmp_path: Path, le
     for _ in range(2):  # what is still damaged is left out again, whatever the damage is
         outcome = go(photos, folder, dataset=Coco(photos, file), **left)
         assert (outcome.items, outcome.wanted, outcome.failures) == (1, 1, ())
-        told = " ".join(outcome.excluded)
+        told = str(outcome.excluded)
         assert all(name in told for name in kept)
         (photos / "2.png").write_bytes(b"nothing else")
     for name in ("1.png", "2.png"):
@@ -457,8 +457,35 @@ def test_no_image_that_can_be_read_is_told(photos: Path, tmp_path: Path, left: d
     dataset = Coco(photos, coco_file(tmp_path / "instances.json"))
     for path in photos.iterdir():
         path.unlink()
-    with pytest.raises(InputError, match=r"an entry to explain, got none\. 1: cannot read"):
+    with pytest.raises(InputError, match=r"got none: cannot read .* \(1: 0.png\); .* and 1 more"):
         go(photos, tmp_path / "run", dataset=dataset, **left)
+
+
+def without_outlines(path: Path, categories: int) -> Path:
+    """A COCO file in which each image of `photos` shows all categories, by their boxes alone."""
+    table = {
+        "images": [
+            {"id": k, "file_name": f"{k}.png", "height": height, "width": width}
+            for k, (height, width) in enumerate(SIZES)
+        ],
+        "annotations": [
+            {"id": k, "image_id": k, "category_id": c, "segmentation": [], "bbox": [5, 7, 20, 9.5]}
+            for k in range(len(SIZES))
+            for c in range(categories)
+        ],
+        "categories": [{"id": c, "name": f"thing {c}"} for c in range(categories)],
+    }
+    path.write_text(json.dumps(table))
+    return path
+
+
+def test_300_outlines_without_points_are_one_reason(photos: Path, tmp_path: Path) -> None:
+    dataset = Coco(photos, without_outlines(tmp_path / "instances.json", 75))
+    with pytest.raises(InputError) as refusal:
+        go(photos, tmp_path / "run", dataset=dataset, target="1")
+    assert "got an empty list" in str(refusal.value)
+    assert "(300: 0.png thing 0, 0.png thing 1, 0.png thing 10 and 297 more)" in str(refusal.value)
+    assert len(str(refusal.value)) < 500
 
 
 def test_masks_beside_the_images(photos: Path, tmp_path: Path) -> None:
@@ -471,7 +498,7 @@ def test_masks_beside_the_images(photos: Path, tmp_path: Path) -> None:
         Image.fromarray(marked).save(masks / f"{number}.png")
     outcome = go(photos, tmp_path / "run", dataset=MaskFolder(photos, masks), target="1")
     assert outcome.made == 2
-    assert sum(outcome.excluded.values()) == 2
+    assert sum(map(len, outcome.excluded.values())) == 2
 
 
 def command(photos: Path, folder: Path, *more: str) -> list[str]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterable
+
+MOST_NAMES = 3  # in one message
+MOST_CHOICES = 12  # that the user may choose from
 
 
 class IassaError(Exception):
@@ -50,6 +54,30 @@ def require(holds: object, text: str, error: type[IassaError] = InputError) -> N
     """
     if not holds:
         raise error(text)
+
+
+def list_some(names: Iterable[object], separator: str = ", ", most: int = MOST_NAMES) -> str:
+    """The first names of a list, for a message, and how many more there are.
+
+    A message lists what it found in the user's files or arguments in this way: it may be thousands.
+
+    Args:
+        names: in the order that helps most.
+        separator: between two of them.
+        most: how many are shown.
+
+    Example:
+        >>> list_some(["a.png", "b.png"]), list_some(range(300)), list_some([])
+        ('a.png, b.png', '0, 1, 2 and 297 more', 'none')
+    """
+    texts = [str(name) for name in names]
+    more = len(texts) - most
+    return (separator.join(texts[:most]) or "none") + (f" and {more} more" if more > 0 else "")
+
+
+def list_choices(names: Iterable[object], separator: str = ", ") -> str:
+    """As `list_some`, of what the user is to choose from: a dozen."""
+    return list_some(names, separator, MOST_CHOICES)
 
 
 def warn(text: str, kind: type[Warning]) -> None:

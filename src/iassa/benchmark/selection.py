@@ -112,16 +112,16 @@ class Selection:
         try:
             annotated = list(self.dataset.annotations(sample, whole.size))
         except InputError as error:
-            return [left_out(sample, str(error), whole.size)]
+            return [leave_out(sample, str(error), whole.size)]
         if not annotated and any(self.dataset.categories):
-            return [left_out(sample, "nothing is annotated in it", whole.size)]
+            return [leave_out(sample, "nothing is annotated in it", whole.size)]
         if not annotated:
             return [self._entry(sample, "", None, whole)]
         entries = []
         for each in annotated:
             reason = each.excluded or self._without_target(each.category)
             if reason:
-                entries.append(left_out(sample, reason, whole.size, each.category))
+                entries.append(leave_out(sample, reason, whole.size, each.category))
             else:
                 share = float(each.annotation.mean())
                 entries.append(self._entry(sample, each.category, share, whole))
@@ -156,11 +156,11 @@ class Selection:
         score = float(whole.scores[list(target.indices)] @ np.array(target.weights))
         low = self.min_score is not None and score < self.min_score
         reason = f"score below the minimum of {self.min_score:g}" if low else ""
-        entry = left_out(sample, reason, whole.size, category)
+        entry = leave_out(sample, reason, whole.size, category)
         return replace(entry, target=target, score=score, annotated=annotated)
 
 
-def left_out(
+def leave_out(
     sample: Sample, reason: str, size: tuple[int, int] = (0, 0), category: str = ""
 ) -> Entry:
     """An entry without a target.

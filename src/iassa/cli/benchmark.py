@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -25,7 +24,7 @@ from typer import Argument, Option
 from iassa.cli import options
 from iassa.cli.dataset_options import open_dataset
 from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages, typed, warn
-from iassa.errors import InputError
+from iassa.errors import InputError, list_some
 
 if TYPE_CHECKING:
     from iassa.benchmark import Outcome, Tally
@@ -191,13 +190,12 @@ def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
 
 def _finish(outcome: Outcome, folder: Path, quiet: bool) -> None:
     """Print what became of a run, and exit with it."""
-    from iassa.benchmark.configuration import list_some
+    from iassa.benchmark.store.records import list_reasons
 
     if not quiet:
-        reasons = Counter(outcome.excluded).most_common()
-        if reasons:
-            some = list_some([f"{reason} ({count})" for reason, count in reasons])
-            messages.print(f"left out {sum(outcome.excluded.values())}: {escape(some)}")
+        if outcome.excluded:
+            count = sum(map(len, outcome.excluded.values()))
+            messages.print(f"left out {count}: {escape(list_reasons(outcome.excluded))}")
         if outcome.missing:
             some = f"{len(outcome.missing)} images are not in the folder: "
             warn(some + list_some(outcome.missing))

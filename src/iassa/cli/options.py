@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from iassa.errors import InputError
+from iassa.errors import InputError, list_some
 
 _about_model = functools.partial(Option, rich_help_panel="The model")
 
@@ -97,7 +97,7 @@ def described_model(context: typer.Context) -> str | None:
     if not typed:
         return model
     if model is None:
-        raise InputError(f"expected --model with {', '.join(typed)}, got none. Name the model.")
+        raise InputError(f"expected --model with {list_some(typed)}, got none. Name the model.")
     from iassa.models.opening import add_conventions
 
     return add_conventions(model, typed)

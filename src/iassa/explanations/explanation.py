@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.errors import BlackBoxError, InputError
+from iassa.errors import BlackBoxError, InputError, list_some
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.plot import figure_png, overlay
 from iassa.explanations.record import SCHEMA, pack_arrays, read_content, read_record, write_record
@@ -120,7 +120,7 @@ class Explanation:
 
     def __repr__(self) -> str:
         """One line: no arrays."""
-        names = ", ".join(
+        names = list_some(
             f"{t.name} {s:.3g}" for t, s in zip(self.targets, self.scores, strict=True)
         )
         height, width = self.saliency.shape[1:]

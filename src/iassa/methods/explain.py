@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from iassa.errors import InputError, WeakEvidenceWarning
+from iassa.errors import InputError, WeakEvidenceWarning, list_some
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike
@@ -238,7 +238,7 @@ def _check_targets(case: Case, explained: Sequence[Target], evidence: Evidence) 
 
 
 def _names(targets: list[Target]) -> str:
-    return ", ".join(target.name for target in targets)
+    return list_some(target.name for target in targets)
 
 
 def _method(explanation: Explanation, method: Method | None) -> Method:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import BlackBoxError, require
+from iassa.errors import BlackBoxError, list_some, require
 from iassa.image import ImageLike, as_image, to_planes
 from iassa.models.black_box import BlackBox, ask
 from iassa.models.detector import AimedDetector, Detector
@@ -154,8 +154,8 @@ def _by_name(
     # A file's name need not be UTF-8; results are.
     images = [(name.encode(errors="replace").decode(), image) for name, image in items]
     names = Counter(name for name, _ in images)
-    again = ", ".join(name for name, count in names.items() if count > 1)
-    got = f"{again} twice" if again else "one without a name" if names else "none"
+    again = [name for name, count in names.items() if count > 1]
+    got = f"{list_some(again)} twice" if again else "one without a name" if names else "none"
     sound = len(names) > 0 and not again and "" not in names
     require(sound, f"expected images to compare with, each once, got {got}.")
     return dict(images)

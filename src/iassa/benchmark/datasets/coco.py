@@ -113,17 +113,17 @@ class Coco(Dataset):
         if image.size != tuple(size):
             height, width = image.size
             raise InputError(
-                f"{sample.name}: expected an image of {height} x {width} (height x width), the "
-                f"size in {self._file.name}, got {size[0]} x {size[1]}. Use the annotated image, "
+                f"expected an image of {height} x {width} (height x width), the size in "
+                f"{self._file.name}, got {size[0]} x {size[1]}. Use the annotated image, "
                 "neither scaled nor turned."
             )
-        return self._draw(sample.name, image)
+        return self._draw(image)
 
     def describe(self) -> dict[str, Any]:
         """The digest of the annotation file, which holds names and sizes of the images."""
         return {"kind": self.kind, "annotations": self._digest}
 
-    def _draw(self, name: str, image: _Image) -> Iterator[Annotated]:
+    def _draw(self, image: _Image) -> Iterator[Annotated]:
         for category, objects in image.objects.items():
             annotation = np.zeros(image.size, dtype=np.bool_)
             excluded = ""
@@ -131,7 +131,7 @@ class Coco(Dataset):
                 try:
                     annotation |= draw_outline(item.get("segmentation"), image.size)
                 except InputError as error:
-                    excluded = f"{name}, {category}, annotation {item.get('id')}: {error}"
+                    excluded = str(error)
                     annotation = np.zeros(image.size, dtype=np.bool_)
                     break
             if not excluded and not annotation.any():

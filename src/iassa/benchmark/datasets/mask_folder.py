@@ -78,7 +78,7 @@ class MaskFolder(Dataset):
             )
         excluded = ""
         if path is None:
-            excluded = f"there is no mask {PurePosixPath(sample.name).with_suffix('.png')}"
+            excluded = "there is no mask of its name"
         elif not annotation.any():
             excluded = "its mask is empty"
         return iter([Annotated(category, annotation, excluded)])

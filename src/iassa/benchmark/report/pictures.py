@@ -18,7 +18,7 @@ from iassa.benchmark.report.results import Results
 from iassa.benchmark.report.tables import number, number_format
 from iassa.benchmark.store.records import Entry, Item, ItemKey
 from iassa.benchmark.store.store import Store
-from iassa.errors import InputError
+from iassa.errors import InputError, list_some
 from iassa.explanations.plot import draw_map
 from iassa.image import load_image, resize
 
@@ -97,7 +97,7 @@ def choose_entries(
         if unknown:
             raise InputError(
                 f"expected entries that all methods have finished, got {unknown[0]!r}. "
-                f"Choose among {', '.join(list(by_key)[:5]) or 'none yet'}, ..."
+                f"Choose among {list_some(by_key)}."
             )
         return [by_key[key] for key in wanted]
     if wanted < 0:

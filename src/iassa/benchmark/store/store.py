@@ -29,7 +29,7 @@ from iassa.benchmark.store import rows
 from iassa.benchmark.store.database import CONFIGURATION, check_pages, create
 from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey
 from iassa.benchmark.store.session import Session
-from iassa.errors import InputError
+from iassa.errors import InputError, list_choices, list_some
 from iassa.files import write_whole
 
 
@@ -132,7 +132,7 @@ class Store:
         """
         strange = [entry.key for entry in entries if entry.image != name]
         if strange:
-            raise InputError(f"expected entries of the image {name}, got {', '.join(strange)}.")
+            raise InputError(f"expected entries of the image {name}, got {list_some(strange)}.")
         with self._session.writing(f"the image {name} or an entry of it") as connection:
             _insert_image(connection, name, entries, digest)
 
@@ -286,7 +286,7 @@ class Store:
             paths = [line.partition(":")[0] for line in differing]
             if IMAGES in paths and tell_images is not None:
                 differing[paths.index(IMAGES)] += f" ({tell_images(self.images())})"
-            listed = "; ".join(differing)
+            listed = list_choices(differing, "; ")
             data = DATA.keys() & {*paths}
             raise InputError(
                 f"expected the configuration of the run in {self.folder}, got another: {listed}. "

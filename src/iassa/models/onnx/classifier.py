@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iassa.errors import InputError, require
+from iassa.errors import InputError, list_choices, require
 from iassa.models.black_box import one_thread
 from iassa.models.conventions import Conventions
 from iassa.models.onnx.graph import Output, print_shape
@@ -78,7 +78,7 @@ class OnnxModel(OnnxBlackBox):
 
     def _choose(self, wanted: str | None) -> Output:
         chosen = [one for one in self._file.outputs if wanted in (None, one.name)]
-        names = ", ".join(repr(one.name) for one in self._file.outputs)
+        names = list_choices(repr(one.name) for one in self._file.outputs)
         require(
             len(chosen) == 1,
             f"expected output_name to be one of {names}, the outputs of {self._file.path}, got "

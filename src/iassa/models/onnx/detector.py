@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iassa.errors import require
+from iassa.errors import list_choices, require
 from iassa.models.black_box import one_thread
 from iassa.models.conventions import Conventions
 from iassa.models.detections import Detections
@@ -77,7 +77,7 @@ class OnnxDetector(OnnxBlackBox, Detector):
         assert layout is not None, "else it is missing"
         kind = layouts.DETECTOR_LAYOUTS[layout]
         outputs = layouts.find_outputs(layout, file.outputs, given.output_name)
-        present = ", ".join(repr(one.name) for one in file.outputs)
+        present = list_choices(repr(one.name) for one in file.outputs)
         require(
             outputs,
             f"expected outputs {kind.shapes} of layout {layout} in {file.path}, got "
