@@ -13,6 +13,7 @@ from typing import Any
 from iassa.errors import InputError, list_some
 
 METHODS = "methods"  # label -> definition
+OF_ITEMS = (METHODS, "seeds", "metrics")  # what items depend on, and entries do not
 # The configuration holds digests of these. A message says what differs instead.
 IMAGES = "dataset.images"
 DATA = {
