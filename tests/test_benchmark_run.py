@@ -16,7 +16,8 @@ from PIL import Image
 import iassa
 from iassa.benchmark import Contestant, ItemKey, Outcome, Protocol, Store, Tally, run
 from iassa.benchmark.datasets import Coco, ImageFolder, MaskFolder
-from iassa.errors import BlackBoxError, InputError
+from iassa.decoding import UPRIGHT
+from iassa.errors import BlackBoxError, ImageWarning, InputError
 from made_runs import contents
 
 SIZES = [(40, 56), (48, 40), (36, 80), (52, 52)]
@@ -477,6 +478,65 @@ def without_outlines(path: Path, categories: int) -> Path:
     }
     path.write_text(json.dumps(table))
     return path
+
+
+def test_a_run_without_an_entry_leaves_its_folder_to_the_corrected_command(
+    photos: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(InputError, match=r"got none: score below .* \(4: .*can be used again"):
+        go(photos, folder, min_score=1e9)
+    dataset = Coco(photos, without_outlines(tmp_path / "instances.json", 2))
+    with pytest.raises(InputError, match="got none"):  # another mistake, in another kind of dataset
+        go(photos, folder, dataset=dataset, target="1")
+    assert go(photos, folder, min_score=0.0).made == 4
+    with pytest.raises(InputError, match=r"min_score: 0.0 in the run, 1000000000.0 asked for"):
+        go(photos, folder, min_score=1e9)
+    go(photos, tmp_path / "at-once", min_score=0.0)
+    assert contents(folder) == contents(tmp_path / "at-once")
+    with Store.read(folder) as store, Store.read(tmp_path / "at-once") as other:
+        assert store.configuration == other.configuration
+        assert store.entries() == other.entries()
+
+
+def test_settings_of_items_may_change_until_there_is_one(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    stop = iter([False] * len(SIZES) + [True] * 9)
+    assert go(photos, folder, seeds=(3,), cancel=lambda: next(stop)).made == 0
+    with pytest.raises(InputError, match="got another: min_score"):  # the images were scored
+        go(photos, folder, min_score=0.5)
+    assert go(photos, folder, WINDOWS, seeds=(0, 1)).made == 8
+    with pytest.raises(InputError, match="seeds"):
+        go(photos, folder, WINDOWS, seeds=(3,))
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6])
+def test_annotated_images_are_read_as_stored_and_it_is_told(
+    photos: Path, tmp_path: Path, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for number, (height, width) in enumerate(SIZES[:2]):
+        with Image.open(photos / f"{number}.png") as picture:
+            picture.save(photos / f"{number}.png", exif=exif)
+        marked = np.zeros((height, width), np.uint8)
+        marked[5:20, 5:20] = 1
+        Image.fromarray(marked).save(masks / f"{number}.png")
+    read = r"EXIF would turn it, but .* stored.* \(2: 0.png, 1.png\)"
+    with pytest.warns(ImageWarning, match=read):
+        go(photos, tmp_path / "run", dataset=MaskFolder(photos, masks), target="1")
+    with Store.read(tmp_path / "run") as store:
+        assert store.configuration["dataset"]["orientation"] == "stored"
+        sizes = {entry.image: entry.size for entry in store.entries()}
+    assert sizes == {f"{number}.png": size for number, size in enumerate(SIZES)}
+    turned = MaskFolder(photos, masks, UPRIGHT)
+    if orientation == 6:
+        with pytest.raises(InputError, match="say --orientation stored"):
+            go(photos, tmp_path / "upright", dataset=turned, target="1")
+    else:
+        assert go(photos, tmp_path / "upright", dataset=turned, target="1").made == 2
 
 
 def test_300_outlines_without_points_are_one_reason(photos: Path, tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ class WeakEvidenceWarning(UserWarning):
     """The explanation is valid but says little: flat or saturated scores, too few masks."""
 
 
+class ImageWarning(UserWarning):
+    """An image was read in a way that may not be what its file means."""
+
+
 class TrainingModeWarning(UserWarning):
     """A torch module was handed over in training mode; it is run in eval mode all the same."""
 

@@ -35,8 +35,8 @@ from iassa.benchmark.store.store import Store
 from iassa.benchmark.workers.local import LocalWorkers
 from iassa.benchmark.workers.ray_workers import RayWorkers
 from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, one_line
-from iassa.errors import BlackBoxError, InputError, list_some
-from iassa.files import read_whole
+from iassa.errors import BlackBoxError, ImageWarning, InputError, list_some, warn
+from iassa.files import read_whole, user_path
 from iassa.models.black_box import BlackBox
 from iassa.models.opening import BlackBoxLike
 
@@ -102,6 +102,7 @@ def run(
         BlackBoxError: the black box failed on the first whole images.
     """
     _check_numbers(workers, limit, seeds)
+    folder = user_path(folder)
     _check_apart(folder, dataset)
     black_box = Model(model, device).open()
     # The device that it is on here, so that no worker takes another.
@@ -164,6 +165,7 @@ class _Job:
         def fail(name: str, error: str) -> None:
             failures.append(Failure(ItemKey(name, WHOLE, 0), error))
 
+        remarks: dict[str, list[str]] = {}
         failed_runs = 0
         for task, result in self._perform(self._image_tasks(samples, known, fail)):
             sample = samples[task.name]
@@ -177,12 +179,16 @@ class _Job:
                 entries = [leave_out(sample, result.error)]
             else:
                 entries = self.selection.entries(sample, result)
+                for remark in result.remarks:
+                    remarks.setdefault(remark, []).append(task.name)
             if task.name in known:
                 self.store.replace_image(task.name, entries, task.digest)
             else:
                 self.store.add_image(task.name, entries, task.digest)
                 done += 1
             self.progress(Tally("images", done, total, len(failures)))
+        if remarks:
+            warn(list_reasons(remarks), ImageWarning)
         return failures
 
     def _image_tasks(
@@ -205,7 +211,7 @@ class _Job:
                 fail(name, one_line(error))
                 continue
             if digest != known.get(name):
-                yield ScoreImage(name, content, digest)
+                yield ScoreImage(name, content, digest, self.selection.dataset.reading)
 
     def _perform(self, tasks: Iterator[Task]) -> Iterator[tuple[Any, Any]]:
         for task, result in self.pool.run(tasks):
@@ -295,7 +301,8 @@ class _Job:
             for key in keys:
                 if self.cancel():
                     return
-                yield MakeItem(key, content, entry.target, annotation, left[key], protocol)
+                asked = (entry.target, annotation, left[key], protocol)
+                yield MakeItem(key, content, *asked, self.selection.dataset.reading)
 
     def _material(
         self, entry: Entry, samples: Mapping[str, Sample], digests: Mapping[str, str]

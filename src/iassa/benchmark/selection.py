@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,8 @@ from iassa.benchmark.configuration import list_changed_images
 from iassa.benchmark.datasets import CategoryTargets, Dataset, Sample
 from iassa.benchmark.store.records import Entry
 from iassa.benchmark.workers.tasks import Task
-from iassa.errors import InputError
+from iassa.decoding import UPRIGHT, Reading
+from iassa.errors import ImageWarning, InputError
 from iassa.image import decode_image
 from iassa.models.black_box import BlackBox
 from iassa.models.targets import Target, resolve_targets
@@ -28,10 +30,12 @@ class ScoredImage:
     Attributes:
         size: (height, width) of the image file.
         scores: (K,) float64.
+        remarks: what is doubtful about how the file was read.
     """
 
     size: tuple[int, int]
     scores: NDArray[np.float64]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +46,21 @@ class ScoreImage(Task):
         name: of the image.
         content: of its file.
         digest: of the content.
+        reading: how the file is read.
     """
 
     name: str
     content: bytes
     digest: str
+    reading: Reading = UPRIGHT
 
     def run(self, black_box: BlackBox) -> ScoredImage:
         """Decode the image and score it, in one call."""
-        photo = decode_image(self.content, self.name)
-        return ScoredImage(photo.shape[:2], black_box(photo[None])[0].astype(np.float64))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ImageWarning)
+            photo = decode_image(self.content, self.name, self.reading)
+        remarks = tuple(str(one.message).removeprefix(f"{self.name}: ") for one in caught)
+        return ScoredImage(photo.shape[:2], black_box(photo[None])[0].astype(np.float64), remarks)
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,6 +75,13 @@ Measure = Annotated[
     str | None, Option(metavar="cosine|euclidean", help="Of similarity; default: cosine.")
 ]
 AsJson = Annotated[bool, Option("--json", help="Print explanation.json, one line per image.")]
+White = Annotated[
+    float | None,
+    Option(
+        metavar="VALUE",
+        help="What is white in grey of more than 8 bits: 4095 for 12 bits; default: 65535.",
+    ),
+]
 Quiet = Annotated[bool, Option("--quiet", help="Print errors only.")]
 
 

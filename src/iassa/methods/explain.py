@@ -45,7 +45,8 @@ def explain(
     """Explain what a black box looks at in an image.
 
     Args:
-        image: a path, a Pillow image or an array (H, W, 3), uint8 or floating point in [0, 1].
+        image: a path, the bytes of an image file, an open file, a Pillow image or an array
+            (H, W, 3), uint8 or floating point in [0, 1].
         black_box: any callable, images (N, H, W, 3) float32 in [0, 1] -> scores (N, K), a torch
             module, or the name of a model.
         target: what to explain; see `resolve_targets`.

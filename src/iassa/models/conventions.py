@@ -20,6 +20,7 @@ from torch import Tensor
 
 from iassa.checks import Within, describe, fits
 from iassa.errors import InputError, require
+from iassa.files import user_path
 from iassa.query import format_fields, parse_fields
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
@@ -210,7 +211,7 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
         InputError: the file cannot be read, or holds something else.
     """
     try:
-        text = Path(path).read_text("utf-8-sig")
+        text = user_path(path).read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"expected class names in UTF-8, got other bytes: {path}.") from None
     except OSError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -148,7 +148,7 @@ def _by_name(
     else:
         several = queries if isinstance(queries, list | tuple) else [queries]
         items = [
-            (str(one) if isinstance(one, str | Path) else f"query {k}", one)
+            (str(one) if isinstance(one, str | PurePath) else f"query {k}", one)
             for k, one in enumerate(several)
         ]
     # A file's name need not be UTF-8; results are.

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from iassa.errors import InputError, list_some
+from iassa.files import user_path
 from iassa.models.efficientnet_lite0 import class_names as imagenet_names
 from iassa.models.targets import ClassLookup, Target
 
@@ -97,7 +98,7 @@ def category_targets(
     elif classes == "imagenet":
         kind, found = "imagenet", search.imagenet()
     else:
-        kind, found = "file", search.file(Path(classes))
+        kind, found = "file", search.file(user_path(classes))
     without = {category: reason for category, reason in found.items() if isinstance(reason, str)}
     targets = {
         category: Target(category, tuple(indices), (1.0,) * len(indices))

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from iassa.errors import list_choices, require
+from iassa.files import user_path
 from iassa.models.black_box import one_thread
 from iassa.models.conventions import Conventions
 from iassa.models.detections import Detections
@@ -101,7 +101,7 @@ def open_onnx(name: str, device: torch.device | str = "cpu") -> OnnxModel | Onnx
     """
     path, _, options = name.partition(".onnx?")
     given = Conventions.parse(options)
-    file = OnnxFile(Path(f"{path}.onnx" if options else name.removesuffix("?")), given.layout)
+    file = OnnxFile(user_path(f"{path}.onnx" if options else name.removesuffix("?")), given.layout)
     names = file.class_names(given.class_names)
     kind = OnnxDetector if _is_detector(file, given, names) else OnnxModel
     return kind(file, device=device, **asdict(given) | {"class_names": names})
