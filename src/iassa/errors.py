@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import sys
 import warnings
 from collections.abc import Iterable
 
 MOST_NAMES = 3  # in one message
+LONGEST = 200  # letters of one value
 MOST_CHOICES = 12  # that the user may choose from
 
 
@@ -77,6 +79,13 @@ def list_some(names: Iterable[object], separator: str = ", ", most: int = MOST_N
     texts = [str(name) for name in names]
     more = len(texts) - most
     return (separator.join(texts[:most]) or "none") + (f" and {more} more" if more > 0 else "")
+
+
+def show(value: object) -> str:
+    """A value of the user's, for a message: as `repr` has it, but the ends of a long one alone."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = LONGEST
+    return short.repr(value)
 
 
 def list_choices(names: Iterable[object], separator: str = ", ") -> str:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.checks import fits
-from iassa.errors import InputError
+from iassa.errors import InputError, show
 from iassa.image import as_image, to_planes
 
 Planes: TypeAlias = NDArray[np.float32]
@@ -149,7 +149,7 @@ def read_baseline(value: BaselineLike, owner: str) -> Baseline:
     if known:
         return value
     raise InputError(
-        f"expected baseline of {owner} to be {EXPECTED}, got {value!r}. {_advise(value)}"
+        f"expected baseline of {owner} to be {EXPECTED}, got {show(value)}. {_advise(value)}"
     )
 
 

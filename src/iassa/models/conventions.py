@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from iassa.checks import Within, describe, fits
-from iassa.errors import InputError, require
+from iassa.errors import InputError, require, show
 from iassa.files import user_path
 from iassa.query import format_fields, parse_fields
 
@@ -89,7 +89,9 @@ class Conventions:
     def _check_kinds(self) -> None:
         for name, kind in typing.get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
-            require(fits(value, kind), f"expected {name} to be {describe(kind)}, got {value!r}.")
+            require(
+                fits(value, kind), f"expected {name} to be {describe(kind)}, got {show(value)}."
+            )
         require(
             self.low < self.high,
             f"expected range to be (black, white), black below white, got {self.range}.",

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iassa.errors import BlackBoxError, InputError, list_some, require
+from iassa.errors import BlackBoxError, InputError, list_some, require, show
 from iassa.image import ImageLike, as_image, to_planes
 from iassa.models.black_box import BlackBox, FunctionModel, as_black_box_errors
 from iassa.models.detections import Box, Detections, TargetBoxes, select
@@ -301,6 +301,6 @@ def _corners(box: Sequence[float]) -> tuple[float, float, float, float]:
         top, left, bottom, right = (float(side) for side in box)
     except (TypeError, ValueError):
         raise InputError(
-            f"expected a box as (top, left, bottom, right) or iassa.models.Box, got {box!r}."
+            f"expected a box as (top, left, bottom, right) or iassa.models.Box, got {show(box)}."
         ) from None
     return top, left, bottom, right

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from iassa.errors import InputError, list_some, require
+from iassa.errors import InputError, list_some, require, show
 from iassa.models.references import import_attribute
 
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:attribute
@@ -88,7 +88,7 @@ def resolve_targets(
             targets.append(Target(str(name), function=item))
         elif isinstance(item, bool) or not isinstance(item, str | int | np.integer):
             raise InputError(
-                f"expected a class name, an index, 'top-1' or a function, got {item!r}."
+                f"expected a class name, an index, 'top-1' or a function, got {show(item)}."
             )
         elif top := re.fullmatch(r"top-(\d+)", _text(item).strip().lower()):
             count, most = _number(top[1]), len(scores)

@@ -18,7 +18,7 @@ import torch
 
 from iassa.checks import describe, fits
 from iassa.decoding import ImageFile
-from iassa.errors import InputError
+from iassa.errors import InputError, show
 from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike, as_image
 from iassa.masks.baselines import BaselineLike, FillImage, read_baseline
@@ -58,9 +58,8 @@ class Explainer(ABC):
 
     def _require(self, field: str, holds: bool, expected: str) -> None:
         if not holds:
-            raise InputError(
-                f"expected {field} of {self.name} to be {expected}, got {getattr(self, field)!r}."
-            )
+            got = show(getattr(self, field))
+            raise InputError(f"expected {field} of {self.name} to be {expected}, got {got}.")
 
     def check_budget(self, budget: Budget) -> None:
         """Refuse a budget that this method cannot use, before a call is spent.
