@@ -54,7 +54,7 @@ def test_data_is_told_in_words():
         ("abc", "bd", "even", "no longer in the folder: a, c"),
         ("cab", "cab", "both", "the names are the same, so a file has another size"),
         ("ab", "cab", "odd", "those of this half are there, by name"),
-        ("", "gfedcba", "both", "not in the run: g, f, e, d, c and 2 more"),
+        ("", "gfedcba", "both", "not in the run: g, f, e and 4 more"),
     ],
 )
 def test_images_that_differ_are_named(known, names, half, told):

@@ -16,7 +16,8 @@ from PIL import Image
 import iassa
 from iassa.benchmark import Contestant, ItemKey, Outcome, Protocol, Store, Tally, run
 from iassa.benchmark.datasets import Coco, ImageFolder, MaskFolder
-from iassa.errors import BlackBoxError, InputError
+from iassa.decoding import UPRIGHT
+from iassa.errors import BlackBoxError, ImageWarning, InputError
 from made_runs import contents
 
 SIZES = [(40, 56), (48, 40), (36, 80), (52, 52)]
@@ -335,7 +336,7 @@ def test_coco_with_classes_of_a_file(photos: Path, tmp_path: Path) -> None:
     outcome = go(photos, tmp_path / "run", dataset=dataset, classes=str(table))
     assert outcome.made == 3
     assert outcome.missing == ("lost.png",)
-    reasons = " ".join(outcome.excluded)
+    reasons = str(outcome.excluded)
     assert "right" in reasons
     assert str((53, 52)) in reasons.replace("53 x 52", str((53, 52)))
     with Store.read(tmp_path / "run") as store:
@@ -358,7 +359,7 @@ def test_an_image_of_coco_without_annotations_is_left_out(
     table.write_text(json.dumps({"left": [0, 2]}))
     outcome = go(photos, tmp_path / "run", dataset=dataset, classes=str(table), target=target)
     assert outcome.made == (2 if target is None else 4)
-    assert outcome.excluded["nothing is annotated in it"] == 1
+    assert outcome.excluded["nothing is annotated in it"] == ["1.png"]
 
 
 @pytest.fixture
@@ -379,7 +380,7 @@ def test_images_that_were_repaired_are_taken_up(photos: Path, tmp_path: Path, le
     for _ in range(2):  # what is still damaged is left out again, whatever the damage is
         outcome = go(photos, folder, dataset=Coco(photos, file), **left)
         assert (outcome.items, outcome.wanted, outcome.failures) == (1, 1, ())
-        told = " ".join(outcome.excluded)
+        told = str(outcome.excluded)
         assert all(name in told for name in kept)
         (photos / "2.png").write_bytes(b"nothing else")
     for name in ("1.png", "2.png"):
@@ -457,8 +458,94 @@ def test_no_image_that_can_be_read_is_told(photos: Path, tmp_path: Path, left: d
     dataset = Coco(photos, coco_file(tmp_path / "instances.json"))
     for path in photos.iterdir():
         path.unlink()
-    with pytest.raises(InputError, match=r"an entry to explain, got none\. 1: cannot read"):
+    with pytest.raises(InputError, match=r"got none: cannot read .* \(1: 0.png\); .* and 1 more"):
         go(photos, tmp_path / "run", dataset=dataset, **left)
+
+
+def without_outlines(path: Path, categories: int) -> Path:
+    """A COCO file in which each image of `photos` shows all categories, by their boxes alone."""
+    table = {
+        "images": [
+            {"id": k, "file_name": f"{k}.png", "height": height, "width": width}
+            for k, (height, width) in enumerate(SIZES)
+        ],
+        "annotations": [
+            {"id": k, "image_id": k, "category_id": c, "segmentation": [], "bbox": [5, 7, 20, 9.5]}
+            for k in range(len(SIZES))
+            for c in range(categories)
+        ],
+        "categories": [{"id": c, "name": f"thing {c}"} for c in range(categories)],
+    }
+    path.write_text(json.dumps(table))
+    return path
+
+
+def test_a_run_without_an_entry_leaves_its_folder_to_the_corrected_command(
+    photos: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(InputError, match=r"got none: score below .* \(4: .*can be used again"):
+        go(photos, folder, min_score=1e9)
+    dataset = Coco(photos, without_outlines(tmp_path / "instances.json", 2))
+    with pytest.raises(InputError, match="got none"):  # another mistake, in another kind of dataset
+        go(photos, folder, dataset=dataset, target="1")
+    assert go(photos, folder, min_score=0.0).made == 4
+    with pytest.raises(InputError, match=r"min_score: 0.0 in the run, 1000000000.0 asked for"):
+        go(photos, folder, min_score=1e9)
+    go(photos, tmp_path / "at-once", min_score=0.0)
+    assert contents(folder) == contents(tmp_path / "at-once")
+    with Store.read(folder) as store, Store.read(tmp_path / "at-once") as other:
+        assert store.configuration == other.configuration
+        assert store.entries() == other.entries()
+
+
+def test_settings_of_items_may_change_until_there_is_one(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    stop = iter([False] * len(SIZES) + [True] * 9)
+    assert go(photos, folder, seeds=(3,), cancel=lambda: next(stop)).made == 0
+    with pytest.raises(InputError, match="got another: min_score"):  # the images were scored
+        go(photos, folder, min_score=0.5)
+    assert go(photos, folder, WINDOWS, seeds=(0, 1)).made == 8
+    with pytest.raises(InputError, match="seeds"):
+        go(photos, folder, WINDOWS, seeds=(3,))
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6])
+def test_annotated_images_are_read_as_stored_and_it_is_told(
+    photos: Path, tmp_path: Path, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for number, (height, width) in enumerate(SIZES[:2]):
+        with Image.open(photos / f"{number}.png") as picture:
+            picture.save(photos / f"{number}.png", exif=exif)
+        marked = np.zeros((height, width), np.uint8)
+        marked[5:20, 5:20] = 1
+        Image.fromarray(marked).save(masks / f"{number}.png")
+    read = r"EXIF would turn it, but .* stored.* \(2: 0.png, 1.png\)"
+    with pytest.warns(ImageWarning, match=read):
+        go(photos, tmp_path / "run", dataset=MaskFolder(photos, masks), target="1")
+    with Store.read(tmp_path / "run") as store:
+        assert store.configuration["dataset"]["orientation"] == "stored"
+        sizes = {entry.image: entry.size for entry in store.entries()}
+    assert sizes == {f"{number}.png": size for number, size in enumerate(SIZES)}
+    turned = MaskFolder(photos, masks, UPRIGHT)
+    if orientation == 6:
+        with pytest.raises(InputError, match="say --orientation stored"):
+            go(photos, tmp_path / "upright", dataset=turned, target="1")
+    else:
+        assert go(photos, tmp_path / "upright", dataset=turned, target="1").made == 2
+
+
+def test_300_outlines_without_points_are_one_reason(photos: Path, tmp_path: Path) -> None:
+    dataset = Coco(photos, without_outlines(tmp_path / "instances.json", 75))
+    with pytest.raises(InputError) as refusal:
+        go(photos, tmp_path / "run", dataset=dataset, target="1")
+    assert "got an empty list" in str(refusal.value)
+    assert "(300: 0.png thing 0, 0.png thing 1, 0.png thing 10 and 297 more)" in str(refusal.value)
+    assert len(str(refusal.value)) < 500
 
 
 def test_masks_beside_the_images(photos: Path, tmp_path: Path) -> None:
@@ -471,7 +558,7 @@ def test_masks_beside_the_images(photos: Path, tmp_path: Path) -> None:
         Image.fromarray(marked).save(masks / f"{number}.png")
     outcome = go(photos, tmp_path / "run", dataset=MaskFolder(photos, masks), target="1")
     assert outcome.made == 2
-    assert sum(outcome.excluded.values()) == 2
+    assert sum(map(len, outcome.excluded.values())) == 2
 
 
 def command(photos: Path, folder: Path, *more: str) -> list[str]:

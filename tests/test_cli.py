@@ -1174,3 +1174,23 @@ def test_ctrl_c_saves_what_was_extended_so_far(workplace):
     assert (found.complete, found.stopped) == (False, "cancelled")
     assert 1300 <= found.calls <= 300 + int((workplace / "progress").read_text())
     assert np.isfinite(found.saliency).all()
+
+
+@pytest.mark.filterwarnings("default::iassa.ImageWarning")
+def test_deep_grey_is_read_with_its_white(explain, workplace, monkeypatch):
+    monkeypatch.setenv("HOME", str(workplace))
+    values = np.random.default_rng(0).integers(0, 4096, (20, 28), dtype=np.uint16)
+    Image.fromarray(values).save("deep.png")
+    status, _, err = explain("~/deep.png", "--out", "o")
+    assert status == 0
+    told = [line for line in err.splitlines() if "deep.png: its brightest value is" in line]
+    assert len(told) == 1
+    assert told[0].startswith("warning: ")
+    status, _, err = explain("deep.png", "--out=~/p", "--white", "4095")
+    assert status == 0
+    assert "brightest" not in err
+    pixels = iassa.Explanation.load("~/p").image
+    np.testing.assert_allclose(pixels[:, :, 0], values / 4095, atol=0.5 / 255)
+    assert json.loads(Path("p/explanation.json").read_text())["image"]["path"] == "deep.png"
+    assert not Path("~").exists()
+    assert "brightest" not in explain("deep.png", "--out", "q", "--quiet")[2]

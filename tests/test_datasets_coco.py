@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from PIL import Image
+from PIL import Image, ImageOps
 from pycocotools import mask as pycocotools_mask
 
 from iassa.benchmark.datasets import Coco
+from iassa.decoding import UPRIGHT
 from iassa.errors import InputError
+from iassa.image import decode_image
 
 HEIGHT, WIDTH = SIZE = (7, 11)
 
@@ -234,13 +237,87 @@ def test_one_category_is_drawn_at_a_time(folder):
     assert next(found).category == "car"
     bad = next(found)
     assert bad.category == "dog"
-    assert bad.excluded.startswith("a.png, dog, annotation 902: expected polygons or run")
+    assert bad.excluded.startswith("expected polygons or run")
     assert not bad.annotation.any()
+
+
+ORIENTATIONS = range(1, 9)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("reading", [None, UPRIGHT])
+def test_an_outline_lies_on_its_object_whatever_exif_says(folder, orientation, reading):
+    """The outline is of the pixels as they are stored or, if asked for, as viewers show them."""
+    marked = filled((1, 2, 4, 9))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = folder / "images" / "a.png"
+    Image.fromarray(marked.astype(np.uint8) * 255).save(path, exif=exif)
+    with Image.open(path) as picture:
+        seen = np.asarray(ImageOps.exif_transpose(picture) if reading else picture) > 0
+    parts = {
+        "images": [image(1, "a.png", seen.shape)],
+        "annotations": [annotation(1, 18, runs(seen))],
+    }
+    (folder / "instances.json").write_text(json.dumps(TABLE | parts))
+    files = (folder / "images", folder / "instances.json")
+    dataset = Coco(*files, *filter(None, [reading]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        photo = decode_image(path.read_bytes(), "a.png", dataset.reading)
+    assert len(caught) == (reading is None and orientation > 1)
+    (found,) = dataset.annotations(dataset.samples()[0], photo.shape[:2])
+    np.testing.assert_array_equal(found.annotation, photo[:, :, 0] == 1)
+    assert found.annotation.sum() == 21
+    if orientation > 4:  # the sides are exchanged: the other reading is offered
+        other = "stored" if reading else "upright"
+        with pytest.raises(InputError, match=f"EXIF orientation .* say --orientation {other}"):
+            dataset.annotations(dataset.samples()[0], photo.shape[1::-1])
+
+
+def test_outlines_in_shares_of_the_image_are_refused(folder):
+    shares = [[0.25, 0.1, 0.75, 0.1, 0.75, 0.9]]
+    whole = [rectangle(0, 0, 1, 1)]
+    with pytest.raises(
+        InputError, match=r"outlines in pixels .* got all coordinates in .0, 1., shares"
+    ):
+        opened(folder, annotations=[annotation(1, 18, whole), annotation(2, 3, shares)])
+    opened(folder, annotations=[annotation(1, 18, BOX), annotation(2, 3, shares)])
+    opened(folder, annotations=[annotation(1, 18, whole)])  # one pixel
+    boxes = [annotation(1, 18, []) | {"bbox": [0.1, 0.2, 0.5, 0.5]}]
+    files = (folder / "images", folder / "instances.json")
+    opened(folder, annotations=boxes)
+    with pytest.raises(InputError, match="shares"):
+        Coco(*files, boxes=True)
+
+
+@pytest.mark.parametrize("nothing", [[], None])
+def test_boxes_are_regions_where_there_is_no_outline(folder, nothing):
+    alone = annotation(1, 18, nothing) | {"bbox": [2, 1, 7, 3]}
+    both = annotation(1, 3, BOX) | {"bbox": [0, 0, 11, 7]}
+    broken = annotation(1, 90, nothing) | {"bbox": [2, 1, 7]}
+    images, annotations = [image(1, "a.png")], [alone, both, broken]
+    refused = list(outlines(folder, *annotations))
+    assert "It has a box; to take boxes, say --boxes." in refused[1].excluded
+    opened(folder, images=images, annotations=annotations)
+    dataset = Coco(folder / "images", folder / "instances.json", boxes=True)
+    car, dog, brush = dataset.annotations(dataset.samples()[0], SIZE)
+    np.testing.assert_array_equal(dog.annotation, filled((1, 2, 4, 9)))
+    np.testing.assert_array_equal(car.annotation, filled((1, 2, 4, 9)))
+    assert brush.excluded == "expected a box [x, y, width, height], got [2, 1, 7]."
+    assert dataset.describe()["boxes"] is True
+
+
+def test_a_file_name_of_windows_is_found(folder):
+    parts = {"images": [image(1, "d\\c.png")], "annotations": [annotation(1, 18, BOX)]}
+    assert opened(folder, **parts).samples()[0].path == folder / "images" / "d" / "c.png"
+    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "images" / "d\\c.png")  # a name of POSIX
+    assert opened(folder, **parts).samples()[0].name == "d\\c.png"
 
 
 def test_another_size_than_the_image(folder):
     dataset = opened(folder)
-    with pytest.raises(InputError, match=r"a.png: expected an image of 7 x 11 .* got 11 x 7"):
+    with pytest.raises(InputError, match=r"expected an image of 7 x 11 .* got 11 x 7"):
         dataset.annotations(dataset.samples()[0], (11, 7))
 
 
@@ -248,7 +325,8 @@ def test_describes_the_content_and_no_place(folder, tmp_path):
     dataset = opened(folder)
     content = (folder / "instances.json").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    assert dataset.describe() == {"kind": "coco", "annotations": digest}
+    described = {"kind": "coco", "annotations": digest, "orientation": "stored"}
+    assert dataset.describe() == described
     assert str(tmp_path) not in json.dumps(dataset.describe())
 
 

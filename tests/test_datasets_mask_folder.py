@@ -60,7 +60,7 @@ def test_the_category_is_the_subfolder(folder):
 def test_an_image_without_a_mask_is_excluded(folder):
     (folder / "masks/dog/a.png").unlink()
     found = annotated(folder, "dog/a.jpeg")
-    assert found.excluded == "there is no mask dog/a.png"
+    assert found.excluded == "there is no mask of its name"
     assert found.annotation.shape == SIZE
     assert not found.annotation.any()
     assert annotated(folder, "dog/b.jpg").excluded == ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from iassa.errors import InputError
+from iassa.errors import ImageWarning, InputError
 from iassa.image import as_image, example_image, load_image, load_mask, resize
 from rounding import steps
 
@@ -164,6 +165,67 @@ def test_float_tiff(tmp_path):
     np.testing.assert_array_equal(load_image(path), grey(values))
 
 
+TWELVE = np.array([[0, 1, 257], [2048, 4094, 4000]])
+
+
+@pytest.mark.parametrize(
+    ("values", "suffix", "white"),
+    [
+        (TWELVE.astype(np.uint16), "png", 4095),  # 12 bits of 16
+        (TWELVE.astype(np.uint16), "tiff", 4095),
+        ((TWELVE // 16).astype(np.int32), "tiff", 255),  # 8 bits of 32
+        ((TWELVE * 4).astype(np.uint16), "png", 16383),
+    ],
+)
+def test_deep_grey_that_looks_black_is_told_and_can_be_read(tmp_path, values, suffix, white):
+    path = written(Image.fromarray(values), tmp_path / f"a.{suffix}")
+    brightest = f"brightest value is {values.max()}, of 65535 .* --white {white}"
+    with pytest.warns(ImageWarning, match=brightest):
+        np.testing.assert_array_equal(load_image(path), grey(values) / np.float32(65535))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = load_image(path, white=white)
+    np.testing.assert_array_equal(image, grey(values) / np.float32(white))
+    with pytest.warns(ImageWarning, match=brightest):
+        as_image(Image.fromarray(values.astype(np.int32)))  # Pillow's mode I
+
+
+def test_12_bits_of_16_bit_colour_are_told(tmp_path):
+    values = np.array([[[0, 4095, 257], [9, 300, 4000]]], np.uint16)
+    path = tmp_path / "a.png"
+    path.write_bytes(png(2, 1, 16, 2, b"\0" + values.astype(">u2").tobytes()))
+    with pytest.warns(ImageWarning, match="brightest value is 3855, of 65535"):  # 15 of 255
+        load_image(path)
+
+
+def test_dark_images_of_8_bits_and_bright_ones_of_16_are_not_told(tmp_path):
+    dark = written(Image.fromarray(PIXELS // 16), tmp_path / "8.png")
+    deep = np.array([[0, 9, 16384]], np.uint16)
+    bright = written(Image.fromarray(deep), tmp_path / "16.png")
+    black = written(Image.fromarray(deep * np.uint16(0)), tmp_path / "0.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for path in (dark, bright, black):
+            load_image(path)
+
+
+def test_white_below_the_brightest_and_no_white_are_refused(tmp_path):
+    path = written(Image.fromarray(TWELVE.astype(np.uint16)), tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"in \[0, 4000\], got \[0, 4094\].*white"):
+        load_image(path, white=4000)
+    for white in (0, -1.5, np.nan, np.inf):
+        with pytest.raises(InputError, match="finite value above 0 that is white"):
+            load_image(path, white=white)
+
+
+def test_a_transparent_value_of_16_bit_grey_shows_white(tmp_path):
+    values = np.array([[0, 1, 257], [32768, 257, 65535]], np.uint16)
+    path = written(Image.fromarray(values), tmp_path / "a.png", transparency=257)
+    expected = np.where(values == 257, 65535, values).astype(np.float32) / np.float32(65535)
+    np.testing.assert_array_equal(load_image(path), grey(expected))
+    np.testing.assert_array_equal(load_mask(path), [[False, True, False], [True, False, True]])
+
+
 @pytest.mark.parametrize("wrong", [1.5, -0.25, np.nan, np.inf])
 def test_float_tiff_out_of_range_is_refused(tmp_path, wrong):
     values = np.array([[0, 0.25, 1], [0.125, wrong, 0.75]], np.float32)
@@ -198,6 +260,20 @@ def test_exif_orientation(tmp_path, orientation):
     path = written(Image.fromarray(PIXELS), tmp_path / "a.png", exif=exif)
     expected = ORIENTATIONS[orientation](PIXELS).astype(np.float32) / 255
     np.testing.assert_array_equal(load_image(path), expected)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_stored_pixels_on_request_with_a_word_about_exif(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = written(Image.fromarray(PIXELS), tmp_path / "a.png", exif=exif)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        image = load_image(path, upright=False)
+    np.testing.assert_array_equal(image, PIXELS.astype(np.float32) / 255)
+    told = [str(one.message) for one in caught]
+    assert len(told) == (orientation != 1)
+    assert all("a.png: EXIF would turn it, but" in text for text in told)
 
 
 def test_a_phone_photo_is_upright(tmp_path):
@@ -374,7 +450,12 @@ def test_8_bit_grey_and_strided_arrays():
         (np.zeros(5), r"shape \(5,\)"),
         (np.zeros((0, 3, 3)), r"shape \(0, 3, 3\)"),
         (np.zeros((4, 0)), r"shape \(4, 0, 3\)"),
-        (None, r"shape \(\)"),
+        (None, "expected an image, got None. Some readers return it"),
+        ("", "expected an image file, got ''"),
+        ("https://a.example/cat.png", "It is a URL, and no image is fetched. Download it"),
+        (Path("https://a.example/cat.png"), "It is a URL"),
+        (b"", "got an empty file: the bytes"),
+        (io.StringIO("text"), "expected bytes, got the open file open for text"),
         (0.5, r"shape \(\)"),
         ([[1.0, 2.0], [3.0]], "an array, got list"),
         (torch.zeros(2, 3, 3, requires_grad=True), "an array, got Tensor"),
@@ -385,6 +466,31 @@ def test_8_bit_grey_and_strided_arrays():
 def test_what_is_no_image_is_refused(value, message):
     with pytest.raises(InputError, match=message):
         as_image(value)
+
+
+def test_bytes_open_files_and_paths_of_any_kind(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "sub").mkdir()
+    path = written(Image.fromarray(PIXELS), tmp_path / "sub" / "im.png")
+    expected = PIXELS.astype(np.float32) / 255
+    content = path.read_bytes()
+    buffer = io.BytesIO()
+    buffer.write(content)  # its end is where it stands
+    for value in (content, bytearray(content), buffer, buffer, PurePosixPath(path), "~/sub/im.png"):
+        np.testing.assert_array_equal(as_image(value), expected)
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(as_image(file), expected)
+        np.testing.assert_array_equal(as_image(file), expected)
+    with pytest.raises(InputError, match=r"im\.png: I/O operation on closed file"):
+        as_image(file)
+    with path.open() as text, pytest.raises(InputError, match=r"im\.png open for text"):
+        as_image(text)
+    monkeypatch.chdir(tmp_path)
+    for wrong in ("sub\\im.png", PureWindowsPath("sub/im.png")):
+        with pytest.raises(
+            InputError, match=r"no such image: sub\\im\.png\. There is sub/im\.png\."
+        ):
+            as_image(wrong)
 
 
 def test_pillow_images(tmp_path):

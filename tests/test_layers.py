@@ -15,7 +15,8 @@ import iassa
 # import inside of a function or for type checkers counts as any other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "checks"),
-    ("image", "files", "query"),
+    ("decoding", "files", "query"),
+    ("image",),
     ("masks", "models", "metrics"),
     ("estimators", "explanations"),
     ("methods.engine",),

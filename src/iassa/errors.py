@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import sys
 import warnings
+from collections.abc import Iterable
+
+MOST_NAMES = 3  # in one message
+LONGEST = 200  # letters of one value
+MOST_CHOICES = 12  # that the user may choose from
 
 
 class IassaError(Exception):
@@ -33,6 +39,10 @@ class WeakEvidenceWarning(UserWarning):
     """The explanation is valid but says little: flat or saturated scores, too few masks."""
 
 
+class ImageWarning(UserWarning):
+    """An image was read in a way that may not be what its file means."""
+
+
 class TrainingModeWarning(UserWarning):
     """A torch module was handed over in training mode; it is run in eval mode all the same."""
 
@@ -54,6 +64,37 @@ def require(holds: object, text: str, error: type[IassaError] = InputError) -> N
     """
     if not holds:
         raise error(text)
+
+
+def list_some(names: Iterable[object], separator: str = ", ", most: int = MOST_NAMES) -> str:
+    """The first names of a list, for a message, and how many more there are.
+
+    A message lists what it found in the user's files or arguments in this way: it may be thousands.
+
+    Args:
+        names: in the order that helps most.
+        separator: between two of them.
+        most: how many are shown.
+
+    Example:
+        >>> list_some(["a.png", "b.png"]), list_some(range(300)), list_some([])
+        ('a.png, b.png', '0, 1, 2 and 297 more', 'none')
+    """
+    texts = [str(name) for name in names]
+    more = len(texts) - most
+    return (separator.join(texts[:most]) or "none") + (f" and {more} more" if more > 0 else "")
+
+
+def show(value: object) -> str:
+    """A value of the user's, for a message: as `repr` has it, but the ends of a long one alone."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = LONGEST
+    return short.repr(value)
+
+
+def list_choices(names: Iterable[object], separator: str = ", ") -> str:
+    """As `list_some`, of what the user is to choose from: a dozen."""
+    return list_some(names, separator, MOST_CHOICES)
 
 
 def warn(text: str, kind: type[Warning]) -> None:

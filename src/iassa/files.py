@@ -6,9 +6,14 @@ import contextlib
 import os
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from iassa.errors import InputError
+
+
+def user_path(path: str | PurePath) -> Path:
+    """A path as the user means it: `~` at its start is the home folder."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - an unknown user is no error
 
 
 def read_whole(path: Path, what: str = "") -> bytes:

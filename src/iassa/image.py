@@ -1,4 +1,4 @@
-"""Images: files and arrays in, one layout out. Only this file uses Pillow's decoders.
+"""Images: files and arrays in, one layout out.
 
 The layout is (H, W, 3) float32 RGB in [0, 1]. The loop holds the same values as planes (3, H, W),
 the memory order of nearly every network.
@@ -7,35 +7,50 @@ the memory order of nearly every network.
 from __future__ import annotations
 
 import io
-import warnings
+import re
 from collections.abc import Callable
-from pathlib import Path
-from typing import TypeAlias, TypeVar
+from functools import partial
+from pathlib import Path, PurePath, PureWindowsPath
+from typing import IO, Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from iassa.errors import InputError
-
-Decoded = TypeVar("Decoded")
-
-ImageLike: TypeAlias = "str | Path | Image.Image | ArrayLike"
+from iassa.decoding import (
+    UPRIGHT,
+    Decoded,
+    ImageFile,
+    Reading,
+    decode_mask,
+    decode_picture,
+    open_content,
+)
+from iassa.errors import InputError, list_choices, require
+from iassa.files import user_path
 
 EXAMPLES = {"cat": "chelsea", "coffee": "coffee"}  # pictures that scikit-image ships
 
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
-def load_image(path: str | Path) -> NDArray[np.float32]:
+
+ImageLike: TypeAlias = "str | PurePath | ImageFile | bytes | IO[bytes] | Image.Image | ArrayLike"
+
+
+def load_image(
+    path: str | PurePath, *, upright: bool = True, white: float | None = None
+) -> NDArray[np.float32]:
     """Read an image file as (H, W, 3) float32 RGB in [0, 1].
 
-    The EXIF orientation is applied, and transparency is laid over white, as viewers do. Grey and
-    palette images become RGB. 16-bit grey keeps its depth; Pillow reduces 16-bit colour to 8 bits.
-    An animation gives its first frame.
+    Transparency is laid over white, as viewers do. Grey and palette images become RGB. 16-bit grey
+    keeps its depth; Pillow reduces 16-bit colour to 8 bits. An animation gives its first frame.
 
     Args:
-        path: any format that Pillow reads.
+        path: any format that Pillow reads. A leading `~` is the home folder.
+        upright: whether to turn the image as its EXIF orientation says.
+        white: the value that is white in grey of more than 8 bits; see `Reading`.
 
     Returns:
         (H, W, 3) float32 in [0, 1].
@@ -43,33 +58,41 @@ def load_image(path: str | Path) -> NDArray[np.float32]:
     Raises:
         InputError: the file is missing, empty, truncated, not an image, or larger than Pillow's
             limit against decompression bombs.
+
+    Warns:
+        ImageWarning: it is deep and nearly black, or its EXIF orientation is not applied.
     """
-    return _read(Path(path), _decode)
+    return _read(path, partial(decode_picture, reading=Reading(upright=upright, white=white)))
 
 
-def decode_image(content: bytes, name: str) -> NDArray[np.float32]:
+def decode_image(content: bytes, name: str, reading: Reading = UPRIGHT) -> NDArray[np.float32]:
     """The content of an image file as (H, W, 3) float32 RGB in [0, 1]; see `load_image`.
 
     Args:
         content: of the file.
         name: of the file, for errors.
+        reading: how to read it.
 
     Raises:
         InputError: it is empty, truncated, not an image, or larger than Pillow's limit against
             decompression bombs.
+
+    Warns:
+        ImageWarning: as `load_image`.
     """
-    return _open(content, name, _decode)
+    return open_content(content, name, partial(decode_picture, reading=reading))
 
 
-def load_mask(path: str | Path) -> NDArray[np.bool_]:
+def load_mask(path: str | PurePath, reading: Reading = UPRIGHT) -> NDArray[np.bool_]:
     """Read an image file that marks the pixels of an object.
 
     A pixel is marked if it is not zero: any grey value (of 1, 8 or 16 bits) or colour but black. In
     a palette image any index but 0 is marked, whatever its colour. Otherwise a pixel that is fully
-    transparent is not marked. The EXIF orientation is applied, as to the image.
+    transparent is not marked.
 
     Args:
         path: PNG, or any other lossless format that Pillow reads.
+        reading: as of the image: whether the EXIF orientation is applied.
 
     Returns:
         (H, W) bool.
@@ -77,102 +100,86 @@ def load_mask(path: str | Path) -> NDArray[np.bool_]:
     Raises:
         InputError: as `load_image`.
     """
-    return _read(Path(path), _decode_mask)
+    return _read(path, partial(decode_mask, reading=reading))
 
 
-def _read(path: Path, decode: Callable[[Image.Image], Decoded]) -> Decoded:
+def _read(path: str | PurePath, decode: Callable[[Image.Image], Decoded]) -> Decoded:
+    require(str(path) not in ("", "."), f"expected an image file, got {str(path)!r}. Name a file.")
     try:
-        content = path.read_bytes()
+        content = user_path(path).read_bytes()
     except FileNotFoundError:
-        raise InputError(f"no such image: {path}. Check the path.") from None
+        raise InputError(f"no such image: {path}. {_advise(str(path))}") from None
     except IsADirectoryError:
         raise InputError(f"expected an image file, got a folder: {path}. Name a file.") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read {path}: {reason}. Check the path.") from error
-    return _open(content, str(path), decode)
+    return open_content(content, str(path), decode)
 
 
-def _open(content: bytes, name: str, decode: Callable[[Image.Image], Decoded]) -> Decoded:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the metadata may be damaged, the pixels whole
-            # Pillow warns above its limit and raises above twice the limit. We always raise.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as picture:
-                picture.load()
-                return decode(picture)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(
-            f"{name} has more pixels than Pillow's safety limit of {Image.MAX_IMAGE_PIXELS}. "
-            "Scale it down first."
-        ) from None
-    except UnidentifiedImageError:
-        what = "a file that is no known image" if content else "an empty file"
-        raise InputError(f"expected an image, got {what}: {name}. Use PNG or JPEG.") from None
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None
-    except Exception as error:  # Pillow's decoders raise errors of many kinds
-        raise InputError(
-            f"cannot decode {name}: {error}. It is damaged; save it as PNG."
-        ) from error
-
-
-def _decode(picture: Image.Image) -> NDArray[np.float32]:
-    if 0 in picture.size:
-        raise InputError(f"expected an image with pixels, got one of size {picture.size}.")
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I") or picture.mode == "F":
-        return _decode_deep_grey(picture)
-    if picture.has_transparency_data:
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture.convert("RGBA"))
-    return np.asarray(picture.convert("RGB"), dtype=np.float32) / np.float32(255)
-
-
-def _decode_mask(picture: Image.Image) -> NDArray[np.bool_]:
-    picture = ImageOps.exif_transpose(picture)
-    transparent = picture.mode != "P" and picture.has_transparency_data
-    values = np.asarray(picture.convert("RGBA") if transparent else picture) != 0
-    colours = values[..., :3] if transparent else values.reshape(*values.shape[:2], -1)
-    marked: NDArray[np.bool_] = colours.any(axis=2)
-    return marked & values[..., 3] if transparent else marked
-
-
-def _decode_deep_grey(picture: Image.Image) -> NDArray[np.float32]:
-    grey = np.asarray(picture, dtype=np.float32)
-    limit = 1.0 if picture.mode == "F" else 65535.0
-    if not (np.isfinite(grey).all() and grey.min() >= 0 and grey.max() <= limit):
-        raise InputError(
-            f"expected grey values in [0, {limit:g}], got [{grey.min():g}, {grey.max():g}] in mode "
-            f"{picture.mode}. Rescale the image, or pass it as an array."
-        )
-    return np.repeat(grey[:, :, None] / np.float32(limit), 3, axis=2)
+def _advise(path: str) -> str:
+    """What to do about a path where no file is."""
+    if URL.match(path):
+        return "It is a URL, and no image is fetched. Download it, and name the file."
+    slashes = PureWindowsPath(path).as_posix()
+    if slashes != path and Path(slashes).is_file():
+        return f"There is {slashes}. Name that."
+    return "Check the path."
 
 
 def as_image(value: ImageLike) -> NDArray[np.float32]:
     """Turn anything that a user may pass as an image into (H, W, 3) float32 RGB in [0, 1].
 
     Args:
-        value: a path, 'example:cat' or another bundled photograph, a Pillow image, or an array:
-            (H, W, 3) or grey (H, W), uint8 in [0, 255] or floating point in [0, 1].
+        value: a path, 'example:cat' or another bundled photograph, the content of an image file as
+            bytes, a file that is open for bytes (read from its start, where it can be), a Pillow
+            image, or an array: (H, W, 3) or grey (H, W), uint8 in [0, 255] or floating point in
+            [0, 1].
 
     Returns:
         (H, W, 3) float32 in [0, 1], a contiguous copy.
 
     Raises:
         InputError: the shape, dtype or range is another, or values are not finite.
+
+    Warns:
+        ImageWarning: as `load_image`.
     """
-    if isinstance(value, str) and value.startswith("example:"):
-        return example_image(value.removeprefix("example:"))
-    if isinstance(value, str | Path):
-        return load_image(value)
+    require(
+        value is not None,
+        "expected an image, got None. Some readers return it for a file that they cannot read: "
+        "check the path, or pass that.",
+    )
+    path, reading = value, UPRIGHT
+    if isinstance(value, ImageFile):
+        path, reading = value.path, value.reading
+    if isinstance(path, str) and path.startswith("example:"):
+        return example_image(path.removeprefix("example:"))
+    if isinstance(path, str | PurePath):
+        return _read(path, partial(decode_picture, reading=reading))
+    if isinstance(value, bytes | bytearray):
+        return decode_image(bytes(value), "the bytes")
     if isinstance(value, Image.Image):
         try:
-            return _decode(value)
+            return decode_picture(value)
         except (OSError, SyntaxError) as error:  # Pillow decodes a file only now
             raise InputError(f"cannot decode the image: {error}. It looks damaged.") from error
-    return _check_array(value)
+    if hasattr(value, "read"):
+        return _read_open(value)
+    return _check_array(cast("ArrayLike", value))
+
+
+def _read_open(file: Any) -> NDArray[np.float32]:
+    name = str(getattr(file, "name", "the open file"))
+    require(not isinstance(file, io.TextIOBase), f"expected bytes, got {name} open for text: 'rb'.")
+    try:
+        if file.seekable():
+            file.seek(0)
+        content = file.read()
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"cannot read {name}: {error}. Pass the path of the image.") from error
+    require(isinstance(content, bytes), f"expected bytes in {name}, got {type(content).__name__}.")
+    return decode_image(content, name)
 
 
 def _check_array(value: ArrayLike) -> NDArray[np.float32]:
@@ -215,7 +222,7 @@ def example_image(name: str) -> NDArray[np.float32]:
         InputError: no such example.
     """
     if name not in EXAMPLES:
-        raise InputError(f"expected an example among {', '.join(EXAMPLES)}, got {name!r}.")
+        raise InputError(f"expected an example among {list_choices(EXAMPLES)}, got {name!r}.")
     from skimage import data  # here, as it is slow to import
 
     return as_image(getattr(data, EXAMPLES[name])())

@@ -10,10 +10,10 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from iassa.errors import InputError
+from iassa.errors import InputError, list_some
 
-MOST_NAMES = 5  # in one message
 METHODS = "methods"  # label -> definition
+OF_ITEMS = (METHODS, "seeds", "metrics")  # what items depend on, and entries do not
 # The configuration holds digests of these. A message says what differs instead.
 IMAGES = "dataset.images"
 DATA = {
@@ -110,9 +110,3 @@ def list_changed_images(known: Collection[str], names: Sequence[str], half: str)
         return "; ".join(parts)
     same = "the names are the same, so a file has another size"
     return same if half == "both" else "those of this half are there, by name"
-
-
-def list_some(names: Sequence[str]) -> str:
-    """The first names of many: 'a.png, b.png and 3 more'."""
-    more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

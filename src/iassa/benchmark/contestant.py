@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iassa.errors import InputError
+from iassa.errors import InputError, list_some
 from iassa.methods.engine.base import Explainer
 from iassa.methods.engine.budget import FEWEST_MASKS
 from iassa.methods.engine.loop import Method
@@ -73,7 +73,7 @@ def read_contestants(
     found += [parse_contestant(text, calls) for text in texts]
     labels = [each.label for each in found]
     if not found or len(set(labels)) < len(labels):
-        got = ", ".join(labels) or "none"
+        got = list_some(labels)
         raise InputError(f"expected methods, each with a label of its own, got {got}.")
     return tuple(found)
 

@@ -25,7 +25,8 @@ from iassa import metrics
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.store.records import Item, ItemKey, Snapshot
 from iassa.benchmark.workers.tasks import Task
-from iassa.errors import InputError, WeakEvidenceWarning
+from iassa.decoding import UPRIGHT, Reading
+from iassa.errors import ImageWarning, InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
 from iassa.image import decode_image, resize, to_planes
 from iassa.methods.engine.loop import Method
@@ -94,6 +95,7 @@ class MakeItem(Task):
         annotation: (H, W) bool at the size of the image file; None if there is none.
         contestant: the method with its settings.
         protocol: how the maps are measured.
+        reading: how the file is read.
     """
 
     key: ItemKey
@@ -102,6 +104,7 @@ class MakeItem(Task):
     annotation: NDArray[np.bool_] | None
     contestant: Contestant
     protocol: Protocol
+    reading: Reading = UPRIGHT
 
     def run(self, black_box: BlackBox) -> Item:
         """Make the item: the same in any process, but for its times.
@@ -111,7 +114,7 @@ class MakeItem(Task):
             BlackBoxError: the black box failed.
         """
         size = self.protocol.size or black_box.input_size
-        photo, seen = _decode(self.content, self.key.entry, size)
+        photo, seen = _decode(self.content, self.key.entry, self.reading, size)
         snapshots: list[Snapshot] = []
         calls = 0
         seconds = metric_seconds = 0.0
@@ -238,10 +241,12 @@ class MakeItem(Task):
 
 @functools.lru_cache(maxsize=1)  # the items of one entry come one after another
 def _decode(
-    content: bytes, name: str, size: tuple[int, int] | None
+    content: bytes, name: str, reading: Reading, size: tuple[int, int] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The image (H, W, 3), and the same at the size of the curves; both for reading only."""
-    photo = decode_image(content, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImageWarning)  # it was said when the image was scored
+        photo = decode_image(content, name, reading)
     seen = to_planes(photo, size or photo.shape[:2]).permute(1, 2, 0).numpy()
     photo.flags.writeable = seen.flags.writeable = False
     return photo, seen

@@ -7,7 +7,6 @@ is in the store is not done again, so the same command goes on where it was stop
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
@@ -21,14 +20,23 @@ from numpy.typing import NDArray
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.datasets import Dataset, Sample, category_targets
 from iassa.benchmark.evaluation import MakeItem, Protocol
-from iassa.benchmark.selection import ScoreImage, Selection, left_out
-from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey, asked_entries
+from iassa.benchmark.outcome import Outcome, Tally
+from iassa.benchmark.selection import ScoreImage, Selection, leave_out
+from iassa.benchmark.store.records import (
+    Entry,
+    Failure,
+    Item,
+    ItemKey,
+    asked_entries,
+    left_out,
+    list_reasons,
+)
 from iassa.benchmark.store.store import Store
 from iassa.benchmark.workers.local import LocalWorkers
 from iassa.benchmark.workers.ray_workers import RayWorkers
 from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, one_line
-from iassa.errors import BlackBoxError, InputError
-from iassa.files import read_whole
+from iassa.errors import BlackBoxError, ImageWarning, InputError, list_some, warn
+from iassa.files import read_whole, user_path
 from iassa.models.black_box import BlackBox
 from iassa.models.opening import BlackBoxLike
 
@@ -36,48 +44,6 @@ GREY_SIZE = (224, 224)  # of a grey image, to ask a black box how many outputs i
 WHOLE = "whole image"  # stands for the method where an image could not be scored
 MOST_FAILURES = 3  # of whole images, before any is scored
 PUT_BACK = "Put back what was there when the run began, or begin another run."
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How far a run is. `run` reports it after every image that is scored and every item.
-
-    Attributes:
-        stage: 'images', while the whole images are scored, or 'items'.
-        done: how many of this stage are done, by this call or an earlier one.
-        total: how many this stage has.
-        failed: how many failed.
-        last: the item that was just made, if one was.
-    """
-
-    stage: str
-    done: int
-    total: int
-    failed: int = 0
-    last: Item | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a run.
-
-    Attributes:
-        items: how many of the wanted items are in the store.
-        wanted: how many items the call asked for.
-        made: how many items the call made.
-        failures: images and items that failed. The same command tries them again.
-        excluded: how many entries are left out, by reason.
-        missing: images of the dataset that are not in its folder.
-        cancelled: whether `cancel` stopped the run before its end.
-    """
-
-    items: int
-    wanted: int
-    made: int
-    failures: tuple[Failure, ...]
-    excluded: dict[str, int]
-    missing: tuple[str, ...]
-    cancelled: bool
 
 
 def run(
@@ -136,6 +102,7 @@ def run(
         BlackBoxError: the black box failed on the first whole images.
     """
     _check_numbers(workers, limit, seeds)
+    folder = user_path(folder)
     _check_apart(folder, dataset)
     black_box = Model(model, device).open()
     # The device that it is on here, so that no worker takes another.
@@ -198,6 +165,7 @@ class _Job:
         def fail(name: str, error: str) -> None:
             failures.append(Failure(ItemKey(name, WHOLE, 0), error))
 
+        remarks: dict[str, list[str]] = {}
         failed_runs = 0
         for task, result in self._perform(self._image_tasks(samples, known, fail)):
             sample = samples[task.name]
@@ -208,15 +176,19 @@ class _Job:
                     raise BlackBoxError(f"{sample.path}: {result.error}")
                 continue
             if isinstance(result, TaskFailure):
-                entries = [left_out(sample, result.error)]
+                entries = [leave_out(sample, result.error)]
             else:
                 entries = self.selection.entries(sample, result)
+                for remark in result.remarks:
+                    remarks.setdefault(remark, []).append(task.name)
             if task.name in known:
                 self.store.replace_image(task.name, entries, task.digest)
             else:
                 self.store.add_image(task.name, entries, task.digest)
                 done += 1
             self.progress(Tally("images", done, total, len(failures)))
+        if remarks:
+            warn(list_reasons(remarks), ImageWarning)
         return failures
 
     def _image_tasks(
@@ -239,7 +211,7 @@ class _Job:
                 fail(name, one_line(error))
                 continue
             if digest != known.get(name):
-                yield ScoreImage(name, content, digest)
+                yield ScoreImage(name, content, digest, self.selection.dataset.reading)
 
     def _perform(self, tasks: Iterator[Task]) -> Iterator[tuple[Any, Any]]:
         for task, result in self.pool.run(tasks):
@@ -257,7 +229,7 @@ class _Job:
     ) -> Outcome:
         """Make the items that the store lacks."""
         entries = self.store.entries()
-        excluded = Counter(entry.excluded for entry in entries if entry.excluded)
+        excluded = left_out(entries)
         chosen = asked_entries(entries, limit)
         wanted = {
             ItemKey(entry.key, each.label, seed): each
@@ -266,11 +238,10 @@ class _Job:
             for seed in seeds
         }
         if not wanted and not self.cancel():
-            excluded.update(failure.error for failure in unscored)
-            reasons = "; ".join(f"{count}: {reason}" for reason, count in excluded.items())
+            reasons = {each.error: [each.key.entry] for each in unscored} | excluded
             raise InputError(
-                f"expected an entry to explain, got none. {reasons or 'No images.'} Begin again in "
-                "another folder, with another minimum score, target or classes."
+                f"expected an entry to explain, got none: {list_reasons(reasons)}. Change the "
+                "minimum score, the target, the classes or the data. The folder can be used again."
             )
         finished = self.store.finished()
         left = {key: each for key, each in wanted.items() if key not in finished}
@@ -298,7 +269,7 @@ class _Job:
             wanted=len(wanted),
             made=made,
             failures=(*unscored, *failures),
-            excluded=dict(excluded),
+            excluded=excluded,
             missing=self.selection.dataset.missing,
             cancelled=self.cancel() and made + len(failures) < len(left),
         )
@@ -330,7 +301,8 @@ class _Job:
             for key in keys:
                 if self.cancel():
                     return
-                yield MakeItem(key, content, entry.target, annotation, left[key], protocol)
+                asked = (entry.target, annotation, left[key], protocol)
+                yield MakeItem(key, content, *asked, self.selection.dataset.reading)
 
     def _material(
         self, entry: Entry, samples: Mapping[str, Sample], digests: Mapping[str, str]
@@ -358,7 +330,10 @@ def _check_numbers(workers: int, limit: int | None, seeds: Sequence[int]) -> Non
     for holds, text in (
         (workers >= 1, f"one worker at least, got {workers} workers"),
         (limit is None or limit >= 1, f"a limit of one entry at least, got a limit of {limit}"),
-        (seeds and min(seeds) >= 0, f"a seed at least, each 0 or more, got seeds {list(seeds)}"),
+        (
+            seeds and min(seeds) >= 0,
+            f"a seed at least, each 0 or more, got seeds {list_some(seeds)}",
+        ),
     ):
         if not holds:
             raise InputError(f"expected {text}.")

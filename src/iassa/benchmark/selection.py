@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,8 @@ from iassa.benchmark.configuration import list_changed_images
 from iassa.benchmark.datasets import CategoryTargets, Dataset, Sample
 from iassa.benchmark.store.records import Entry
 from iassa.benchmark.workers.tasks import Task
-from iassa.errors import InputError
+from iassa.decoding import UPRIGHT, Reading
+from iassa.errors import ImageWarning, InputError
 from iassa.image import decode_image
 from iassa.models.black_box import BlackBox
 from iassa.models.targets import Target, resolve_targets
@@ -28,10 +30,12 @@ class ScoredImage:
     Attributes:
         size: (height, width) of the image file.
         scores: (K,) float64.
+        remarks: what is doubtful about how the file was read.
     """
 
     size: tuple[int, int]
     scores: NDArray[np.float64]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +46,21 @@ class ScoreImage(Task):
         name: of the image.
         content: of its file.
         digest: of the content.
+        reading: how the file is read.
     """
 
     name: str
     content: bytes
     digest: str
+    reading: Reading = UPRIGHT
 
     def run(self, black_box: BlackBox) -> ScoredImage:
         """Decode the image and score it, in one call."""
-        photo = decode_image(self.content, self.name)
-        return ScoredImage(photo.shape[:2], black_box(photo[None])[0].astype(np.float64))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ImageWarning)
+            photo = decode_image(self.content, self.name, self.reading)
+        remarks = tuple(str(one.message).removeprefix(f"{self.name}: ") for one in caught)
+        return ScoredImage(photo.shape[:2], black_box(photo[None])[0].astype(np.float64), remarks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,16 +121,16 @@ class Selection:
         try:
             annotated = list(self.dataset.annotations(sample, whole.size))
         except InputError as error:
-            return [left_out(sample, str(error), whole.size)]
+            return [leave_out(sample, str(error), whole.size)]
         if not annotated and any(self.dataset.categories):
-            return [left_out(sample, "nothing is annotated in it", whole.size)]
+            return [leave_out(sample, "nothing is annotated in it", whole.size)]
         if not annotated:
             return [self._entry(sample, "", None, whole)]
         entries = []
         for each in annotated:
             reason = each.excluded or self._without_target(each.category)
             if reason:
-                entries.append(left_out(sample, reason, whole.size, each.category))
+                entries.append(leave_out(sample, reason, whole.size, each.category))
             else:
                 share = float(each.annotation.mean())
                 entries.append(self._entry(sample, each.category, share, whole))
@@ -156,11 +165,11 @@ class Selection:
         score = float(whole.scores[list(target.indices)] @ np.array(target.weights))
         low = self.min_score is not None and score < self.min_score
         reason = f"score below the minimum of {self.min_score:g}" if low else ""
-        entry = left_out(sample, reason, whole.size, category)
+        entry = leave_out(sample, reason, whole.size, category)
         return replace(entry, target=target, score=score, annotated=annotated)
 
 
-def left_out(
+def leave_out(
     sample: Sample, reason: str, size: tuple[int, int] = (0, 0), category: str = ""
 ) -> Entry:
     """An entry without a target.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -23,9 +22,18 @@ from rich.progress import (
 from typer import Argument, Option
 
 from iassa.cli import options
-from iassa.cli.dataset_options import open_dataset
-from iassa.cli.terminal import BAD, INTERRUPTED, complain, graceful_interrupt, messages, typed, warn
-from iassa.errors import InputError
+from iassa.cli.dataset_options import choose_reading, open_dataset
+from iassa.cli.terminal import (
+    BAD,
+    INTERRUPTED,
+    complain,
+    graceful_interrupt,
+    messages,
+    typed,
+    warn,
+    warnings_as_lines,
+)
+from iassa.errors import ImageWarning, InputError, list_some
 
 if TYPE_CHECKING:
     from iassa.benchmark import Outcome, Tally
@@ -42,6 +50,17 @@ Images = Annotated[Path, Option(help="Folder of the images.")]
 RunFolder = Annotated[Path, Option("--run", help="Folder of the run.")]
 Annotations = Annotated[Path | None, Option(help="For coco: file in COCO's instances format.")]
 Masks = Annotated[Path | None, Option(help="For masks: folder of PNGs, not 0 where the object is.")]
+Boxes = Annotated[
+    bool,
+    Option("--boxes", help="For coco: the box of an object that has no outline is its region."),
+]
+Orientation = Annotated[
+    str | None,
+    Option(
+        metavar="stored|upright",
+        help="Whether EXIF turns the images (upright) or not; default: stored with coco and masks.",
+    ),
+]
 Methods = Annotated[
     list[str] | None, Option(metavar="NAME,...", help="With their defaults; default: iassa,rise.")
 ]
@@ -86,6 +105,9 @@ def benchmark(
     run_folder: RunFolder,
     annotations: Annotations = None,
     masks: Masks = None,
+    boxes: Boxes = False,
+    orientation: Orientation = None,
+    white: options.White = None,
     methods: Methods = None,
     method: Contestant = None,
     calls: Budgets = "1000",
@@ -120,16 +142,15 @@ def benchmark(
 
     The same command goes on where it was stopped. `iassa report` reads the run.
     """
-    from iassa.benchmark import Protocol, read_contestants, run
+    from iassa.benchmark import Protocol, run
     from iassa.query import encode_fields, parse_fields
 
-    names = methods or ([] if method else ["iassa,rise"])
-    labels = [name.strip() for text in names for name in text.split(",")]
+    reading = choose_reading(kind, orientation, white)
     with _watched(quiet) as watching:
         outcome = run(
-            open_dataset(kind, images, annotations, masks),
+            open_dataset(kind, images, annotations, masks, boxes, reading),
             run_folder,
-            read_contestants(labels, method or [], _budgets(calls)),
+            _contestants(methods, method or [], calls),
             model=options.described_model(context) or "efficientnet-lite0",
             device=device,
             classes=classes,
@@ -151,6 +172,7 @@ def benchmark(
 def _watched(quiet: bool) -> Iterator[dict[str, Callable[..., Any]]]:
     """The arguments of `run` that show its progress, and end it after Ctrl-C."""
     with (
+        warnings_as_lines(*([ImageWarning] if quiet else [])),
         graceful_interrupt(quiet, "items") as interrupts,
         _bar(quiet) as show,
         redirect_stdout(sys.stderr),  # a module of the user may print while it is imported
@@ -158,11 +180,16 @@ def _watched(quiet: bool) -> Iterator[dict[str, Callable[..., Any]]]:
         yield {"progress": show, "cancel": lambda: bool(interrupts)}
 
 
-def _budgets(text: str) -> tuple[int, ...]:
+def _contestants(methods: list[str] | None, own: list[str], calls: str) -> tuple[Any, ...]:
+    from iassa.benchmark import read_contestants
+
+    names = methods or ([] if own else ["iassa,rise"])
+    labels = [name.strip() for text in names for name in text.split(",")]
     try:
-        return tuple(sorted({int(one) for one in text.split(",")}))
+        budgets = sorted({int(one) for one in calls.split(",")})
     except ValueError:
-        raise InputError(f"expected --calls as in 500 or 250,500,1000, got {text!r}.") from None
+        raise InputError(f"expected --calls as in 500 or 250,500,1000, got {calls!r}.") from None
+    return read_contestants(labels, own, budgets)
 
 
 @contextmanager
@@ -191,13 +218,12 @@ def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
 
 def _finish(outcome: Outcome, folder: Path, quiet: bool) -> None:
     """Print what became of a run, and exit with it."""
-    from iassa.benchmark.configuration import list_some
+    from iassa.benchmark.store.records import list_reasons
 
     if not quiet:
-        reasons = Counter(outcome.excluded).most_common()
-        if reasons:
-            some = list_some([f"{reason} ({count})" for reason, count in reasons])
-            messages.print(f"left out {sum(outcome.excluded.values())}: {escape(some)}")
+        if outcome.excluded:
+            count = sum(map(len, outcome.excluded.values()))
+            messages.print(f"left out {count}: {escape(list_reasons(outcome.excluded))}")
         if outcome.missing:
             some = f"{len(outcome.missing)} images are not in the folder: "
             warn(some + list_some(outcome.missing))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import re
 import sys
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, cast
 
 import iassa
-from iassa.cli.terminal import warn
-from iassa.errors import InputError, TrainingModeWarning
+from iassa.cli.terminal import warnings_as_lines
+from iassa.errors import ImageWarning, InputError, TrainingModeWarning
 
 if TYPE_CHECKING:
+    from iassa.image import ImageLike
     from iassa.models.similarity import Measure
 
 
@@ -26,7 +26,7 @@ def open_black_box(
     similar_to: Sequence[str] | None = None,
     measure: str | None = None,
     box: Sequence[str] | None = None,
-    photos: Collection[str] = (),
+    photos: Collection[ImageLike] = (),
 ) -> Iterator[iassa.models.BlackBox]:
     """The black box, for as long as a command asks it.
 
@@ -52,9 +52,10 @@ def open_black_box(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if not quiet:
         logging.getLogger("iassa").setLevel(logging.INFO)
+    unsaid = (TrainingModeWarning, ImageWarning) if quiet else ()
     with ExitStack() as stack:
         # A module of the user may print while it is imported.
-        with redirect_stdout(sys.stderr), _warnings_as_lines(quiet):
+        with redirect_stdout(sys.stderr), warnings_as_lines(*unsaid):
             black_box = iassa.open_model(model, device)
             if isinstance(black_box, iassa.models.HttpModel):
                 stack.enter_context(black_box)
@@ -66,7 +67,7 @@ def open_black_box(
         yield black_box
 
 
-def _check_box(model: str, similar_to: Sequence[str] | None, photos: Collection[str]) -> None:
+def _check_box(model: str, similar_to: Sequence[str] | None, photos: Collection[ImageLike]) -> None:
     if similar_to:
         raise InputError(
             "expected --box or --similar-to, got both. A detector finds a box; a model of feature "
@@ -81,22 +82,10 @@ def _check_box(model: str, similar_to: Sequence[str] | None, photos: Collection[
         raise InputError(f"expected one image with --box, got {len(photos)}. Explain each alone.")
 
 
-@contextmanager
-def _warnings_as_lines(quiet: bool) -> Iterator[None]:
-    """Print each warning on one line, without its line of code."""
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        warn(str(message))
-
-    with warnings.catch_warnings():
-        if quiet:
-            warnings.simplefilter("ignore", TrainingModeWarning)
-        warnings.showwarning = show
-        yield
-
-
 def _aim(
-    black_box: iassa.models.BlackBox, photos: Collection[str], boxes: Sequence[iassa.models.Box]
+    black_box: iassa.models.BlackBox,
+    photos: Collection[ImageLike],
+    boxes: Sequence[iassa.models.Box],
 ) -> iassa.models.BlackBox:
     if not isinstance(black_box, iassa.models.Detector):
         raise InputError(

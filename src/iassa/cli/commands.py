@@ -19,6 +19,7 @@ from iassa.cli.explain import explain, extend
 from iassa.cli.report import report, salvage
 from iassa.cli.terminal import BAD, INTERRUPTED, complain
 from iassa.errors import IassaError
+from iassa.files import user_path
 
 
 class _Commands(TyperGroup):
@@ -54,15 +55,24 @@ def _iassa(
     """Show which parts of an image a model relies on, from its scores of masked images alone."""
 
 
+def _at_home(argument: str) -> str:
+    """`--out=~/maps` with the home folder, as the shell has it in `--out ~/maps` alone."""
+    dashed = argument.startswith("--")
+    option, equals, path = argument.partition("=") if dashed else ("", "", argument)
+    home = path.startswith("~/")
+    return f"{option}{equals}{user_path(path) if home else path}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
     Args:
         arguments: those after the program's name; of the process if None.
     """
+    given = sys.argv[1:] if arguments is None else arguments
     try:
         status = typer.main.get_command(app).main(
-            arguments, prog_name="iassa", standalone_mode=False
+            [*map(_at_home, given)], prog_name="iassa", standalone_mode=False
         )
     except IassaError as error:
         complain(str(error))

@@ -9,11 +9,19 @@ from iassa.errors import InputError
 
 if TYPE_CHECKING:
     from iassa.benchmark.datasets import Dataset
+    from iassa.decoding import Reading
 
 KINDS = ("coco", "masks", "images")
 
 
-def open_dataset(kind: str, images: Path, annotations: Path | None, masks: Path | None) -> Dataset:
+def open_dataset(
+    kind: str,
+    images: Path,
+    annotations: Path | None,
+    masks: Path | None,
+    boxes: bool = False,
+    reading: Reading | None = None,
+) -> Dataset:
     """The dataset that `iassa benchmark KIND` names.
 
     Args:
@@ -21,6 +29,8 @@ def open_dataset(kind: str, images: Path, annotations: Path | None, masks: Path 
         images: folder of the images.
         annotations: file in COCO's instances format; for coco only.
         masks: folder of mask PNGs; for masks only.
+        boxes: whether a box is a region where there is no outline; for coco only.
+        reading: how the images are read; see `choose_reading` for the default.
 
     Raises:
         InputError: another kind, an option that is missing or belongs to another kind, or see the
@@ -35,8 +45,30 @@ def open_dataset(kind: str, images: Path, annotations: Path | None, masks: Path 
         if (value is None) is (owner == kind):
             verb = "with" if owner == kind else "without"
             raise InputError(f"expected `iassa benchmark {kind}` {verb} {option}. See --help.")
+    if boxes and kind != "coco":
+        raise InputError(f"expected `iassa benchmark {kind}` without --boxes. See --help.")
     from iassa.benchmark.datasets import Coco, ImageFolder, MaskFolder
 
+    reading = reading or choose_reading(kind, None, None)
     if annotations is not None:
-        return Coco(images, annotations)
-    return ImageFolder(images) if masks is None else MaskFolder(images, masks)
+        return Coco(images, annotations, reading, boxes)
+    return ImageFolder(images, reading) if masks is None else MaskFolder(images, masks, reading)
+
+
+def choose_reading(kind: str, orientation: str | None, white: float | None) -> Reading:
+    """How the images of a dataset are read.
+
+    Args:
+        kind: of the dataset.
+        orientation: 'stored' or 'upright'; None for upright where nothing is annotated.
+        white: see `Reading`.
+
+    Raises:
+        InputError: another orientation, or no white.
+    """
+    from iassa.decoding import Reading
+
+    chosen = orientation or ("upright" if kind == "images" else "stored")
+    if chosen not in ("stored", "upright"):
+        raise InputError(f"expected --orientation stored or upright, got {orientation!r}.")
+    return Reading(upright=chosen == "upright", white=white)

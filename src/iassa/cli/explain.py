@@ -81,6 +81,7 @@ def explain(
     seed: options.Seed = 0,
     batch_size: options.BatchSize = None,
     keep: Keep = "10",
+    white: options.White = None,
     out: Out = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -97,6 +98,7 @@ def explain(
     model_option: options.ModelOption = None,
 ) -> None:
     """Explain which parts of an image a model relies on."""
+    from iassa.decoding import ImageFile, Reading
     from iassa.methods.registry import open_method, read_fields
     from iassa.models import efficientnet_lite0
 
@@ -119,8 +121,11 @@ def explain(
         device=device,
     )
     name = options.described_model(context) or default_model
-    with open_black_box(name, device, quiet, similar_to, measure, box, folders) as black_box:
-        make_all(folders, functools.partial(make, black_box=black_box), calls, as_json, quiet)
+    photo = functools.partial(ImageFile, reading=Reading(white=white))
+    aimed = (similar_to, measure, box, [*map(photo, folders)])
+    with open_black_box(name, device, quiet, *aimed) as black_box:
+        ask = lambda name, **watching: make(photo(name), black_box, **watching)  # noqa: E731
+        make_all(folders, ask, calls, as_json, quiet)
 
 
 def extend(

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import timedelta
@@ -25,8 +24,9 @@ from iassa.cli.terminal import (
     graceful_interrupt,
     messages,
     warn,
+    warnings_as_lines,
 )
-from iassa.errors import CancelledError, IassaError, WeakEvidenceWarning
+from iassa.errors import CancelledError, IassaError, ImageWarning, WeakEvidenceWarning
 from iassa.files import check_writable
 
 
@@ -82,8 +82,8 @@ def _bar(name: str, calls: int, quiet: bool) -> Iterator[Callable[[iassa.Progres
         disable=quiet or not messages.is_terminal,
     )
     # Stdout is for results: what a black box prints is a message.
-    with warnings.catch_warnings(), bar, redirect_stdout(sys.stderr):
-        warnings.simplefilter("ignore", WeakEvidenceWarning)  # `_save` prints them
+    unsaid = (WeakEvidenceWarning, *([ImageWarning] if quiet else []))  # `_save` prints the first
+    with warnings_as_lines(*unsaid), bar, redirect_stdout(sys.stderr):
         task = bar.add_task(name, total=calls, note="")
 
         def show(progress: iassa.Progress) -> None:

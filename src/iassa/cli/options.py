@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from iassa.errors import InputError
+from iassa.errors import InputError, list_some
 
 _about_model = functools.partial(Option, rich_help_panel="The model")
 
@@ -75,6 +75,13 @@ Measure = Annotated[
     str | None, Option(metavar="cosine|euclidean", help="Of similarity; default: cosine.")
 ]
 AsJson = Annotated[bool, Option("--json", help="Print explanation.json, one line per image.")]
+White = Annotated[
+    float | None,
+    Option(
+        metavar="VALUE",
+        help="What is white in grey of more than 8 bits: 4095 for 12 bits; default: 65535.",
+    ),
+]
 Quiet = Annotated[bool, Option("--quiet", help="Print errors only.")]
 
 
@@ -97,7 +104,7 @@ def described_model(context: typer.Context) -> str | None:
     if not typed:
         return model
     if model is None:
-        raise InputError(f"expected --model with {', '.join(typed)}, got none. Name the model.")
+        raise InputError(f"expected --model with {list_some(typed)}, got none. Name the model.")
     from iassa.models.opening import add_conventions
 
     return add_conventions(model, typed)

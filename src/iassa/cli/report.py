@@ -75,7 +75,7 @@ def report(
         methods=None if methods is None else [label.strip() for label in methods.split(",")],
         reference=reference,
         compare=pairs,
-        outline=_outline(images, annotations, masks),
+        outline=_outline(run_folder, images, annotations, masks),
         command=typed(),
     )
     if not quiet:
@@ -110,16 +110,21 @@ def _pictures(text: str) -> int | list[str]:
 
 
 def _outline(
-    images: Path | None, annotations: Path | None, masks: Path | None
+    run_folder: Path, images: Path | None, annotations: Path | None, masks: Path | None
 ) -> Callable[[Entry], NDArray[np.bool_] | None] | None:
     """A function that gives the annotation of an entry; None without annotations."""
     if annotations is None and masks is None:
         return None
     if images is None or (annotations is not None and masks is not None):
         raise InputError("expected --images with one of --annotations and --masks. See --help.")
+    from iassa.benchmark import Store
     from iassa.cli.dataset_options import open_dataset
+    from iassa.decoding import Reading
 
-    dataset = open_dataset("masks" if annotations is None else "coco", images, annotations, masks)
+    with Store.read(run_folder) as store:
+        made = store.configuration.get("dataset", {})
+    kind, boxes = "masks" if annotations is None else "coco", bool(made.get("boxes"))
+    dataset = open_dataset(kind, images, annotations, masks, boxes, Reading.of(made))
     samples = {sample.name: sample for sample in dataset.samples()}
 
     def find(entry: Entry) -> NDArray[np.bool_] | None:

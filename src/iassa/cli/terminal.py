@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -30,6 +31,16 @@ def complain(text: str) -> None:
 def warn(text: str) -> None:
     """Print a warning."""
     messages.print(f"[yellow]warning:[/] {escape(text)}")
+
+
+@contextmanager
+def warnings_as_lines(*ignored: type[Warning]) -> Iterator[None]:
+    """Print each warning on one line, without its line of code, but for those of some kinds."""
+    with warnings.catch_warnings():
+        for kind in ignored:
+            warnings.simplefilter("ignore", kind)
+        warnings.showwarning = lambda message, *_, **__: warn(str(message))
+        yield
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.errors import InputError
+from iassa.errors import InputError, list_choices, list_some
 from iassa.masks.plans import GridPlan, MaskPlan, SegmentPlan, WindowPlan
 from iassa.models.readout import Readout, apply_function
 
@@ -121,7 +121,7 @@ class Evidence:
             if self.functions.get(name) != digest or (complete and not digest)
         ]
         if lacking or (new and not complete):
-            what = f"class {', '.join(map(str, lacking[:5]))}" if lacking else "all"
+            what = f"class {list_some(lacking)}" if lacking else "all"
             raise InputError(
                 f"expected a target of {self.kept}, got one that needs {what}. Ask for one of "
                 "them, or explain again with keep_scores='all'."
@@ -155,8 +155,7 @@ class Evidence:
     def kept(self) -> str:
         """Which outputs, for people."""
         names = self.class_names or tuple(f"class {output}" for output in self.outputs)
-        shown = [name.split(",")[0] for name in names[:12]]
-        listed = ", ".join(shown) + (", ..." if len(names) > 12 else "")
+        listed = list_choices(name.split(",")[0] for name in names)
         return f"the {len(names)} of {self.num_outputs} outputs whose scores were kept ({listed})"
 
     def pack(self) -> bytes:

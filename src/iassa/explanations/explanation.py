@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.errors import BlackBoxError, InputError
+from iassa.errors import BlackBoxError, InputError, list_some
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.plot import figure_png, overlay
 from iassa.explanations.record import SCHEMA, pack_arrays, read_content, read_record, write_record
-from iassa.files import write_whole
+from iassa.files import user_path, write_whole
 from iassa.models.detections import TargetBoxes
 from iassa.models.targets import Target
 
@@ -120,7 +120,7 @@ class Explanation:
 
     def __repr__(self) -> str:
         """One line: no arrays."""
-        names = ", ".join(
+        names = list_some(
             f"{t.name} {s:.3g}" for t, s in zip(self.targets, self.scores, strict=True)
         )
         height, width = self.saliency.shape[1:]
@@ -188,7 +188,7 @@ class Explanation:
         Raises:
             InputError: it cannot be written.
         """
-        directory = Path(directory)
+        directory = user_path(directory)
         contents = {"explanation.npz": pack_arrays(self._arrays())}
         if self.evidence is not None:
             contents["evidence.npz"] = self.evidence.pack()
@@ -216,7 +216,7 @@ class Explanation:
         Raises:
             InputError: a file is missing, damaged, of another schema, or the two do not match.
         """
-        directory = Path(directory)
+        directory = user_path(directory)
         record = read_record(directory)
         content = read_content(directory, "explanation.npz", record)
         evidence = None

@@ -15,7 +15,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.checks import fits
-from iassa.errors import InputError
+from iassa.errors import InputError, show
 from iassa.image import as_image, to_planes
 
 Planes: TypeAlias = NDArray[np.float32]
@@ -59,7 +59,7 @@ class FillImage:
 
 
 Baseline: TypeAlias = float | tuple[float, float, float] | str | FillImage
-BaselineLike: TypeAlias = Baseline | Path | NDArray[Any]
+BaselineLike: TypeAlias = Baseline | PurePath | NDArray[Any]
 
 
 def zero(image: Planes, seed: int) -> Planes:
@@ -135,9 +135,9 @@ def read_baseline(value: BaselineLike, owner: str) -> Baseline:
             return _keep(as_image(value))
         except InputError as error:
             raise InputError(f"baseline of {owner}: {error}") from None
-    if isinstance(value, Path):
+    if isinstance(value, PurePath):
         # With a folder, so that it is taken for nothing else: a file may be called 'blur'.
-        return str(value) if value.parent != Path() else f"./{value}"
+        return str(value) if value.parent != type(value)() else f"./{value}"
     if isinstance(value, FillImage):
         return value
     if isinstance(value, str):
@@ -149,7 +149,7 @@ def read_baseline(value: BaselineLike, owner: str) -> Baseline:
     if known:
         return value
     raise InputError(
-        f"expected baseline of {owner} to be {EXPECTED}, got {value!r}. {_advise(value)}"
+        f"expected baseline of {owner} to be {EXPECTED}, got {show(value)}. {_advise(value)}"
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from iassa.errors import InputError, WeakEvidenceWarning
+from iassa.errors import InputError, WeakEvidenceWarning, list_some
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike
@@ -45,7 +45,8 @@ def explain(
     """Explain what a black box looks at in an image.
 
     Args:
-        image: a path, a Pillow image or an array (H, W, 3), uint8 or floating point in [0, 1].
+        image: a path, the bytes of an image file, an open file, a Pillow image or an array
+            (H, W, 3), uint8 or floating point in [0, 1].
         black_box: any callable, images (N, H, W, 3) float32 in [0, 1] -> scores (N, K), a torch
             module, or the name of a model.
         target: what to explain; see `resolve_targets`.
@@ -238,7 +239,7 @@ def _check_targets(case: Case, explained: Sequence[Target], evidence: Evidence) 
 
 
 def _names(targets: list[Target]) -> str:
-    return ", ".join(target.name for target in targets)
+    return list_some(target.name for target in targets)
 
 
 def _method(explanation: Explanation, method: Method | None) -> Method:

@@ -34,7 +34,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from iassa.errors import InputError
+from iassa.errors import InputError, list_choices
 from iassa.metrics.overlap import as_map
 from iassa.metrics.similarity import rank_correlation, structural_similarity
 
@@ -171,7 +171,7 @@ def _choose(module: nn.Module, names: Sequence[str]) -> set[str]:
         if not inside:
             raise InputError(
                 f"expected the name of a submodule with parameters, got {name!r}. "
-                f"There are {', '.join(map(repr, known))}."
+                f"There are {list_choices(map(repr, known))}."
             )
         chosen |= inside
     return chosen

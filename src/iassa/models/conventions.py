@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from iassa.checks import Within, describe, fits
-from iassa.errors import InputError, require
+from iassa.errors import InputError, require, show
+from iassa.files import user_path
 from iassa.query import format_fields, parse_fields
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
@@ -94,7 +95,9 @@ class Conventions:
     def _check_kinds(self) -> None:
         for name, kind in typing.get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
-            require(fits(value, kind), f"expected {name} to be {describe(kind)}, got {value!r}.")
+            require(
+                fits(value, kind), f"expected {name} to be {describe(kind)}, got {show(value)}."
+            )
         require(
             self.low < self.high,
             f"expected range to be (black, white), black below white, got {self.range}.",
@@ -216,7 +219,7 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
         InputError: the file cannot be read, or holds something else.
     """
     try:
-        text = Path(path).read_text("utf-8-sig")
+        text = user_path(path).read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"expected class names in UTF-8, got other bytes: {path}.") from None
     except OSError as error:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iassa.errors import BlackBoxError, InputError, require
+from iassa.errors import BlackBoxError, InputError, list_some, require, show
 from iassa.image import ImageLike, as_image, to_planes
 from iassa.models.black_box import BlackBox, FunctionModel, as_black_box_errors
 from iassa.models.detections import Box, Detections, TargetBoxes, select
@@ -112,7 +112,7 @@ class Detector(BlackBox):
             require(
                 sound and len(detections) == len(planes),
                 f"expected {len(planes)} iassa.models.Detections, one for each image, got "
-                f"{len(detections)} of {', '.join(kinds) or 'none'} from the detector {self.name}.",
+                f"{len(detections)} of {list_some(kinds)} from the detector {self.name}.",
                 BlackBoxError,
             )
             most = max((d.class_scores.shape[1] for d in detections), default=0)
@@ -301,6 +301,6 @@ def _corners(box: Sequence[float]) -> tuple[float, float, float, float]:
         top, left, bottom, right = (float(side) for side in box)
     except (TypeError, ValueError):
         raise InputError(
-            f"expected a box as (top, left, bottom, right) or iassa.models.Box, got {box!r}."
+            f"expected a box as (top, left, bottom, right) or iassa.models.Box, got {show(box)}."
         ) from None
     return top, left, bottom, right

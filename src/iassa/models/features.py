@@ -16,7 +16,7 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from iassa.errors import require
+from iassa.errors import list_some, require
 from iassa.image import resize
 from iassa.models.efficientnet_lite0 import INPUT_SIZE, LEVELS, load_network, normalise
 from iassa.models.references import import_attribute
@@ -55,7 +55,7 @@ class TorchLayers:
         require(
             self.layers and not unknown,
             f"expected names of layers of {type(self.module).__name__}, got "
-            f"{', '.join(map(repr, unknown)) or 'none'}. See module.named_modules().",
+            f"{list_some(map(repr, unknown))}. See module.named_modules().",
         )
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:

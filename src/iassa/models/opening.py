@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from iassa.errors import InputError
+from iassa.errors import InputError, list_some
 from iassa.models import efficientnet_lite0
 from iassa.models.black_box import BlackBox, FunctionModel
 from iassa.models.conventions import Conventions
@@ -182,7 +182,7 @@ def add_conventions(model: str, typed: Sequence[str]) -> str:
     if not is_hub and not ONNX.fullmatch(model):
         _refuse_file(model)
         raise InputError(
-            f"expected {', '.join(typed)} for an ONNX file, hf:NAME or a URL, got model {model}, "
+            f"expected {list_some(typed)} for an ONNX file, hf:NAME or a URL, got model {model}, "
             "which takes images in [0, 1] and describes itself. Leave them out, or do it in your "
             "own function."
         )

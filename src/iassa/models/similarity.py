@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import BlackBoxError, require
+from iassa.errors import BlackBoxError, list_some, require
 from iassa.image import ImageLike, as_image, to_planes
 from iassa.models.black_box import BlackBox, ask
 from iassa.models.detector import AimedDetector, Detector
@@ -148,14 +148,14 @@ def _by_name(
     else:
         several = queries if isinstance(queries, list | tuple) else [queries]
         items = [
-            (str(one) if isinstance(one, str | Path) else f"query {k}", one)
+            (str(one) if isinstance(one, str | PurePath) else f"query {k}", one)
             for k, one in enumerate(several)
         ]
     # A file's name need not be UTF-8; results are.
     images = [(name.encode(errors="replace").decode(), image) for name, image in items]
     names = Counter(name for name, _ in images)
-    again = ", ".join(name for name, count in names.items() if count > 1)
-    got = f"{again} twice" if again else "one without a name" if names else "none"
+    again = [name for name, count in names.items() if count > 1]
+    got = f"{list_some(again)} twice" if again else "one without a name" if names else "none"
     sound = len(names) > 0 and not again and "" not in names
     require(sound, f"expected images to compare with, each once, got {got}.")
     return dict(images)

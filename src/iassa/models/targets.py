@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from iassa.errors import InputError, require
+from iassa.errors import InputError, list_some, require, show
 from iassa.models.references import import_attribute
 
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:attribute
@@ -88,7 +88,7 @@ def resolve_targets(
             targets.append(Target(str(name), function=item))
         elif isinstance(item, bool) or not isinstance(item, str | int | np.integer):
             raise InputError(
-                f"expected a class name, an index, 'top-1' or a function, got {item!r}."
+                f"expected a class name, an index, 'top-1' or a function, got {show(item)}."
             )
         elif top := re.fullmatch(r"top-(\d+)", _text(item).strip().lower()):
             count, most = _number(top[1]), len(scores)
@@ -239,11 +239,11 @@ class ClassLookup:
         choices = "an index or 'top-1'" if top else "an index"
         require(
             self._names is not None,
-            f"expected a class index, got {', '.join(map(repr, self._unknown))}: this black box "
+            f"expected a class index, got {list_some(map(repr, self._unknown))}: this black box "
             f"has no class names. Use {choices}.",
         )
         hints = []
         for text in self._unknown:
             near = difflib.get_close_matches(text.casefold(), self._by_name, n=3, cutoff=0.6)
             hints.append(f"{text!r}" + (f" (nearest: {', '.join(near)})" if near else ""))
-        raise InputError(f"unknown class {'; '.join(hints)}. Use a class name or {choices}.")
+        raise InputError(f"unknown class {list_some(hints, '; ')}. Use a class name or {choices}.")

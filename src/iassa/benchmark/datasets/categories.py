@@ -22,8 +22,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from iassa.benchmark.configuration import list_some
-from iassa.errors import InputError
+from iassa.errors import InputError, list_some
+from iassa.files import user_path
 from iassa.models.efficientnet_lite0 import class_names as imagenet_names
 from iassa.models.targets import ClassLookup, Target
 
@@ -98,7 +98,7 @@ def category_targets(
     elif classes == "imagenet":
         kind, found = "imagenet", search.imagenet()
     else:
-        kind, found = "file", search.file(Path(classes))
+        kind, found = "file", search.file(user_path(classes))
     without = {category: reason for category, reason in found.items() if isinstance(reason, str)}
     targets = {
         category: Target(category, tuple(indices), (1.0,) * len(indices))
@@ -106,7 +106,7 @@ def category_targets(
         if not isinstance(indices, str)
     }
     if not targets:
-        reasons = list_some([f"{category!r}: {reason}" for category, reason in without.items()])
+        reasons = list_some(f"{category!r}: {reason}" for category, reason in without.items())
         raise InputError(
             f"expected a category with classes of the model, got none ({reasons}). To choose "
             f"classes, {NAME_A_FILE}"
@@ -231,7 +231,7 @@ def _fold(name: str) -> str:
 
 def _only_class(found: Sequence[int]) -> Sequence[int] | str:
     if len(found) > 1:
-        return f"several classes have its name: {', '.join(map(str, found))}"
+        return f"several classes have its name: {list_some(found)}"
     return found or "no class of the model has its name"
 
 

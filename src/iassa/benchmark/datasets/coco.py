@@ -19,10 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from iassa.benchmark.datasets.coco_outline import draw_outline, import_pycocotools
+from iassa.benchmark.datasets.coco_outline import (
+    box_outline,
+    check_units,
+    draw_outline,
+    import_pycocotools,
+)
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
+from iassa.decoding import STORED, Reading
 from iassa.errors import InputError
-from iassa.files import read_whole
+from iassa.files import read_whole, user_path
 
 Record = dict[str, Any]
 
@@ -57,24 +63,37 @@ class Coco(Dataset):
 
     kind = "coco"
 
-    def __init__(self, images: Path, annotations: Path) -> None:
+    def __init__(
+        self, images: Path, annotations: Path, reading: Reading = STORED, boxes: bool = False
+    ) -> None:
         """Read the annotation file. Masks are drawn later, when `annotations` is called.
 
         Args:
             images: folder of the image files; the file names of the annotations start from it.
             annotations: JSON file in COCO's instances format.
+            reading: how the images are read: as stored by default, as COCO's outlines are of these.
+            boxes: whether the box of an object is its region where it has no outline.
 
         Raises:
             InputError: pycocotools is not installed; a folder or file does not exist; the file is
-                not JSON or not of that format; a file name occurs twice or lies outside the folder;
-                an annotation has an unknown image or category; the folder has none of the images.
+                not JSON or not of that format; its outlines are in shares of the image; a file name
+                occurs twice or lies outside the folder; an annotation has an unknown image or
+                category; the folder has none of the images.
         """
         import_pycocotools()
-        self._file = annotations
+        images, annotations = user_path(images), user_path(annotations)
+        self._file, self._boxes, self.reading = annotations, boxes, reading
         content = read_whole(annotations, "the annotations")
         self._digest = hashlib.sha256(content).hexdigest()
         table = _parse(content, annotations)
-        names = _image_names(table["images"], annotations)
+        check_units(
+            (
+                item.get("segmentation") or (boxes and [item.get("bbox")])
+                for item in table["annotations"]
+            ),
+            annotations,
+        )
+        names = _image_names(table["images"], images, annotations)
         categories = dict(sorted((each["id"], each["name"]) for each in table["categories"]))
         self.categories = tuple(categories.values())
         objects = _group_objects(table["annotations"], names, categories, annotations)
@@ -113,25 +132,33 @@ class Coco(Dataset):
         if image.size != tuple(size):
             height, width = image.size
             raise InputError(
-                f"{sample.name}: expected an image of {height} x {width} (height x width), the "
-                f"size in {self._file.name}, got {size[0]} x {size[1]}. Use the annotated image, "
-                "neither scaled nor turned."
+                f"expected an image of {height} x {width} (height x width), the size in "
+                f"{self._file.name}, got {size[0]} x {size[1]}. Use the annotated image, "
+                f"neither scaled nor turned.{self._turned(image.size, size)}"
             )
-        return self._draw(sample.name, image)
+        return self._draw(image)
 
     def describe(self) -> dict[str, Any]:
         """The digest of the annotation file, which holds names and sizes of the images."""
-        return {"kind": self.kind, "annotations": self._digest}
+        boxes = {"boxes": True} if self._boxes else {}
+        described = {"kind": self.kind, "annotations": self._digest}
+        return described | boxes | self.reading.describe()
 
-    def _draw(self, name: str, image: _Image) -> Iterator[Annotated]:
+    def _outline(self, item: Record) -> Any:
+        outline = item.get("segmentation")
+        return box_outline(item.get("bbox")) if self._boxes and not outline else outline
+
+    def _draw(self, image: _Image) -> Iterator[Annotated]:
         for category, objects in image.objects.items():
             annotation = np.zeros(image.size, dtype=np.bool_)
             excluded = ""
             for item in objects:
                 try:
-                    annotation |= draw_outline(item.get("segmentation"), image.size)
+                    annotation |= draw_outline(self._outline(item), image.size)
                 except InputError as error:
-                    excluded = f"{name}, {category}, annotation {item.get('id')}: {error}"
+                    alone = item.get("bbox") and not (item.get("segmentation") or self._boxes)
+                    hint = " It has a box; to take boxes, say --boxes." if alone else ""
+                    excluded = f"{error}{hint}"
                     annotation = np.zeros(image.size, dtype=np.bool_)
                     break
             if not excluded and not annotation.any():
@@ -167,7 +194,7 @@ def _parse(content: bytes, path: Path) -> dict[str, list[Record]]:
     return {part: found[part] for part in FIELDS}
 
 
-def _image_names(records: list[Record], path: Path) -> dict[int | str, str]:
+def _image_names(records: list[Record], images: Path, path: Path) -> dict[int | str, str]:
     """File names by image id, with '/' between folders, all inside the folder."""
     names = {}
     for record in records:
@@ -180,7 +207,9 @@ def _image_names(records: list[Record], path: Path) -> dict[int | str, str]:
                 f"expected images of 1 x 1 pixel or more in {path}, got {height} x {width} for "
                 f"{name}. Correct the file."
             )
-        names[record["id"]] = PurePosixPath(name).as_posix()
+        plain = PurePosixPath(name).as_posix()
+        # A file of Windows; elsewhere a backslash may be a letter of a name.
+        names[record["id"]] = plain if (images / plain).is_file() else parts.as_posix()
     _check_unique("file_name", list(names.values()), f"images of {path}")
     return names
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import reprlib
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,42 @@ def import_pycocotools() -> Any:
     except ImportError:
         raise InputError("COCO annotations need pycocotools: pip install pycocotools.") from None
     return mask
+
+
+def box_outline(box: Any) -> Any:
+    """A box of MS-COCO, [x, y, width, height], as a list of one polygon."""
+    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+        raise InputError(f"expected a box [x, y, width, height], got {reprlib.repr(box)}.")
+    left, top, width, height = box
+    right, bottom = left + width, top + height
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def check_units(outlines: Iterable[Any], path: Path) -> None:
+    """Refuse a file whose polygons are in shares of the image: each would mark one pixel at most.
+
+    Raises:
+        InputError: all coordinates are in [0, 1], and some are no whole numbers.
+    """
+    numbers = (
+        number
+        for outline in outlines
+        if isinstance(outline, list)
+        for polygon in outline
+        if isinstance(polygon, list)
+        for number in polygon
+        if _is_number(number)
+    )
+    broken = False
+    for number in numbers:  # most often the first says it
+        if not 0 <= number <= 1:
+            return
+        broken = broken or number != int(number)
+    if broken:
+        raise InputError(
+            f"expected outlines in pixels in {path}, got all coordinates in [0, 1], shares of the "
+            "image. Multiply x by the width and y by the height of its image."
+        )
 
 
 def draw_outline(outline: Any, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
+from iassa.decoding import UPRIGHT, Reading
 from iassa.errors import InputError
+from iassa.files import user_path
 
 # The usual formats of photographs that Pillow reads on every system.
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -24,19 +26,22 @@ class ImageFolder(Dataset):
 
     kind = "images"
 
-    def __init__(self, images: Path) -> None:
+    def __init__(self, images: Path, reading: Reading = UPRIGHT) -> None:
         """List the folder.
 
         Args:
             images: the folder.
+            reading: how the images are read: upright by default, as people see them.
 
         Raises:
             InputError: the folder does not exist, or has no image.
         """
+        images = user_path(images)
         files = list_files(images, IMAGE_SUFFIXES)
         if not files:
             suffixes = ", ".join(IMAGE_SUFFIXES)
             raise InputError(f"expected images in {images}, got no file named {suffixes}.")
+        self.reading = reading
         self._samples = tuple(Sample(name, images / name, i) for i, name in enumerate(files))
 
     def samples(self) -> Sequence[Sample]:
@@ -50,7 +55,7 @@ class ImageFolder(Dataset):
     def describe(self) -> dict[str, Any]:
         """Names of the images and sizes of the files. No image is read."""
         lines = (f"{each.name}\0{each.path.stat().st_size}" for each in self._samples)
-        return {"kind": self.kind, "images": digest_lines(lines)}
+        return {"kind": self.kind, "images": digest_lines(lines), **self.reading.describe()}
 
 
 def list_files(folder: Path, suffixes: Sequence[str]) -> list[str]:

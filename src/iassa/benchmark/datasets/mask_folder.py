@@ -12,8 +12,9 @@ import numpy as np
 
 from iassa.benchmark.datasets.image_folder import ImageFolder, digest_lines, list_files
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
+from iassa.decoding import STORED, Reading
 from iassa.errors import InputError
-from iassa.files import read_whole
+from iassa.files import read_whole, user_path
 from iassa.image import load_mask
 
 
@@ -28,23 +29,26 @@ class MaskFolder(Dataset):
 
     kind = "masks"
 
-    def __init__(self, images: Path, masks: Path) -> None:
+    def __init__(self, images: Path, masks: Path, reading: Reading = STORED) -> None:
         """List both folders.
 
         Args:
             images: folder of the images, subfolders included; see `ImageFolder`.
             masks: folder of the masks, beside that of the images, not in it.
+            reading: how the images are read, and the masks: as stored by default.
 
         Raises:
             InputError: a folder does not exist, or is inside the other; there is no image, or none
                 with a mask; the names of two images or two masks differ only in the suffix.
         """
+        images, masks = user_path(images), user_path(masks)
         inner, outer = images.resolve(), masks.resolve()
         if inner.is_relative_to(outer) or outer.is_relative_to(inner):
             raise InputError(
                 f"expected two folders beside each other, got {images} and {masks}. Move one out."
             )
-        self._images = ImageFolder(images)
+        self.reading = reading
+        self._images = ImageFolder(images, reading)
         names = [sample.name for sample in self._images.samples()]
         stems = _by_stem(names, images)
         found = _by_stem(list_files(masks, (".png",)), masks)
@@ -69,16 +73,19 @@ class MaskFolder(Dataset):
         """The mask of the image; see `Dataset`."""
         (category,) = sample.categories
         path = self._masks.get(sample.name)
-        annotation = np.zeros(size, dtype=np.bool_) if path is None else load_mask(path)
+        annotation = (
+            np.zeros(size, dtype=np.bool_) if path is None else load_mask(path, self.reading)
+        )
         if annotation.shape != tuple(size):
             height, width = annotation.shape
             raise InputError(
                 f"expected a mask of {size[0]} x {size[1]} (height x width), the size of "
                 f"{sample.name}, got {height} x {width} in {path}. Scale both alike."
+                f"{self._turned(size, annotation.shape)}"
             )
         excluded = ""
         if path is None:
-            excluded = f"there is no mask {PurePosixPath(sample.name).with_suffix('.png')}"
+            excluded = "there is no mask of its name"
         elif not annotation.any():
             excluded = "its mask is empty"
         return iter([Annotated(category, annotation, excluded)])

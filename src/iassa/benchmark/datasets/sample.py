@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from iassa.decoding import Reading
+
 
 @dataclass(frozen=True, eq=False)
 class Annotated:
@@ -52,11 +54,20 @@ class Dataset(ABC):
         kind: the name of the dataset's format on the command line: 'coco', 'masks', 'images'.
         categories: names of all categories, in the dataset's order; empty without annotations.
         missing: names of annotated images that are not in the folder.
+        reading: how the image files are read: annotations are most often of the pixels as they are
+            stored, whatever the EXIF orientation.
     """
 
     kind: ClassVar[str]
     categories: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    reading: Reading
+
+    def _turned(self, expected: Sequence[int], got: Sequence[int]) -> str:
+        """What to add to an error about a size where the two sides are exchanged."""
+        other = "stored" if self.reading.upright else "upright"
+        hint = f" If an EXIF orientation turns the image, say --orientation {other}."
+        return hint if tuple(expected) == tuple(got)[::-1] else ""
 
     @abstractmethod
     def samples(self) -> Sequence[Sample]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from iassa.benchmark.report.columns import LEVELS, METRICS, Level
 from iassa.benchmark.report.statistics import Bootstrap, Estimate, Verdict, judge
 from iassa.benchmark.store.records import Entry, Item, ItemKey, Snapshot, asked_entries
-from iassa.errors import InputError
+from iassa.errors import InputError, list_choices
 
 ArmPair = tuple["Arm", "Arm"]
 Column = tuple[Level, str]  # level and metric
@@ -319,7 +319,7 @@ def resolve_pairs(
             if arm not in arms:
                 raise InputError(
                     "expected a method at calls that the run has finished "
-                    f"({', '.join(map(str, arms))}), got {str(arm)!r}. Name one of these."
+                    f"({list_choices(arms)}), got {str(arm)!r}. Name one of these."
                 )
         if pair[0] == pair[1]:
             raise InputError(f"expected two different things to compare, got {pair[0]} twice.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,9 +19,10 @@ from iassa.benchmark.report.results import Results
 from iassa.benchmark.report.tables import number, number_format
 from iassa.benchmark.store.records import Entry, Item, ItemKey
 from iassa.benchmark.store.store import Store
-from iassa.errors import InputError
+from iassa.decoding import ImageFile, Reading
+from iassa.errors import ImageWarning, InputError, list_some
 from iassa.explanations.plot import draw_map
-from iassa.image import load_image, resize
+from iassa.image import as_image, resize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +99,7 @@ def choose_entries(
         if unknown:
             raise InputError(
                 f"expected entries that all methods have finished, got {unknown[0]!r}. "
-                f"Choose among {', '.join(list(by_key)[:5]) or 'none yet'}, ..."
+                f"Choose among {list_some(by_key)}."
             )
         return [by_key[key] for key in wanted]
     if wanted < 0:
@@ -143,7 +145,11 @@ def draw_photos(
     """
     items = {item.key: item for item in results.items}
     seed = results.configuration["seeds"][0]
-    read = [(entry, _load(entry, images), outline(entry) if outline else None) for entry in entries]
+    reading = Reading.of(results.configuration.get("dataset", {}))
+    read = [
+        (entry, _load(entry, images, reading), outline(entry) if outline else None)
+        for entry in entries
+    ]
 
     def read_map(entry: Entry, label: str, choose: Choose) -> NDArray[np.float32]:
         key = ItemKey(entry.key, label, seed)
@@ -190,8 +196,10 @@ def _place_after(item: Item, rounds: int) -> int:
     return places[max(places)]
 
 
-def _load(entry: Entry, images: Path) -> NDArray[np.float32]:
-    image = load_image(images / entry.image)
+def _load(entry: Entry, images: Path, reading: Reading) -> NDArray[np.float32]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImageWarning)  # the run has said it
+        image = as_image(ImageFile(images / entry.image, reading))
     if image.shape[:2] != tuple(entry.size):
         raise InputError(
             f"expected {entry.image} of {tuple(entry.size)} pixels, as it was explained, got "

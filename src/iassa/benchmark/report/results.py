@@ -24,7 +24,7 @@ from iassa.benchmark.report.trajectories import (
 )
 from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey, asked_entries
 from iassa.benchmark.store.store import Store
-from iassa.errors import InputError
+from iassa.errors import InputError, list_choices
 
 ArmName = tuple[str, int]  # label and calls
 PLOTTED = (*MAIN, METRICS["best_f1"], METRICS["best_iou"], METRICS["sparsity"])
@@ -137,7 +137,7 @@ def compute_results(
     if reference not in started:
         raise InputError(
             f"expected a reference among the methods that have finished items, got {reference!r}. "
-            f"Choose among {', '.join(started)}."
+            f"Choose among {list_choices(started)}."
         )
     arms, common = comparison.arms, comparison.entries
     equal = comparing.pairs_at_equal_calls(arms, reference)
@@ -173,7 +173,7 @@ def _choose_methods(
     if unknown or not labels:
         got = repr(unknown[0]) if unknown else "none"
         raise InputError(
-            f"expected methods of the run, got {got}. Choose among {', '.join(methods)}."
+            f"expected methods of the run, got {got}. Choose among {list_choices(methods)}."
         )
     return {**configuration, "methods": {label: methods[label] for label in labels}}
 

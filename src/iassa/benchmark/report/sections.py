@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import platform
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import metadata, resources
 
-from iassa.benchmark.configuration import list_some
 from iassa.benchmark.report import tables
 from iassa.benchmark.report.columns import FURTHER, LEVELS, MAIN, METRICS, Level, Metric
 from iassa.benchmark.report.markdown import bullets, code, escape, fill, fold, image, join, text
 from iassa.benchmark.report.pictures import Photo
 from iassa.benchmark.report.results import Results
 from iassa.benchmark.report.statistics import MIN_IMAGES
+from iassa.benchmark.store.records import left_out
+from iassa.errors import list_some
 
 COMPARED = (*MAIN, METRICS["best_f1"], METRICS["best_iou"], METRICS["pointing_tolerant"])
 IN_SENTENCES = (*MAIN, METRICS["best_f1"])  # the rest is in the tables
@@ -172,11 +172,11 @@ def _left_out(results: Results) -> dict[str, str]:
     masks = results.configuration.get("dataset", {}).get("kind") == "masks"
     lost = "masks without an image" if masks else "images not in the folder"
     unscored = last.get("unscored", {})
-    excluded = Counter(entry.excluded for entry in results.entries if entry.excluded)
+    excluded = {reason: len(keys) for reason, keys in left_out(results.entries).items()}
     of_asked = f"{_count(comparison.left_out, 'target')} of {len(results.asked_entries)}"
     values = {
         "excluded": tables.count_table(
-            dict(excluded.most_common()), "Targets that were not explained", "why", "targets"
+            excluded, "Targets that were not explained", "why", "targets"
         ),
         "missing": _not_in_run(lost, last.get("missing", ())),
         "unscored": _not_in_run("images that could not be scored", list(unscored))

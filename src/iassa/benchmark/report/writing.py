@@ -16,7 +16,7 @@ from iassa.benchmark.report.sections import write_text
 from iassa.benchmark.report.statistics import Bootstrap
 from iassa.benchmark.store.records import Entry
 from iassa.benchmark.store.store import Store
-from iassa.files import write_whole
+from iassa.files import user_path, write_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def write_report(
         InputError: there is no run, nothing of it is finished, a label, a number of calls or an
             entry is not in it, an image cannot be read, or the folder cannot be written.
     """
-    run = Path(run)
+    run = user_path(run)
     bootstrap = Bootstrap(num_resamples, seed)
     with Store.read(run) as store:
         results = compute_results(store, methods, reference, compare, bootstrap)
@@ -114,7 +114,7 @@ def write_report(
         contents[f"{name}.svg"] = figure_bytes(figure, "svg")
     if photographs:
         contents |= {f"{photo.name}.jpg": photo.jpeg for photo in photos}
-    folder = run / "report" if out is None else Path(out)
+    folder = run / "report" if out is None else user_path(out)
     write_whole(folder, contents)
     return Report(
         folder=folder,

@@ -9,13 +9,14 @@ caller did not ask for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from iassa.errors import list_some
 from iassa.metrics import Curve
 from iassa.models.targets import Target
 
@@ -131,6 +132,20 @@ class Failure:
 
     key: ItemKey
     error: str
+
+
+def left_out(entries: Iterable[Entry]) -> dict[str, list[str]]:
+    """Keys of the entries that are left out, by reason, the most frequent first."""
+    keys: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.excluded:
+            keys.setdefault(entry.excluded, []).append(entry.key)
+    return dict(sorted(keys.items(), key=lambda item: -len(item[1])))
+
+
+def list_reasons(keys: Mapping[str, Sequence[str]]) -> str:
+    """What `left_out` returns, in one sentence: 'its mask is empty (2: a.png, b.png)'."""
+    return list_some((f"{why} ({len(of)}: {list_some(of)})" for why, of in keys.items()), "; ")
 
 
 def asked_entries(entries: Iterable[Entry], limit: int | None) -> list[Entry]:

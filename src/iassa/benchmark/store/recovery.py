@@ -26,7 +26,7 @@ import numpy as np
 from iassa.benchmark.store import rows
 from iassa.benchmark.store.database import CONFIGURATION, DATABASE, PAGE_SIZE, connect, create
 from iassa.benchmark.store.records import Entry, ItemKey
-from iassa.errors import InputError
+from iassa.errors import InputError, list_some
 
 LEAF = 0x0D  # first byte of a page with rows of a table: https://sqlite.org/fileformat2.html
 # A page is read as one of each table in turn, until it is one: those with the most pages first.
@@ -227,7 +227,7 @@ def damage_error(folder: Path, reason: object) -> InputError:
             "delete it, or choose another folder."
         )
     lost = [str(key) for key in salvage.lost]
-    named = f" (lost: {'; '.join(lost[:5])}{'; ...' if len(lost) > 5 else ''})" if lost else ""
+    named = f" (lost: {list_some(lost, '; ')})" if lost else ""
     items = len(salvage.saved) + len(lost) + salvage.unknown
     command = shlex.join(["iassa", "salvage", str(folder), "NEW"])
     return InputError(

@@ -9,6 +9,7 @@ from iassa.benchmark.store.recovery import Salvage, recover, stored_configuratio
 from iassa.benchmark.store.rows import key_of
 from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
+from iassa.files import user_path
 
 
 def salvage(folder: Path, into: Path) -> Salvage:
@@ -25,7 +26,7 @@ def salvage(folder: Path, into: Path) -> Salvage:
         InputError: no run is there, its configuration cannot be read, or the new run cannot be
             written or is another one.
     """
-    folder, into = Path(folder), Path(into)
+    folder, into = user_path(folder), user_path(into)
     check_run_exists(folder)
     if folder.resolve() == into.resolve():
         raise InputError(f"expected another folder to save {folder} into, got itself. Name one.")

@@ -24,13 +24,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.benchmark.configuration import DATA, IMAGES, as_json, join_methods
+from iassa.benchmark.configuration import DATA, IMAGES, OF_ITEMS, as_json, join_methods
 from iassa.benchmark.store import rows
 from iassa.benchmark.store.database import CONFIGURATION, check_pages, create
 from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey
 from iassa.benchmark.store.session import Session
-from iassa.errors import InputError
-from iassa.files import write_whole
+from iassa.errors import InputError, list_choices, list_some
+from iassa.files import user_path, write_whole
 
 
 class Store:
@@ -67,7 +67,9 @@ class Store:
         Args:
             folder: made if it is not there; other files in it are left alone.
             configuration: of JSON values. That of a run to go on with has to agree but for
-                'methods', label -> definition: labels may be new, or not asked for this time.
+                'methods', label -> definition: labels may be new, or not asked for this time. In a
+                run without a finished item, it has to agree in what its entries depend on, and if
+                it has no entry to explain, in nothing.
             tell_images: given the image names of the stored run, returns a text about which images
                 differ, used in the error message; None for no detail.
 
@@ -77,7 +79,7 @@ class Store:
                 is damaged; or the folder cannot be written.
         """
         asked = as_json(configuration)
-        folder = Path(folder)
+        folder = user_path(folder)
         store = cls(folder, Session(folder, writing=True))
         with store._closing_on_error():
             if store._session.has_run:
@@ -94,7 +96,7 @@ class Store:
         Raises:
             InputError: there is no run, another version of iassa made it, or it is damaged.
         """
-        folder = Path(folder)
+        folder = user_path(folder)
         return cls(folder, Session(folder, writing=False))
 
     def __enter__(self) -> Self:
@@ -132,7 +134,7 @@ class Store:
         """
         strange = [entry.key for entry in entries if entry.image != name]
         if strange:
-            raise InputError(f"expected entries of the image {name}, got {', '.join(strange)}.")
+            raise InputError(f"expected entries of the image {name}, got {list_some(strange)}.")
         with self._session.writing(f"the image {name} or an entry of it") as connection:
             _insert_image(connection, name, entries, digest)
 
@@ -280,13 +282,18 @@ class Store:
     ) -> None:
         stored = self.configuration
         self.configuration, differing = join_methods(stored, asked)
-        if differing and not self.images() and not self.finished():
-            self.configuration, differing = asked, []  # nothing was made with the other
+        unused: tuple[str, ...] = ()  # tables with what was made with the other, which is no result
+        if differing and not self.finished():
+            if all(entry.excluded for entry in self.entries()):
+                unused, known = ("failure", "entry", "image"), asked
+            else:
+                unused, known = ("failure",), stored | {name: asked.get(name) for name in OF_ITEMS}
+            self.configuration, differing = join_methods(known, asked)
         if differing:
             paths = [line.partition(":")[0] for line in differing]
             if IMAGES in paths and tell_images is not None:
                 differing[paths.index(IMAGES)] += f" ({tell_images(self.images())})"
-            listed = "; ".join(differing)
+            listed = list_choices(differing, "; ")
             data = DATA.keys() & {*paths}
             raise InputError(
                 f"expected the configuration of the run in {self.folder}, got another: {listed}. "
@@ -295,6 +302,8 @@ class Store:
             )
         if self.configuration != stored:
             with self._session.writing("the configuration") as connection:
+                for table in unused:
+                    connection.execute(f"DELETE FROM {table}")  # noqa: S608
                 _set_meta(connection, "configuration", self.configuration)
 
     def _write_configuration(self) -> None:

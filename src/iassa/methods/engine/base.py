@@ -11,13 +11,14 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, ClassVar
 
 import torch
 
 from iassa.checks import describe, fits
-from iassa.errors import InputError
+from iassa.decoding import ImageFile
+from iassa.errors import InputError, show
 from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike, as_image
 from iassa.masks.baselines import BaselineLike, FillImage, read_baseline
@@ -57,9 +58,8 @@ class Explainer(ABC):
 
     def _require(self, field: str, holds: bool, expected: str) -> None:
         if not holds:
-            raise InputError(
-                f"expected {field} of {self.name} to be {expected}, got {getattr(self, field)!r}."
-            )
+            got = show(getattr(self, field))
+            raise InputError(f"expected {field} of {self.name} to be {expected}, got {got}.")
 
     def check_budget(self, budget: Budget) -> None:
         """Refuse a budget that this method cannot use, before a call is spent.
@@ -107,7 +107,8 @@ class Explainer(ABC):
         end, and says so.
 
         Args:
-            image: a path, a Pillow image or an array (H, W, 3), uint8 or in [0, 1].
+            image: a path, the bytes of an image file, an open file, a Pillow image or an array
+                (H, W, 3), uint8 or in [0, 1].
             black_box: a callable, a torch module or the name of a model; see `open_model`.
             target: what to explain; see `resolve_targets`.
             calls: the most images that the black box may be asked for, the whole image included.
@@ -136,7 +137,7 @@ class Explainer(ABC):
         """
         budget = Budget(calls, max_seconds, progress, cancel, tolerance)
         self.check_budget(budget)
-        source = str(image) if isinstance(image, str | Path) else None
+        source = str(image) if isinstance(image, str | PurePath | ImageFile) else None
         photo, opened = as_image(image), open_model(black_box, device)
         budget.start()
         case = open_case(

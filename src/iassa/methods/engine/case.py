@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import InputError
+from iassa.errors import InputError, show
 from iassa.explanations.evidence import Evidence, ScoredRound
 from iassa.explanations.explanation import Explanation
 from iassa.image import to_planes
@@ -124,7 +124,7 @@ def open_case(
         isinstance(keep_scores, bool) or not isinstance(keep_scores, int) or keep_scores < 0
     ):
         raise InputError(
-            f"expected a number of outputs to keep, 0 or more, or 'all', got {keep_scores!r}."
+            f"expected a number of outputs to keep, 0 or more, or 'all', got {show(keep_scores)}."
         )
     if seed < 0:
         raise InputError(f"expected a seed of 0 or more, got {seed}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from iassa.errors import list_some
 from iassa.estimators.saturation import is_flat, is_gone, stays_sure
 from iassa.masks.plans import WindowPlan
 from iassa.methods.engine.budget import FEWEST_MASKS
@@ -43,7 +44,7 @@ def weaknesses(case: Case, history: History) -> tuple[str, ...]:
         for text in _weaknesses_of(case, t, history):
             found.setdefault(text, []).append(target.name)
     several = len(case.targets) > 1
-    texts = [f"{', '.join(names)}: {text}" if several else text for text, names in found.items()]
+    texts = [f"{list_some(names)}: {text}" if several else text for text, names in found.items()]
     cells = max((plan.num_cells or 0 for plan in plans), default=0)
     if count < cells:
         texts.append(

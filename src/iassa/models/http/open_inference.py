@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.checks import fits
-from iassa.errors import BlackBoxError, InputError, require
+from iassa.errors import BlackBoxError, InputError, list_choices, require
 from iassa.models.conventions import ASK_RANGE, Conventions, to_bytes
 from iassa.models.http.connection import Connection
 from iassa.models.http.request_forms import Body, RequestForm, UnexpectedAnswerError, as_scores
@@ -205,9 +205,9 @@ def _choose(
     hint = " Wrap a model that needs more than the image in one that does not."
     require(
         len(chosen) == 1,
-        f"expected one of the {kind} {', '.join(tensors)}, got {wanted or 'no choice'}. Name it "
-        f"with {setting}, or #{setting.replace('_', '-')}=NAME after the URL."
-        + (hint if kind == "inputs" else ""),
+        f"expected one of the {kind} {list_choices(tensors)}, got "
+        f"{wanted or 'no choice'}. Name it with {setting}, or #{setting.replace('_', '-')}=NAME "
+        "after the URL." + (hint if kind == "inputs" else ""),
     )
     return chosen[0]
 

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import InputError, require
+from iassa.errors import InputError, list_some, require
 from iassa.models.activation import ActivatedModel, check_count
 from iassa.models.conventions import Conventions, read_class_names
 from iassa.models.hugging_face.image_processor import Process, measure_normalisation, measure_size
@@ -209,7 +209,7 @@ def _load(folder: Path, source: str) -> Any:
     require(
         not missing,  # transformers would fill them with random numbers
         f"expected all weights of a {type(module).__name__} in {source}, got none for "
-        f"{', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}. Name a model that was "
+        f"{list_some(missing)}. Name a model that was "
         "trained to classify images.",
     )
     return module

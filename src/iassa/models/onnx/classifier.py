@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iassa.errors import InputError, require
+from iassa.errors import InputError, list_choices, require
 from iassa.models.activation import ActivatedModel, check_count
 from iassa.models.black_box import one_thread
 from iassa.models.conventions import DETECTORS, Conventions
@@ -93,7 +93,7 @@ class OnnxModel(ActivatedModel, OnnxBlackBox):
     def _choose(self, wanted: str | None) -> Output:
         """The output of a name; without one the first that may hold scores."""
         chosen = [one for one in self._file.outputs if wanted in (None, one.name)]
-        names = ", ".join(repr(one.name) for one in self._file.outputs)
+        names = list_choices(repr(one.name) for one in self._file.outputs)
         require(
             chosen,
             f"expected output_name to be one of {names}, the outputs of {self._file.path}, got "

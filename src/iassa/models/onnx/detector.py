@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from iassa.errors import require
+from iassa.errors import list_choices, require
+from iassa.files import user_path
 from iassa.models.black_box import one_thread
 from iassa.models.conventions import Conventions
 from iassa.models.detections import Detections
@@ -78,7 +78,7 @@ class OnnxDetector(OnnxBlackBox, Detector):
         assert layout is not None, "else it is missing"
         kind = layouts.DETECTOR_LAYOUTS[layout]
         outputs = layouts.find_outputs(layout, file.outputs, given.output_name)
-        present = ", ".join(repr(one.name) for one in file.outputs)
+        present = list_choices(repr(one.name) for one in file.outputs)
         require(
             outputs,
             f"expected outputs {kind.shapes} of layout {layout} in {file.path}, got "
@@ -102,7 +102,7 @@ def open_onnx(name: str, device: torch.device | str = "cpu") -> OnnxModel | Onnx
     """
     path, _, options = name.partition(".onnx?")
     given = Conventions.parse(options)
-    file = OnnxFile(Path(f"{path}.onnx" if options else name.removesuffix("?")), given.layout)
+    file = OnnxFile(user_path(f"{path}.onnx" if options else name.removesuffix("?")), given.layout)
     kind = OnnxDetector if _is_detector(file, given) else OnnxModel
     return kind(file, device=device, **asdict(given))
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.errors import InputError, require
+from iassa.errors import InputError, list_choices, require
 from iassa.models.detections import Detections
 from iassa.models.onnx.graph import Output, Shape
 
@@ -103,7 +103,7 @@ def decode(name: str, arrays: Sequence[Any], batch: Batch) -> list[Detections]:
         images = layout.split([np.asarray(array) for array in arrays], batch)
         return [layout.read(batch, *image) for image in images]
     except InputError as error:
-        shapes = ", ".join(str(np.shape(array)) for array in arrays)
+        shapes = list_choices(np.shape(array) for array in arrays)
         raise InputError(
             f"expected the outputs of layout {name}, {layout.shapes}, got {shapes}: {error}"
         ) from error

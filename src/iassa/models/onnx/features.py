@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.checks import Within, describe, fits
-from iassa.errors import InputError, require
+from iassa.errors import InputError, list_some, require
 from iassa.image import resize
 from iassa.models.conventions import Layout
 from iassa.models.onnx import graph
@@ -155,8 +155,8 @@ class OnnxLayers:
         near = [one for name in unknown for one in difflib.get_close_matches(name, inside, n=2)]
         require(
             not unknown,
-            f"expected names of tensors inside {self.path}, got {', '.join(map(repr, unknown))}. "
-            f"Near: {', '.join(map(repr, near)) or 'none'}. {LISTING}",
+            f"expected names of tensors inside {self.path}, got {list_some(map(repr, unknown))}. "
+            f"Near: {list_some(map(repr, near))}. {LISTING}",
         )
         present = {value.name for value in model.graph.output}
         added = [onnx.ValueInfoProto(name=name) for name in self.tensors if name not in present]

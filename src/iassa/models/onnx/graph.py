@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from iassa.errors import InputError, require
+from iassa.errors import InputError, list_choices, list_some, require
 from iassa.models.conventions import Layout
 
 Shape = tuple[int | None, ...]  # None where a side is open
@@ -152,7 +152,7 @@ def image_input(model: onnx.ModelProto, path: str | Path, layout: Layout | None)
         InputError: several inputs, or not an image of three channels in one of `TYPES`.
     """
     inputs = _inputs(model)
-    names = ", ".join(value.name for value in inputs) or "none"
+    names = list_some(value.name for value in inputs)
     require(
         len(inputs) == 1,
         f"expected {path} to take one input, the image, got {names}. {OWN_FUNCTION}",
@@ -203,8 +203,8 @@ def describe(model: onnx.ModelProto) -> str:
     # Cut at 60 characters: names of a thousand classes may be among them.
     notes = [f"{n.key}={' '.join(n.value.split())[:60]}" for n in model.metadata_props]
     return (
-        f"Found: input {', '.join(inputs) or 'none'}; output {', '.join(outputs) or 'none'}; "
-        f"metadata {', '.join(notes) or 'none'}; made by {model.producer_name or 'unknown'}."
+        f"Found: input {list_some(inputs)}; output {list_choices(outputs)}; "
+        f"metadata {list_choices(notes)}; made by {model.producer_name or 'unknown'}."
     )
 
 

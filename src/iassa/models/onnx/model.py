@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from iassa.errors import require
+from iassa.files import user_path
 from iassa.models.black_box import BlackBox
 from iassa.models.conventions import (
     ASK_RANGE,
@@ -211,7 +212,7 @@ class OnnxBlackBox(BlackBox):
         """
         named = str(class_names) if isinstance(class_names, str | Path) else None
         given = Conventions(**conventions, class_names=named)
-        self._file = path if isinstance(path, OnnxFile) else OnnxFile(Path(path), given.layout)
+        self._file = path if isinstance(path, OnnxFile) else OnnxFile(user_path(path), given.layout)
         self.name = name or self._file.path.name
         self.device = torch.device(device)
         self.class_names = self._file.class_names(class_names)

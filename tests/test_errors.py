@@ -1,0 +1,49 @@
+"""What all messages share."""
+
+from __future__ import annotations
+
+import pytest
+
+import iassa
+from iassa.errors import InputError, list_choices, list_some, show
+
+
+@pytest.mark.parametrize(
+    ("count", "listed"),
+    [
+        (0, "none"),
+        (1, "n0"),
+        (3, "n0, n1, n2"),
+        (4, "n0, n1, n2 and 1 more"),
+        (26_714, "n0, n1, n2 and 26711 more"),
+    ],
+)
+def test_three_names_stand_for_all(count: int, listed: str) -> None:
+    assert list_some(f"n{number}" for number in range(count)) == listed
+
+
+def test_of_choices_a_dozen_is_shown() -> None:
+    assert list_choices(range(12), "; ") == "; ".join(map(str, range(12)))
+    assert list_choices(range(1000)) == f"{', '.join(map(str, range(12)))} and 988 more"
+
+
+@pytest.mark.parametrize("value", [0.5, "a" * 150, (1, 2, 3), {"a": [None]}, b"x", ["b", 1e-300]])
+def test_a_short_value_is_shown_as_it_is(value: object) -> None:
+    assert show(value) == repr(value)
+
+
+@pytest.mark.parametrize("value", ["a" * 26_714, [0.5] * 26_714, dict.fromkeys(range(26_714))])
+def test_a_long_value_is_shown_in_part(value: object) -> None:
+    assert show(value)[:4] == repr(value)[:4]
+    assert len(show(value)) <= 200
+
+
+@pytest.mark.parametrize("value", [[0.5] * 26_714, dict.fromkeys(range(26_714))])
+def test_messages_about_a_long_list_are_short(value: object) -> None:
+    for arguments in ({"target": {"a": value}}, {"method": "rise", "keep_scores": value}):
+        with pytest.raises(InputError) as refusal:
+            iassa.explain("example:cat", lambda images: images.mean((1, 2)), **arguments)
+        assert len(str(refusal.value)) < 500
+    with pytest.raises(InputError) as refusal:
+        iassa.methods.Rise(baseline=value)
+    assert len(str(refusal.value)) < 1000
