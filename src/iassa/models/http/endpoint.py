@@ -56,8 +56,7 @@ class HttpModel(BlackBox):
         """
         self.settings = HttpSettings(url, **settings)
         self.name = self.settings.label
-        names = self.settings.class_names
-        self.class_names = None if names is None else tuple(names)
+        self.class_names = self.settings.class_names
         self._client: ScoringClient | None = None
         _warn_of_plain_http(self.settings)
         try:

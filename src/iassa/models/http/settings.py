@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_type_hints
 from urllib.parse import urlsplit, urlunsplit
 
-from iassa.checks import fits
+from iassa.checks import InputSize, convert, fits
 from iassa.errors import require
+from iassa.models.conventions import as_class_names
 
-Size: TypeAlias = tuple[int, int]
 Triple: TypeAlias = tuple[float, float, float]
 
 FORMS = ("json", "multipart", "v2")
@@ -47,7 +47,8 @@ class HttpSettings:
         cache: folder in which scores are kept, see `score_cache.py`; None for no cache.
         input_size: (height, width) of the images that are sent; None for their own, or for the
             size in the metadata of form v2.
-        class_names: names of the K outputs, synonyms after commas.
+        class_names: names of the K outputs, synonyms after commas; see
+            `iassa.models.conventions.as_class_names`.
         softmax: whether the scores are logits and need a softmax.
         name: of the model in results; if empty, the URL without its query.
         input_name: of form v2, for a model with several inputs; if empty, the only one.
@@ -75,7 +76,7 @@ class HttpSettings:
     longest_wait: float = 120.0
     response_limit: int = 64 * 2**20
     cache: str | Path | None = None
-    input_size: Size | None = None
+    input_size: tuple[int, int] | None = None
     class_names: Sequence[str] | None = None
     softmax: bool = False
     name: str = ""
@@ -89,6 +90,11 @@ class HttpSettings:
     def __post_init__(self) -> None:
         """Check each value, and those that depend on each other."""
         _check_url(self.url)
+        object.__setattr__(self, "class_names", as_class_names(self.class_names))
+        kinds = get_type_hints(HttpSettings)
+        for one in fields(self):
+            value = convert(getattr(self, one.name), kinds[one.name])
+            object.__setattr__(self, one.name, value)
         size, split, rate = self.input_size, self.images_per_request, self.rate
         checks = {
             "form": (self.form in ("", *FORMS), ", ".join(FORMS)),
@@ -101,7 +107,7 @@ class HttpSettings:
             "first_wait": (self.first_wait == 0 or _positive(self.first_wait), "0 or more"),
             "longest_wait": (_positive(self.longest_wait), "above 0"),
             "response_limit": (_whole(self.response_limit, 1), "1 or more"),
-            "input_size": (size is None or (fits(size, Size) and min(size) > 0), "(height, width)"),
+            "input_size": (fits(size, InputSize), "(height, width)"),
             "layout": (self.layout in ("", "NCHW", "NHWC"), "NCHW or NHWC"),
             "scale": (_positive(self.scale), "above 0"),
             "mean": (fits(self.mean, Triple), "3 numbers"),
