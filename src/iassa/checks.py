@@ -129,7 +129,7 @@ def _as_tuple(value: Any, kinds: tuple[Any, ...]) -> Any:
         value = value.tolist()
     if fits(value, float) and kinds in ((int, int), (float, float, float)):
         value = [value] * len(kinds)
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple | range):
         return value
     if kinds == (int, int) and len(value) == 3 and value[0] == 3:
         value = value[1:]

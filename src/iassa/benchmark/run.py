@@ -138,7 +138,8 @@ def run(
     """
     workers = take(workers, Annotated[int, Within(1)], "workers")
     limit = take(limit, Annotated[int | None, Within(1)], "limit")
-    seeds = take(list(seeds), Annotated[tuple[int, ...], Within(0)], "seeds")
+    seeds = take(seeds, Annotated[tuple[int, ...], Within(0)], "seeds")
+    target = None if target is None else str(take(target, str | int, "target"))
     min_score = take(min_score, float | None, "min_score")
     _check_apart(folder, dataset)
     black_box = Model(model, device).open()
