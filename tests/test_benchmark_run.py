@@ -246,11 +246,14 @@ def test_images_that_changed_are_not_used(photos: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"half": "third"}, "half"),
-        ({"workers": 0}, "one worker"),
-        ({"seeds": (0, -1)}, "each 0 or more"),
-        ({"limit": 0}, "a limit of one entry"),
-        ({"seeds": ()}, "a seed at least"),
-        ({"min_score": float("nan")}, "finite minimum score"),
+        ({"workers": 0}, "workers to be a whole number, 1 or more"),
+        ({"seeds": (0, -1)}, "seeds to be .*, 0 or more"),
+        ({"seeds": 3}, "seeds to be a tuple of whole numbers"),
+        ({"limit": 1.5}, "limit to be a whole number or None, .* got 1.5"),
+        ({"target": 1.5}, "target to be a text or a whole number, got 1.5"),
+        ({"limit": 0}, "limit to be a whole number or None, 1 or more, got 0"),
+        ({"seeds": ()}, "seeds to be a tuple of whole numbers, 0 or more"),
+        ({"min_score": float("nan")}, "min_score to be a number or None, got nan"),
         ({"min_score": 1e9}, r"score below the minimum of 1e\+09"),
         ({"target": "top-2"}, "expected one target"),
         ({"target": "99"}, "99"),
@@ -260,6 +263,13 @@ def test_images_that_changed_are_not_used(photos: Path, tmp_path: Path) -> None:
 def test_bad_arguments(photos: Path, tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         go(photos, tmp_path / "run", **options)
+
+
+def test_numbers_of_numpy_are_numbers_of_the_run(photos: Path, tmp_path: Path) -> None:
+    odd = {"seeds": np.arange(2), "limit": np.int64(1), "min_score": np.float32(-9), "workers": 1.0}
+    assert go(photos, tmp_path / "run", target=np.int64(0), **odd).made == 2
+    plain = {"seeds": range(2), "limit": 1, "min_score": -9.0, "target": "0"}
+    assert go(photos, tmp_path / "run", **plain).made == 0  # the same run
 
 
 def test_cancel_ends_after_the_items_in_flight(photos: Path, tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import typing
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iassa.checks import Within, describe, fits
+from iassa.checks import InputSize, Within, convert, describe, fits, take
 from iassa.errors import InputError
 from iassa.methods import METHODS, Explainer, Iassa, Occlusion
 
@@ -62,3 +64,62 @@ def test_a_hyperparameter_out_of_its_range_is_refused_with_the_range() -> None:
         Iassa(positions=0)
     with pytest.raises(InputError, match=r"stride of sliding-window .* at most the window, got 60"):
         Occlusion(stride=60)
+
+
+Triple = tuple[float, float, float]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "made"),
+    [
+        (np.uint8(8), int, 8),
+        (np.array(8), int | None, 8),
+        (torch.tensor(8), Annotated[int, Within(0)], 8),
+        (1e3, int, 1000),
+        (np.float32(0.5), float, 0.5),
+        (3, float, 3),  # it stays a whole number, as it is written in a record
+        (np.bool_(True), bool, True),
+        (np.str_("all"), Literal["all"] | int, "all"),
+        ([1, np.int64(2)], tuple[int, ...], (1, 2)),
+        (np.array([0.25, 0.5]), tuple[float, float], (0.25, 0.5)),
+        (224, InputSize, (224, 224)),
+        (np.array([3, 24, 32]), InputSize, (24, 32)),
+        (torch.zeros(1, 3, 24, 32).shape[2:], InputSize, (24, 32)),
+        ((3, 5), InputSize, (3, 5)),
+        (None, InputSize, None),
+        (0.5, Triple, (0.5, 0.5, 0.5)),
+    ],
+)
+def test_what_stands_for_a_value_becomes_it(value: object, kind: object, made: object) -> None:
+    found = take(value, kind, "it")
+    assert found == made
+    assert isinstance(found, type(made))
+    if isinstance(made, tuple):
+        assert [type(one) for one in found] == [type(one) for one in made]
+    assert convert(found, kind) is found
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [
+        (1.5, int, "a whole number, got 1.5"),
+        ("10", int, "a whole number, got '10'"),
+        (True, int, "a whole number, got True"),
+        (np.bool_(True), float, r"a number, got np.True_"),
+        (float("inf"), int, "a whole number, got inf"),
+        (np.array([1, 2]), int | None, r"a whole number or None, got array\(\[1, 2\]\)"),
+        (1 + 0j, float, "a number"),
+        ((24, 32, 3), InputSize, r"\(height, width\) or None, 1 or more, got \(24, 32, 3\)"),
+        (0, InputSize, "1 or more, got 0"),
+        ([[3, 4]], InputSize, r"got \[\[3, 4\]\]"),
+        (list(range(1000)), int, r"got \[0, 1, .{1,80}\.\.\.\.$"),
+    ],
+)
+def test_what_stands_for_no_value_is_refused(value: object, kind: object, words: str) -> None:
+    with pytest.raises(InputError, match=f"expected it to be .*{words}"):
+        take(value, kind, "it")
+
+
+def test_a_number_of_thousands_of_digits_is_refused_without_its_digits() -> None:
+    with pytest.raises(InputError, match="a number, got a huge number"):
+        take(10**5000, float, "it")

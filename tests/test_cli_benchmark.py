@@ -171,7 +171,7 @@ def test_the_report_of_a_limited_run_that_is_done(
         ([*RUN, "--images", "nowhere"], "nowhere"),
         ([*RUN, "--model", "nothing"], "unknown model"),
         ([*RUN, "--ray", "127.0.0.1:1"], "cannot reach a Ray cluster"),
-        ([*RUN, "--protocol", "fill=2"], "expected fill to be a grey in [0, 1], got 2.0"),
+        ([*RUN, "--protocol", "fill=2"], "expected fill to be a number, from 0 to 1, got 2.0"),
         ([*RUN, "--protocol", "pixels-per-step=4"], "expected pixels_per_step once, got it twice"),
         ([*RUN, "--protocol", "seeds=3"], "expected a known field, got seeds. Fields: size, "),
         ([*RUN, "--protocol", "fill"], "expected field=value&field=value"),
@@ -180,7 +180,7 @@ def test_the_report_of_a_limited_run_that_is_done(
         ([*RUN, "--calls", "1"], "17 calls or more"),
         (
             [*RUN, "--protocol", "threshold=1"],
-            "expected threshold to be a share in [0, 1), got 1.0",
+            "expected threshold to be a number, from 0 to below 1, got 1.0",
         ),
         ([*RUN, "--protocol", "threshold=half"], "threshold to be a number, got threshold=half"),
         ([*RUN, "--model-option", "detector=yolov8"], "expected detector=yolov8 for an ONNX file"),

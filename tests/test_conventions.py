@@ -129,7 +129,7 @@ def test_texts(text: str, fields: dict[str, Any]) -> None:
         ("range=1-0", r"expected range to be .black, white., black below white, got .1.0, 0.0."),
         (
             "input_size=0,3",
-            "expected input_size to be a tuple .whole number, whole number., 1 or more or 'any'",
+            "expected input_size to be .height, width., 1 or more or 'any'",
         ),
         ("detector=yolo", "expected detector to be one of yolov5, .*, rt-detr, got 'yolo'"),
         ("threshold=1.5", "expected threshold to be a number or None, from 0 to 1, got 1.5"),
@@ -156,7 +156,7 @@ def test_what_is_refused(text: str, word: str) -> None:
             {"mean": (0.5, 0.5), "std": (1.0, 1.0)},
             r"mean to be a tuple .number, number, number. or None, got",
         ),
-        ({"mean": [0.5, 0.5, 0.5], "std": (1.0,) * 3}, "mean to be a tuple"),
+        ({"mean": [0.5, 0.5, "a"], "std": (1.0,) * 3}, "mean to be a tuple"),
         ({"layout": "CHW"}, "layout to be 'NCHW' or 'NHWC' or None, got 'CHW'"),
         ({"input_size": "all"}, "input_size to be"),
         ({"input_size": (3.5, 3)}, "input_size to be"),

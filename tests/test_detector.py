@@ -189,7 +189,7 @@ def test_near_duplicates_and_low_scores_are_left_out() -> None:
         InputError, match=r"0\.95 or more, got a confidence of 0\.9 at most\. Lower"
     ):
         found(threshold=0.95)
-    with pytest.raises(InputError, match="a threshold from 0 to 1, got 2"):
+    with pytest.raises(InputError, match="threshold to be a number, from 0 to 1, got 2"):
         found(threshold=2)
 
 

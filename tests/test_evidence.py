@@ -278,7 +278,7 @@ def test_which_outputs_are_kept(wanted, keep, outputs):
 
 @pytest.mark.parametrize("keep", [-1, 1.5, True, None, "some", "ALL"])
 def test_what_cannot_be_kept_is_refused_before_a_call(keep):
-    with pytest.raises(InputError, match="number of outputs to keep, 0 or more, or 'all', got"):
+    with pytest.raises(InputError, match="keep_scores to be 'all' or a whole number, 0"):
         Iassa().iterate(np.zeros((8, 9, 3)), lambda images: 1 / 0, keep_scores=keep)
 
 

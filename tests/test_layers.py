@@ -14,7 +14,8 @@ import iassa
 # other. A file that has no entry counts with the folder that it lies in; "" is iassa itself. An
 # import inside of a function or for type checkers counts as any other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "checks"),
+    ("errors",),
+    ("checks",),
     ("decoding", "files", "query"),
     ("image",),
     ("masks", "models", "metrics"),

@@ -293,7 +293,7 @@ def test_the_budget_is_never_exceeded_and_reported(calls: int, batch_size: int, 
         ({"max_seconds": 0}, "above 0 seconds"),
         ({"max_seconds": math.nan}, "above 0 seconds"),
         ({"seed": -1}, "seed of 0 or more"),
-        ({"batch_size": 0}, "batch size of 1 or more"),
+        ({"batch_size": 0}, "batch_size to be .*, 1 or more"),
         ({"device": "abacus"}, "device"),
     ],
 )

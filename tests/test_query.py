@@ -128,7 +128,7 @@ def test_names_may_have_hyphens() -> None:
         ("layout=CHW", "expected layout to be NCHW or NHWC, got layout=CHW."),
         ("size=large", "expected size to be HEIGHT,WIDTH or any, got size=large."),
         ("size=3.5,3", "expected size to be HEIGHT,WIDTH or any, got size=3.5,3."),
-        ("size=3,3,3", "expected size to be HEIGHT,WIDTH or any, got size=3,3,3."),
+        ("size=3,3,3,3", "expected size to be HEIGHT,WIDTH or any, got size=3,3,3,3."),
         ("range=1", "expected range to be LOW-HIGH, as in 0-1, 0-255 or -1..1, got range=1."),
         ("range=0-1e999", "expected range to be LOW-HIGH"),
         ("mean=0.5,0.5", "expected mean to be one number or three, as in 0.5,0.4,0.3, got"),

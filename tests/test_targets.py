@@ -187,7 +187,7 @@ def test_a_function_of_which_only_the_name_is_left_is_refused():
         (" vs ", "unknown class 'vs'"),
         (None, "got None"),
         (True, "got True"),
-        (1.0, "got 1.0"),
+        (1.5, "got 1.5"),
         (["bee", 1.5], "got 1.5"),
     ],
 )

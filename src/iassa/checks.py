@@ -1,14 +1,21 @@
-"""Hyperparameters against their annotations: a wrong kind or value is refused where it enters."""
+"""Arguments against their annotations: put into the form that these have, or refused at the door.
+
+NumPy numbers become Python's, whole floats integers, lists and arrays tuples. What then differs
+from the annotation is an `InputError`, before a call is spent.
+"""
 
 from __future__ import annotations
 
 import math
+import sys
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import NoneType, UnionType
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
+
+from iassa.errors import InputError, show
 
 WORDS = {
     bool: "True or False",
@@ -16,6 +23,7 @@ WORDS = {
     float: "a number",
     str: "a text",
     NoneType: "None",
+    tuple[int, int]: "(height, width)",
 }
 
 
@@ -56,6 +64,9 @@ class Within:
         return f"from {self.low} to {'below ' if self.below else ''}{self.high}"
 
 
+InputSize: TypeAlias = Annotated[tuple[int, int] | None, Within(1)]
+
+
 def fits(value: object, kind: Any) -> bool:
     """Whether a value is of an annotated type; a whole number may stand for a float.
 
@@ -63,7 +74,7 @@ def fits(value: object, kind: Any) -> bool:
     """
     if kind is float:
         number = isinstance(value, float | int) and not isinstance(value, bool)
-        return number and math.isfinite(typing.cast("float", value))
+        return number and abs(typing.cast("float", value)) <= sys.float_info.max
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -71,7 +82,7 @@ def fits(value: object, kind: Any) -> bool:
         of_kind = fits(value, arguments[0])
         return of_kind and (value is None or all(rule.holds(value) for rule in arguments[1:]))
     if origin is typing.Literal:
-        return value in arguments
+        return any(type(value) is type(one) and value == one for one in arguments)
     if origin is np.ndarray:
         return isinstance(value, np.ndarray)
     if origin is not tuple:
@@ -80,6 +91,81 @@ def fits(value: object, kind: Any) -> bool:
         return False
     kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
     return len(value) == len(kinds) and all(map(fits, value, kinds))
+
+
+def convert(value: Any, kind: Any) -> Any:
+    """A value in the form of an annotation, where it stands for such a one; else as it is.
+
+    A NumPy number, or an array or tensor without axes, is its number. A whole float is an integer
+    where one is wanted. Lists, and arrays of one axis, are tuples. `tuple[int, int]` is a size: one
+    number is both sides, and (3, height, width) has channels in front. One number is a triple.
+
+    Example:
+        >>> convert(np.int64(8), int), convert(1e3, int | None), convert(0.5, int)
+        (8, 1000, 0.5)
+        >>> convert([3, 224, 320], InputSize), convert(224.0, InputSize)
+        ((224, 320), (224, 224))
+    """
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    if fits(value, kind):
+        return value
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return convert(value, arguments[0])
+    if origin is typing.Union or origin is UnionType:
+        made = [(convert(value, one), one) for one in arguments]
+        return next((new for new, one in made if fits(new, one)), value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return _as_tuple(value, arguments) if origin is tuple else value
+
+
+def _as_tuple(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """Of a value that is no tuple of these kinds yet."""
+    if getattr(value, "ndim", None) == 1:
+        value = value.tolist()
+    if fits(value, float) and kinds in ((int, int), (float, float, float)):
+        value = [value] * len(kinds)
+    if not isinstance(value, list | tuple | range):
+        return value
+    if kinds == (int, int) and len(value) == 3 and value[0] == 3:
+        value = value[1:]
+    each = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+    return tuple(map(convert, value, each)) if len(value) == len(each) else value
+
+
+def take(value: Any, kind: Any, what: str) -> Any:
+    """An argument in the form of its annotation; see `convert`.
+
+    Args:
+        value: of the argument.
+        kind: its annotation.
+        what: its name, for the error.
+
+    Raises:
+        InputError: it stands for no such value.
+    """
+    made = convert(value, kind)
+    if not fits(made, kind):
+        raise InputError(f"expected {what} to be {describe(kind)}, got {show(value)}.")
+    return made
+
+
+def take_fields(owner: Any, of: str = "") -> None:
+    """Put all fields of a frozen dataclass into the form of their annotations.
+
+    Args:
+        owner: the instance, as it is made.
+        of: what follows the name of a field, for the error.
+
+    Raises:
+        InputError: a field that does not fit.
+    """
+    kinds = typing.get_type_hints(type(owner), include_extras=True)
+    for field in fields(owner):
+        made = take(getattr(owner, field.name), kinds[field.name], f"{field.name}{of}")
+        object.__setattr__(owner, field.name, made)
 
 
 def describe(kind: Any) -> str:

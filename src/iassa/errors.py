@@ -86,10 +86,13 @@ def list_some(names: Iterable[object], separator: str = ", ", most: int = MOST_N
 
 
 def show(value: object) -> str:
-    """A value of the user's, for a message: as `repr` has it, but the ends of a long one alone."""
+    """A value of the user's, for a message: its `repr` on one line, only the ends of a long one."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = LONGEST
-    return short.repr(value)
+    try:
+        return " ".join(short.repr(value).split())
+    except ValueError:  # Python prints no numbers of thousands of digits
+        return "a huge number"
 
 
 def list_choices(names: Iterable[object], separator: str = ", ") -> str:

@@ -31,6 +31,7 @@ from iassa.decoding import (
 from iassa.errors import InputError, list_choices, require
 from iassa.files import user_path
 
+ROUNDINGS = 8  # steps at 1 of the array's type, at least of float32, that are taken for none
 EXAMPLES = {"cat": "chelsea", "coffee": "coffee"}  # pictures that scikit-image ships
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
@@ -134,7 +135,7 @@ def as_image(value: ImageLike) -> NDArray[np.float32]:
         value: a path, 'example:cat' or another bundled photograph, the content of an image file as
             bytes, a file that is open for bytes (read from its start, where it can be), a Pillow
             image, or an array: (H, W, 3) or grey (H, W), uint8 in [0, 255] or floating point in
-            [0, 1].
+            [0, 1]. Values beyond it by no more than rounding are 0 and 1.
 
     Returns:
         (H, W, 3) float32 in [0, 1], a contiguous copy.
@@ -201,12 +202,15 @@ def _check_array(value: ArrayLike) -> NDArray[np.float32]:
     if not np.isfinite(array).all():
         raise InputError("expected finite values in the image, got NaN or infinity. Clean it.")
     low, high = float(array.min()), float(array.max())
-    if low < 0 or high > 1:
+    # Sums and resizing leave [0, 1] by a few roundings: 1.0000001 is white.
+    rounding = ROUNDINGS * float(max(np.finfo(array.dtype).eps, np.finfo(np.float32).eps))
+    if low < -rounding or high > 1 + rounding:
         raise InputError(
             f"expected image values in [0, 1], got [{low:g}, {high:g}]. Divide 8-bit values by "
             "255, and leave normalisation to the black box."
         )
-    return np.array(array, dtype=np.float32, order="C")
+    pixels = np.array(array, dtype=np.float32, order="C")
+    return pixels if low >= 0 and high <= 1 else pixels.clip(0, 1)
 
 
 def example_image(name: str) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote
 
-from iassa.checks import fits
+from iassa.checks import convert, fits
 from iassa.errors import InputError
 
 PLAIN = "/:;+=@()[]<>| "  # stays as it is in a name; ',', '?', '&' and '%' are encoded
@@ -118,7 +118,7 @@ def _read(name: str, alternatives: tuple[Any, ...], text: str, hint: str) -> Any
         else:
             form, read = " or ".join(typing.get_args(one)), str
         try:
-            value = read(text)
+            value = convert(read(text), one)
         except (ValueError, KeyError):
             value = None
         if fits(value, one):

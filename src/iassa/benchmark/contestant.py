@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from iassa.checks import take
 from iassa.errors import InputError, list_some
 from iassa.methods.engine.base import Explainer
 from iassa.methods.engine.budget import FEWEST_MASKS
@@ -38,6 +39,8 @@ class Contestant:
         """Refuse a label, budgets or rounds that cannot be used."""
         if not re.fullmatch(r"[\w.+-]+", self.label):
             raise InputError(f"expected a label of letters, digits or .+-_, got {self.label!r}.")
+        calls = take(self.calls, tuple[int, ...], f"budgets of {self.label}")
+        object.__setattr__(self, "calls", calls)
         fewest = 1 + FEWEST_MASKS
         if not self.calls or list(self.calls) != sorted({*self.calls}) or self.calls[0] < fewest:
             raise InputError(

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import time
 import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -25,8 +24,9 @@ from iassa import metrics
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.store.records import Item, ItemKey, Snapshot
 from iassa.benchmark.workers.tasks import Task
+from iassa.checks import InputSize, Within, take_fields
 from iassa.decoding import UPRIGHT, Reading
-from iassa.errors import ImageWarning, InputError, WeakEvidenceWarning
+from iassa.errors import ImageWarning, InputError, WeakEvidenceWarning, require
 from iassa.explanations.explanation import Explanation
 from iassa.image import decode_image, resize, to_planes
 from iassa.methods.engine.loop import Method
@@ -53,35 +53,24 @@ class Protocol:
         tolerance: of the tolerant pointing game, in pixels of the image file.
     """
 
-    size: tuple[int, int] | None = None
-    pixels_per_step: int = 224
-    fill: float = 0.5
+    size: InputSize = None
+    pixels_per_step: Annotated[int, Within(1)] = 224
+    fill: Annotated[float, Within(0, 1)] = 0.5
     blur_size: int = 11
-    blur_sigma: float = 5.0
+    blur_sigma: Annotated[float, Within(0, above=True)] = 5.0
     normalise: metrics.Normalisation = "none"
-    threshold: float = 0.3
-    tolerance: float = 15.0
+    threshold: Annotated[float, Within(0, 1, below=True)] = 0.3
+    tolerance: Annotated[float, Within(0)] = 15.0
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        sides = self.size or (1, 1)
-        for name, holds, expected in (
-            ("size", len(sides) == 2 and min(sides) >= 1, "a height and a width of 1 or more"),
-            ("pixels_per_step", self.pixels_per_step >= 1, "1 or more"),
-            ("fill", 0 <= self.fill <= 1, "a grey in [0, 1]"),
-            ("blur_size", self.blur_size >= 1 and self.blur_size % 2 == 1, "odd and positive"),
-            ("blur_sigma", self.blur_sigma > 0, "above 0 pixels"),
-            (
-                "normalise",
-                self.normalise in get_args(metrics.Normalisation),
-                get_args(metrics.Normalisation),
-            ),
-            ("threshold", 0 <= self.threshold < 1, "a share in [0, 1)"),
-            ("tolerance", 0 <= self.tolerance < math.inf, "0 pixels or more"),
-        ):
-            if not holds:
-                got = getattr(self, name)
-                raise InputError(f"expected {name} to be {expected}, got {got!r}.")
+        take_fields(self)
+        holds = self.blur_size >= 1 and self.blur_size % 2 == 1
+        require(holds, f"expected blur_size to be odd and positive, got {self.blur_size}.")
+
+    def at(self, size: tuple[int, int] | None) -> Protocol:
+        """The same protocol, at the size that the black box looks at if it has none of its own."""
+        return dataclasses.replace(self, size=self.size or size)
 
 
 @dataclass(frozen=True, eq=False)

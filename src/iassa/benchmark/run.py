@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,8 @@ from iassa.benchmark.store.store import Store
 from iassa.benchmark.workers.local import LocalWorkers
 from iassa.benchmark.workers.ray_workers import RayWorkers
 from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, one_line
-from iassa.errors import BlackBoxError, ImageWarning, InputError, list_some, warn
+from iassa.checks import Within, take
+from iassa.errors import BlackBoxError, ImageWarning, InputError, warn
 from iassa.files import read_whole, user_path
 from iassa.models.black_box import BlackBox
 from iassa.models.opening import BlackBoxLike
@@ -101,14 +102,17 @@ def run(
             use, or no entry is to be explained.
         BlackBoxError: the black box failed on the first whole images.
     """
-    _check_numbers(workers, limit, seeds)
+    workers = take(workers, Annotated[int, Within(1)], "workers")
+    limit = take(limit, Annotated[int | None, Within(1)], "limit")
+    seeds = take(seeds, Annotated[tuple[int, ...], Within(0)], "seeds")
+    target = None if target is None else str(take(target, str | int, "target"))
+    min_score = take(min_score, float | None, "min_score")
     folder = user_path(folder)
     _check_apart(folder, dataset)
     black_box = Model(model, device).open()
     # The device that it is on here, so that no worker takes another.
     sent = Model(model, device or str(black_box.device))
-    protocol = protocol or Protocol()
-    protocol = replace(protocol, size=protocol.size or black_box.input_size)
+    protocol = (protocol or Protocol()).at(black_box.input_size)
     num_outputs = _num_outputs(black_box)
     categories = None
     if target is None and any(dataset.categories):
@@ -324,19 +328,6 @@ class _Job:
         if entry.annotated is not None:
             raise InputError(f"the annotation of {entry.key} has gone. {PUT_BACK}")
         return content, None
-
-
-def _check_numbers(workers: int, limit: int | None, seeds: Sequence[int]) -> None:
-    for holds, text in (
-        (workers >= 1, f"one worker at least, got {workers} workers"),
-        (limit is None or limit >= 1, f"a limit of one entry at least, got a limit of {limit}"),
-        (
-            seeds and min(seeds) >= 0,
-            f"a seed at least, each 0 or more, got seeds {list_some(seeds)}",
-        ),
-    ):
-        if not holds:
-            raise InputError(f"expected {text}.")
 
 
 def _check_apart(folder: Path, dataset: Dataset) -> None:

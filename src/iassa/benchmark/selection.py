@@ -84,11 +84,9 @@ class Selection:
     half: str
 
     def __post_init__(self) -> None:
-        """Refuse a half that does not exist, and a score that is not a number."""
+        """Refuse a half that does not exist."""
         if self.half not in HALVES:
             raise InputError(f"expected half to be one of {', '.join(HALVES)}, got {self.half!r}.")
-        if not np.isfinite(self.min_score or 0):
-            raise InputError(f"expected a finite minimum score, got {self.min_score}.")
 
     def describe(self) -> dict[str, Any]:
         """What has to agree for two runs to explain the same entries, as JSON holds it."""

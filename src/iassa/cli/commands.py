@@ -6,8 +6,11 @@ Messages go to stderr, results to stdout. Exit status: 0; 2 for bad usage or inp
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -17,9 +20,11 @@ import iassa
 from iassa.cli.benchmark import benchmark
 from iassa.cli.explain import explain, extend
 from iassa.cli.report import report, salvage
-from iassa.cli.terminal import BAD, INTERRUPTED, complain
+from iassa.cli.terminal import BAD, INTERRUPTED, SOME_FAILED, complain
 from iassa.errors import IassaError
 from iassa.files import user_path
+
+CANNOT_PRINT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class _Commands(TyperGroup):
@@ -63,6 +68,18 @@ def _at_home(argument: str) -> str:
     return f"{option}{equals}{user_path(path) if home else path}"
 
 
+def _give_up_printing(error: OSError) -> None:
+    """Say why, unless the reader of a pipe has left, and drop what is still to be printed."""
+    if error.errno != errno.EPIPE:
+        with suppress(OSError):
+            complain(
+                f"cannot print: {error.strerror}. Send stdout and stderr elsewhere; what was saved "
+                "is kept."
+            )
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
@@ -74,9 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = typer.main.get_command(app).main(
             [*map(_at_home, given)], prog_name="iassa", standalone_mode=False
         )
+        sys.stdout.flush()  # a full disk shows here, not when the interpreter is gone
     except IassaError as error:
         complain(str(error))
         status = BAD
+    except OSError as error:
+        if error.errno not in CANNOT_PRINT:
+            raise
+        status = SOME_FAILED if error.errno == errno.EPIPE else BAD
+        _give_up_printing(error)
     except Exception as error:
         # Typer's usage errors are Click's, which it carries under a private name.
         if not hasattr(error, "format_message"):

@@ -137,7 +137,7 @@ def _outline(
 
 
 def _comparison(text: str) -> tuple[tuple[str, int], tuple[str, int]]:
-    match = re.fullmatch(r"\s*(\S+)@(\d+)\s+vs\s+(\S+)@(\d+)\s*", text)
+    match = re.fullmatch(r"(?i)\s*(\S+)@(\d+)\s+vs\s+(\S+)@(\d+)\s*", text)
     if match is None:
         raise InputError(f"expected --compare as in 'iassa@500 vs rise@1000', got {text!r}.")
     return (match[1], int(match[2])), (match[3], int(match[4]))

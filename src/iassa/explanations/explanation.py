@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.errors import BlackBoxError, InputError, list_some
+from iassa.checks import convert, fits
+from iassa.errors import BlackBoxError, InputError, list_some, show
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.plot import figure_png, overlay
 from iassa.explanations.record import SCHEMA, pack_arrays, read_content, read_record, write_record
@@ -129,15 +130,19 @@ class Explanation:
             f"{self.seconds:.1f} s, {self.stopped})"
         )
 
-    def plot(self, target: int = 0) -> Figure:
+    def plot(self, target: int | str = 0) -> Figure:
         """The image, the map over it, and the standard error of the map.
 
         Args:
-            target: which of the targets, from 0.
+            target: which of the targets: its place, from 0, or its name.
 
         Returns:
             A matplotlib figure; a notebook shows it, `figure.savefig(path)` saves it.
+
+        Raises:
+            InputError: no such target.
         """
+        target = self._place(target)
         known = self.targets[target]
         caption = f"{self.method['name']}, {self.calls} calls of {self.model}"
         if np.isfinite(self.relative_errors[target]):
@@ -153,6 +158,21 @@ class Explanation:
             caption=caption,
             outlines=() if self.boxes is None else self.boxes.boxes[list(known.indices)],
         )
+
+    def _place(self, target: int | str) -> int:
+        """The place of a target among those of the explanation, from 0."""
+        names = [one.name.casefold() for one in self.targets]
+        wanted = convert(target, int | str)
+        if isinstance(wanted, str) and wanted.strip().casefold() in names:
+            return names.index(wanted.strip().casefold())
+        number = len(names)
+        if not fits(wanted, int) or not -number <= wanted < number:
+            some = ", ".join(one.name for one in self.targets[:3]) + (", ..." if number > 3 else "")
+            raise InputError(
+                f"expected a target's place, 0 to {number - 1}, or its name ({some}), got "
+                f"{show(target)}."
+            )
+        return int(wanted)
 
     def as_dict(self) -> dict[str, Any]:
         """The content of `explanation.json`: all but the arrays."""

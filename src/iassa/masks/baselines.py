@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.checks import fits
+from iassa.checks import convert, fits
 from iassa.errors import InputError, show
 from iassa.image import as_image, to_planes
 
@@ -130,9 +130,10 @@ def read_baseline(value: BaselineLike, owner: str) -> Baseline:
         >>> read_baseline(np.zeros((4, 6, 3)), "rise").shape
         (4, 6, 3)
     """
-    if isinstance(value, np.ndarray):
+    value = convert(value, Baseline)
+    if hasattr(value, "ndim"):
         try:
-            return _keep(as_image(value))
+            return _keep(as_image(cast("NDArray[Any]", value)))
         except InputError as error:
             raise InputError(f"baseline of {owner}: {error}") from None
     if isinstance(value, PurePath):

@@ -246,7 +246,11 @@ def _method(explanation: Explanation, method: Method | None) -> Method:
     """The method that an explanation was made with."""
     record = dict(explanation.method)
     try:
-        made = open_method(record["name"], **record["fields"]) if method is None else method
+        made = (
+            open_method(record["name"], **record["fields"])
+            if method is None
+            else open_method(method)
+        )
     except InputError as error:
         raise InputError(
             f"cannot open the method again from its record: {error} Pass it with `method=`."

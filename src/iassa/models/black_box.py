@@ -18,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iassa.checks import InputSize, take
 from iassa.errors import BlackBoxError, InputError, require
 from iassa.image import resize
+from iassa.models.conventions import as_class_names
 from iassa.models.detections import Detections, TargetBoxes
 from iassa.models.identity import digest_code
 
@@ -133,8 +135,12 @@ class FunctionModel(BlackBox):
     Attributes:
         function: the black box, giving an array or a tensor of scores.
         name: what to call it; the function's own name if not given.
-        class_names: names of the K outputs.
-        input_size: (height, width) that images are resized to before they are masked.
+        class_names: names of the K outputs; see `conventions.as_class_names`.
+        input_size: (height, width) that images are resized to before they are masked; one number
+            for both, or (3, height, width).
+
+    Raises:
+        InputError: something else in one of these.
     """
 
     function: Callable[[NDArray[np.float32]], Any]
@@ -146,6 +152,8 @@ class FunctionModel(BlackBox):
     def __post_init__(self) -> None:
         own = getattr(self.function, "__qualname__", type(self.function).__qualname__)
         self.name = self.name or str(own)
+        self.class_names = as_class_names(self.class_names)
+        self.input_size = take(self.input_size, InputSize, "input_size")
 
     def identity(self) -> str:
         """Name and code, where it has one; what the code reads from elsewhere is not seen."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
-import typing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, TypedDict
@@ -18,13 +18,14 @@ from typing import Annotated, Literal, TypeAlias, TypedDict
 import torch
 from torch import Tensor
 
-from iassa.checks import Within, describe, fits
+from iassa.checks import Within, fits, take_fields
 from iassa.errors import InputError, require, show
 from iassa.files import user_path
 from iassa.query import format_fields, parse_fields
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Triple: TypeAlias = tuple[float, float, float]
+ClassNames: TypeAlias = "Iterable[str] | Mapping[int, str] | str | Path"
 
 DETECTORS = (  # what they mean is in detector_layouts.py
     *("yolov5", "yolov8", "yolov10", "yolov7-end2end", "yolox"),
@@ -93,11 +94,7 @@ class Conventions:
             self._check_units(self.mean, self.std)
 
     def _check_kinds(self) -> None:
-        for name, kind in typing.get_type_hints(type(self), include_extras=True).items():
-            value = getattr(self, name)
-            require(
-                fits(value, kind), f"expected {name} to be {describe(kind)}, got {show(value)}."
-            )
+        take_fields(self)
         require(
             self.low < self.high,
             f"expected range to be (black, white), black below white, got {self.range}.",
@@ -208,6 +205,38 @@ def to_bytes(planes: Tensor) -> Tensor:
     return (planes * 255).round_().clamp_(0, 255).to(torch.uint8)
 
 
+def as_class_names(given: ClassNames | None) -> tuple[str, ...] | None:
+    """Class names, in any form that a user has them in.
+
+    Args:
+        given: a list, an array or a generator of names; {0: name, 1: name}, as `id2label` of
+            transformers is; the path of a file of them, see `read_class_names`; None for none.
+
+    Raises:
+        InputError: something else, numbers that are not 0 to K - 1, or a file that cannot be read.
+    """
+    if given is None:
+        return None
+    if isinstance(given, str | Path):
+        return read_class_names(given)
+    names = _in_order(given)
+    require(
+        names is not None,
+        "expected class_names to be a list of texts, {number: text} from 0 without a gap, or the "
+        f"path of a file, got {show(given)}.",
+    )
+    return names
+
+
+def _in_order(given: object) -> tuple[str, ...] | None:
+    """Names from a list or {number: name}; None where these are no names, or have a gap."""
+    if isinstance(given, Mapping):
+        by_number = {str(key): name for key, name in given.items()}
+        given = [by_number.get(str(number)) for number in range(len(given))]
+    names = tuple(given) if isinstance(given, Iterable) else (None,)
+    return tuple(map(str, names)) if all(isinstance(name, str) for name in names) else None
+
+
 def read_class_names(path: str | Path) -> tuple[str, ...]:
     """Class names from a file.
 
@@ -254,13 +283,10 @@ def parse_class_names(text: str, source: str) -> tuple[str, ...]:
             found = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             found = None
-    if isinstance(found, dict):
-        by_number = {str(key): name for key, name in found.items()}
-        found = [by_number.get(str(number)) for number in range(len(found))]
-    is_list = isinstance(found, list) and found
-    if not is_list or not all(isinstance(name, str) and name for name in found):
+    names = _in_order(found) if isinstance(found, list | dict) else None
+    if not names or "" in names:
         raise InputError(
             "expected a list of class names or {number: name} from 0 without a gap in "
             f"{source}, got {text[:60]!r}."
         )
-    return tuple(found)
+    return names

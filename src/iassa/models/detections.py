@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from iassa.checks import take_fields
 from iassa.errors import InputError, require
 from iassa.models.targets import ClassLookup
 
@@ -240,6 +241,9 @@ class Box:
     bottom: float
     right: float
     label: str | int | None = None
+
+    def __post_init__(self) -> None:
+        take_fields(self, " of a box")
 
     @classmethod
     def parse(cls, text: str) -> Box:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from iassa.checks import Within, take
 from iassa.errors import BlackBoxError, InputError, list_some, require, show
 from iassa.image import ImageLike, as_image, to_planes
 from iassa.models.black_box import BlackBox, FunctionModel, as_black_box_errors
@@ -23,6 +24,7 @@ from iassa.models.detections import Box, Detections, TargetBoxes, select
 from iassa.models.torch_module import TorchBlackBox, evaluating
 
 THRESHOLD = 0.25
+THRESHOLDS = Annotated[float, Within(0, 1)]
 OVERLAP = 0.5  # IoU of two boxes of a class above which they are taken for the same object
 MOST = 100  # boxes of an image, as many as MS-COCO's measures look at
 SMALLEST_IMAGE = 16  # pixels; on a larger one boxes within 2 pixels are shares of it
@@ -231,7 +233,7 @@ class FunctionDetector(Detector, FunctionModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_threshold(self.threshold)
+        self.threshold = take(self.threshold, THRESHOLDS, "threshold")
 
     def detect(self, planes: Tensor) -> Sequence[Detections]:
         """Detections in planes; see `Detector.detect`."""
@@ -262,7 +264,7 @@ class TorchDetector(Detector, TorchBlackBox):
 
     def __post_init__(self, device: torch.device | str | None) -> None:
         super().__post_init__(device)
-        _check_threshold(self.threshold)
+        self.threshold = take(self.threshold, THRESHOLDS, "threshold")
 
     def detect(self, planes: Tensor) -> Sequence[Detections]:
         """Detections in planes; see `Detector.detect`."""
@@ -290,10 +292,6 @@ def _read_dictionary(output: Any, num_classes: int | None) -> Detections:
     require(shape[1:] == (4,), f"expected boxes (n, 4), got shape {shape}.")
     corners = boxes.float()[:, [1, 0, 3, 2]].numpy()
     return Detections.of_labels(corners, labels.numpy(), scores.float().numpy(), num_classes)
-
-
-def _check_threshold(threshold: float) -> None:
-    require(0 <= threshold <= 1, f"expected a threshold from 0 to 1, got {threshold}.")
 
 
 def _corners(box: Sequence[float]) -> tuple[float, float, float, float]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import Annotated, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from iassa.checks import InputSize, Within, take, take_fields
 from iassa.errors import list_some, require
 from iassa.image import resize
 from iassa.models.efficientnet_lite0 import INPUT_SIZE, LEVELS, load_network, normalise
@@ -50,6 +51,7 @@ class TorchLayers:
     normalise: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "input_size", take(self.input_size, InputSize, "input_size"))
         layers = dict(self.module.named_modules())
         unknown = [name for name in self.layers if name not in layers]
         require(
@@ -98,7 +100,10 @@ class ColourPosition:
     """
 
     position: float = 0.5
-    input_size: tuple[int, int] = (56, 56)
+    input_size: Annotated[tuple[int, int], Within(1)] = (56, 56)
+
+    def __post_init__(self) -> None:
+        take_fields(self)
 
     def __call__(self, image: Tensor) -> tuple[Tensor]:
         """Features of one image; see `FeatureExtractor`."""

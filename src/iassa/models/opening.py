@@ -65,9 +65,11 @@ def open_device(device: str | torch.device | None) -> torch.device:
         found = torch.device(device)
         # Sums are in float64, which not every device has; 'meta' makes tensors, computes nothing.
         torch.zeros(1, dtype=torch.float64, device=found).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"expected a device that is here, got {device!r}: {reason}") from None
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
+        reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")
+        raise InputError(
+            f"expected a device that is here, got {device!r}: {reason}. Leave it out, or say 'cpu'."
+        ) from None
     return found
 
 

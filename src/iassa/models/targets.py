@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from iassa.checks import convert, fits
 from iassa.errors import InputError, list_some, require, show
 from iassa.models.references import import_attribute
 
@@ -46,6 +47,10 @@ class Target:
     weights: tuple[float, ...] = ()
     function: TargetFunction | None = field(default=None, hash=False)  # it may have none
 
+    def __post_init__(self) -> None:
+        for name, kind in {"indices": tuple[int, ...], "weights": tuple[float, ...]}.items():
+            object.__setattr__(self, name, convert(getattr(self, name), kind))
+
     @property
     def is_function(self) -> bool:
         """Whether it is a function of the scores, at hand or not."""
@@ -75,9 +80,7 @@ def resolve_targets(
         InputError: no target, an unknown class (all of them named, with the nearest names), an
             ambiguous name, an index out of range.
     """
-    several = isinstance(wanted, Iterable) and not isinstance(wanted, str)
-    items: list[Any] = [*wanted] if several else [wanted]  # type: ignore[misc]
-    require(items, "expected at least one target, got none. Ask for 'top-1' or a class.")
+    items = list_targets(wanted)
     lookup = ClassLookup(len(scores), class_names)
     targets: list[Target] = []
     for item in items:
@@ -86,10 +89,6 @@ def resolve_targets(
         elif callable(item):
             name = getattr(item, "__qualname__", type(item).__qualname__)
             targets.append(Target(str(name), function=item))
-        elif isinstance(item, bool) or not isinstance(item, str | int | np.integer):
-            raise InputError(
-                f"expected a class name, an index, 'top-1' or a function, got {show(item)}."
-            )
         elif top := re.fullmatch(r"top-(\d+)", _text(item).strip().lower()):
             count, most = _number(top[1]), len(scores)
             require(1 <= count <= most, f"expected top-1 to top-{most}, got {item!r}.")
@@ -105,6 +104,28 @@ def resolve_targets(
     return tuple(targets)
 
 
+def list_targets(wanted: TargetLike) -> list[Any]:
+    """What a user asks for, one by one: texts, indices, `Target`s and functions.
+
+    Args:
+        wanted: as `resolve_targets` takes it. An index may be any whole number, of NumPy or torch
+            too, and an array without axes, as `logits.argmax()` is.
+
+    Raises:
+        InputError: nothing, or something else.
+    """
+    is_one = isinstance(wanted, str | bytes | Target) or getattr(wanted, "ndim", None) == 0
+    several = isinstance(wanted, Iterable) and not is_one
+    items = [convert(item, str | int) for item in (wanted if several else [wanted])]  # type: ignore[union-attr]
+    require(items, "expected at least one target, got none. Ask for 'top-1' or a class.")
+    for item in items:
+        require(
+            isinstance(item, Target) or callable(item) or fits(item, str | int),
+            f"expected a class name, an index, 'top-1' or a function, got {show(item)}.",
+        )
+    return items
+
+
 def _check(target: Target, lookup: ClassLookup) -> Target:
     name, indices = target.name, target.indices
     if target.is_function:
@@ -115,8 +136,9 @@ def _check(target: Target, lookup: ClassLookup) -> Target:
         )
         return replace(target, function=target.function or _import_function(name))
     require(
-        len(set(indices)) == len(indices) == len(target.weights)
-        and np.isfinite(target.weights).all(),
+        fits(indices, tuple[int, ...])
+        and len(set(indices)) == len(indices) == len(target.weights)
+        and fits(target.weights, tuple[float, ...]),
         f"expected different classes with one finite weight each in target {name!r}, got classes "
         f"{indices} and weights {target.weights}.",
     )
@@ -135,7 +157,7 @@ def _import_function(reference: str) -> TargetFunction:
     return cast("TargetFunction", function)
 
 
-def _text(item: str | int | np.integer) -> str:
+def _text(item: str | int) -> str:
     return item if isinstance(item, str) else f"{min(max(item, -(10**18)), 10**18)}"
 
 
@@ -151,7 +173,7 @@ def _parse(text: str, lookup: ClassLookup) -> Target:
         return Target(lookup.name(whole[0]), tuple(whole), (1.0,))
     if FUNCTION.fullmatch(text.strip()):
         return Target(text.strip(), function=_import_function(text.strip()))
-    sides = re.split(r"\s+vs\.?\s+", text.strip())
+    sides = re.split(r"(?i)\s+vs\.?\s+", text.strip())
     require(len(sides) <= 2, f"expected a contrast of two, 'A vs B', got {text!r}.")
     groups = [lookup.group(side) for side in sides]
     different = len(groups) < 2 or set(groups[0]).isdisjoint(groups[1])

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from iassa.checks import InputSize, take
 from iassa.errors import BlackBoxError, TrainingModeWarning, require, warn
 from iassa.models.activation import ActivatedModel
 from iassa.models.black_box import BlackBox
-from iassa.models.conventions import Conventions
+from iassa.models.conventions import Conventions, as_class_names
 from iassa.models.identity import digest_code, digest_module
 
 HALVES = (torch.float16, torch.bfloat16)
@@ -35,13 +36,14 @@ class TorchBlackBox(BlackBox):
         module: the network; it runs in eval mode, and is left in the mode it was in.
         normalise: from planes in [0, 1] to what it was trained on, float32; None leaves them.
         name: what to call it; its class if not given.
-        class_names: names of the classes.
-        input_size: (height, width) that images are resized to before they are masked.
+        class_names: names of the classes; see `conventions.as_class_names`.
+        input_size: (height, width) that images are resized to before they are masked; one number
+            for both, or (3, height, width).
         device: where it is moved to, in place; None leaves it where it is.
         dtype: of the planes that it takes, that of its first weights that are floating-point.
 
     Raises:
-        InputError: weights in float16 on a CPU.
+        InputError: weights in float16 on a CPU, or class names or a size of another type.
 
     Warns:
         TrainingModeWarning: the module, or a part of it, is in training mode.
@@ -57,6 +59,8 @@ class TorchBlackBox(BlackBox):
     dtype: torch.dtype = field(init=False)
 
     def __post_init__(self, device: torch.device | str | None) -> None:
+        self.class_names = as_class_names(self.class_names)
+        self.input_size = take(self.input_size, InputSize, "input_size")
         if device is not None:
             self.module = self.module.to(device)
         held = [*self.module.parameters(), *self.module.buffers(), torch.empty(0).float()]

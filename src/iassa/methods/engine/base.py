@@ -7,7 +7,6 @@ estimator.
 from __future__ import annotations
 
 import dataclasses
-import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from iassa.checks import describe, fits
+from iassa.checks import take_fields
 from iassa.decoding import ImageFile
 from iassa.errors import InputError, show
 from iassa.explanations.explanation import Explanation
@@ -52,9 +51,7 @@ class Explainer(ABC):
         """Refuse hyperparameters that their annotations exclude; a subclass may `_require` more."""
         # An array becomes a value: a method can be compared, hashed and written down.
         object.__setattr__(self, "baseline", read_baseline(self.baseline, self.name))
-        for name, kind in typing.get_type_hints(type(self), include_extras=True).items():
-            if typing.get_origin(kind) is not ClassVar:
-                self._require(name, fits(getattr(self, name), kind), describe(kind))
+        take_fields(self, f" of {self.name}")
 
     def _require(self, field: str, holds: bool, expected: str) -> None:
         if not holds:

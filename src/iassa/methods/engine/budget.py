@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from iassa.errors import InputError
+from iassa.checks import Within, convert, fits, take
+from iassa.errors import InputError, require, show
 
 if TYPE_CHECKING:
     from iassa.explanations.explanation import Explanation
 
+ABOVE_0 = Annotated[float | None, Within(0, above=True)]
+SHARE = Annotated[float | None, Within(0, 1, above=True, below=True)]
 FEWEST_MASKS = 16  # below, a map of fifty cells is noise
 
 
@@ -70,8 +73,14 @@ class Budget:
             spent: calls and seconds of the run that is continued.
 
         Raises:
-            InputError: too few calls for a map, no time, or a tolerance that cannot be.
+            InputError: too few calls for a map, no time, a tolerance that cannot be, or an
+                argument of another type.
         """
+        calls = take(calls, int, "calls")
+        max_seconds, tolerance = (convert(one, float | None) for one in (max_seconds, tolerance))
+        for name, hook in {"progress": progress, "cancel": cancel}.items():
+            holds = hook is None or callable(hook)
+            require(holds, f"expected {name} to be a function or None, got {show(hook)}.")
         if spent[0] and calls < 1:
             raise InputError(f"expected at least 1 more call, got {calls}.")
         if not spent[0] and calls < 1 + FEWEST_MASKS:
@@ -79,12 +88,12 @@ class Budget:
                 f"expected a budget of at least {1 + FEWEST_MASKS} calls (the whole image and "
                 f"{FEWEST_MASKS} masks), got {calls}. A useful map takes hundreds."
             )
-        if max_seconds is not None and not max_seconds > 0:
-            raise InputError(f"expected a time budget above 0 seconds, got {max_seconds}.")
-        if tolerance is not None and not 0 < tolerance < 1:
+        if not fits(max_seconds, ABOVE_0):
+            raise InputError(f"expected a time budget above 0 seconds, got {show(max_seconds)}.")
+        if not fits(tolerance, SHARE):
             raise InputError(
                 "expected a tolerance above 0 and below 1, the standard error as a share of the "
-                f"map's peak, got {tolerance}. 0.05 is a precise map."
+                f"map's peak, got {show(tolerance)}. 0.05 is a precise map."
             )
         self.calls, self._seconds_before = spent
         self._calls_before = self.calls

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import InputError, show
+from iassa.checks import Within, take
+from iassa.errors import InputError
 from iassa.explanations.evidence import Evidence, ScoredRound
 from iassa.explanations.explanation import Explanation
 from iassa.image import to_planes
@@ -19,7 +21,9 @@ from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.budget import Budget
 from iassa.models.black_box import BlackBox
 from iassa.models.readout import Keep, Readout, open_readout
-from iassa.models.targets import Target, TargetLike, resolve_targets
+from iassa.models.targets import Target, TargetLike, list_targets, resolve_targets
+
+BATCH_SIZE = Annotated[int | None, Within(1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,22 +124,17 @@ def open_case(
             detector finds nothing.
         BlackBoxError: the black box failed.
     """
-    if keep_scores != "all" and (
-        isinstance(keep_scores, bool) or not isinstance(keep_scores, int) or keep_scores < 0
-    ):
-        raise InputError(
-            f"expected a number of outputs to keep, 0 or more, or 'all', got {show(keep_scores)}."
-        )
-    if seed < 0:
-        raise InputError(f"expected a seed of 0 or more, got {seed}.")
-    _check_batch_size(batch_size)
+    keep_scores = take(keep_scores, Literal["all"] | Annotated[int, Within(0)], "keep_scores")
+    seed = take(seed, Annotated[int, Within(0)], "seed")
+    wanted = list_targets(target)
+    batch_size = take(batch_size, BATCH_SIZE, "batch_size")
     photo_size = (photo.shape[0], photo.shape[1])
     image = to_planes(photo, black_box.input_size or photo_size).to(black_box.device).contiguous()
     fill = open_baseline(baseline, image, seed)  # before a call is spent
     black_box, whole = black_box.first_call(image, photo_size)
     budget.spend(1)
     scores = whole[0].cpu().numpy()
-    targets = resolve_targets(target, scores, black_box.class_names)
+    targets = resolve_targets(wanted, scores, black_box.class_names)
     readout = open_readout(targets, scores, keep_scores)
     names = black_box.class_names
     return Case(
@@ -175,7 +174,7 @@ def reopen_case(
         InputError: a target that is unknown, or of outputs that were not kept.
         BlackBoxError: a function of the scores failed.
     """
-    _check_batch_size(batch_size)
+    batch_size = take(batch_size, BATCH_SIZE, "batch_size")
     targets = _resolve_among_kept(target, known)
     outputs = {*known.outputs, *(index for one in targets for index in one.indices)}
     functions = {one.name: one.function for one in targets if one.function is not None}
@@ -211,8 +210,3 @@ def _resolve_among_kept(target: TargetLike, known: Evidence) -> tuple[Target, ..
             raise
         # A class is unknown here, too, if it was not kept: its name was not either.
         raise InputError(f"{error} Only {known.kept} can be asked for.") from None
-
-
-def _check_batch_size(batch_size: int | None) -> None:
-    if batch_size is not None and batch_size < 1:
-        raise InputError(f"expected a batch size of 1 or more, got {batch_size}.")

@@ -15,7 +15,6 @@ from __future__ import annotations
 import inspect
 import logging
 import weakref
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -23,7 +22,6 @@ import torch
 from torch import Tensor
 
 from iassa.models.activation import ActivatedModel
-from iassa.models.conventions import read_class_names
 from iassa.models.http.open_inference import read_form
 from iassa.models.http.request_forms import PngForm, RequestForm
 from iassa.models.http.score_cache import digest
@@ -59,10 +57,7 @@ class HttpModel(ActivatedModel):
         self.settings = HttpSettings(url, **settings)
         self.name = self.settings.label
         self._conventions = self.settings.conventions
-        names = self.settings.class_names
-        if isinstance(names, str | Path):
-            names = read_class_names(names)
-        self.class_names = None if names is None else tuple(names)
+        self.class_names = self.settings.class_names
         self._client: ScoringClient | None = None
         _warn_of_plain_http(self.settings)
         try:

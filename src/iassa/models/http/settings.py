@@ -7,14 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
-from typing import TypeAlias
+from typing import get_type_hints
 from urllib.parse import urlsplit, urlunsplit
 
-from iassa.checks import fits
+from iassa.checks import InputSize, convert, fits
 from iassa.errors import require
-from iassa.models.conventions import Conventions, Triple
-
-Size: TypeAlias = tuple[int, int]
+from iassa.models.conventions import Conventions, Triple, as_class_names
 
 FORMS = ("json", "multipart", "v2")
 MODEL_PATH = re.compile(r"(.*/v2)(/models/[^/]+(?:/versions/[^/]+)?)(?:/infer)?/?")
@@ -48,8 +46,8 @@ class HttpSettings:
         cache: folder in which scores are kept, see `score_cache.py`; None for no cache.
         input_size: (height, width) of the images that are sent; None for their own, or for the
             size in the metadata of form v2.
-        class_names: names of the K outputs, synonyms after commas, or a file of names, see
-            `conventions.read_class_names`.
+        class_names: names of the K outputs, synonyms after commas; see
+            `iassa.models.conventions.as_class_names`.
         softmax: whether the scores are logits and need a softmax.
         sigmoid: likewise, where several classes can be true.
         name: of the model in results; if empty, the URL without its query.
@@ -80,8 +78,8 @@ class HttpSettings:
     longest_wait: float = 120.0
     response_limit: int = 64 * 2**20
     cache: str | Path | None = None
-    input_size: Size | None = None
-    class_names: str | Path | Sequence[str] | None = None
+    input_size: tuple[int, int] | None = None
+    class_names: Sequence[str] | None = None
     softmax: bool = False
     sigmoid: bool = False
     name: str = ""
@@ -96,6 +94,11 @@ class HttpSettings:
     def __post_init__(self) -> None:
         """Check each value, and those that depend on each other."""
         _check_url(self.url)
+        object.__setattr__(self, "class_names", as_class_names(self.class_names))
+        kinds = get_type_hints(HttpSettings)
+        for one in fields(self):
+            value = convert(getattr(self, one.name), kinds[one.name])
+            object.__setattr__(self, one.name, value)
         size, split, rate = self.input_size, self.images_per_request, self.rate
         checks = {
             "form": (self.form in ("", *FORMS), ", ".join(FORMS)),
@@ -108,7 +111,7 @@ class HttpSettings:
             "first_wait": (self.first_wait == 0 or _positive(self.first_wait), "0 or more"),
             "longest_wait": (_positive(self.longest_wait), "above 0"),
             "response_limit": (_whole(self.response_limit, 1), "1 or more"),
-            "input_size": (size is None or (fits(size, Size) and min(size) > 0), "(height, width)"),
+            "input_size": (fits(size, InputSize), "(height, width)"),
             "layout": (self.layout in ("", "NCHW", "NHWC"), "NCHW or NHWC"),
         }
         for name, (holds, text) in checks.items():

@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.checks import Within, describe, fits
+from iassa.checks import InputSize, Within, take_fields
 from iassa.errors import InputError, list_some, require
 from iassa.image import resize
 from iassa.models.conventions import Layout
@@ -54,7 +54,7 @@ class OnnxLayers:
 
     path: str
     tensors: tuple[str, ...]
-    input_size: Annotated[tuple[int, int] | None, Within(1)] = None
+    input_size: InputSize = None
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: Annotated[tuple[float, float, float], Within(0, above=True)] = (1.0, 1.0, 1.0)
     layout: Layout | None = None
@@ -164,8 +164,7 @@ class OnnxLayers:
         return entry, size, open_session(Path(self.path), model.SerializeToString())
 
     def _check_fields(self) -> None:
-        for name, kind in get_type_hints(OnnxLayers, include_extras=True).items():
-            self._require(name, fits(getattr(self, name), kind), describe(kind))
+        take_fields(self, " of OnnxLayers")
         match = SPEC.fullmatch(self.path)
         self._require("path", match and match["path"] == self.path, "a file named *.onnx")
         distinct = len(set(self.tensors)) == len(self.tensors) > 0

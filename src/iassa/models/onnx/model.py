@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -23,11 +23,12 @@ from iassa.files import user_path
 from iassa.models.black_box import BlackBox
 from iassa.models.conventions import (
     ASK_RANGE,
+    ClassNames,
     ConventionFields,
     Conventions,
     Layout,
+    as_class_names,
     parse_class_names,
-    read_class_names,
     to_bytes,
 )
 from iassa.models.onnx import graph
@@ -125,19 +126,17 @@ class OnnxFile:
             f"parameters of iassa.models.{reader}.",
         )
 
-    def class_names(self, given: Sequence[str] | str | Path | None) -> tuple[str, ...] | None:
+    def class_names(self, given: ClassNames | None) -> tuple[str, ...] | None:
         """Names that the user gives, or else those of the metadata.
 
         Args:
-            given: names, or a file of them; see `conventions.read_class_names`.
+            given: see `conventions.as_class_names`.
 
         Raises:
             InputError: they cannot be read.
         """
-        if isinstance(given, str | Path):
-            return read_class_names(given)
         if given is not None:
-            return tuple(given)
+            return as_class_names(given)
         for key in NAMES:
             if key in self.notes:
                 return parse_class_names(self.notes[key], f"the metadata {key!r} of {self.path}")
@@ -185,7 +184,7 @@ class OnnxBlackBox(BlackBox):
         self,
         path: str | Path | OnnxFile,
         *,
-        class_names: Sequence[str] | str | Path | None = None,
+        class_names: ClassNames | None = None,
         name: str | None = None,
         device: torch.device | str = "cpu",
         **conventions: Unpack[ConventionFields],
@@ -195,8 +194,8 @@ class OnnxBlackBox(BlackBox):
         Args:
             path: the file, named *.onnx; external data is read from beside it. Or the file as it
                 was read.
-            class_names: the names, or a file of them, see `conventions.read_class_names`. By
-                default those of the metadata.
+            class_names: the names, or a file of them, see `conventions.as_class_names`. By default
+                those of the metadata.
             name: what to call it; the file's name if not given.
             device: 'cpu', or 'cuda' where ONNX Runtime has CUDA.
             **conventions: what the file does not say of itself, see
