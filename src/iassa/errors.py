@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
+import traceback
 import warnings
+from pathlib import Path
 
 
 class IassaError(Exception):
@@ -50,6 +53,22 @@ def require(holds: object, text: str, error: type[IassaError] = InputError) -> N
     """
     if not holds:
         raise error(text)
+
+
+def describe_error(error: BaseException) -> str:
+    """Kind and text of what a user's code raised, and the line of theirs that it came from.
+
+    Code in the standard library and in installed packages is not the user's.
+    """
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    folders = [str(Path(__file__).parent), *map(sysconfig.get_path, kinds)]
+    others = [f"{folder}{os.sep}" for folder in folders]
+    theirs = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        if not file.startswith((*others, "<frozen")) and "site-packages" not in file:
+            theirs = f" ({file}, line {line})"
+    return ": ".join(filter(None, [type(error).__name__, str(error).rstrip(".")])) + theirs
 
 
 def warn(text: str, kind: type[Warning]) -> None:

@@ -51,7 +51,10 @@ def _iassa(
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Show which parts of an image a model relies on, from its scores of masked images alone."""
+    """Show which parts of an image a model relies on, from its scores of masked images alone.
+
+    With IASSA_TRACEBACK=1 in the environment an error shows the traceback of your code, too.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             arguments, prog_name="iassa", standalone_mode=False
         )
     except IassaError as error:
-        complain(str(error))
+        complain(str(error), error)
         status = BAD
     except Exception as error:
         # Typer's usage errors are Click's, which it carries under a private name.
