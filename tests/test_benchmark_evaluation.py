@@ -131,12 +131,12 @@ def test_after_every_round() -> None:
     method = iassa.methods.Rise(round_calls=50)
     item = make(Contestant("label", method, (170,), every_round=True))
     assert [(s.budget, s.rounds, s.calls) for s in item.snapshots] == [
-        (None, 1, 51),
-        (None, 2, 101),
-        (None, 3, 151),
+        (None, 1, 52),
+        (None, 2, 102),
+        (None, 3, 152),
         (None, 4, 170),
     ]
-    np.testing.assert_array_equal(item.snapshots[1].saliency, measured(explain(method, 101)))
+    np.testing.assert_array_equal(item.snapshots[1].saliency, measured(explain(method, 102)))
     assert item.calls == 170
 
 
@@ -202,7 +202,7 @@ def test_evidence_holds_what_was_spent() -> None:
     assert item.evidence is not None
     kept = Evidence.unpack(item.evidence)
     masks = [one.plan for scored in kept.rounds for one in scored.families.values()]
-    assert sum(map(len, masks)) == 99
+    assert sum(map(len, masks)) == 98
     assert make(Contestant("label", iassa.methods.ShapPartition(), (60,))).evidence is None
 
 

@@ -227,7 +227,7 @@ def test_an_image_in_which_there_is_nothing_to_explain(boxes: Any, word: str) ->
             "iassa.models.Detections, one for each image, got 1 of ndarray",
         ),
         (lambda n: [], "got 0 of none"),
-        (lambda n: 5, "raised TypeError"),
+        (lambda n: 5, "one for each image, got int"),
         (lambda n: next(iter(())), "raised StopIteration"),
     ],
 )

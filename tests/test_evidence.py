@@ -240,7 +240,7 @@ def test_eight_thousand_masks_and_ten_targets_take_about_two_megabytes():
     lowest = np.argsort(black_box(image[None])[0])[:10].tolist()
     method = Iassa(features="colour-position")
     made = iassa.explain(
-        image, black_box, method=method, target=lowest, calls=8001, keep_scores=10, batch_size=256
+        image, black_box, method=method, target=lowest, calls=8002, keep_scores=10, batch_size=256
     )
     content = made.evidence.pack()
     assert (len(made.evidence), len(made.targets), len(made.evidence.outputs)) == (8000, 10, 20)

@@ -33,7 +33,7 @@ IMAGE = np.random.default_rng(0).uniform(0.1, 0.2, (*SIZE, 3)).astype(np.float32
 IMAGE[4:9, 15:22] = 0.95
 IMAGE[11:16, 3:9] = 0.7
 TARGETS = [0, 1, "0 vs 2"]
-TOTAL = 150  # calls
+TOTAL = 151  # calls: the whole image, 149 masks, one of them again
 
 SMALL = {
     "round_calls": 32,
@@ -95,6 +95,11 @@ def uncut(name, calls, seed=0, batch_size=16):
     return made, Counter(recorder.seen)
 
 
+def same_images(seen, shown):
+    """All but one are shown once: which one is asked about again depends on the batches."""
+    return set(seen) == set(shown) and len(seen) == shown.total()
+
+
 def assert_same_evidence(one, other, number=0.0):
     assert one.outputs == other.outputs
     assert one.functions == other.functions
@@ -154,7 +159,7 @@ def test_all_methods_are_here():
 # Rounds have 32 masks: inside a batch, one short of a round, a round, inside a later one, all
 # but one.
 # `test_cuts_anywhere` draws others.
-@pytest.mark.parametrize("cut", [24, 32, 33, 70, TOTAL - 1])
+@pytest.mark.parametrize("cut", [25, 33, 34, 71, TOTAL - 1])
 @methods
 def test_a_cut_run_goes_on_to_the_map_of_the_whole(name, cut):
     seed = cut % 3
@@ -164,8 +169,8 @@ def test_a_cut_run_goes_on_to_the_map_of_the_whole(name, cut):
     before = (part.calls, part.saliency.copy(), len(part.evidence))
     made = iassa.extend(part, recorder, calls=TOTAL - cut, batch_size=16)
     assert_same(made, whole)
-    assert Counter(recorder.seen) == shown
-    assert made.calls == whole.calls == len(recorder.seen) == 1 + len(made.evidence)
+    assert same_images(recorder.seen, shown)
+    assert made.calls == whole.calls == len(recorder.seen) == 2 + len(made.evidence)
     assert made.stopped == whole.stopped
     assert made.seed == seed
     assert (made.model, made.identity, made.method) == (part.model, part.identity, part.method)
@@ -181,7 +186,7 @@ def test_another_batch_size_gives_the_same_map_up_to_rounding(name, batch_size):
     part = run(name, 40, recorder, seed=4, batch_size=batch_size)
     made = iassa.extend(part, recorder, calls=TOTAL - 40, batch_size=65 - batch_size)
     assert_same(made, whole, 64)
-    assert Counter(recorder.seen) == shown
+    assert same_images(recorder.seen, shown)
 
 
 @methods
@@ -191,9 +196,9 @@ def test_many_extensions_in_a_row(name):
     made = run(name, 17, recorder, seed=1, batch_size=16)
     for calls in (1, 1, 13, 1, 2, 30, 1, 60, TOTAL - 126):
         made = iassa.extend(made, recorder, calls=calls, batch_size=16)
-        assert made.calls == len(recorder.seen) == 1 + len(made.evidence)
+        assert made.calls == len(recorder.seen) == 2 + len(made.evidence)
     assert_same(made, whole)
-    assert Counter(recorder.seen) == shown
+    assert same_images(recorder.seen, shown)
 
 
 @settings(max_examples=30)
@@ -213,7 +218,7 @@ def test_cuts_anywhere(name, cuts, batch_size):
         assert made.calls == calls == len(recorder.seen)
     whole, shown = uncut(name, 120, 0, batch_size)
     assert_same(made, whole)
-    assert Counter(recorder.seen) == shown
+    assert same_images(recorder.seen, shown)
 
 
 def test_the_default_with_a_network_of_another_size():
@@ -255,25 +260,26 @@ def test_cancelling_at_any_moment_loses_no_mask(name, moments, batch_size):
             recorder.seen.clear()  # the whole image alone: there is nothing to go on from
             continue
         assert made.stopped == ("cancelled" if made.calls < 100 else made.stopped)
-        assert len(made.evidence) == made.calls - 1 == len(recorder.seen) - 1
+        assert made.calls == len(recorder.seen)
+        assert made.calls - len(made.evidence) in (1, 2)  # the neighbours are checked, or not yet
     if made is None:
         return
     if made.calls < 100:
         made = iassa.extend(made, recorder, calls=100 - made.calls, batch_size=batch_size)
     whole, shown = uncut(name, 100, 0, batch_size)
-    assert len(made.evidence) == len(whole.evidence) == made.calls - 1
-    assert Counter(recorder.seen) == shown or len(made.rounds[-1].masks) > 1
+    assert len(made.evidence) == len(whole.evidence) == made.calls - 2
+    assert same_images(recorder.seen, shown) or len(made.rounds[-1].masks) > 1
     if made.rounds[-1].masks == whole.rounds[-1].masks:  # else it was cut inside the last round
         assert_same(made, whole)
 
 
 def test_masks_of_a_budget_that_ended_are_kept_when_the_extension_is_cancelled():
     """The first family is being asked about, and the second was known: it had been forgotten."""
-    part = run("iassa", 24, four_outputs)
+    part = run("iassa", 25, four_outputs)
     assert part.rounds[0].masks == {"grid": 12, "segment": 11}
     made = iassa.extend(part, four_outputs, calls=100, batch_size=2, cancel=lambda: True)
     assert made.rounds[0].masks == {"grid": 14, "segment": 11}
-    assert made.calls == 26 == 1 + len(made.evidence)
+    assert made.calls == 27 == 2 + len(made.evidence)
 
 
 @pytest.mark.parametrize("fails_at", [25, 33, 49])
@@ -289,11 +295,11 @@ def test_a_failure_in_an_extension_loses_only_what_was_being_asked(name, fails_a
     lost = caught.value.images
     assert failed.stopped == "failed"
     assert failed.calls == len(recorder.seen)  # the lost are paid for
-    assert len(failed.evidence) == failed.calls - 1 - lost >= 23
+    assert len(failed.evidence) == failed.calls - 2 - lost >= 22
     for family, scored in part.evidence.rounds[0].families.items():
         kept = failed.evidence.rounds[0].families[family]
         np.testing.assert_array_equal(kept.readings[: len(scored.readings)], scored.readings)
-    made = iassa.extend(failed, recorder, calls=TOTAL - 1 - len(failed.evidence), batch_size=16)
+    made = iassa.extend(failed, recorder, calls=TOTAL - 2 - len(failed.evidence), batch_size=16)
     assert_same(made, uncut(name, TOTAL)[0])
 
 
@@ -307,8 +313,8 @@ def test_after_a_failure(name):
     sent = pickle.loads(pickle.dumps(caught.value))
     assert (str(sent), sent.images) == (str(caught.value), caught.value.images)
     assert sent.explanation.calls == part.calls == len(recorder.seen)
-    assert part.calls == 1 + len(part.evidence) + caught.value.images
-    made = iassa.extend(part, recorder, calls=TOTAL - 1 - len(part.evidence), batch_size=16)
+    assert part.calls == 2 + len(part.evidence) + caught.value.images
+    made = iassa.extend(part, recorder, calls=TOTAL - 2 - len(part.evidence), batch_size=16)
     assert_same(made, uncut(name, TOTAL)[0])
     assert made.calls == TOTAL + caught.value.images == len(recorder.seen)
 
@@ -328,7 +334,7 @@ def test_after_seconds(name):
     assert (part.stopped, part.calls) == ("seconds", 17)
     more = iassa.extend(part, recorder, calls=TOTAL - 17, batch_size=16, max_seconds=1e-9)
     assert more.stopped == "seconds"
-    assert 17 < more.calls == len(recorder.seen) <= 33
+    assert 17 < more.calls == len(recorder.seen) <= 34
     assert more.seconds > part.seconds
     made = iassa.extend(more, recorder, calls=TOTAL - more.calls, batch_size=16, max_seconds=1e9)
     assert_same(made, uncut(name, TOTAL)[0])
@@ -412,7 +418,7 @@ def test_in_another_process(mine):
         import iassa
         for name in ("iassa", "lime"):
             part = iassa.Explanation.load(f"saved {name}")
-            made = iassa.extend(part, "mine_extended:black_box", calls=100, batch_size=16)
+            made = iassa.extend(part, "mine_extended:black_box", calls=101, batch_size=16)
             made.save(f"again {name}")
     """
     finished = subprocess.run(
@@ -653,8 +659,8 @@ FAILURES = {
     "one less": (lambda s: s[1:, 0], r"got shape \((15|0),\)"),
     "NaN": (lambda s: s[:, 0] * np.nan, "got NaN or infinity"),
     "infinity": (lambda s: s[:, 0] + np.inf, "got NaN or infinity"),
-    "text": (lambda s: ["a"] * len(s), "raised ValueError"),
-    "nothing": (lambda s: None, r"got shape \(\)|TypeError"),
+    "text": (lambda s: ["a"] * len(s), "expected values .* of numbers, got list of 0: str"),
+    "nothing": (lambda s: None, "got NoneType"),
 }
 
 
@@ -665,14 +671,14 @@ def test_a_function_that_fails_leaves_the_map_so_far(kind):
 
     def fickle(scores):
         rows[0] += len(scores)
-        return scores[:, 0] if rows[0] < 50 else answer(scores)
+        return scores[:, 0] if rows[0] < 51 else answer(scores)
 
     recorder = Recorder()
     with pytest.raises(BlackBoxError, match=text) as caught:
         run("iassa", TOTAL, recorder, target=[fickle, 1], batch_size=16)
     part = caught.value.explanation
     assert part.stopped == "failed"
-    assert part.calls == len(recorder.seen) == 1 + len(part.evidence) + 16
+    assert part.calls == len(recorder.seen) == 2 + len(part.evidence) + 16
     rows[0] = -1000
     made = iassa.extend(part, recorder, calls=60, batch_size=16)
     assert made.calls == part.calls + 60

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import iassa
 from iassa.errors import InputError
 from iassa.models.efficientnet_lite0 import class_names
 from iassa.models.targets import ClassLookup, Target, resolve_targets
@@ -297,3 +298,65 @@ def test_a_name_of_digits_is_found_by_name_alone():
     assert (lookup.find("2"), lookup.named(" 2 ")) == ([2], [2])
     assert (lookup.find("1"), lookup.named("1")) == ([1], [])
     assert lookup.named("7") == [0]
+
+
+# --- the other side ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "indices"),
+    [
+        ("not bee", (1,)),
+        (" NOT  1", (1,)),
+        ("not ant, bee", (0, 1)),
+        ("not\ttabby, tabby cat", (5,)),
+    ],
+)
+@pytest.mark.parametrize("scores", [np.full(7, 0.25), np.linspace(-1, 1, 7), np.linspace(0, 9, 7)])
+def test_not_is_the_complement_of_probabilities_and_else_the_negative(wanted, indices, scores):
+    (target,) = resolve_targets(wanted, scores, NAMES)
+    assert (target.indices, target.weights) == (indices, (-1.0,) * len(indices))
+    value = scores[list(indices)] @ np.array(target.weights) + target.offset
+    whole = 1 if scores.min() >= 0 and scores.max() <= 1 else 0
+    assert value == pytest.approx(whole - scores[list(indices)].sum())
+    assert target.name == "not " + " + ".join(NAMES[k].split(",")[0].strip() for k in indices)
+
+
+def test_a_class_of_that_name_comes_first():
+    (target,) = resolve_targets("not ok", np.zeros(2), ["ok", "not ok"])
+    assert target == Target("not ok", (1,), (1.0,))
+
+
+@pytest.mark.parametrize("text", ["not top-1", "not bee vs ant", "not not bee"])
+def test_what_has_no_other_side_is_refused(text):
+    with pytest.raises(InputError, match=f"expected a class or a group behind 'not', got '{text}'"):
+        resolve_targets(text, SCORES, NAMES)
+
+
+def test_an_unknown_class_behind_not_is_named_by_itself():
+    with pytest.raises(InputError, match=r"unknown class 'been' \(nearest: bee"):
+        resolve_targets("not been", SCORES, NAMES)
+
+
+@pytest.mark.parametrize("sign", [1, 20])  # of which 20 is no probability
+def test_the_map_of_not_is_that_of_the_function_and_stays_so_when_saved(tmp_path, sign):
+    image = np.random.default_rng(0).uniform(0, 1, (18, 27, 3)).astype(np.float32)
+
+    def one(images):
+        return sign * images[:, 4:9, 3:9].mean((1, 2, 3))[:, None]
+
+    def other(scores):
+        return (1 if sign == 1 else 0) - scores[:, 0]
+
+    found = iassa.explain(image, one, target=["not 0", other, 0], method="rise", calls=60)
+    assert found.scores[0] == pytest.approx(found.scores[1], abs=0)
+    np.testing.assert_allclose(found.saliency[0], found.saliency[1], rtol=0, atol=1e-6 * sign)
+    found = iassa.explain(image, one, target="not 0", method="rise", calls=60)
+    found.save(tmp_path)
+    loaded = iassa.Explanation.load(tmp_path)
+    assert loaded.targets == found.targets
+    whole = iassa.explain(image, one, target="not 0", method="rise", calls=90)
+    made = iassa.extend(loaded, one, calls=30)
+    np.testing.assert_array_equal(made.saliency, whole.saliency)
+    assert iassa.retarget(made, 0).scores == (whole.evidence.reference[0],)
+    assert iassa.retarget(made, "not 0").scores == made.scores

@@ -220,7 +220,7 @@ def test_what_the_advice_says_works():
     [
         (lambda s: {"logits": s[0]}, r"got \(3,\)"),
         (lambda s: {"logits": s[:2]}, r"got \(2, 3\)"),
-        (lambda s: s[:, :, None, None], r"got \(4, 3, 1, 1\)"),
+        (lambda s: s[:, :, None, None].expand(4, 3, 1, 2), r"got \(4, 3, 1, 2\)"),
         (lambda s: s > 0.5, "expected real scores, got torch.bool"),
         (lambda s: s / 0, "NaN or infinity for 4 of 4"),
     ],

@@ -190,7 +190,7 @@ def test_those_that_it_is_true_of_are_named_in_one_line() -> None:
 def test_fewer_masks_than_cells(method: Explainer, calls: int, cells: int | None) -> None:
     (told,) = explain(black_box(linear), method=method, calls=calls).warnings
     assert CHANCE in told
-    assert told.startswith(f"only {calls - 1} masks for {cells or ''}")
+    assert told.startswith(f"only {calls - 2} masks for {cells or ''}")
     assert "Allow more calls, or use fewer cells" in told
     assert explain(black_box(linear), method=method, calls=600).warnings == ()
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import reprlib
 import sys
+import sysconfig
+import traceback
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 MOST_NAMES = 3  # in one message
 LONGEST = 200  # letters of one value
@@ -98,6 +101,22 @@ def show(value: object) -> str:
 def list_choices(names: Iterable[object], separator: str = ", ") -> str:
     """As `list_some`, of what the user is to choose from: a dozen."""
     return list_some(names, separator, MOST_CHOICES)
+
+
+def describe_error(error: BaseException) -> str:
+    """Kind and text of what a user's code raised, and the line of theirs that it came from.
+
+    Code in the standard library and in installed packages is not the user's.
+    """
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    folders = [str(Path(__file__).parent), *map(sysconfig.get_path, kinds)]
+    others = [f"{folder}{os.sep}" for folder in folders]
+    theirs = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        if not file.startswith((*others, "<frozen")) and "site-packages" not in file:
+            theirs = f" ({file}, line {line})"
+    return ": ".join(filter(None, [type(error).__name__, str(error).rstrip(".")])) + theirs
 
 
 def warn(text: str, kind: type[Warning]) -> None:

@@ -144,8 +144,8 @@ class Selection:
             InputError: it is not one target, or a function.
         """
         targets = resolve_targets(self.wanted, scores, self.class_names)
-        if len(targets) != 1 or targets[0].is_function:
-            raise InputError(f"expected one target of outputs, got {self.wanted!r}. Use top-1.")
+        if len(targets) != 1 or targets[0].is_function or targets[0].offset:
+            raise InputError(f"expected one sum of outputs, got {self.wanted!r}. Use top-1.")
         return targets[0]
 
     def _without_target(self, category: str) -> str:

@@ -57,7 +57,10 @@ def _iassa(
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Show which parts of an image a model relies on, from its scores of masked images alone."""
+    """Show which parts of an image a model relies on, from its scores of masked images alone.
+
+    With IASSA_TRACEBACK=1 in the environment an error shows the traceback of your code, too.
+    """
 
 
 def _at_home(argument: str) -> str:
@@ -93,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         sys.stdout.flush()  # a full disk shows here, not when the interpreter is gone
     except IassaError as error:
-        complain(str(error))
+        complain(str(error), error)
         status = BAD
     except OSError as error:
         if error.errno not in CANNOT_PRINT:

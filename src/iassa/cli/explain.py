@@ -23,9 +23,9 @@ Targets = Annotated[
     list[str] | None,
     Option(
         help="What to explain, repeatable: top-1 (default), top-5, a class name or index, a group "
-        "'281,tabby', a contrast 'tabby vs lynx', or package.module:function of the scores, "
-        "(N, K) -> (N,) (its code is run). With --similar-to its file names, all by default. With "
-        "a detector its boxes by class, 'dog' or 'dog 2'."
+        "'281,tabby', a contrast 'tabby vs lynx', 'not lynx', or package.module:function of the "
+        "scores, (N, K) -> (N,) (its code is run). With --similar-to its file names, all by "
+        "default. With a detector its boxes by class, 'dog' or 'dog 2'."
     ),
 ]
 Boxes = Annotated[

@@ -64,7 +64,7 @@ def make_all(
                     partial = error.explanation
                     _save(partial, folder, as_json, quiet)
                     saved = f" The map of the {partial.calls} calls so far is in {folder}."
-                complain(f"{image}{error}{saved}")
+                complain(f"{image}{error}{saved}", error)
                 failed += not isinstance(error, CancelledError)
             except KeyboardInterrupt:  # the second one
                 complain(f"{image}interrupted; nothing of this image was saved.")

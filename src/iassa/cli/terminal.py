@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +19,16 @@ from rich.markup import escape
 SOME_FAILED = 1  # of several images
 BAD = 2
 INTERRUPTED = 130
+TRACEBACK = "IASSA_TRACEBACK"
 
 # A name between colons is a name, no emoji.
 messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
-def complain(text: str) -> None:
-    """Print what went wrong, on one line."""
+def complain(text: str, error: BaseException | None = None) -> None:
+    """Print what went wrong, on one line, below its traceback where `TRACEBACK` asks for that."""
+    if error is not None and os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
     messages.print(f"[bold red]error:[/] {escape(' '.join(text.split()))}")
 
 

@@ -183,6 +183,7 @@ class Explanation:
             "method": dict(self.method),
             "targets": [
                 {"name": t.name, "indices": list(t.indices), "weights": list(t.weights)}
+                | ({"offset": t.offset} if t.offset else {})
                 for t in self.targets
             ],
             "scores": list(self.scores),
@@ -318,7 +319,8 @@ def _unpack(record: Mapping[str, Any]) -> dict[str, Any]:
         **{name: record[name] for name in (*PLAIN, "method", "versions")},
         "source": record["image"]["path"],
         "targets": tuple(
-            Target(t["name"], tuple(t["indices"]), tuple(t["weights"])) for t in record["targets"]
+            Target(t["name"], tuple(t["indices"]), tuple(t["weights"]), offset=t.get("offset", 0.0))
+            for t in record["targets"]
         ),
         "scores": tuple(record["scores"]),
         "rounds": tuple(Round(**one) for one in rounds),

@@ -140,7 +140,9 @@ def extend(
     """
     evidence = _evidence(explanation)
     spent = (explanation.calls, explanation.seconds)
-    budget = Budget(calls, max_seconds, progress, cancel, tolerance, spent)
+    # The whole image, the masks, and one call more: see `check_neighbours`.
+    checked = explanation.calls > 1 + len(evidence)
+    budget = Budget(calls, max_seconds, progress, cancel, tolerance, spent, checked)
     opened = open_model(black_box, device)
     if explanation.boxes is not None and isinstance(opened, Detector):
         # The boxes of then: another look would cost a call, and may find other boxes.

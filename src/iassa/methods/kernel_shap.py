@@ -71,9 +71,11 @@ class KernelShap(ShapExplainer):
 
     def attribute(self, game: CoalitionGame) -> NDArray[np.float64]:
         """Shapley values (S, T); see `ShapExplainer.attribute`."""
-        players, samples = game.num_players, game.calls_left
+        players = game.num_players
         fewest = EACH * min(players, self.max_segments or players)
-        if samples < min(fewest, 2**players - 2):
+        needed = min(fewest, 2**players - 2)
+        samples = game.calls_left(needed)
+        if samples < needed:
             raise InputError(
                 f"expected a budget of at least {ENDS + fewest} calls for {self.name} (the whole "
                 f"image, the baseline, {EACH} for each of {players} superpixels), got "

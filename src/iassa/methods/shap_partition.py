@@ -81,7 +81,7 @@ class ShapPartition(ShapExplainer):
     def attribute(self, game: CoalitionGame) -> NDArray[np.float64]:
         """Owen values (S, T); see `ShapExplainer.attribute`."""
         # A step begins while fewer than this were scored, and goes on to its end.
-        return self._owen(game, game.calls_left - self.step_calls + 1)
+        return self._owen(game, game.calls_left(self.step_calls) - self.step_calls + 1)
 
     def salvage(self, game: CoalitionGame) -> NDArray[np.float64] | None:
         """What the package makes of the steps that were answered: it asks the same again."""

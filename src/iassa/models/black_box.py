@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.checks import InputSize, take
-from iassa.errors import BlackBoxError, InputError, require
+from iassa.errors import BlackBoxError, describe_error, require
 from iassa.image import resize
+from iassa.models.answers import drop_trailing, to_numbers
 from iassa.models.conventions import as_class_names
 from iassa.models.detections import Detections, TargetBoxes
 from iassa.models.identity import digest_code
@@ -162,11 +163,11 @@ class FunctionModel(BlackBox):
     def score(self, planes: Tensor) -> Tensor:
         """Scores of planes; see `BlackBox.score`."""
         scores = self.function(planes.permute(0, 2, 3, 1).numpy())
-        if isinstance(scores, Tensor):
-            return scores.detach().cpu()
         if isinstance(scores, list | tuple) and any(isinstance(s, Detections) for s in scores):
-            raise InputError("expected scores, got detections. Use iassa.models.FunctionDetector.")
-        return torch.from_numpy(np.array(scores))
+            raise BlackBoxError(
+                "expected scores, got detections. Use iassa.models.FunctionDetector."
+            )
+        return to_numbers(scores, "scores (N, K)", f"the black box {self.name}")
 
 
 def ask(
@@ -191,6 +192,8 @@ def ask(
         as_black_box_errors(black_box.name, len(planes)),
     ):
         scores = black_box.score(planes)
+        if isinstance(scores, Tensor):
+            scores = drop_trailing(scores, len(planes))
         _check_scores(scores, black_box.name, len(planes), num_classes)
     return scores.to(planes.device, torch.float64)
 
@@ -210,9 +213,7 @@ class as_black_box_errors:  # noqa: N801 - `contextlib` lets a StopIteration thr
         if isinstance(error, BlackBoxError):
             error.images = self._images
         elif isinstance(error, Exception):
-            failure = BlackBoxError(
-                f"the black box {self._name} raised {type(error).__name__}: {error}"
-            )
+            failure = BlackBoxError(f"the black box {self._name} raised {describe_error(error)}")
             failure.images = self._images
             raise failure from error
 

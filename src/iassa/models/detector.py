@@ -8,7 +8,7 @@ see `iassa.models.detections`. One run explains all of them.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any
 
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from iassa.checks import Within, take
-from iassa.errors import BlackBoxError, InputError, list_some, require, show
+from iassa.errors import BlackBoxError, InputError, require, show
 from iassa.image import ImageLike, as_image, to_planes
+from iassa.models.answers import describe
 from iassa.models.black_box import BlackBox, FunctionModel, as_black_box_errors
 from iassa.models.detections import Box, Detections, TargetBoxes, select
 from iassa.models.torch_module import TorchBlackBox, evaluating
@@ -109,12 +110,13 @@ class Detector(BlackBox):
         """
         with as_black_box_errors(self.name, len(planes)):
             detections = self.detect(planes)
-            kinds = sorted({type(d).__name__ for d in detections})
-            sound = all(isinstance(d, Detections) for d in detections)
+            listed = isinstance(detections, Collection)
+            kinds = sorted({type(d).__name__ for d in detections}) if listed else []
+            got = f"{len(detections)} of {', '.join(kinds) or 'none'}" if listed else ""
             require(
-                sound and len(detections) == len(planes),
+                kinds in ([], [Detections.__name__]) and listed and len(detections) == len(planes),
                 f"expected {len(planes)} iassa.models.Detections, one for each image, got "
-                f"{len(detections)} of {list_some(kinds)} from the detector {self.name}.",
+                f"{got or describe(detections)} from the detector {self.name}.",
                 BlackBoxError,
             )
             most = max((d.class_scores.shape[1] for d in detections), default=0)

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import BlackBoxError, require
+from iassa.errors import BlackBoxError, describe_error, require
+from iassa.models.answers import to_numbers
 from iassa.models.identity import digest_code
 from iassa.models.targets import Target, TargetFunction
 
@@ -73,11 +74,14 @@ def apply_function(
 ) -> NDArray[np.float64]:
     """Values (N,) of a target's function of scores (N, K), checked."""
     try:
-        values = np.asarray(function(scores.copy()), np.float64)
+        answer = function(scores.copy())
     except Exception as error:  # a user's function may raise anything
         raise BlackBoxError(
-            f"the target {name} raised {type(error).__name__}: {error}. It maps (N, K) to (N,)."
+            f"the target {name} raised {describe_error(error)}. It maps (N, K) to (N,)."
         ) from error
+    given = to_numbers(answer, "values (N,)", f"the target {name}")
+    require(not given.is_complex(), f"expected real values from the target {name}.", BlackBoxError)
+    values: NDArray[np.float64] = given.to(torch.float64).numpy()
     sound = values.shape == scores.shape[:1]
     got = "NaN or infinity" if sound else f"shape {values.shape}"
     require(

@@ -12,14 +12,15 @@ from pathlib import Path
 
 from torch import nn
 
-from iassa.errors import InputError, require
+from iassa.errors import InputError, describe_error, require
 
 
 def import_attribute(reference: str) -> object:
     """The object that `package.module:attribute` names; a factory is called.
 
-    A callable without required parameters, a class included, is a factory; one that takes
-    images is what was wanted itself. The current folder is searched too, as `python -m` does.
+    A callable without parameters is a factory, and so is a class that can be called without any;
+    one that can be given images is what was wanted itself. The current folder is searched too, as
+    `python -m` does.
 
     Args:
         reference: module path and attribute path, joined by a colon.
@@ -38,8 +39,8 @@ def import_attribute(reference: str) -> object:
             named = named()
     except (Exception, SystemExit) as error:  # a user's module may do anything while it is imported
         raise InputError(
-            f"cannot open {reference}: {type(error).__name__}: {error}. Check the module path and "
-            "the attribute, and that the module can be imported from here."
+            f"cannot open {reference}: {describe_error(error)}. Check the module path and the "
+            "attribute, and that the module can be imported from here."
         ) from error
     return named
 
@@ -49,5 +50,8 @@ def _takes_nothing(function: object) -> bool:
         parameters = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
     except (TypeError, ValueError):  # some builtins have no signature
         return False
-    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return all(p.default is not p.empty or p.kind in optional for p in parameters)
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = [p for p in parameters if p.default is p.empty and p.kind not in open_ended]
+    given = [p for p in parameters if p.default is not p.empty and p.kind is not p.KEYWORD_ONLY]
+    # A function's parameter with a default may be the images; a class takes those when it is made.
+    return not required and (not given or inspect.isclass(function))

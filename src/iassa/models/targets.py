@@ -1,8 +1,8 @@
 """Targets: which of a black box's outputs to explain.
 
-A target is a weight vector over the K outputs: one class, a group summed, a contrast +1/-1. T
-targets are a matrix (K, T), so that one product serves every kind and many cost no more than one. A
-function of the outputs is one more column of them.
+A target is a weight vector over the K outputs: one class, a group summed, a contrast +1/-1; or 1
+minus such a sum. T targets are a matrix (K, T) and a row (T,), so that one product serves every
+kind and many cost no more than one. A function of the outputs is one more column of them.
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ class Target:
         weights: the weight of each, in the order of `indices`.
         function: scores (N, K) float64 -> (N,); None for a sum, and for a function whose name is
             all that was saved of it.
+        offset: added to the sum.
     """
 
     name: str
     indices: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
     function: TargetFunction | None = field(default=None, hash=False)  # it may have none
+    offset: float = 0.0
 
     def __post_init__(self) -> None:
         for name, kind in {"indices": tuple[int, ...], "weights": tuple[float, ...]}.items():
@@ -68,6 +70,8 @@ def resolve_targets(
             a class by index (an int or digits) or by any of its names, whatever the case;
             a group, comma-separated, its classes summed: '281,282,tabby';
             a contrast of two classes or groups, the first minus the second, 'tabby vs tiger cat';
+            the other side of a class or group, 'not tabby': 1 minus it where all scores of the
+            whole image lie in [0, 1], as probabilities do; else its negative;
             a function of the scores, (N, K) -> (N,), or its name 'package.module:attribute', whose
             code is run.
         scores: (K,) scores of the whole image.
@@ -82,6 +86,8 @@ def resolve_targets(
     """
     items = list_targets(wanted)
     lookup = ClassLookup(len(scores), class_names)
+    seen = scores[scores > -np.inf]  # of a saved run, the others were not kept
+    total = float(seen.min(initial=0) >= 0 and seen.max(initial=0) <= 1 + 1e-6)
     targets: list[Target] = []
     for item in items:
         if isinstance(item, Target):
@@ -95,7 +101,7 @@ def resolve_targets(
             order = np.argsort(-scores, kind="stable")[:count]
             targets += [Target(lookup.name(int(k)), (int(k),), (1.0,)) for k in order]
         else:
-            targets.append(_parse(_text(item), lookup))
+            targets.append(_parse(_text(item), lookup, total))
     lookup.raise_unknown()
     targets = list(dict.fromkeys(targets))
     names = [target.name for target in targets if target.is_function]
@@ -138,7 +144,8 @@ def _check(target: Target, lookup: ClassLookup) -> Target:
     require(
         fits(indices, tuple[int, ...])
         and len(set(indices)) == len(indices) == len(target.weights)
-        and fits(target.weights, tuple[float, ...]),
+        and fits(target.weights, tuple[float, ...])
+        and fits(target.offset, float),
         f"expected different classes with one finite weight each in target {name!r}, got classes "
         f"{indices} and weights {target.weights}.",
     )
@@ -166,13 +173,24 @@ def _number(digits: str) -> int:
     return int(digits) if len(digits) < 1000 else 10**18
 
 
-def _parse(text: str, lookup: ClassLookup) -> Target:
+def _parse(text: str, lookup: ClassLookup, total: float) -> Target:
+    """A target from its text; `total` is what a score and its other side sum to."""
     # The whole text first: a name may hold a comma, as 'tabby, tabby cat' does.
     whole = lookup.find(text)
     if len(whole) == 1:
         return Target(lookup.name(whole[0]), tuple(whole), (1.0,))
     if FUNCTION.fullmatch(text.strip()):
         return Target(text.strip(), function=_import_function(text.strip()))
+    other_side = re.fullmatch(r"not\s+(.*\S)", text.strip(), re.IGNORECASE | re.DOTALL)
+    if other_side:
+        is_top = re.fullmatch(r"top-\d+", other_side[1].lower())
+        one = Target("") if is_top else _parse(other_side[1], lookup, total)
+        require(
+            not is_top and one.function is None and min(one.weights, default=1) > 0,
+            f"expected a class or a group behind 'not', got {text!r}. Name the class.",
+        )
+        opposite = tuple(-weight for weight in one.weights)
+        return Target(f"not {one.name}", one.indices, opposite, offset=total)
     sides = re.split(r"(?i)\s+vs\.?\s+", text.strip())
     require(len(sides) <= 2, f"expected a contrast of two, 'A vs B', got {text!r}.")
     groups = [lookup.group(side) for side in sides]

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from iassa.checks import InputSize, take
 from iassa.errors import BlackBoxError, TrainingModeWarning, require, warn
 from iassa.models.activation import ActivatedModel
+from iassa.models.answers import describe, drop_trailing, parts_of
 from iassa.models.black_box import BlackBox
 from iassa.models.conventions import Conventions, as_class_names
 from iassa.models.identity import digest_code, digest_module
 
 HALVES = (torch.float16, torch.bfloat16)
 FLOATS = (*HALVES, torch.float32, torch.float64)
-MOST_PARTS = 4  # of what a module returned, that an error lists
 
 
 @dataclass(eq=False, repr=False)
@@ -156,7 +156,7 @@ class TorchModel(ActivatedModel, TorchBlackBox):
         with evaluating(self.module), torch.inference_mode():
             prepared = self.prepare(planes)
             with torch.autocast(self.device.type, dtype=kind) if kind else nullcontext():
-                scores = self._scores(self.module(prepared))
+                scores = drop_trailing(self._scores(self.module(prepared)), len(planes))
             return scores.float() if scores.dtype in HALVES else scores
 
     def _scores(self, output: Any) -> Tensor:
@@ -171,32 +171,13 @@ class TorchModel(ActivatedModel, TorchBlackBox):
             return logits
         raise BlackBoxError(
             f"expected scores (N, K) of the module {self.name}, or an output with logits, got "
-            f"{_describe(output)}. {_advise(output)}"
+            f"{describe(output)}. {_advise(output)}"
         )
-
-
-def _parts(output: object) -> dict[Any, Any]:
-    """What is in a mapping or sequence, by key or place; nothing is in others."""
-    if isinstance(output, tuple | list):
-        return dict(enumerate(output))
-    return dict(output) if isinstance(output, Mapping) else {}
-
-
-def _describe(output: object) -> str:
-    """Its type, and what is in it: 'tuple of 0: Tensor (4, 10), 1: NoneType'."""
-    kind = type(output).__name__
-    if isinstance(output, Tensor):
-        return f"{kind} {tuple(output.shape)}"
-    if not isinstance(output, Mapping | tuple | list):
-        return kind
-    parts = [f"{key!r}: {_describe(value)}" for key, value in _parts(output).items()]
-    more = f" and {len(parts) - MOST_PARTS} more" if len(parts) > MOST_PARTS else ""
-    return f"{kind} of {', '.join(parts[:MOST_PARTS])}{more}" if parts else f"empty {kind}"
 
 
 def _advise(output: object) -> str:
     """What to write: the first part that looks like scores, if there is one, or a detector's."""
-    parts = _parts(output)
+    parts = parts_of(output)
     for key, value in parts.items():
         if isinstance(value, Tensor) and value.ndim == 2:
             pick = f"pick=lambda outputs: outputs[{key!r}]"

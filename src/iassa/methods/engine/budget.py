@@ -49,6 +49,7 @@ class Budget:
         calls: made so far.
         stopped: empty, or why the run ends: see `Explanation.stopped`.
         tolerance: the relative error at which the run ends; None for no such end.
+        check: calls kept back for `check_neighbours`, 1 until it is made.
         latest: the map after the last round that ended, for whoever follows the progress.
     """
 
@@ -60,6 +61,7 @@ class Budget:
         cancel: Callable[[], bool] | None,
         tolerance: float | None = None,
         spent: tuple[int, float] = (0, 0.0),
+        checked: bool = False,
     ) -> None:
         """Check what may be spent.
 
@@ -71,6 +73,7 @@ class Budget:
             cancel: called after every batch; True stops the run.
             tolerance: above 0 and below 1, see `Explanation.relative_error`; None for none.
             spent: calls and seconds of the run that is continued.
+            checked: whether that run made the call of `check_neighbours`.
 
         Raises:
             InputError: too few calls for a map, no time, a tolerance that cannot be, or an
@@ -101,6 +104,8 @@ class Budget:
         self.tolerance = tolerance
         self.latest: Explanation | None = None
         self._limit = self.calls + calls
+        self.check = int(not checked)
+        self.forgo_check(1 + FEWEST_MASKS - self.calls)
         self._max_seconds = max_seconds
         self._progress = progress
         self._cancel = cancel
@@ -116,8 +121,8 @@ class Budget:
 
     @property
     def left(self) -> int:
-        """Calls that may still be made."""
-        return self._limit - self.calls
+        """Calls that may still be made for the map."""
+        return self._limit - self.calls - self.check
 
     @property
     def seconds(self) -> float:
@@ -133,14 +138,19 @@ class Budget:
             self._progress(Progress(self.calls, self._limit, self.seconds, rate, self.latest))
         if self._cancel is not None and self._cancel():
             self.stopped = "cancelled"
-        elif self.left == 0:
+        elif self.calls == self._limit:
             self.stopped = "calls"
         elif self._max_seconds is not None and elapsed >= self._max_seconds:
             self.stopped = "seconds"
 
+    def forgo_check(self, fewest: int) -> None:
+        """Give the call that is kept back to the map, where fewer are left than this needs."""
+        if self.left < fewest:
+            self.check = 0
+
     def give_up_the_rest(self) -> None:
         """Allow no further calls."""
-        self._limit = self.calls
+        self._limit, self.check = self.calls, 0
 
     def stop_if_enough(self, relative_error: float) -> None:
         """End the run after a round, if the map is precise enough or nothing is left to spend.

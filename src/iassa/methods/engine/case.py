@@ -25,6 +25,14 @@ from iassa.models.targets import Target, TargetLike, list_targets, resolve_targe
 
 BATCH_SIZE = Annotated[int | None, Within(1)]
 
+# What a warning of `check_neighbours` ends with: an extended explanation keeps it.
+DEPENDS = (
+    "The score depends on the other images of the batch, or on chance. Ask about one image at a "
+    "time: --batch-size 1 (batch_size=1)"
+)
+CHANGES = "The score changes from call to call. Switch off what is random, as dropout is"
+AGAIN = ("at first", CHANGES)
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -43,6 +51,7 @@ class Case:
         seed: of all randomness.
         batch_size: the most images at a time; None for what the device likes.
         evidence: of the run that is continued: masks whose scores are there already.
+        doubts: what `check_neighbours` found in that run.
     """
 
     photo: NDArray[np.float32]
@@ -57,6 +66,7 @@ class Case:
     seed: int
     batch_size: int | None
     evidence: Evidence | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -68,10 +78,19 @@ class Case:
         """(C, T) float64, the targets as a matrix over the readings."""
         return self.readout.weights(self.targets, self.readings)
 
+    @functools.cached_property
+    def offsets(self) -> Tensor:
+        """(T,) float64, what the targets add."""
+        return self.readings.new_tensor([target.offset for target in self.targets])
+
+    def score(self, readings: Tensor) -> Tensor:
+        """Scores (N, T) of the targets from readings (N, C)."""
+        return readings @ self.weights + self.offsets
+
     @property
     def reference(self) -> Tensor:
         """f(I) of the targets, (T,) float64."""
-        return self.readings @ self.weights
+        return self.score(self.readings)
 
     def scored_before(self, k: int) -> ScoredRound | None:
         """Round k of the run that is continued, from 0; None where it had no such round."""
@@ -194,6 +213,7 @@ def reopen_case(
         seed=explanation.seed,
         batch_size=batch_size,
         evidence=known,
+        doubts=tuple(text for text in explanation.warnings if text.endswith((DEPENDS, CHANGES))),
     )
 
 

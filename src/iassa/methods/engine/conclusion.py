@@ -58,7 +58,7 @@ def conclude(
         source=case.source,
         complete=budget.stopped in ("calls", "seconds", "tolerance", "rounds"),
         stopped=budget.stopped or "running",
-        warnings=weaknesses(case, history) if budget.stopped else (),
+        warnings=(*history.doubts, *weaknesses(case, history)) if budget.stopped else (),
         versions=versions(),
         evidence=evidence,
     )

@@ -21,11 +21,13 @@ class History:
         rounds: in numbers.
         scored: their masks and readings.
         first: scores of the first of them; None before.
+        doubts: of `check_neighbours`.
     """
 
     rounds: tuple[Round, ...] = ()
     scored: tuple[ScoredRound, ...] = ()
     first: RoundScores | None = None
+    doubts: tuple[str, ...] = ()
 
     def after(
         self, feedback: Feedback, scored: RoundScores, seconds: float, size: tuple[int, int]
@@ -45,6 +47,7 @@ class History:
             rounds=(*self.rounds, summarise(masks, share, scored.scores, seconds)),
             scored=(*self.scored, ScoredRound(feedback, families, seconds)),
             first=self.first or scored,
+            doubts=self.doubts + scored.doubts,
         )
 
 

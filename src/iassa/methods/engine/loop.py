@@ -129,7 +129,7 @@ class Method(Explainer):
             estimator = self.estimator(setting)
         batch_size = cap_batch(case.batch_size, case.size, case.image.device)
         canvas = Canvas(case.size, batch_size, setting.segmentations, case.image.device)
-        history = History()
+        history = History(doubts=case.doubts)
         feedback, plans = _plan(self, 0, Feedback(), case, setting)  # M_0
 
         for k in itertools.count():

@@ -19,7 +19,7 @@ from iassa.explanations.evidence import Scored
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Canvas, Masks
 from iassa.methods.engine.budget import Budget
-from iassa.methods.engine.case import Case
+from iassa.methods.engine.case import AGAIN, DEPENDS, Case
 from iassa.models.black_box import ask
 
 # Of masked images in one batch; 1024 x 1024 pixels take 12 MB each.
@@ -27,6 +27,8 @@ BATCH_BYTES = {"cpu": 32 * 2**20}
 ACCELERATOR_BATCH_BYTES = 512 * 2**20
 BATCH_SIZE = {"cpu": 16}
 ACCELERATOR_BATCH_SIZE = 128  # fewer leave a GPU idle
+ROUNDING = 1e-3
+NOTICEABLE = 0.01  # of the range of the scores, which the map is made of
 
 
 def cap_batch(batch_size: int | None, size: tuple[int, int], device: torch.device) -> int:
@@ -51,12 +53,14 @@ class RoundScores:
         scores: (N, T) float64 of the targets, family after family.
         keep_probability: (N,) float32 of the masks.
         failure: of the black box, if it ended the round.
+        doubts: of `check_neighbours`.
     """
 
     families: Mapping[str, Scored]
     scores: NDArray[np.float64]
     keep_probability: NDArray[np.float32]
     failure: BlackBoxError | None
+    doubts: tuple[str, ...] = ()
 
 
 def score_round(
@@ -85,6 +89,7 @@ def score_round(
     readings: dict[str, list[Tensor]] = {}
     scores: list[Tensor] = []
     failure: BlackBoxError | None = None
+    doubts: tuple[str, ...] = ()
     for family, plan in afford(plans, counts, budget.left).items():
         seen = known[family].readings if family in known else None
         # Time that is up at the first call leaves room for a batch: a poor map says more than none.
@@ -92,13 +97,14 @@ def score_round(
             plan = plan[: 0 if seen is None else len(seen)]  # the earlier run's scores are kept
         try:
             for batch, masks, answer, asked in score_masks(case, plan, canvas, threads, seen):
-                scores.append(answer @ case.weights)
+                scores.append(case.score(answer))
                 estimator.add(masks, scores[-1], plan[batch], family)  # f(I * M_i)
                 readings.setdefault(family, []).append(answer)
                 if asked:
                     budget.spend(asked)
-                    if budget.is_over():
-                        break
+                doubts += check_neighbours(case, plan[batch], answer, canvas, budget, threads)
+                if asked and budget.is_over():
+                    break
         except BlackBoxError as error:
             failure, budget.stopped = error, "failed"
             budget.calls += error.images  # it was asked, though it did not answer
@@ -114,6 +120,7 @@ def score_round(
             [np.empty(0, np.float32), *(one.plan.keep_probability for one in families.values())]
         ),
         failure=failure,
+        doubts=doubts,
     )
 
 
@@ -169,6 +176,58 @@ def _read(case: Case, answers: Tensor) -> Tensor:
     except BlackBoxError as error:
         error.images = len(answers)  # they cost calls, and are lost
         raise
+
+
+def check_neighbours(
+    case: Case, plan: MaskPlan, readings: Tensor, canvas: Canvas, budget: Budget, threads: int
+) -> tuple[str, ...]:
+    """Ask about one image of the first batch again, alone: its score is to be the same.
+
+    A map is made of differences between scores. Where a score depends on the other images of its
+    batch, they are differences between batches as well. The call is that which the budget has kept
+    back; without one, or where the run is over, nothing is asked.
+
+    Args:
+        case: image, baseline, black box, targets.
+        plan: masks of a batch, just scored.
+        readings: (N, C) theirs.
+        canvas: renders the mask.
+        budget: that pays.
+        threads: of torch, for the black box.
+
+    Returns:
+        A sentence for the user, or none.
+
+    Raises:
+        BlackBoxError: see `ask` and `Readout.read`.
+    """
+    if not budget.check or budget.is_over():
+        return ()
+    budget.check = 0
+    scores = case.score(readings)
+    # The median of them: scores that are divided by the highest leave that one as it is.
+    row = int(scores[:, 0].median(0).indices)
+    masked = case.image.new_empty((1, *case.image.shape))
+    canvas.render(plan[row : row + 1]).blend(case.image, case.baseline, masked)
+    alone = _read(case, ask(case.black_box, masked, case.readout.num_outputs, threads))
+    budget.spend(1)
+    seen = torch.cat([readings, alone, case.readings[None]])
+    magnitude = (seen.abs() @ case.weights.abs()).amax(0)
+    lowest, highest = torch.cat([scores, case.reference[None]]).aminmax(dim=0)
+    spread = (highest - lowest).clamp(min=1e-300)
+    together, apart = scores[row], case.score(alone)[0]
+    difference = (apart - together).abs()
+    # Rounding is a matter of the magnitude, in TF32 and half precision about a thousandth of it.
+    beyond = (difference > ROUNDING * magnitude) & (difference > NOTICEABLE * spread)
+    if not beyond.any():
+        return ()
+    worst = int(torch.where(beyond, difference / spread, 0.0).argmax())
+    before, ending = (f"in a batch of {len(plan)}", DEPENDS) if len(plan) > 1 else AGAIN
+    text = (
+        f"{case.targets[worst].name}: a masked image scores {float(together[worst]):.4g} {before} "
+        f"and {float(apart[worst]):.4g} alone, a difference of {float(difference[worst]):.2g}"
+    )
+    return (f"{text}. {ending}",)
 
 
 def afford(

@@ -32,7 +32,7 @@ from iassa.methods.engine.budget import FEWEST_MASKS, Budget
 from iassa.methods.engine.case import Case
 from iassa.methods.engine.conclusion import conclude, deliver
 from iassa.methods.engine.history import History, summarise
-from iassa.methods.engine.scoring import cap_batch, score_masks
+from iassa.methods.engine.scoring import cap_batch, check_neighbours, score_masks
 from iassa.models.black_box import one_thread
 
 Coalitions = NDArray[np.bool_]  # (N, S), True = shown
@@ -67,6 +67,7 @@ class CoalitionGame:
         self.size = case.size
         self.answers: list[NDArray[np.float64]] = []
         self.scores: list[NDArray[np.float64]] = []
+        self.doubts: tuple[str, ...] = ()
         self._case = case
         self._budget = budget
         self._threads = threads
@@ -82,9 +83,9 @@ class CoalitionGame:
         """Masked images that were scored."""
         return sum(map(len, self.scores))
 
-    @property
-    def calls_left(self) -> int:
-        """Of the budget."""
+    def calls_left(self, fewest: int) -> int:
+        """Of the budget, of which the package needs so many."""
+        self._budget.forgo_check(fewest)
         return self._budget.left
 
     def open(self) -> None:
@@ -147,9 +148,13 @@ class CoalitionGame:
         for _ in range(0, len(coalitions), self._canvas.batch_size):
             if self._is_over():
                 raise HaltedError
-            _, _, readings, asked = next(batches)
-            self.scores.append((readings @ self._case.weights).cpu().numpy())
+            batch, _, readings, asked = next(batches)
+            self.scores.append(self._case.score(readings).cpu().numpy())
             self._budget.spend(asked)
+            if len(coalitions) > 1:  # the first, the baseline alone, is no masked image
+                self.doubts += check_neighbours(
+                    self._case, plan[batch], readings, self._canvas, self._budget, self._threads
+                )
         return np.concatenate(self.scores[first:])
 
     def _is_over(self) -> bool:
@@ -217,6 +222,7 @@ class ShapExplainer(Explainer):
                 "standard error. Limit calls or seconds, or use another method."
             )
         fewest, spent_on = self.fewest_calls
+        budget.forgo_check(fewest)
         if budget.left < fewest:
             raise InputError(
                 f"expected a budget of at least {fewest} calls for {self.name} ({spent_on}), got "
@@ -245,7 +251,8 @@ class ShapExplainer(Explainer):
             raise failure or self._no_map(game, budget)
         saliency = self.paint(torch.from_numpy(values).to(case.image.device), segmentations)
         scores = np.concatenate(game.scores)
-        history = History((summarise({self.name: len(scores)}, 1.0, scores, budget.seconds),))
+        rounds = (summarise({self.name: len(scores)}, 1.0, scores, budget.seconds),)
+        history = History(rounds, doubts=game.doubts)
         effect = Effect.without_error(saliency)
         explanation = conclude(case, self.as_dict(), effect, budget, history, evidence=None)
         deliver(explanation, budget, failure)

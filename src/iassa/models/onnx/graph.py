@@ -193,6 +193,12 @@ def read_outputs(model: onnx.ModelProto) -> tuple[Output, ...]:
     )
 
 
+def is_dynamically_quantised(model: onnx.ModelProto) -> bool:
+    """Whether a scale in it is that of all values of a batch, so that images share a scale."""
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    return any(node.op_type.startswith("DynamicQuantize") for node in nodes)
+
+
 def describe(model: onnx.ModelProto) -> str:
     """The content of a file for errors: inputs, outputs, metadata, on one line."""
     inputs = [_describe(value) for value in _inputs(model)]

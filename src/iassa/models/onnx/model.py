@@ -56,6 +56,7 @@ class OnnxFile:
         outputs: in its order.
         notes: metadata by key.
         digest: of the file and its external data.
+        alone: whether an image of it has to be alone in a batch to be scored by itself.
     """
 
     def __init__(self, path: Path, layout: Layout | None) -> None:
@@ -75,6 +76,7 @@ class OnnxFile:
         self.outputs = graph.read_outputs(model)
         self.notes = {note.key: note.value for note in model.metadata_props}
         self.digest = graph.digest(model, path)
+        self.alone = graph.is_dynamically_quantised(model)
 
     @property
     def lower_notes(self) -> dict[str, str]:
@@ -269,13 +271,14 @@ class OnnxBlackBox(BlackBox):
     def _answers(self, planes: Tensor) -> list[Any]:
         """What `_read` makes of planes (N, 3, H, W) in [0, 1], batch by batch."""
         images = self._images(planes)
-        step = self._batch or max(1, len(images))
+        step = 1 if self._file.alone else self._batch or max(1, len(images))
+        size = self._batch or step
         answers = []
         for start in range(0, len(images), step):
             batch = images[start : start + step]
             count = len(batch)
-            if count < step:  # a graph of a fixed size is given the last image again
-                batch = np.concatenate([batch, np.repeat(batch[-1:], step - count, axis=0)])
+            if count < size:  # a graph of a fixed size is given the last image again
+                batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
             names = [output.name for output in self._outputs]
             arrays = run_session(self._session, names, {self._file.image.name: batch})
             answer = self._read(arrays, len(batch), (planes.shape[2], planes.shape[3]))
