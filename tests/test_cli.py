@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -703,15 +704,18 @@ def wait_for_progress(process, folder, calls):
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_ctrl_c_saves_the_map_so_far(workplace, as_json):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_the_map_so_far(workplace, number, as_json):
     (workplace / "cli_endless.py").write_text(ENDLESS)
     command = ["explain", "photo.png", "--model", "cli_endless:endless", "--calls", 1_000_000_000]
     options = ["--json"] if as_json else []
     process = subprocess_of(*command, "--method", "rise", "--out", "o", *options)
     wait_for_progress(process, workplace, 1000)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
+    if number != signal.SIGINT:  # a system sends it to the process and to its group
+        process.send_signal(number)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
+    assert process.returncode == 128 + number, err
     assert "Traceback" not in err
     assert names(workplace / "o") == FILES
     explanation = iassa.Explanation.load(workplace / "o")
@@ -723,6 +727,35 @@ def test_ctrl_c_saves_the_map_so_far(workplace, as_json):
     else:
         assert out.splitlines() == ["o/overlay-0.png"]
         assert "incomplete: cancelled" in err
+
+
+def test_a_terminal_that_is_closed_loses_no_map(workplace):
+    """Its process gets SIGHUP, and can write to it no more."""
+    (workplace / "cli_endless.py").write_text(ENDLESS)
+    command = ["explain", "photo.png", "--model", "cli_endless:endless", "--calls", "1000000000"]
+    child, terminal = pty.fork()
+    if not child:
+        os.execv(sys.executable, [sys.executable, "-m", "iassa", *command, "--out", "o"])
+    deadline = time.monotonic() + 120
+    progress = workplace / "progress"
+    while time.monotonic() < deadline and not (progress.exists() and progress.read_text() > "1"):
+        os.read(terminal, 1000)
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 129
+    assert iassa.Explanation.load("o").stopped == "cancelled"
+
+
+def test_nohup_is_obeyed(workplace):
+    (workplace / "cli_endless.py").write_text(ENDLESS)
+    command = ["explain", "photo.png", "--model", "cli_endless:endless", "--calls", 30000]
+    ignoring = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    process = subprocess_of(*command, "--method", "rise", "--out", "o", preexec_fn=ignoring)
+    wait_for_progress(process, workplace, 100)
+    process.send_signal(signal.SIGHUP)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert iassa.Explanation.load("o").calls == 30000
 
 
 def test_a_second_ctrl_c_ends_at_once(workplace):

@@ -19,11 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress
 import iassa
 from iassa.cli.terminal import (
     BAD,
-    INTERRUPTED,
     SOME_FAILED,
     complain,
     graceful_interrupt,
     messages,
+    status_of,
     warn,
 )
 from iassa.errors import CancelledError, IassaError, WeakEvidenceWarning
@@ -47,8 +47,8 @@ def make_all(
         quiet: whether to print errors only.
 
     Raises:
-        typer.Exit: always; 0, 2 where all images failed, 1 where some of several did, or 130 after
-            Ctrl-C.
+        typer.Exit: always; 0, 2 where all images failed, 1 where some of several did, 130
+            after Ctrl-C, or 143 after SIGTERM.
     """
     failed = 0
     with graceful_interrupt(quiet) as interrupts:
@@ -69,7 +69,7 @@ def make_all(
             except KeyboardInterrupt:  # the second one
                 complain(f"{image}interrupted; nothing of this image was saved.")
             if interrupts:
-                raise typer.Exit(INTERRUPTED)
+                raise typer.Exit(status_of(interrupts))
     raise typer.Exit(0 if not failed else BAD if failed == len(folders) else SOME_FAILED)
 
 

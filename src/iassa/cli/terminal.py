@@ -1,4 +1,4 @@
-"""What all commands share: messages, exit statuses, Ctrl-C, what was typed."""
+"""What all commands share: messages, exit statuses, signals, what was typed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from rich.console import Console
@@ -34,22 +34,40 @@ def warn(text: str) -> None:
 
 @contextmanager
 def graceful_interrupt(quiet: bool, what: str = "batch") -> Iterator[list[int]]:
-    """A list that Ctrl-C fills: the run ends after its batch; a second Ctrl-C ends it at once."""
+    """A list of the signals that ask for an end: Ctrl-C, SIGTERM, and SIGHUP but under nohup.
+
+    The run ends after its batch. A second Ctrl-C ends it at once. The others may come repeatedly:
+    systems send them to the process and to its group.
+    """
     interrupts: list[int] = []
     stopping = f"stopping after the {what} in flight; Ctrl-C again to stop at once\n".encode()
+    terminals = [file for file in (1, 2) if os.isatty(file)]
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        if interrupts:
+        for file in terminals:
+            if not os.isatty(file):  # it was closed: a message there would be an error
+                os.dup2(os.open(os.devnull, os.O_WRONLY), file)
+        if interrupts and number == signal.SIGINT:
             raise KeyboardInterrupt
         interrupts.append(number)
         if not quiet:  # written at once: a second signal may come while this one is handled
-            os.write(sys.stderr.fileno(), stopping)
+            with suppress(OSError):
+                os.write(2, stopping)
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    caught = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        caught.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in caught}
     try:
         yield interrupts
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def status_of(interrupts: list[int]) -> int:
+    """The exit status of a command that signals ended: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + interrupts[0]
 
 
 def typed() -> str:
