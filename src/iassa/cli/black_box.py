@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, cast
 
 import iassa
-from iassa.cli.terminal import warn
+from iassa.cli.terminal import log_lines, warnings_as_lines
 from iassa.errors import InputError, TrainingModeWarning
 
 if TYPE_CHECKING:
@@ -49,12 +47,11 @@ def open_black_box(
     if box:
         _check_box(model, similar_to, photos)
     boxes = [iassa.models.Box.parse(text) for text in box or []]
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if not quiet:
-        logging.getLogger("iassa").setLevel(logging.INFO)
+    log_lines(quiet)
+    ignored = [TrainingModeWarning] if quiet else []
     with ExitStack() as stack:
         # A module of the user may print while it is imported.
-        with redirect_stdout(sys.stderr), _warnings_as_lines(quiet):
+        with redirect_stdout(sys.stderr), warnings_as_lines(*ignored):
             black_box = iassa.open_model(model, device)
             if isinstance(black_box, iassa.models.HttpModel):
                 stack.enter_context(black_box)
@@ -79,20 +76,6 @@ def _check_box(model: str, similar_to: Sequence[str] | None, photos: Collection[
         )
     if len(photos) > 1:
         raise InputError(f"expected one image with --box, got {len(photos)}. Explain each alone.")
-
-
-@contextmanager
-def _warnings_as_lines(quiet: bool) -> Iterator[None]:
-    """Print each warning on one line, without its line of code."""
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        warn(str(message))
-
-    with warnings.catch_warnings():
-        if quiet:
-            warnings.simplefilter("ignore", TrainingModeWarning)
-        warnings.showwarning = show
-        yield
 
 
 def _aim(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -18,18 +20,63 @@ SOME_FAILED = 1  # of several images
 BAD = 2
 INTERRUPTED = 130
 
+_ABOUT: list[str] = []  # the image that lines are about, where there are several
+
 # A name between colons is a name, no emoji.
 messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
+def say(text: str, kind: str = "") -> None:
+    """Print a line, with the image that it is about where there are several."""
+    messages.print(f"{kind}{escape(''.join([*_ABOUT, text]))}")
+
+
 def complain(text: str) -> None:
     """Print what went wrong, on one line."""
-    messages.print(f"[bold red]error:[/] {escape(' '.join(text.split()))}")
+    say(" ".join(text.split()), "[bold red]error:[/] ")
 
 
 def warn(text: str) -> None:
-    """Print a warning."""
-    messages.print(f"[yellow]warning:[/] {escape(text)}")
+    """Print a warning, on one line."""
+    say(" ".join(text.split()), "[yellow]warning:[/] ")
+
+
+@contextmanager
+def about(image: str) -> Iterator[None]:
+    """Name an image in each line."""
+    _ABOUT[:] = [f"{image}: "]
+    try:
+        yield
+    finally:
+        _ABOUT.clear()
+
+
+@contextmanager
+def warnings_as_lines(*ignored: type[Warning]) -> Iterator[None]:
+    """Print each warning on one line, without its line of code."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        warn(str(message))
+
+    with warnings.catch_warnings():
+        for kind in ignored:
+            warnings.simplefilter("ignore", kind)
+        warnings.showwarning = show
+        yield
+
+
+class _Lines(logging.Handler):
+    """Prints what is logged as a line of the command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
+def log_lines(quiet: bool) -> None:
+    """Print warnings that are logged, and what iassa logs on the way."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines()])
+    if not quiet:
+        logging.getLogger("iassa").setLevel(logging.INFO)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from iassa.errors import InputError, require
+from iassa.errors import InputError, require, warn
 from iassa.models.references import import_attribute
 
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:attribute
@@ -53,7 +53,11 @@ class Target:
 
 
 def resolve_targets(
-    wanted: TargetLike, scores: NDArray[np.floating], class_names: Sequence[str] | None
+    wanted: TargetLike,
+    scores: NDArray[np.floating],
+    class_names: Sequence[str] | None,
+    *,
+    of_boxes: bool = False,
 ) -> tuple[Target, ...]:
     """Targets from what a user writes.
 
@@ -67,6 +71,8 @@ def resolve_targets(
             code is run.
         scores: (K,) scores of the whole image.
         class_names: K names, synonyms after commas; None if the black box has none.
+        of_boxes: whether the outputs are boxes that were detected. Nobody knows their number
+            before, so top-k of fewer boxes is all of them, with a warning.
 
     Returns:
         The targets in the order given, each once.
@@ -92,6 +98,10 @@ def resolve_targets(
             )
         elif top := re.fullmatch(r"top-(\d+)", _text(item).strip().lower()):
             count, most = _number(top[1]), len(scores)
+            if of_boxes and count > most:
+                found = "is one box: it is" if most == 1 else f"are {most} boxes: all of them are"
+                warn(f"{item} was asked for, and there {found} explained", UserWarning)
+                count = most
             require(1 <= count <= most, f"expected top-1 to top-{most}, got {item!r}.")
             order = np.argsort(-scores, kind="stable")[:count]
             targets += [Target(lookup.name(int(k)), (int(k),), (1.0,)) for k in order]
