@@ -610,7 +610,10 @@ def test_a_killed_run_goes_on(photos: Path, tmp_path: Path) -> None:
     assert contents(killed) == contents(whole)
 
 
-def test_one_process_at_a_time_and_ctrl_c_keeps_what_was_done(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_process_at_a_time_and_a_signal_keeps_what_was_done(
+    photos: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     folder = tmp_path / "run"
     with subprocess.Popen(
         command(photos, folder),
@@ -618,14 +621,15 @@ def test_one_process_at_a_time_and_ctrl_c_keeps_what_was_done(photos: Path, tmp_
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        start_new_session=True,
     ) as driver:
         assert driver.stderr is not None
         driver.stderr.readline()
         with pytest.raises(InputError, match="another process"):
             go(photos, folder)
-        driver.send_signal(signal.SIGINT)
+        os.killpg(driver.pid, number)  # its workers, too
         rest = driver.stderr.read()
-        assert driver.wait() == 130
+        assert driver.wait() == 128 + number
     assert "all that was done is kept" in rest
     with Store.read(folder) as store:
         assert 1 <= len(store.finished()) <= 3

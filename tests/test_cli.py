@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -201,7 +203,9 @@ def test_json_of_a_real_process_with_the_default_model(workplace):
 
 def test_quiet_says_nothing(explain):
     assert explain("photo.png", "--quiet") == (0, "explanations/photo/overlay-0.png\n", "")
-    status, out, err = explain("photo.png", "--quiet", "--json", model="cli_boxes:constant")
+    status, out, err = explain(
+        "photo.png", "--quiet", "--json", "--out", "o", model="cli_boxes:constant"
+    )
     assert (status, err) == (0, "")
     assert json.loads(out)["warnings"]
     assert refused(explain("none.png", "--quiet"))
@@ -216,8 +220,9 @@ def test_targets(explain, workplace):
     found = [target.name for target in explanation.targets]
     assert found[:3] == ["ant", "b$e_e$ + cow", "b$e_e$ vs ant"]
     assert len(found) == 5  # the ant was asked for before
-    assert out.splitlines() == [f"out/overlay-{k}.png" for k in range(5)]
-    assert names(workplace / "out") == [*FILES, *(f"overlay-{k}.png" for k in range(1, 5))]
+    drawn = [*(f"overlay-{k}.png" for k in range(5)), "sheet.png"]
+    assert out.splitlines() == [f"out/{name}" for name in drawn]
+    assert names(workplace / "out") == [*FILES[:3], *drawn]
     for name in found:
         assert f"{name}: " in err
 
@@ -281,10 +286,10 @@ def test_two_fills_give_two_maps_from_the_same_masks(explain):
     Image.new("RGB", (28, 20), (51, 51, 51)).save("flat.png")  # 51 is a fifth of white
     maps = {}
     for fill in ("zero", "#ffffff"):
-        options = ["--set", "debiased=True", "--target", "0", "--out", "o"]
+        options = ["--set", "debiased=True", "--target", "0", "--out", fill]
         status, _, err = explain("flat.png", "--baseline", fill, *options)
         assert status == 0, err
-        found = iassa.Explanation.load("o")
+        found = iassa.Explanation.load(fill)
         assert found.scores == (pytest.approx(0.2),)
         assert found.method["fields"]["baseline"] == fill
         maps[fill] = found.saliency
@@ -350,8 +355,8 @@ def test_images_of_the_same_name(explain, workplace):
 
 def test_overlays_of_an_earlier_run_go(explain, workplace):
     assert explain("photo.png", "--target", "top-3", "--out", "o")[0] == 0
-    assert len(names(workplace / "o")) == 6
-    assert explain("photo.png", "--target", "top-1", "--out", "o")[0] == 0
+    assert len(names(workplace / "o")) == 7
+    assert explain("photo.png", "--target", "top-1", "--out", "o", "--overwrite")[0] == 0
     assert names(workplace / "o") == FILES
 
 
@@ -364,6 +369,159 @@ def test_names_that_are_no_utf8(workplace):
     assert done.returncode == 0, done.stderr
     assert done.stdout == b"explanations/caf\xe9/overlay-0.png\n"
     assert b"Traceback" not in done.stderr
+
+
+# What is not written over.
+
+
+@pytest.mark.parametrize("method", ["rise", "shap-partition"])
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["photo.png"], ""),
+        (["./photo.png", "--target", "pismire"], ""),
+        (["copy.png", "--target", "0"], ""),
+        (["photo.png", "--seed", 4], ""),
+        (["photo.png", "--target", "cow"], "targets"),
+        (["photo.png", "--target", "top-2"], "targets"),
+        (["photo.png", "--target", "0,1"], "targets"),
+        (["other.png"], "image"),
+        (["photo.png", "--set", "baseline=blur"], "method"),
+        (["photo.png", "--model", "cli_boxes:constant"], "model"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else value or "same",
+)
+def test_only_the_same_case_is_written_over(run, workplace, method, arguments, what):
+    if method != "rise" and "pismire" in arguments:
+        pytest.skip("without evidence a synonym is not there to be compared")
+    Image.open("photo.png").save("copy.png")
+    Image.open("photo.png").transpose(Image.Transpose.ROTATE_180).save("other.png")
+    rest = ["--method", method, "--calls", 30, "--out", "o"]
+    model = [] if "--model" in arguments else ["--model", REFERENCE]
+    first = run("explain", "photo.png", "--model", REFERENCE, "--target", "ant", *rest)
+    assert first[0] == 0, first
+    before = contents("o")
+    asked = [] if "--target" in arguments else ["--target", "0"]
+    command = ["explain", *arguments, *asked, *model, *rest]
+    outcome = run(*command)
+    if what:
+        err = refused(outcome)
+        assert f"got an explanation of another {what} there" in err
+        assert "--overwrite" in err
+        assert contents("o") == before
+        outcome = run(*command, "--overwrite")
+    assert outcome[0] == 0, outcome
+    assert contents("o") != before
+
+
+@pytest.mark.usefixtures("saved")
+def test_extending_writes_over_its_own_folder_and_no_other(explain, run, extend):
+    assert explain("photo.png", "--target", "cow", "--out", "p")[0] == 0
+    before = contents("p")
+    for outcome in (
+        extend("o", "--calls", 5, "--out", "p"),
+        run("extend", "o", "--target", "ant", "--out", "p"),
+    ):
+        assert "of another targets there" in refused(outcome)
+        assert contents("p") == before
+    assert extend("o", "--calls", 5)[0] == 0
+    assert run("extend", "o", "--target", "cow", "--out", "p")[0] == 0
+    assert extend("o", "--calls", 5, "--out", "p", "--overwrite")[0] == 0
+
+
+def test_what_cannot_be_read_is_not_written_over(explain, workplace):
+    (workplace / "o").mkdir()
+    (workplace / "o" / "explanation.json").write_text("{}")
+    assert "--overwrite" in refused(explain("photo.png", "--out", "o"))
+    assert explain("photo.png", "--out", "o", "--overwrite")[0] == 0
+
+
+def test_one_of_several_that_is_there_already_stops_no_other(explain, workplace):
+    Image.new("RGB", (9, 5)).save("one.png")
+    Image.new("RGB", (9, 5), "red").save("two.png")
+    assert explain("one.png", "--out", "all/two")[0] == 0
+    status, out, err = explain("one.png", "two.png", "--out", "all", "--quiet")
+    assert (status, out) == (1, "all/one/overlay-0.png\n")
+    assert err.startswith("error: two.png: expected all/two to be free")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("...png", "_"),
+        ("con.png", "_con"),
+        ("what?.png", "what_"),
+        ("a. .png", "a"),
+        ("example:cat", "cat"),
+    ],
+)
+def test_folders_have_names_that_every_system_takes(explain, workplace, name, folder):
+    if name != "example:cat":
+        Path("photo.png").rename(name)
+    status, out, err = explain(name, "--pictures", "none", calls=20)
+    assert status == 0, err
+    assert out == f"explanations/{folder}/explanation.json\n"
+    assert names(workplace / "explanations") == [folder]
+
+
+# What is drawn.
+
+
+@pytest.mark.parametrize(
+    ("pictures", "drawn"),
+    [
+        ("none", []),
+        ("sheet", ["sheet.png"]),
+        ("all", ["overlay-0.png", "overlay-1.png", "sheet.png"]),
+    ],
+)
+def test_pictures(explain, run, workplace, pictures, drawn):
+    options = ["--target", "top-2", "--pictures", pictures, "--out", "o"]
+    status, out, err = explain("photo.png", *options)
+    assert status == 0, err
+    assert names(workplace / "o") == sorted([*FILES[:3], *drawn])
+    assert out.splitlines() == [f"o/{name}" for name in drawn or ["explanation.json"]]
+    status, out, err = run("extend", "o", "--target", "ant", "--target", "cow", *options[2:])
+    assert status == 0, err
+    assert out.splitlines() == [f"o/{name}" for name in drawn or ["explanation.json"]]
+
+
+def test_pictures_of_another_name(explain):
+    message = "expected --pictures none, sheet or all, got 'few'"
+    assert message in refused(explain("photo.png", "--pictures", "few"))
+
+
+# Several images: each line names its own.
+
+
+def test_each_line_names_its_image(run, workplace):
+    boxes = BOXES + "\nimport warnings\n\ndef warns(images):\n"
+    boxes += (
+        "    warnings.warn('take\\ncare')\n    log.warning('a line')\n    return bright(images)\n"
+    )
+    (workplace / "cli_boxes.py").write_text(
+        boxes + "import logging\nlog = logging.getLogger('x')\n"
+    )
+    Image.new("RGB", (20, 12)).save("flat.png")
+    command = ["explain", "photo.png", "flat.png", "none.png", "--model", "cli_boxes:warns"]
+    command += ["--method", "rise", "--calls", "40"]
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-m", "iassa", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1, done.stderr
+    assert "error: none.png: no such image: none.png. Check the path." in lines
+    for image in ("photo.png", "flat.png"):
+        assert f"warning: {image}: take care" in lines
+        assert f"{image}: a line" in lines
+        assert any(line.startswith(f"{image}: 40 calls of warns on cpu") for line in lines)
+        assert any(line.startswith(f"warning: {image}: only 39 masks for") for line in lines)
+    named = re.compile(r"((error|warning): )?(photo|flat|none)\.png: ")
+    assert all(named.match(line) for line in lines), lines
 
 
 # What it refuses, each with one line.
@@ -706,15 +864,18 @@ def wait_for_progress(process, folder, calls):
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_ctrl_c_saves_the_map_so_far(workplace, as_json):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_the_map_so_far(workplace, number, as_json):
     (workplace / "cli_endless.py").write_text(ENDLESS)
     command = ["explain", "photo.png", "--model", "cli_endless:endless", "--calls", 1_000_000_000]
     options = ["--json"] if as_json else []
     process = subprocess_of(*command, "--method", "rise", "--out", "o", *options)
     wait_for_progress(process, workplace, 1000)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
+    if number != signal.SIGINT:  # a system sends it to the process and to its group
+        process.send_signal(number)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
+    assert process.returncode == 128 + number, err
     assert "Traceback" not in err
     assert names(workplace / "o") == FILES
     explanation = iassa.Explanation.load(workplace / "o")
@@ -726,6 +887,35 @@ def test_ctrl_c_saves_the_map_so_far(workplace, as_json):
     else:
         assert out.splitlines() == ["o/overlay-0.png"]
         assert "incomplete: cancelled" in err
+
+
+def test_a_terminal_that_is_closed_loses_no_map(workplace):
+    """Its process gets SIGHUP, and can write to it no more."""
+    (workplace / "cli_endless.py").write_text(ENDLESS)
+    command = ["explain", "photo.png", "--model", "cli_endless:endless", "--calls", "1000000000"]
+    child, terminal = pty.fork()
+    if not child:
+        os.execv(sys.executable, [sys.executable, "-m", "iassa", *command, "--out", "o"])
+    deadline = time.monotonic() + 120
+    progress = workplace / "progress"
+    while time.monotonic() < deadline and not (progress.exists() and progress.read_text() > "1"):
+        os.read(terminal, 1000)
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 129
+    assert iassa.Explanation.load("o").stopped == "cancelled"
+
+
+def test_nohup_is_obeyed(workplace):
+    (workplace / "cli_endless.py").write_text(ENDLESS)
+    command = ["explain", "photo.png", "--model", "cli_endless:endless", "--calls", 30000]
+    ignoring = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    process = subprocess_of(*command, "--method", "rise", "--out", "o", preexec_fn=ignoring)
+    wait_for_progress(process, workplace, 100)
+    process.send_signal(signal.SIGHUP)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert iassa.Explanation.load("o").calls == 30000
 
 
 def test_a_second_ctrl_c_ends_at_once(workplace):
@@ -785,7 +975,7 @@ def test_the_last_line_says_how_well_the_map_is_known(explain):
     share = max(iassa.Explanation.load("o").relative_errors)
     assert last.startswith("60 calls of named on cpu, ")
     assert last.endswith(f" s, standard error {share:.1%} of the peak")
-    _, _, err = explain("photo.png", "--out", "o", method="kernel-shap")
+    _, _, err = explain("photo.png", "--out", "o", "--overwrite", method="kernel-shap")
     assert err.splitlines()[-1].endswith(" s, standard error not known")
     assert known_to("o") == np.inf
 
@@ -960,7 +1150,7 @@ def test_more_calls_give_the_map_of_one_run_with_all(explain, extend, method, se
         assert explain(*arguments, method=method, calls=calls)[0] == 0
     status, out, err = extend("part", "--calls", 80)
     assert status == 0, err
-    assert out.splitlines() == ["part/overlay-0.png", "part/overlay-1.png"]
+    assert out.splitlines() == ["part/overlay-0.png", "part/overlay-1.png", "part/sheet.png"]
     assert "150 calls of named" in err
     assert_same_arrays("part", "whole")
     mine, its = (iassa.Explanation.load(folder).evidence for folder in ("part", "whole"))
@@ -1008,7 +1198,7 @@ def test_another_target_costs_no_call(explain, run, workplace):
     options = [option for text in targets for option in ("--target", text)]
     status, out, err = run("extend", "o", *options, "--out", "p")
     assert status == 0, err
-    assert out.splitlines() == [f"p/overlay-{k}.png" for k in range(3)]
+    assert out.splitlines() == [*(f"p/overlay-{k}.png" for k in range(3)), "p/sheet.png"]
     assert "60 calls of named" in err
     assert_same_arrays("p", "at once")
     assert iassa.Explanation.load("p").calls == 60

@@ -105,8 +105,8 @@ def test_targets_work_as_they_do_for_classes() -> None:
     )
     with pytest.raises(InputError, match=r"name of several\. Say dog 1 or dog 2"):
         explain(detector(), target="dog")
-    with pytest.raises(InputError, match="top-1 to top-3"):
-        explain(detector(), target="top-4")
+    with pytest.warns(UserWarning, match="top-4 was asked for, and there are 3 boxes: all of them"):
+        assert len(explain(detector(), target="top-4").targets) == 3
 
 
 def test_a_run_costs_what_it_says_and_asks_about_the_whole_image_once() -> None:
@@ -475,11 +475,16 @@ def test_the_command_line(workplace: Path, capsys: pytest.CaptureFixture[str]) -
     assert [one["name"] for one in record["targets"]] == ["dog 1"]
     assert [one["name"] for one in record["boxes"]] == ["dog 1, dog", "cat", "dog 2, dog"]
     assert record["boxes"][1]["box"] == pytest.approx(PLACES[1])
-    assert run("street.png", *model, "--target", "cat", "--target", "dog 2") == 0
-    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert run("street.png", *model, "--target", "top-1") == 0  # the same one
+    two = ["--target", "cat", "--target", "dog 2", "--overwrite"]
+    capsys.readouterr()
+    assert run("street.png", *model, *two) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
     boxes = ["--box", "4,6,16,20", "--box", "18,26,28,40:cat"]
-    assert run("street.png", *model, *boxes, "--json") == 0
+    assert run("street.png", *model, *boxes) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert run("street.png", *model, *boxes, "--json", "--overwrite") == 0
     record = json.loads(capsys.readouterr().out)
     assert sorted(one["name"] for one in record["targets"]) == ["box", "cat"]
     with pytest.raises(SystemExit) as exit_:
@@ -490,7 +495,7 @@ def test_the_command_line(workplace: Path, capsys: pytest.CaptureFixture[str]) -
     assert longer["boxes"] == record["boxes"]
 
     for arguments, word in (
-        (["street.png", *model, "--target", "dog"], "Say dog 1 or dog 2"),
+        (["street.png", *model, "--target", "dog", "--overwrite"], "Say dog 1 or dog 2"),
         (["street.png", *model, "--box", "1,2,3"], "expected a box as top,left,bottom,right"),
         (["street.png", *model, "--box", "1,2,3,4:rat"], "unknown class 'rat' (nearest: cat)"),
         (["street.png", *model, "--box", "90,2,93,4"], "boxes in the image of 30 x 44"),

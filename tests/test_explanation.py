@@ -146,14 +146,14 @@ def test_files_of_the_contract(tmp_path, kept):
     before.save(tmp_path)
     overlays = ["overlay-0.png", "overlay-1.png", "overlay-2.png"]
     files = ["explanation.npz"] if kept is None else ["evidence.npz", "explanation.npz"]
-    assert names(tmp_path) == sorted(["explanation.json", *files, *overlays])
+    assert names(tmp_path) == sorted(["explanation.json", *files, *overlays, "sheet.png"])
     with np.load(tmp_path / "explanation.npz") as arrays:
         for name in ("saliency", "standard_error"):
             assert arrays[name].shape == (3, *SIZE)
             assert arrays[name].dtype == np.float32
         np.testing.assert_array_equal(arrays["saliency"], before.saliency)
-    for overlay in overlays:
-        with Image.open(tmp_path / overlay) as picture:
+    for picture_name in (*overlays, "sheet.png"):
+        with Image.open(tmp_path / picture_name) as picture:
             picture.load()
             assert picture.format == "PNG"
     record = json.loads((tmp_path / "explanation.json").read_text("utf-8"))
@@ -384,6 +384,16 @@ def test_plot_says_what_it_shows():
 def test_the_largest_relative_error_is_what_a_tolerance_is_about():
     assert example(relative_errors=(0.25, 0.5)).relative_error == 0.5
     assert example(relative_errors=(0.25, np.inf)).relative_error == np.inf
+
+
+def test_an_end_while_it_is_drawn_loses_pictures_only(tmp_path):
+    before = example(3)
+    before.save(tmp_path, pictures="none")
+    drawing = before.draw(tmp_path)
+    assert next(drawing) == tmp_path / "overlay-0.png"
+    drawing.close()
+    assert names(tmp_path) == ["explanation.json", "explanation.npz", "overlay-0.png"]
+    assert_same(before, Explanation.load(tmp_path))
 
 
 def test_repr_is_one_line():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iassa.explanations.plot import figure_png, overlay
+from iassa.explanations.plot import figure_png, overlay, sheet
 from iassa.image import example_image
 from rounding import steps
 
@@ -118,6 +118,38 @@ def test_the_peak_stands_out():
     column, row = right.transData.transform((10, 60))
     elsewhere = picture[int(len(picture) - row), int(column)]
     assert at_peak.sum() > 2 * elsewhere.sum()
+
+
+# All targets on one scale.
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 60, 61])
+def test_a_sheet_shows_all_on_the_scale_of_the_highest(count):
+    """Flat maps, so that what is drawn can be read off: one colour each, their values in turn."""
+    values = np.linspace(-1, 3, count).astype(np.float32)
+    maps = np.broadcast_to(values[:, None, None], (count, 30, 50))
+    names = [f"class {k}: ${k}" for k in range(count)]
+    figure = sheet(np.zeros((30, 50, 3), np.float32), maps, names, **EFFECT, caption="c")
+    picture = Image.open(io.BytesIO(figure_png(figure)))
+    assert max(picture.size) < 2500
+    shown = min(count, 60)
+    drawn_maps = figure.axes[0].images[1]
+    assert drawn_maps.get_clim() == (-abs(values[:60]).max(), abs(values[:60]).max())
+    assert {*np.unique(drawn_maps.get_array())} == {*values[:60], np.float32(0)}
+    assert [text.get_text() for text in figure.axes[0].texts] == names[:shown]
+    noted = "c; the first 60 of 61 targets" if count == 61 else "c"
+    assert figure.get_supxlabel() == noted
+    paper = figure.axes[0].images[2].get_array()
+    np.testing.assert_array_equal(paper[..., 3] == 0, paper[..., 0] == 0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (300, 5), (3, 300)])
+def test_a_sheet_of_any_size(size):
+    maps = np.abs(np.resize(NOISE, (3, *size)))
+    image = np.resize(CAT, (*size, 3))
+    for measures in ("effect", "mean score"):
+        figure = sheet(image, maps, ["a", "b", "c"], measures=measures, caption="c")
+        assert all(60 < side < 2500 for side in Image.open(io.BytesIO(figure_png(figure))).size)
 
 
 # The third panel: how well the map is known.

@@ -67,7 +67,7 @@ def test_python_of_the_readme_runs(workplace: Path) -> None:
     assert names["tabby"].targets[0].name == "tabby"
     assert {path.name for path in (workplace / "explanations/cat").iterdir()} == {
         *("explanation.npz", "explanation.json", "evidence.npz"),
-        *("overlay-0.png", "overlay-1.png"),
+        *("overlay-0.png", "overlay-1.png", "sheet.png"),
     }
     assert (workplace / "cat.png").stat().st_size > 10_000
 

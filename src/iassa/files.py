@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 from iassa.errors import InputError
+
+# What Windows forbids in a name, and the names that stand for devices there.
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
+
+
+def folder_name(text: str) -> str:
+    """A name that every system takes for a folder, from any text.
+
+    Example:
+        >>> [folder_name(text) for text in ("cat", "what?", "con.2", "..")]
+        ['cat', 'what_', '_con.2', '_']
+    """
+    name = FORBIDDEN.sub("_", text).rstrip(". ")
+    return name if name and not DEVICES.fullmatch(name) else f"_{name}"
 
 
 def user_path(path: str | PurePath) -> Path:

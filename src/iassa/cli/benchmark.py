@@ -25,10 +25,10 @@ from iassa.cli import options
 from iassa.cli.dataset_options import choose_reading, open_dataset
 from iassa.cli.terminal import (
     BAD,
-    INTERRUPTED,
     complain,
     graceful_interrupt,
     messages,
+    status_of,
     typed,
     warn,
     warnings_as_lines,
@@ -146,7 +146,7 @@ def benchmark(
     from iassa.query import encode_fields, parse_fields
 
     reading = choose_reading(kind, orientation, white)
-    with _watched(quiet) as watching:
+    with graceful_interrupt(quiet, "items") as interrupts, _watched(quiet, interrupts) as watching:
         outcome = run(
             open_dataset(kind, images, annotations, masks, boxes, reading),
             run_folder,
@@ -165,15 +165,14 @@ def benchmark(
             command=typed(),
             **watching,
         )
-    _finish(outcome, run_folder, quiet)
+    _finish(outcome, run_folder, quiet, interrupts)
 
 
 @contextmanager
-def _watched(quiet: bool) -> Iterator[dict[str, Callable[..., Any]]]:
+def _watched(quiet: bool, interrupts: list[int]) -> Iterator[dict[str, Callable[..., Any]]]:
     """The arguments of `run` that show its progress, and end it after Ctrl-C."""
     with (
         warnings_as_lines(*([ImageWarning] if quiet else [])),
-        graceful_interrupt(quiet, "items") as interrupts,
         _bar(quiet) as show,
         redirect_stdout(sys.stderr),  # a module of the user may print while it is imported
     ):
@@ -216,7 +215,7 @@ def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
         yield show
 
 
-def _finish(outcome: Outcome, folder: Path, quiet: bool) -> None:
+def _finish(outcome: Outcome, folder: Path, quiet: bool, interrupts: list[int]) -> None:
     """Print what became of a run, and exit with it."""
     from iassa.benchmark.store.records import list_reasons
 
@@ -235,7 +234,7 @@ def _finish(outcome: Outcome, folder: Path, quiet: bool) -> None:
         complain(f"{failure.key.method}, {failure.key.entry}: {failure.error}")
     if outcome.cancelled:
         complain("interrupted; all that was done is kept. The same command goes on from here.")
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(status_of(interrupts))
     if outcome.failures:
         complain(f"{len(outcome.failures)} failed. The same command tries them again.")
         raise typer.Exit(BAD)

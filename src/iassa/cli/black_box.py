@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -10,7 +9,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, cast
 
 import iassa
-from iassa.cli.terminal import warnings_as_lines
+from iassa.cli.terminal import log_lines, warnings_as_lines
 from iassa.errors import ImageWarning, InputError, TrainingModeWarning
 
 if TYPE_CHECKING:
@@ -49,9 +48,7 @@ def open_black_box(
     if box:
         _check_box(model, similar_to, photos)
     boxes = [iassa.models.Box.parse(text) for text in box or []]
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if not quiet:
-        logging.getLogger("iassa").setLevel(logging.INFO)
+    log_lines(quiet)
     unsaid = (TrainingModeWarning, ImageWarning) if quiet else ()
     with ExitStack() as stack:
         # A module of the user may print while it is imported.

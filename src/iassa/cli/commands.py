@@ -1,7 +1,8 @@
 """All commands, and how one is run.
 
 Messages go to stderr, results to stdout. Exit status: 0; 2 for bad usage or input, with one line
-`error: ...`; 130 after Ctrl-C, with the map so far saved.
+`error: ...`; 130 after Ctrl-C and 143 after SIGTERM, with the map so far
+saved.
 """
 
 from __future__ import annotations

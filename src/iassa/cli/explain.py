@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer import Argument, Option
@@ -16,6 +17,10 @@ from iassa.cli import options
 from iassa.cli.black_box import open_black_box
 from iassa.cli.making import make_all
 from iassa.errors import InputError
+from iassa.files import folder_name
+
+if TYPE_CHECKING:
+    from iassa.methods.engine.base import Explainer
 
 Images = Annotated[list[Path] | None, Argument(metavar="IMAGE...", help="Image files.")]
 Example = Annotated[str | None, Option(help="A bundled photograph: cat or coffee.")]
@@ -55,7 +60,13 @@ Calls = Annotated[int, Option(help="Budget of model calls, never exceeded.")]
 Keep = Annotated[
     str, Option(metavar="N|all", help="Save the N highest outputs, for `iassa extend --target`.")
 ]
-Out = Annotated[Path | None, Option(help="Folder for results; default: explanations/IMAGE.")]
+Out = Annotated[
+    Path | None,
+    Option(
+        help="Folder for the result, of several images one folder each in it; default: "
+        "explanations/IMAGE."
+    ),
+]
 Saved = Annotated[Path, Argument(metavar="DIR", help="Folder of a saved explanation.")]
 NewTargets = Annotated[
     list[str] | None, Option(help="Explain this from the same masks, without a call; repeatable.")
@@ -83,6 +94,8 @@ def explain(
     keep: Keep = "10",
     white: options.White = None,
     out: Out = None,
+    overwrite: options.Overwrite = False,
+    pictures: options.Pictures = "all",
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     model: options.Model = None,
@@ -99,19 +112,19 @@ def explain(
 ) -> None:
     """Explain which parts of an image a model relies on."""
     from iassa.decoding import ImageFile, Reading
-    from iassa.methods.registry import open_method, read_fields
+    from iassa.image import as_image
+    from iassa.methods.engine.replacing import find_difference
     from iassa.models import efficientnet_lite0
 
-    folders = _folders(images or [], example, out)
-    fill = [] if baseline is None else [f"baseline={baseline}"]
-    with redirect_stdout(sys.stderr):  # a module of the user may print while it is imported
-        chosen = open_method(method, **read_fields(method, fill + (set_ or [])))
+    folders, saving = _folders(images or [], example, out), options.read_saving(context)
+    chosen = _method(method, baseline, set_ or [])
     by_default = range(len(similar_to)) if similar_to else f"top-{len(box) if box else 1}"
     default_model = efficientnet_lite0.FEATURES if similar_to else efficientnet_lite0.NAME
+    wanted = target or by_default
     make = functools.partial(
         iassa.explain,
         method=chosen,
-        target=target or by_default,
+        target=wanted,
         calls=calls,
         max_seconds=seconds,
         tolerance=tolerance,
@@ -124,8 +137,13 @@ def explain(
     photo = functools.partial(ImageFile, reading=Reading(white=white))
     aimed = (similar_to, measure, box, [*map(photo, folders)])
     with open_black_box(name, device, quiet, *aimed) as black_box:
-        ask = lambda name, **watching: make(photo(name), black_box, **watching)  # noqa: E731
-        make_all(folders, ask, calls, as_json, quiet)
+
+        def differs(path: str, there: iassa.Explanation) -> str:
+            given = (as_image(photo(path)), black_box.identity(), chosen.as_dict(), wanted)
+            return find_difference(there, *given)
+
+        ask = lambda path, **watching: make(photo(path), black_box, **watching)  # noqa: E731
+        make_all(folders, ask, calls, saving, differs)
 
 
 def extend(
@@ -139,6 +157,8 @@ def extend(
     tolerance: options.Tolerance = None,
     batch_size: options.BatchSize = None,
     out: NewOut = None,
+    overwrite: options.Overwrite = False,
+    pictures: options.Pictures = "all",
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     model: options.Model = None,
@@ -157,16 +177,23 @@ def extend(
 
     The map is the same as if all calls had been asked for at once.
     """
+    from iassa.methods.engine.replacing import find_difference
     from iassa.models import efficientnet_lite0
 
-    saved = iassa.Explanation.load(directory)
+    saved, saving = iassa.Explanation.load(directory), options.read_saving(context)
+    saving = replace(saving, overwrite=overwrite or out in (None, directory))
+
+    def differs(_: str, there: iassa.Explanation) -> str:
+        given = (saved.image, saved.identity, saved.method, target or saved.targets)
+        return find_difference(there, *given)
+
     folders = {str(directory): out or directory}
     name = options.described_model(context)
     if target is not None:
         of_run = (name, similar_to, measure, device, calls, seconds, tolerance, batch_size)
         if any(one is not None for one in of_run):
             raise InputError("expected --target without the options of a run. Leave them out.")
-        make_all(folders, lambda *_, **__: iassa.retarget(saved, target), 0, as_json, quiet)
+        make_all(folders, lambda *_, **__: iassa.retarget(saved, target), 0, saving, differs)
         return
     # A name from a file must not run code, as that of a module would.
     known = efficientnet_lite0.FEATURES if similar_to else saved.model
@@ -176,22 +203,25 @@ def extend(
             f"explanation does not save how to open {saved.model}. Repeat them."
         )
     more = 1000 if calls is None else calls
-    go_on = functools.partial(
-        iassa.extend,
-        saved,
-        calls=more,
-        max_seconds=seconds,
-        tolerance=tolerance,
-        batch_size=batch_size,
-    )
     with open_black_box(name or known, device, quiet, similar_to, measure) as black_box:
-        make_all(
-            folders,
-            lambda _, **watching: go_on(black_box, **watching),
-            saved.calls + more,
-            as_json,
-            quiet,
+        go_on = functools.partial(
+            iassa.extend,
+            saved,
+            black_box,
+            calls=more,
+            max_seconds=seconds,
+            tolerance=tolerance,
+            batch_size=batch_size,
         )
+        make_all(folders, lambda _, **by: go_on(**by), saved.calls + more, saving, differs)
+
+
+def _method(name: str, baseline: str | None, settings: list[str]) -> Explainer:
+    from iassa.methods.registry import open_method, read_fields
+
+    fill = [] if baseline is None else [f"baseline={baseline}"]
+    with redirect_stdout(sys.stderr):  # a module of the user may print while it is imported
+        return open_method(name, **read_fields(name, fill + settings))
 
 
 def _keep(text: str) -> int | Literal["all"]:
@@ -207,7 +237,9 @@ def _folders(images: list[Path], example: str | None, out: Path | None) -> dict[
     """The folder for the results of each image, by the name of the image."""
     if bool(images) == bool(example):
         raise InputError("expected image files or --example cat, one of the two. See --help.")
-    names = {f"example:{example}": example or ""} if example else {str(p): p.stem for p in images}
+    names = {f"example:{example}": example or ""}
+    if not example:
+        names = {str(path): folder_name(path.stem.removeprefix("example:")) for path in images}
     if len(set(names.values())) < len(images):
         raise InputError(
             "expected images with different names, since the name is the folder of the result. "

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 import iassa
+from iassa.cli.options import Saving
 from iassa.cli.terminal import (
     BAD,
-    INTERRUPTED,
     SOME_FAILED,
+    about,
     complain,
     graceful_interrupt,
     messages,
+    say,
+    status_of,
     warn,
     warnings_as_lines,
 )
-from iassa.errors import CancelledError, IassaError, ImageWarning, WeakEvidenceWarning
+from iassa.errors import CancelledError, IassaError, ImageWarning, InputError, WeakEvidenceWarning
 from iassa.files import check_writable
 
 
@@ -34,8 +37,8 @@ def make_all(
     folders: Mapping[str, Path],
     make: Callable[..., iassa.Explanation],
     calls: int,
-    as_json: bool,
-    quiet: bool,
+    saving: Saving,
+    differs: Callable[[str, iassa.Explanation], str],
 ) -> None:
     """Make and save an explanation for each folder, and exit with what became of them.
 
@@ -43,33 +46,36 @@ def make_all(
         folders: where the results go, by the name of each image.
         make: called with that name, and `progress` and `cancel` as `iassa.explain` takes them.
         calls: that each explanation makes at most.
-        as_json: whether to print `explanation.json` and not the paths of the pictures.
-        quiet: whether to print errors only.
+        saving: what is written and printed.
+        differs: from that name and what a folder holds, in what the new one differs from that, see
+            `find_difference`.
 
     Raises:
-        typer.Exit: always; 0, 2 where all images failed, 1 where some of several did, or 130 after
-            Ctrl-C.
+        typer.Exit: always; 0, 2 where all images failed, 1 where some of several did, 130
+            after Ctrl-C, or 143 after SIGTERM.
     """
     failed = 0
-    with graceful_interrupt(quiet) as interrupts:
+    with graceful_interrupt(saving.quiet) as interrupts:
         for name, folder in folders.items():
-            image = f"{name}: " if len(folders) > 1 else ""
-            try:
-                with _writable(folder), _bar(Path(name).name, calls, quiet) as show:
-                    explanation = make(name, progress=show, cancel=lambda: bool(interrupts))
-                _save(explanation, folder, as_json, quiet)
-            except IassaError as error:  # the next image may do better
-                saved = ""
-                if isinstance(error, iassa.RunFailedError):
-                    partial = error.explanation
-                    _save(partial, folder, as_json, quiet)
-                    saved = f" The map of the {partial.calls} calls so far is in {folder}."
-                complain(f"{image}{error}{saved}", error)
-                failed += not isinstance(error, CancelledError)
-            except KeyboardInterrupt:  # the second one
-                complain(f"{image}interrupted; nothing of this image was saved.")
+            with about(name) if len(folders) > 1 else nullcontext(), warnings_as_lines():
+                try:
+                    if not saving.overwrite:
+                        _keep_others(folder, functools.partial(differs, name))
+                    with _writable(folder), _bar(Path(name).name, calls, saving.quiet) as show:
+                        explanation = make(name, progress=show, cancel=lambda: bool(interrupts))
+                    _save(explanation, folder, saving, interrupts)
+                except IassaError as error:  # the next image may do better
+                    saved = ""
+                    if isinstance(error, iassa.RunFailedError):
+                        partial = error.explanation
+                        _save(partial, folder, saving, interrupts)
+                        saved = f" The map of the {partial.calls} calls so far is in {folder}."
+                    complain(f"{error}{saved}", error)
+                    failed += not isinstance(error, CancelledError)
+                except KeyboardInterrupt:  # the second one
+                    complain("interrupted; nothing of this image was saved.")
             if interrupts:
-                raise typer.Exit(INTERRUPTED)
+                raise typer.Exit(status_of(interrupts))
     raise typer.Exit(0 if not failed else BAD if failed == len(folders) else SOME_FAILED)
 
 
@@ -111,15 +117,62 @@ def _writable(folder: Path) -> Iterator[None]:
         raise
 
 
-def _save(explanation: iassa.Explanation, folder: Path, as_json: bool, quiet: bool) -> None:
-    explanation.save(folder)
-    if not quiet:
-        _summarise(explanation)
-    if as_json:
-        print(json.dumps(json.loads((folder / "explanation.json").read_text("utf-8"))))
+def _keep_others(folder: Path, differs: Callable[[iassa.Explanation], str]) -> None:
+    """Refuse to write over the result of another case.
+
+    Raises:
+        InputError: the folder holds one, or one that cannot be read.
+    """
+    if not (folder / "explanation.json").exists():
         return
-    for k in range(len(explanation.targets)):
-        typer.echo(os.fsencode(folder / f"overlay-{k}.png"))  # bytes: a name need not be UTF-8
+    try:
+        there = iassa.Explanation.load(folder)
+    except InputError as damage:
+        raise InputError(f"{damage} Or choose another --out, or add --overwrite.") from damage
+    if what := differs(there):
+        raise InputError(
+            f"expected {folder} to be free or of the same image, model, method and targets, got an "
+            f"explanation of another {what} there. Choose another --out, or add --overwrite."
+        )
+
+
+def _save(
+    explanation: iassa.Explanation, folder: Path, saving: Saving, interrupts: list[int]
+) -> None:
+    """Write the result first: an end while it is drawn loses pictures only."""
+    explanation.save(folder, pictures="none")
+    if not saving.quiet:
+        _summarise(explanation)
+    drawn: Iterable[Path] = explanation.draw(folder, saving.pictures)
+    if saving.pictures == "none":
+        drawn = [folder / "explanation.json"]
+    before = len(interrupts)
+    try:
+        with _draw_bar(len(explanation.targets), saving.quiet) as advance:
+            for path in drawn:
+                advance()
+                if not saving.as_json:
+                    typer.echo(os.fsencode(path))  # bytes: a name need not be UTF-8
+                if len(interrupts) > before:
+                    break
+    except KeyboardInterrupt:
+        complain(f"interrupted; the map is in {folder}, not all of its pictures.")
+    if saving.as_json:
+        print(json.dumps(json.loads((folder / "explanation.json").read_text("utf-8"))))
+
+
+@contextmanager
+def _draw_bar(targets: int, quiet: bool) -> Iterator[Callable[[], object]]:
+    """A progress bar of pictures, where there are many."""
+    bar = Progress(
+        *("{task.description}", BarColumn(), MofNCompleteColumn(), "pictures"),
+        console=messages,
+        disable=quiet or not messages.is_terminal or targets < 5,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("drawing", total=targets)
+        yield lambda: bar.advance(task)
 
 
 def _summarise(explanation: iassa.Explanation) -> None:
@@ -127,12 +180,12 @@ def _summarise(explanation: iassa.Explanation) -> None:
     for text in explanation.warnings:
         warn(text)
     for target, score in zip(explanation.targets, explanation.scores, strict=True):
-        messages.print(f"{escape(target.name)}: {score:.3g}")
+        say(f"{target.name}: {score:.3g}")
     precision = "standard error not known"
     if math.isfinite(explanation.relative_error):
         precision = f"standard error {explanation.relative_error:.1%} of the peak"
     state = "" if explanation.complete else f"; incomplete: {explanation.stopped}"
-    messages.print(
-        f"{explanation.calls} calls of {escape(explanation.model)} on {explanation.device}, "
+    say(
+        f"{explanation.calls} calls of {explanation.model} on {explanation.device}, "
         f"{explanation.seconds:.1f} s, {precision}{state}"
     )

@@ -8,7 +8,8 @@ into workers too; the name holds no secret.
 from __future__ import annotations
 
 import functools
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 from typer import Option
@@ -83,6 +84,45 @@ White = Annotated[
     ),
 ]
 Quiet = Annotated[bool, Option("--quiet", help="Print errors only.")]
+Overwrite = Annotated[
+    bool, Option("--overwrite", help="Write over the result of another image, model or target.")
+]
+Drawn = Literal["none", "sheet", "all"]
+Pictures = Annotated[
+    str,
+    Option(
+        metavar="none|sheet|all",
+        help="What to draw: nothing, all targets on one scale, or that and a picture of each.",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saving:
+    """What is written and printed of a result: the values of the options of these names."""
+
+    overwrite: bool
+    pictures: Drawn
+    as_json: bool
+    quiet: bool
+
+
+def read_saving(context: typer.Context) -> Saving:
+    """What the options say of it.
+
+    Raises:
+        InputError: pictures of another name.
+    """
+    given = context.params
+    pictures = given["pictures"]
+    if pictures not in get_args(Drawn):
+        raise InputError(f"expected --pictures none, sheet or all, got {pictures!r}.")
+    return Saving(
+        overwrite=given["overwrite"],
+        pictures=cast("Drawn", pictures),
+        as_json=given["as_json"],
+        quiet=given["quiet"],
+    )
 
 
 def described_model(context: typer.Context) -> str | None:

@@ -1,7 +1,8 @@
-"""What all commands share: messages, exit statuses, Ctrl-C, what was typed."""
+"""What all commands share: messages, exit statuses, signals, what was typed."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -10,7 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from rich.console import Console
@@ -21,20 +22,51 @@ BAD = 2
 INTERRUPTED = 130
 TRACEBACK = "IASSA_TRACEBACK"
 
+_ABOUT: list[str] = []  # the image that lines are about, where there are several
+
 # A name between colons is a name, no emoji.
 messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def say(text: str, kind: str = "") -> None:
+    """Print a line, with the image that it is about where there are several."""
+    messages.print(f"{kind}{escape(''.join([*_ABOUT, text]))}")
 
 
 def complain(text: str, error: BaseException | None = None) -> None:
     """Print what went wrong, on one line, below its traceback where `TRACEBACK` asks for that."""
     if error is not None and os.environ.get(TRACEBACK):
         traceback.print_exception(error)
-    messages.print(f"[bold red]error:[/] {escape(' '.join(text.split()))}")
+    say(" ".join(text.split()), "[bold red]error:[/] ")
 
 
 def warn(text: str) -> None:
-    """Print a warning."""
-    messages.print(f"[yellow]warning:[/] {escape(text)}")
+    """Print a warning, on one line."""
+    say(" ".join(text.split()), "[yellow]warning:[/] ")
+
+
+@contextmanager
+def about(image: str) -> Iterator[None]:
+    """Name an image in each line."""
+    _ABOUT[:] = [f"{image}: "]
+    try:
+        yield
+    finally:
+        _ABOUT.clear()
+
+
+class _Lines(logging.Handler):
+    """Prints what is logged as a line of the command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
+def log_lines(quiet: bool) -> None:
+    """Print warnings that are logged, and what iassa logs on the way."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines()])
+    if not quiet:
+        logging.getLogger("iassa").setLevel(logging.INFO)
 
 
 @contextmanager
@@ -49,22 +81,40 @@ def warnings_as_lines(*ignored: type[Warning]) -> Iterator[None]:
 
 @contextmanager
 def graceful_interrupt(quiet: bool, what: str = "batch") -> Iterator[list[int]]:
-    """A list that Ctrl-C fills: the run ends after its batch; a second Ctrl-C ends it at once."""
+    """A list of the signals that ask for an end: Ctrl-C, SIGTERM, and SIGHUP but under nohup.
+
+    The run ends after its batch. A second Ctrl-C ends it at once. The others may come repeatedly:
+    systems send them to the process and to its group.
+    """
     interrupts: list[int] = []
     stopping = f"stopping after the {what} in flight; Ctrl-C again to stop at once\n".encode()
+    terminals = [file for file in (1, 2) if os.isatty(file)]
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        if interrupts:
+        for file in terminals:
+            if not os.isatty(file):  # it was closed: a message there would be an error
+                os.dup2(os.open(os.devnull, os.O_WRONLY), file)
+        if interrupts and number == signal.SIGINT:
             raise KeyboardInterrupt
         interrupts.append(number)
         if not quiet:  # written at once: a second signal may come while this one is handled
-            os.write(sys.stderr.fileno(), stopping)
+            with suppress(OSError):
+                os.write(2, stopping)
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    caught = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        caught.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in caught}
     try:
         yield interrupts
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def status_of(interrupts: list[int]) -> int:
+    """The exit status of a command that signals ended: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + interrupts[0]
 
 
 def typed() -> str:

@@ -8,11 +8,11 @@ import functools
 import io
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from iassa.checks import convert, fits
 from iassa.errors import BlackBoxError, InputError, list_some, show
 from iassa.explanations.evidence import Evidence
-from iassa.explanations.plot import figure_png, overlay
+from iassa.explanations.plot import figure_png, overlay, sheet
 from iassa.explanations.record import SCHEMA, pack_arrays, read_content, read_record, write_record
 from iassa.files import user_path, write_whole
 from iassa.models.detections import TargetBoxes
@@ -28,6 +28,8 @@ from iassa.models.targets import Target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Pictures: TypeAlias = Literal["none", "sheet", "all"]
 
 # Fields that JSON holds as they are.
 PLAIN = (
@@ -144,18 +146,15 @@ class Explanation:
         """
         target = self._place(target)
         known = self.targets[target]
-        caption = f"{self.method['name']}, {self.calls} calls of {self.model}"
-        if np.isfinite(self.relative_errors[target]):
-            caption += f"; standard error {self.relative_errors[target]:.0%} of the peak"
-        if not self.complete:
-            caption += f", incomplete ({self.stopped})"
+        error = self.relative_errors[target]
+        known_to = f"; standard error {error:.0%} of the peak" if np.isfinite(error) else ""
         return overlay(
             self.image,
             self.saliency[target],
             self.standard_error[target],
             measures=self.method["measures"],
             title=f"{known.name}: {self.scores[target]:.3g}",
-            caption=caption,
+            caption=self._caption(known_to),
             outlines=() if self.boxes is None else self.boxes.boxes[list(known.indices)],
         )
 
@@ -173,6 +172,24 @@ class Explanation:
                 f"{show(target)}."
             )
         return int(wanted)
+
+    def plot_sheet(self) -> Figure:
+        """The maps of all targets on one scale, of many the first 60.
+
+        Returns:
+            A matplotlib figure, as `plot`.
+        """
+        return sheet(
+            self.image,
+            self.saliency,
+            [f"{t.name}: {s:.3g}" for t, s in zip(self.targets, self.scores, strict=True)],
+            measures=self.method["measures"],
+            caption=self._caption(""),
+        )
+
+    def _caption(self, known_to: str) -> str:
+        state = "" if self.complete else f", incomplete ({self.stopped})"
+        return f"{self.method['name']}, {self.calls} calls of {self.model}{known_to}{state}"
 
     def as_dict(self) -> dict[str, Any]:
         """The content of `explanation.json`: all but the arrays."""
@@ -194,14 +211,15 @@ class Explanation:
             **({} if self.boxes is None else {"boxes": self.boxes.describe()}),
         }
 
-    def save(self, directory: str | Path) -> Path:
-        """Write the arrays, the record and the pictures, whole or not at all.
+    def save(self, directory: str | Path, *, pictures: Pictures = "all") -> Path:
+        """Write the arrays and the record, whole or not at all, then the pictures.
 
-        They are `explanation.npz`, `explanation.json`, `overlay-<k>.png` and, to go on from,
-        `evidence.npz`. What an earlier explanation left there and this one lacks is removed.
+        They are `explanation.npz`, `explanation.json`, what `draw` draws and, to go on from,
+        `evidence.npz`. What an earlier explanation left there is removed.
 
         Args:
             directory: made if it is not there.
+            pictures: see `draw`.
 
         Returns:
             The directory.
@@ -214,15 +232,38 @@ class Explanation:
         if self.evidence is not None:
             contents["evidence.npz"] = self.evidence.pack()
         record = write_record(self.as_dict(), contents)
-        for k in range(len(self.targets)):
-            contents[f"overlay-{k}.png"] = figure_png(self.plot(k))
         write_whole(directory, contents | {"explanation.json": record})
         for path in directory.iterdir():
-            ours = re.fullmatch(r"overlay-\d+\.png|evidence\.npz", path.name)
+            ours = re.fullmatch(r"overlay-\d+\.png|sheet\.png|evidence\.npz", path.name)
             if ours and path.name not in contents:
                 with contextlib.suppress(OSError):  # a folder of that name is the user's
                     path.unlink()
+        for _ in self.draw(directory, pictures):
+            pass
         return directory
+
+    def draw(self, directory: str | Path, pictures: Pictures = "all") -> Iterator[Path]:
+        """Write pictures, each whole, while the result is iterated over.
+
+        Args:
+            directory: made if it is not there.
+            pictures: 'sheet' for `sheet.png`, all targets on one scale; 'all' for that, if there
+                are several targets, and for `overlay-<k>.png` of each, which comes first; 'none'.
+
+        Yields:
+            The path of each.
+
+        Raises:
+            InputError: one cannot be written.
+        """
+        several = range(len(self.targets))
+        drawn = {f"overlay-{k}.png": functools.partial(self.plot, k) for k in several}
+        wanted: dict[str, Callable[[], Figure]] = dict(drawn) if pictures == "all" else {}
+        if pictures == "sheet" or (pictures == "all" and len(several) > 1):
+            wanted["sheet.png"] = self.plot_sheet
+        for name, plot in wanted.items():
+            write_whole(Path(directory), {name: figure_png(plot())})
+            yield Path(directory) / name
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from iassa.image import resize
 
@@ -22,6 +24,11 @@ Fit: TypeAlias = Literal["equal", "auto"]
 
 LONGEST = 1200  # pixels of the longer side of what is drawn
 WIDTH = 5.0  # inches of one panel of a square image
+DPI = 110
+MOST_SHOWN = 60  # maps of a sheet
+SHEET = 1400  # pixels of the width of a sheet, and the most of a map
+CELL = 330
+NAME, BETWEEN = 24, 8  # pixels of the line with a name, and between two maps
 # Inches of an overlay's other parts: places that are reckoned take half of the time of a layout
 # that matplotlib searches.
 MARGIN = 0.1
@@ -73,14 +80,14 @@ def overlay(
     panels = 3 if known else 2
     step = GAP + panel[0] + BAR_ROOM
     figure = Figure(
-        figsize=(2 * MARGIN + panel[0] + (panels - 1) * step, CAPTION + panel[1] + TITLE), dpi=110
+        figsize=(2 * MARGIN + panel[0] + (panels - 1) * step, CAPTION + panel[1] + TITLE), dpi=DPI
     )
     places = [MARGIN, *(MARGIN + panel[0] + GAP + k * step for k in range(panels - 1))]
     left, right, *third = (_axes(figure, x, CAPTION, *panel) for x in places)
     fit: Fit = "equal" if aspect == height / width else "auto"
     left.imshow(_shrink(image), aspect=fit)
-    unit = "effect on the score" if measures == "effect" else "mean score where kept"
-    bars = [(draw_map(right, image, saliency, measures=measures, fit=fit), unit)]
+    shown = draw_map(right, image, saliency, measures=measures, fit=fit)
+    bars = [(shown, _unit(measures))]
     for axes in third:
         most = float(np.nanmax(error.astype(np.float64)))
         shown = axes.imshow(error, cmap="viridis", vmin=0, vmax=most or 1.0, aspect=fit)
@@ -101,6 +108,78 @@ def overlay(
     note = _fit(caption, int(14 * inches))
     figure.supxlabel(note, fontsize=9, color="0.35", parse_math=False)
     return figure
+
+
+def sheet(
+    image: NDArray[np.float32],
+    saliency: NDArray[np.float32],
+    names: Sequence[str],
+    *,
+    measures: str,
+    caption: str,
+) -> Figure:
+    """Maps over their dimmed grey image, side by side on one scale.
+
+    They are drawn as one picture: a hundred axes would take seconds.
+
+    Args:
+        image: (H, W, 3) in [0, 1].
+        saliency: (T, H, W); 60 at most are shown.
+        names: of the T maps.
+        measures: 'effect' or 'mean score', see `Explainer.measures`.
+        caption: how the maps were made.
+
+    Returns:
+        The figure.
+    """
+    from matplotlib.figure import Figure  # here: half a second to import
+
+    total, (height, width) = len(saliency), saliency.shape[1:]
+    saliency = saliency[:MOST_SHOWN]
+    aspect = float(np.clip(height / width, 0.25, 4.0))
+    columns = min(len(saliency), math.ceil((len(saliency) * aspect) ** 0.5))
+    rows = math.ceil(len(saliency) / columns)
+    across = min(CELL, SHEET // columns)
+    down = max(1, round(aspect * across))
+    places = [
+        (k // columns * (down + NAME) + NAME, k % columns * (across + BETWEEN))
+        for k in range(len(saliency))
+    ]
+    size = (rows * (down + NAME), columns * (across + BETWEEN) - BETWEEN)
+    small = _resize(image, (down, across))
+    photos = np.ones((*size, 3), np.float32)
+    maps = (
+        np.full(size, saliency.min(), np.float32)
+        if measures != "effect"
+        else np.zeros(size, np.float32)
+    )
+    paper = np.ones((*size, 4), np.float32)  # hides what is no map
+    for one, (top, left) in zip(saliency, places, strict=True):
+        there = np.s_[top : top + down, left : left + across]
+        photos[there], paper[there] = small, 0
+        maps[there] = _resize(one[:, :, None], (down, across))[:, :, 0]
+    inches = (size[0] / DPI, max(size[1] / DPI, 3.0))
+    figure = Figure(
+        figsize=(2 * MARGIN + inches[1] + GAP + BAR_ROOM, CAPTION + MARGIN + inches[0]), dpi=DPI
+    )
+    axes = _axes(figure, MARGIN, CAPTION, inches[1], inches[0])
+    shown = draw_map(axes, photos, maps, measures=measures, longest=max(size))
+    axes.imshow(paper)
+    axes.set_axis_off()
+    for name, (top, left) in zip(names, places, strict=False):
+        label = _fit(name, max(8, across // 7))
+        axes.text(left, top - 6, label, fontsize=8, parse_math=False)
+    tall = min(inches[0], WIDTH)
+    bar = _axes(figure, MARGIN + inches[1] + GAP, CAPTION + (inches[0] - tall) / 2, BAR, 0.9 * tall)
+    figure.colorbar(shown, cax=bar, label=_unit(measures))
+    more = f"; the first {len(saliency)} of {total} targets" if total > len(saliency) else ""
+    note = _fit(caption + more, int(14 * figure.get_figwidth()))
+    figure.supxlabel(note, fontsize=9, color="0.35", parse_math=False)
+    return figure
+
+
+def _unit(measures: str) -> str:
+    return "effect on the score" if measures == "effect" else "mean score where kept"
 
 
 def _axes(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
@@ -171,6 +250,11 @@ def _shrink(planes: NDArray[np.float32], longest: int = LONGEST) -> NDArray[np.f
     """(H, W, C) with no side longer than a panel has use for."""
     factor = max(1.0, max(planes.shape[:2]) / longest)
     size = (max(1, round(planes.shape[0] / factor)), max(1, round(planes.shape[1] / factor)))
+    return _resize(planes, size)
+
+
+def _resize(planes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """(H, W, C) at another size, within its range."""
     channels_first = torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1)))
     shrunk = resize(channels_first, size)
     return shrunk.clamp(float(planes.min()), float(planes.max())).permute(1, 2, 0).numpy()
@@ -193,9 +277,15 @@ def _fit(text: str, length: int) -> str:
 
 def figure_png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: half a second to import
+
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # A name may have letters that matplotlib's font lacks; they are shown as boxes.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(buffer, format="png")
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()
+    # Of zlib's levels the first is the fastest by far, and the files are hardly larger.
+    pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from iassa.checks import convert, fits
-from iassa.errors import InputError, list_some, require, show
+from iassa.errors import InputError, list_some, require, show, warn
 from iassa.models.references import import_attribute
 
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:attribute
@@ -60,7 +60,11 @@ class Target:
 
 
 def resolve_targets(
-    wanted: TargetLike, scores: NDArray[np.floating], class_names: Sequence[str] | None
+    wanted: TargetLike,
+    scores: NDArray[np.floating],
+    class_names: Sequence[str] | None,
+    *,
+    of_boxes: bool = False,
 ) -> tuple[Target, ...]:
     """Targets from what a user writes.
 
@@ -76,6 +80,8 @@ def resolve_targets(
             code is run.
         scores: (K,) scores of the whole image.
         class_names: K names, synonyms after commas; None if the black box has none.
+        of_boxes: whether the outputs are boxes that were detected. Nobody knows their number
+            before, so top-k of fewer boxes is all of them, with a warning.
 
     Returns:
         The targets in the order given, each once.
@@ -97,6 +103,10 @@ def resolve_targets(
             targets.append(Target(str(name), function=item))
         elif top := re.fullmatch(r"top-(\d+)", _text(item).strip().lower()):
             count, most = _number(top[1]), len(scores)
+            if of_boxes and count > most:
+                found = "is one box: it is" if most == 1 else f"are {most} boxes: all of them are"
+                warn(f"{item} was asked for, and there {found} explained", UserWarning)
+                count = most
             require(1 <= count <= most, f"expected top-1 to top-{most}, got {item!r}.")
             order = np.argsort(-scores, kind="stable")[:count]
             targets += [Target(lookup.name(int(k)), (int(k),), (1.0,)) for k in order]

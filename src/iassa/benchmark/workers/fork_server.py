@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,9 +48,14 @@ def _start(server: Any) -> None:
     """Start the server with the module paths of the driver, but without its current folder."""
     preloaded = server._preload_modules
     paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-    with environment(ONE_THREAD | {"PYTHONSAFEPATH": "1", "PYTHONPATH": paths}):
-        server.set_forkserver_preload([PRELOADED])
-        server.ensure_running()
+    # A signal to the whole group ends the driver, and that when the items in flight are done.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+    try:
+        with environment(ONE_THREAD | {"PYTHONSAFEPATH": "1", "PYTHONPATH": paths}):
+            server.set_forkserver_preload([PRELOADED])
+            server.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     server._preload_modules = preloaded  # for a server that comes later
     _OURS.add((os.getpid(), server._forkserver_pid))
 

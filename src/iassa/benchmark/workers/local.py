@@ -159,7 +159,7 @@ def _perform(task: Task) -> Any:
 
 
 def _begin(variables: Mapping[str, str], model: bytes) -> None:
-    """Keep the model, leave Ctrl-C to the driver, and end when the driver ends or is killed.
+    """Keep the model, leave Ctrl-C and SIGHUP to the driver, and end when the driver does.
 
     Args:
         variables: the driver's environment of now. The server has that of its own start.
@@ -169,6 +169,9 @@ def _begin(variables: Mapping[str, str], model: bytes) -> None:
     os.environ.update(variables)
     _MODEL.append(model)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # not SIGTERM, by which the executor ends a broken worker
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
     parent = multiprocessing.parent_process()
     assert parent is not None  # this runs in a worker
 

@@ -153,7 +153,8 @@ def open_case(
     black_box, whole = black_box.first_call(image, photo_size)
     budget.spend(1)
     scores = whole[0].cpu().numpy()
-    targets = resolve_targets(wanted, scores, black_box.class_names)
+    of_boxes = black_box.boxes is not None
+    targets = resolve_targets(wanted, scores, black_box.class_names, of_boxes=of_boxes)
     readout = open_readout(targets, scores, keep_scores)
     names = black_box.class_names
     return Case(
@@ -194,7 +195,7 @@ def reopen_case(
         BlackBoxError: a function of the scores failed.
     """
     batch_size = take(batch_size, BATCH_SIZE, "batch_size")
-    targets = _resolve_among_kept(target, known)
+    targets = resolve_among_kept(target, known, of_boxes=explanation.boxes is not None)
     outputs = {*known.outputs, *(index for one in targets for index in one.indices)}
     functions = {one.name: one.function for one in targets if one.function is not None}
     readout = Readout(known.num_outputs, tuple(sorted(outputs)), functions)
@@ -217,14 +218,22 @@ def reopen_case(
     )
 
 
-def _resolve_among_kept(target: TargetLike, known: Evidence) -> tuple[Target, ...]:
+def resolve_among_kept(
+    target: TargetLike, known: Evidence, *, of_boxes: bool
+) -> tuple[Target, ...]:
+    """Targets, as `resolve_targets` finds them, by the whole image's scores that were kept.
+
+    Raises:
+        InputError: a target that is unknown here.
+    """
     scores = np.full(known.num_outputs, -np.inf)
     scores[list(known.outputs)] = known.reference[: len(known.outputs)]
     names = [""] * known.num_outputs
     for output, name in zip(known.outputs, known.class_names, strict=False):
         names[output] = name
     try:
-        return resolve_targets(target, scores, names if known.class_names else None)
+        given = names if known.class_names else None
+        return resolve_targets(target, scores, given, of_boxes=of_boxes)
     except InputError as error:
         if len(known.outputs) == known.num_outputs:
             raise

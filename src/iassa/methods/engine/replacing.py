@@ -1,0 +1,79 @@
+"""Whether a new explanation may take the place of a saved one: that of the same case."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iassa.errors import InputError
+from iassa.explanations.evidence import Evidence
+from iassa.explanations.explanation import Explanation
+from iassa.methods.engine.case import resolve_among_kept
+from iassa.models.targets import Target, TargetLike
+
+
+def find_difference(
+    saved: Explanation,
+    image: NDArray[np.float32],
+    identity: str,
+    method: Mapping[str, Any],
+    target: TargetLike,
+) -> str:
+    """In what a saved explanation differs from one that is to be made, before a call is spent.
+
+    Args:
+        saved: the one that is there.
+        image: (H, W, 3) float32 in [0, 1].
+        identity: of the black box; that of a detector need not name its boxes.
+        method: its record, see `Explainer.as_dict`.
+        target: what is to be explained.
+
+    Returns:
+        'image', 'model', 'method' or 'targets'; empty if it is the same in all of them.
+
+    Raises:
+        InputError: a target that is unknown.
+    """
+    if not np.array_equal(image, saved.image):
+        return "image"
+    if identity not in (saved.identity, saved.identity.rpartition(" boxes ")[0]):
+        return "model"
+    if json.loads(json.dumps(method)) != json.loads(json.dumps(saved.method)):
+        return "method"
+    known = saved.evidence or _known_of_targets(saved)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the run itself will warn
+            wanted = resolve_among_kept(target, known, of_boxes=saved.boxes is not None)
+    except InputError:
+        all_kept = known is saved.evidence and len(known.outputs) == known.num_outputs
+        if all_kept and saved.boxes is None:
+            raise  # nobody can explain it
+        return "targets"  # all that was explained was kept
+    return "" if _outputs(wanted) == _outputs(saved.targets) else "targets"
+
+
+def _outputs(targets: Sequence[Target]) -> list[tuple[object, tuple[float, ...]]]:
+    return [(target.indices or target.name, target.weights) for target in targets]
+
+
+def _known_of_targets(saved: Explanation) -> Evidence:
+    """Scores and names of the outputs that are targets of their own, as evidence has them."""
+    pairs = zip(saved.targets, saved.scores, strict=True)
+    scores = {t.indices[0]: (t.name, score) for t, score in pairs if t.weights == (1.0,)}
+    outputs = sorted(scores)
+    return Evidence(
+        size=(saved.image.shape[0], saved.image.shape[1]),
+        num_outputs=1 + max((k for t in saved.targets for k in t.indices), default=0),
+        outputs=tuple(outputs),
+        functions={},
+        class_names=tuple(scores[k][0] for k in outputs),
+        reference=np.array([scores[k][1] for k in outputs], np.float64),
+        superpixels="",
+        rounds=(),
+    )
