@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -21,6 +22,7 @@ from iassa.files import folder_name
 
 if TYPE_CHECKING:
     from iassa.methods.engine.base import Explainer
+    from iassa.models.black_box import BlackBox
 
 Images = Annotated[list[Path] | None, Argument(metavar="IMAGE...", help="Image files.")]
 Example = Annotated[str | None, Option(help="A bundled photograph: cat or coffee.")]
@@ -112,8 +114,6 @@ def explain(
 ) -> None:
     """Explain which parts of an image a model relies on."""
     from iassa.decoding import ImageFile, Reading
-    from iassa.image import as_image
-    from iassa.methods.engine.replacing import find_difference
     from iassa.models import efficientnet_lite0
 
     folders, saving = _folders(images or [], example, out), options.read_saving(context)
@@ -137,13 +137,35 @@ def explain(
     photo = functools.partial(ImageFile, reading=Reading(white=white))
     aimed = (similar_to, measure, box, [*map(photo, folders)])
     with open_black_box(name, device, quiet, *aimed) as black_box:
-
-        def differs(path: str, there: iassa.Explanation) -> str:
-            given = (as_image(photo(path)), black_box.identity(), chosen.as_dict(), wanted)
-            return find_difference(there, *given)
-
-        ask = lambda path, **watching: make(photo(path), black_box, **watching)  # noqa: E731
+        differs = functools.partial(_differ, photo, black_box, chosen, wanted)
+        ask = functools.partial(_ask, photo, make, black_box)
         make_all(folders, ask, calls, saving, differs)
+
+
+def _ask(
+    photo: Callable[[str], Any],
+    make: Callable[..., iassa.Explanation],
+    black_box: BlackBox,
+    path: str,
+    **watching: Any,
+) -> iassa.Explanation:
+    return make(photo(path), black_box, **watching)
+
+
+def _differ(
+    photo: Callable[[str], Any],
+    black_box: BlackBox,
+    method: Explainer,
+    target: Any,
+    path: str,
+    there: iassa.Explanation,
+) -> str:
+    """How a saved explanation differs from the one that is asked for; empty if it does not."""
+    from iassa.image import as_image
+    from iassa.methods.engine.replacing import find_difference
+
+    image = as_image(photo(path))
+    return find_difference(there, image, black_box.identity(), method.as_dict(), target)
 
 
 def extend(
