@@ -113,7 +113,6 @@ def explain(
     model_option: options.ModelOption = None,
 ) -> None:
     """Explain which parts of an image a model relies on."""
-    from iassa.decoding import ImageFile, Reading
     from iassa.models import efficientnet_lite0
 
     folders, saving = _folders(images or [], example, out), options.read_saving(context)
@@ -134,12 +133,18 @@ def explain(
         device=device,
     )
     name = options.described_model(context) or default_model
-    photo = functools.partial(ImageFile, reading=Reading(white=white))
+    photo = _photo(white)
     aimed = (similar_to, measure, box, [*map(photo, folders)])
     with open_black_box(name, device, quiet, *aimed) as black_box:
         differs = functools.partial(_differ, photo, black_box, chosen, wanted)
         ask = functools.partial(_ask, photo, make, black_box)
         make_all(folders, ask, calls, saving, differs)
+
+
+def _photo(white: int | None) -> Callable[[str], Any]:
+    from iassa.decoding import ImageFile, Reading
+
+    return functools.partial(ImageFile, reading=Reading(white=white))
 
 
 def _ask(
