@@ -141,7 +141,7 @@ def explain(
         make_all(folders, ask, calls, saving, differs)
 
 
-def _photo(white: int | None) -> Callable[[str], Any]:
+def _photo(white: float | None) -> Callable[[str], Any]:
     from iassa.decoding import ImageFile, Reading
 
     return functools.partial(ImageFile, reading=Reading(white=white))
