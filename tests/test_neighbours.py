@@ -89,7 +89,9 @@ def doubts(explanation):
     return [text for text in explanation.warnings if "a masked image scores" in text]
 
 
-@pytest.mark.parametrize("scores", [shared, best_of_all, Trained()], ids=str)
+@pytest.mark.parametrize(
+    "scores", [shared, best_of_all, Trained()], ids=["shared", "best", "trained"]
+)
 @methods
 def test_a_score_that_depends_on_its_neighbours_is_found(method, scores):
     found = explain(scores, method, target=[0, 1], batch_size=8)
