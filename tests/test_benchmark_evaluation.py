@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,9 +111,9 @@ def test_calls_are_counted_once(method: iassa.methods.Explainer) -> None:
 def test_an_image_is_decoded_once_for_its_items(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
 
-    def decode(content: bytes, name: str) -> np.ndarray:
+    def decode(content: bytes, name: str, *reading: Any) -> np.ndarray:
         decoded.append(name)
-        return decode_image(content, name)
+        return decode_image(content, name, *reading)
 
     monkeypatch.setattr(evaluation, "decode_image", decode)
     black_box = iassa.open_model(working.brightness)

@@ -255,7 +255,7 @@ def test_images_that_changed_are_not_used(photos: Path, tmp_path: Path) -> None:
         ({"seeds": ()}, "seeds to be a tuple of whole numbers, 0 or more"),
         ({"min_score": float("nan")}, "min_score to be a number or None, got nan"),
         ({"min_score": 1e9}, r"score below the minimum of 1e\+09"),
-        ({"target": "top-2"}, "expected one target"),
+        ({"target": "top-2"}, "expected one sum of outputs"),
         ({"target": "99"}, "99"),
         ({"model": "working:nothing"}, "cannot open"),
     ],

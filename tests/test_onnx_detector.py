@@ -562,7 +562,7 @@ def test_the_command_line(
     monkeypatch.chdir(path.parent)
     Image.fromarray(np.full((48, 80, 3), 200, np.uint8)).save("street.png")
     graph(path, "yolov8", notes=ULTRALYTICS)
-    quick = ["--method", "rise", "--calls", "60", "--quiet", "--json"]
+    quick = ["--method", "rise", "--calls", "60", "--quiet", "--json", "--overwrite"]
 
     def run(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as exit_:

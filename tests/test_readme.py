@@ -116,7 +116,7 @@ def test_the_page_on_targets_runs(
     module, agreeing, several, alike = blocks("docs/targets.md", "python")
     Path("mine.py").write_text(module)
     lines = [shlex.split(line) for line in "".join(blocks("docs/targets.md", "bash")).splitlines()]
-    assert [line[:2] for line in lines] == [["iassa", "explain"]] * 3 + [["iassa", "extend"]] * 2
+    assert [line[:2] for line in lines] == [["iassa", "explain"]] * 4 + [["iassa", "extend"]] * 2
     for line in lines:
         calls = [] if "--target" in line and "extend" in line else ["--calls", "40"]
         with pytest.raises(SystemExit) as exit_:
@@ -158,7 +158,7 @@ def test_the_page_on_torch_runs(
     for line, model in zip(lines, ("Network", "FOLDER", "FOLDER"), strict=True):
         words = [word.replace("google/vit-base-patch16-224", "FOLDER") for word in line[1:]]
         with pytest.raises(SystemExit) as exit_:
-            main([*words, "--calls", "40", "--method", "rise"])
+            main([*words, "--calls", "40", "--method", "rise", "--overwrite"])
         said = capsys.readouterr().err
         assert exit_.value.code == 0, said
         assert "training mode" not in said
@@ -241,6 +241,7 @@ def test_commands_of_the_readme_run(workplace: Path, capsys: pytest.CaptureFixtu
             made += ["--protocol", "pixels_per_step=12544"]
         free = line[0] == "report" or (line[0] == "extend" and "--target" in line)
         made += [] if free else ["--calls", "40"]  # the last --calls counts
+        made += ["--overwrite"] if line[0] == "explain" else []
         with pytest.raises(SystemExit) as exit_:
             main(made)
         assert exit_.value.code == 0, capsys.readouterr().err

@@ -401,7 +401,7 @@ def test_images_that_were_not_there_are_told(tmp_path, kind, told):
     report = write_report(tmp_path / "run", **FEW)
     text = (report.folder / "report.md").read_text("utf-8")
     section = text.partition("## What was left out")[2].partition("\n## ")[0]
-    assert f"Not in the run, {told} (7): {', '.join(names[:5])} and 2 more." in section
+    assert f"Not in the run, {told} (7): {', '.join(names[:3])} and 4 more." in section
     assert (
         "images that could not be scored (1): \\<b\\>.png. Of the first: cannot read it" in section
     )

@@ -79,7 +79,7 @@ def test_the_map_is_the_mean_cost_of_the_windows_that_hide_a_pixel() -> None:
         photo(), recorder, method=Occlusion(), target=[0, 1], calls=2000, batch_size=7
     )
     hidden = recorder.hidden()
-    scores = two_scores(np.concatenate(recorder.batches))
+    scores = two_scores(recorder.images)
     for t in range(2):
         expected = looped(hidden, scores[1:, t], scores[0, t])
         np.testing.assert_allclose(found.saliency[t], expected, atol=steps(16, scores))

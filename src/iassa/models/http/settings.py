@@ -79,7 +79,7 @@ class HttpSettings:
     response_limit: int = 64 * 2**20
     cache: str | Path | None = None
     input_size: tuple[int, int] | None = None
-    class_names: Sequence[str] | None = None
+    class_names: str | Path | Sequence[str] | None = None
     softmax: bool = False
     sigmoid: bool = False
     name: str = ""
