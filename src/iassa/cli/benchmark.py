@@ -84,7 +84,7 @@ OneTarget = Annotated[
     str | None,
     Option(help="A class, group, contrast or top-1, for all images; default: their category."),
 ]
-Seeds = Annotated[int, Option(help="Explain with so many seeds, to see how stable maps are.")]
+Seeds = Annotated[int, Option(help="Number of seeds per image, to see how stable maps are.")]
 Workers = Annotated[int, Option(help="Processes on this machine, one core each.")]
 Ray = Annotated[str | None, Option(metavar="ADDRESS", help="Use a Ray cluster: auto, ray://host.")]
 ProtocolFields = Annotated[

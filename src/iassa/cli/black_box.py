@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_black_box(
+def opened_model(
     model: str,
     device: str | None,
     quiet: bool,

@@ -58,7 +58,7 @@ def _iassa(
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Show which parts of an image a model relies on, from its scores of masked images alone.
+    """Show which parts of an image a model relies on, using only its scores for masked images.
 
     With IASSA_TRACEBACK=1 in the environment an error shows the traceback of your code, too.
     """

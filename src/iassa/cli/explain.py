@@ -15,7 +15,7 @@ from typer import Argument, Option
 
 import iassa
 from iassa.cli import options
-from iassa.cli.black_box import open_black_box
+from iassa.cli.black_box import opened_model
 from iassa.cli.making import make_all
 from iassa.errors import InputError
 from iassa.files import folder_name
@@ -23,6 +23,11 @@ from iassa.files import folder_name
 if TYPE_CHECKING:
     from iassa.methods.engine.base import Explainer
     from iassa.models.black_box import BlackBox
+
+NO_CALLS = (
+    "expected --target without the options of a run, as it makes no model call. Leave out --model, "
+    "--calls and the like, or explain anew."
+)
 
 Images = Annotated[list[Path] | None, Argument(metavar="IMAGE...", help="Image files.")]
 Example = Annotated[str | None, Option(help="A bundled photograph: cat or coffee.")]
@@ -135,7 +140,7 @@ def explain(
     name = options.described_model(context) or default_model
     photo = _photo(white)
     aimed = (similar_to, measure, box, [*map(photo, folders)])
-    with open_black_box(name, device, quiet, *aimed) as black_box:
+    with opened_model(name, device, quiet, *aimed) as black_box:
         differs = functools.partial(_differ, photo, black_box, chosen, wanted)
         ask = functools.partial(_ask, photo, make, black_box)
         make_all(folders, ask, calls, saving, differs)
@@ -219,7 +224,7 @@ def extend(
     if target is not None:
         of_run = (name, similar_to, measure, device, calls, seconds, tolerance, batch_size)
         if any(one is not None for one in of_run):
-            raise InputError("expected --target without the options of a run. Leave them out.")
+            raise InputError(NO_CALLS)
         make_all(folders, lambda *_, **__: iassa.retarget(saved, target), 0, saving, differs)
         return
     # A name from a file must not run code, as that of a module would.
@@ -230,7 +235,7 @@ def extend(
             f"explanation does not save how to open {saved.model}. Repeat them."
         )
     more = 1000 if calls is None else calls
-    with open_black_box(name or known, device, quiet, similar_to, measure) as black_box:
+    with opened_model(name or known, device, quiet, similar_to, measure) as black_box:
         go_on = functools.partial(
             iassa.extend,
             saved,

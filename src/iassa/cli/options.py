@@ -36,7 +36,7 @@ Softmax = Annotated[
     bool | None, _about_model("--softmax/--no-softmax", help="Make its outputs probabilities.")
 ]
 Sigmoid = Annotated[
-    bool | None, _about_model("--sigmoid", help="Likewise, if several classes can be true.")
+    bool | None, _about_model("--sigmoid", help="Make its outputs probabilities, each of its own.")
 ]
 InputSize = Annotated[
     str | None, _about_model(metavar="HEIGHT,WIDTH", help="Of its input; any: as images are.")
@@ -73,7 +73,7 @@ SimilarTo = Annotated[
     ),
 ]
 Measure = Annotated[
-    str | None, Option(metavar="cosine|euclidean", help="Of similarity; default: cosine.")
+    str | None, Option(metavar="cosine|euclidean", help="How to compare; default: cosine.")
 ]
 AsJson = Annotated[bool, Option("--json", help="Print explanation.json, one line per image.")]
 White = Annotated[

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the report; report in RUN if not given.")
+        Path | None, typer.Option(help="Folder for the report; default: report in RUN.")
     ] = None,
     images: Annotated[
         Path | None,
@@ -36,7 +36,7 @@ def report(
     pictures: Annotated[
         str | None,
         typer.Option(
-            help="How many of them, or which: names of entries, separated by ';'; 6 if not given."
+            help="How many of them, or which: names of entries, separated by ';'; default: 6."
         ),
     ] = None,
     annotations: Annotated[
@@ -48,7 +48,7 @@ def report(
         bool, typer.Option(help="Show them in the Markdown as well, and save them beside it.")
     ] = False,
     methods: Annotated[
-        str | None, typer.Option(help="Labels to report, comma-separated; all if not given.")
+        str | None, typer.Option(help="Labels to report, comma-separated; default: all.")
     ] = None,
     reference: Annotated[
         str | None, typer.Option(help="Label that the others are compared with.")
@@ -57,7 +57,7 @@ def report(
         list[str] | None,
         typer.Option(metavar="LABEL@CALLS vs LABEL@CALLS", help="Compare these too; repeatable."),
     ] = None,
-    quiet: Annotated[bool, typer.Option(help="No messages but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
     """Write what a run shows: Markdown, one HTML page, CSV files and plots."""
     if images is None and (pictures is not None or photographs):
@@ -91,7 +91,7 @@ def salvage(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a damaged run.")],
     into: Annotated[Path, typer.Argument(metavar="NEW", help="Folder to make.")],
 ) -> None:
-    """Save what a damaged run still holds into a new one, which `iassa benchmark` goes on with."""
+    """Save what a damaged run still holds into a new run that `iassa benchmark` can continue."""
     from iassa.benchmark import salvage as salvage_run
 
     saved = salvage_run(run_folder, into)
