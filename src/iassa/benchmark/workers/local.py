@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +20,8 @@ from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, perform
 from iassa.errors import IassaError, InputError
 
 TRIES = 3  # of a task whose worker dies
+SERVER_ENDED = (EOFError, ConnectionError)  # of the server that forks the processes
+SERVER_PAUSE = 0.2  # seconds, until its end is seen and another one can be started
 
 
 class LocalWorkers:
@@ -100,7 +103,16 @@ class _Worker:
             return self._submit(task)
         except BrokenProcessPool:  # it has died
             self.close()
+        except SERVER_ENDED:  # a signal to the whole group ends the server as well
+            self.close()
+            time.sleep(SERVER_PAUSE)
+        try:
             return self._submit(task)
+        except SERVER_ENDED as error:
+            raise IassaError(
+                f"cannot start worker processes: the server that forks them ended ({error!r}). "
+                "Import iassa.benchmark in a new process to see why."
+            ) from error
 
     def _submit(self, task: Task) -> Future[Any]:
         with environment(ONE_THREAD):  # the process inherits it
@@ -112,13 +124,7 @@ class _Worker:
                     initargs=(dict(os.environ), self._model),
                 )
             before = {*multiprocessing.active_children()}
-            try:
-                future = self._executor.submit(_perform, task)
-            except (EOFError, ConnectionError) as error:
-                raise IassaError(
-                    f"cannot start worker processes: the server that forks them ended ({error!r}). "
-                    "Import iassa.benchmark in a new process to see why."
-                ) from error
+            future = self._executor.submit(_perform, task)
             self._processes |= {*multiprocessing.active_children()} - before
             return future
 
