@@ -629,7 +629,7 @@ def test_one_process_at_a_time_and_a_signal_keeps_what_was_done(
             go(photos, folder)
         os.killpg(driver.pid, number)  # its workers, too
         rest = driver.stderr.read()
-        assert driver.wait() == 128 + number
+        assert driver.wait() == 128 + number, rest
     assert "all that was done is kept" in rest
     with Store.read(folder) as store:
         assert 1 <= len(store.finished()) <= 3

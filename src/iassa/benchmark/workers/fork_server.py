@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ def _start(server: Any) -> None:
     preloaded = server._preload_modules
     paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     # A signal to the whole group ends the driver, and that when the items in flight are done.
+    resource_tracker.ensure_running()  # which would unblock SIGTERM again
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
     try:
         with environment(ONE_THREAD | {"PYTHONSAFEPATH": "1", "PYTHONPATH": paths}):
