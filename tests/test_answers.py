@@ -1,4 +1,4 @@
-"""What a user's function may return, and what is said of the rest."""
+"""What a user's function may return, and the errors about the rest."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def fits(value: object, kind: Any) -> bool:
 
 
 def convert(value: Any, kind: Any) -> Any:
-    """A value in the form of an annotation, where it stands for such a one; else as it is.
+    """Put a value into the form of an annotation, if it can be read so; else leave it as it is.
 
     A NumPy number, or an array or tensor without axes, is its number. A whole float is an integer
     where one is wanted. Lists, and arrays of one axis, are tuples. `tuple[int, int]` is a size: one

@@ -161,9 +161,7 @@ def score_masks(
                 answers = ask(case.black_box, whole[len(readings) :], readout.num_outputs, threads)
                 readings = torch.cat([readings, _read(case, answers)])
             except BlackBoxError:
-                if len(
-                    readings
-                ):  # the earlier run's scores of the batch are not lost with the rest
+                if len(readings):  # scores of the earlier run are not lost with the rest
                     batch = slice(start, start + len(readings))
                     yield batch, canvas.render(plan[batch]), readings, 0
                 raise
@@ -184,8 +182,8 @@ def check_neighbours(
     """Ask about one image of the first batch again, alone: its score is to be the same.
 
     A map is made of differences between scores. Where a score depends on the other images of its
-    batch, they are differences between batches as well. The call is that which the budget has kept
-    back; without one, or where the run is over, nothing is asked.
+    batch, they are differences between batches as well. The budget keeps one call back for this;
+    without it, or once the run is over, nothing is asked.
 
     Args:
         case: image, baseline, black box, targets.

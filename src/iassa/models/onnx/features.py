@@ -266,7 +266,7 @@ def _read_input(
         open_ = "input_size=(height, width)" if entry.layout else "layout='NCHW' or 'NHWC'"
         raise InputError(
             f"expected {open_}, since the input of {path} does not tell, "
-            f"{graph.print_shape(entry.shape)}, got none. Give that which it was trained with."
+            f"{graph.print_shape(entry.shape)}, got none. Give the one of its training."
         )
     return entry, size
 
