@@ -7,12 +7,19 @@ Out: values for one image, with the curve if there is one. The benchmark takes t
 |---|---|---|---|---|
 | `deletion(...).area` | the score goes with its pixels | score | lower | Petsiuk et al., 2018 |
 | `insertion(...).area` | the score comes with them | score | higher | Petsiuk et al., 2018 |
+| `relevance_gain(...).gain` | both, with one fill (SRG) | score | higher | Bluecher et al., 2024 |
+| `linear_imputation` | a fill for them (ROAD) | - | - | Rong et al., 2022 |
+| `mu_fidelity(...).correlation` | its sums tell drops | [-1, 1] | higher | Bhatt et al., 2020 |
 | `overlap_at` | IoU, precision, recall, F1 at T | [0, 1] | higher | Vasu and Long, 2020 |
 | `best_f1` | F1 and IoU at the best threshold | [0, 1] | higher | - |
 | `pointing_game` | its maximum is on the object | hit or miss | hit | Zhang et al., 2016 |
+| `average_precision` | it ranks the object first | (0, 1] | higher | - |
+| `relevance_mass` | its mass is on the object | [0, 1] | higher | Wang et al., 2020 |
+| `relevance_rank_accuracy` | its top pixels are | [0, 1] | higher | Arras et al., 2022 |
 | `pixel_level` | any of these, by activated pixel | metric's | metric's | Vasu and Long, 2020 |
 | `gini_index` | it speaks of few pixels | [0, 1) | higher | Chalasani et al., 2020 |
 | `stability` | other seeds make it again | [-1, 1], [0, 1] | higher | see there |
+| `input_stability` | nearly equal images make it | as above | higher | Yeh et al., 2019 |
 | `model_randomisation` | it goes with what was learnt | [-1, 1] | near 0 | Adebayo et al., 2018 |
 | `rank_correlation` | it has the order of another | [-1, 1] | - | Spearman, 1904 |
 | `top_overlap` | it has the top pixels of another | [0, 1] | - | Ghorbani et al., 2019 |
@@ -21,7 +28,11 @@ Out: values for one image, with the curve if there is one. The benchmark takes t
 Each is a pure function.
 """
 
-from iassa.metrics.causal import Curve, Normalisation, causal_curve, deletion, insertion
+from iassa.metrics.average_precision import average_precision
+from iassa.metrics.causal import Curve, Normalisation, Remove, causal_curve, deletion, insertion
+from iassa.metrics.fidelity import Fidelity, mu_fidelity
+from iassa.metrics.imputation import linear_imputation
+from iassa.metrics.input_stability import InputStability, input_stability
 from iassa.metrics.overlap import (
     BestF1,
     Overlap,
@@ -34,6 +45,9 @@ from iassa.metrics.overlap import (
 )
 from iassa.metrics.pointing_game import Pointing, pointing_game
 from iassa.metrics.randomisation import Randomisation, Stage, model_randomisation, randomised
+from iassa.metrics.relevance_gain import RelevanceGain, relevance_gain
+from iassa.metrics.relevance_mass import relevance_mass
+from iassa.metrics.relevance_rank import relevance_rank_accuracy
 from iassa.metrics.similarity import rank_correlation, structural_similarity, top_overlap
 from iassa.metrics.sparsity import gini_index
 from iassa.metrics.stability import Stability, stability
@@ -41,25 +55,36 @@ from iassa.metrics.stability import Stability, stability
 __all__ = [
     "BestF1",
     "Curve",
+    "Fidelity",
+    "InputStability",
     "Normalisation",
     "Overlap",
     "Pointing",
     "Randomisation",
+    "RelevanceGain",
+    "Remove",
     "Stability",
     "Stage",
+    "average_precision",
     "best_f1",
     "causal_curve",
     "count_activated",
     "deletion",
     "gini_index",
+    "input_stability",
     "insertion",
+    "linear_imputation",
     "measure_overlap",
     "model_randomisation",
+    "mu_fidelity",
     "overlap_at",
     "pixel_level",
     "pointing_game",
     "randomised",
     "rank_correlation",
+    "relevance_gain",
+    "relevance_mass",
+    "relevance_rank_accuracy",
     "stability",
     "structural_similarity",
     "threshold_region",

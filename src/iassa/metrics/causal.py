@@ -44,6 +44,8 @@ from iassa.image import as_image
 from iassa.metrics.overlap import as_map
 
 Images: TypeAlias = NDArray[np.float32]
+# Changed pixels (H, W) bool -> the image (H, W, 3) float32 in [0, 1] after their change.
+Remove: TypeAlias = Callable[[NDArray[np.bool_]], NDArray[np.float32]]
 Normalisation: TypeAlias = Literal["none", "score", "range"]
 
 
@@ -74,7 +76,7 @@ def deletion(
     black_box: Callable[[Images], ArrayLike],
     weights: ArrayLike,
     *,
-    baseline: ArrayLike = 0.5,
+    baseline: ArrayLike | Remove = 0.5,
     pixels_per_step: int = 224,
     batch_size: int = 16,
     normalise: Normalisation = "none",
@@ -88,7 +90,8 @@ def deletion(
         weights: (K,) of the target.
         baseline: replaces deleted pixels, in [0, 1]: a number, (3,) or (H, W, 3). ImageNet's mean,
             (0.485, 0.456, 0.406), is the zero that Petsiuk et al. put into the normalised image;
-            mid-grey is near it.
+            mid-grey is near it. Or a function of the deleted pixels (see `Remove`), such as
+            `LinearImputation`.
         pixels_per_step: pixels that change between two scores.
         batch_size: the most images in a call of the black box.
         normalise: how the scores are normalised; see above.
@@ -111,7 +114,7 @@ def deletion(
         ([0.5, 0.375, 0.25, 0.125, 0.0], 0.25)
     """
     image = as_image(image)
-    end = _fill(baseline, image.shape)
+    end = baseline if callable(baseline) else as_fill(baseline, image.shape)
     _check_normalisation(normalise)
     steps = {"pixels_per_step": pixels_per_step, "batch_size": batch_size}
     curve = causal_curve(saliency, black_box, weights, start=image, end=end, **steps)
@@ -171,7 +174,7 @@ def causal_curve(
     weights: ArrayLike,
     *,
     start: ArrayLike,
-    end: ArrayLike,
+    end: ArrayLike | Remove,
     pixels_per_step: int = 224,
     batch_size: int = 16,
 ) -> Curve:
@@ -186,7 +189,8 @@ def causal_curve(
             planes (N, 3, H, W), so that a network which wants planes gets them without a copy.
         weights: (K,) of the target: the score is their inner product with the black box's scores.
         start: (H, W, 3) in [0, 1], the image of the first score.
-        end: (H, W, 3) in [0, 1], the image of the last score.
+        end: (H, W, 3) in [0, 1], the image of the last score. Or a function of the changed pixels,
+            which is asked at every step, where what a pixel becomes depends on the others.
         pixels_per_step: pixels that change between two scores.
         batch_size: the most images in a call of the black box.
 
@@ -197,11 +201,9 @@ def causal_curve(
         InputError: an argument has another shape, dtype or range.
         BlackBoxError: the scores are not (N, K) or not finite.
     """
-    saliency, start, end = as_map(saliency), as_image(start), as_image(end)
-    for name, got in (("saliency", saliency), ("end", end)):
-        size = start.shape[: got.ndim]
-        if got.shape != size:
-            raise InputError(f"expected {name} of shape {size}, got {got.shape}. Resize it.")
+    saliency, start = as_map(saliency), as_image(start)
+    _check_size("saliency", saliency.shape, start.shape[:2])
+    change = end if callable(end) else _exchange(start, as_image(end))
     for name, value in (("pixels_per_step", pixels_per_step), ("batch_size", batch_size)):
         if value < 1:
             raise InputError(f"expected {name} of at least 1, got {value}. Raise it.")
@@ -212,9 +214,7 @@ def causal_curve(
             "Pass one target at a time."
         )
     order = np.argsort(-saliency, axis=None, kind="stable")
-    # `canvas` is not part of the batch, as a black box may write to its images.
-    canvas = _planes(start)
-    target = _planes(end)
+    changed = np.zeros(saliency.shape, dtype=np.bool_)
     num_scores = 1 + -(-order.size // pixels_per_step)
     scores = np.empty(num_scores)
     shape = (min(batch_size, num_scores), 3, *saliency.shape)
@@ -224,13 +224,12 @@ def causal_curve(
         for row, step in enumerate(range(first, first + len(batch))):
             if step > 0:
                 pixels = order[(step - 1) * pixels_per_step : step * pixels_per_step]
-                for plane, source in zip(canvas, target, strict=True):
-                    plane[pixels] = source[pixels]
-            batch[row].reshape(3, -1)[:] = canvas
-        answer = _check_scores(black_box(batch.transpose(0, 2, 3, 1)), len(batch), weights.size)
+                changed.flat[pixels] = True
+            batch[row] = (change(changed) if step else start).transpose(2, 0, 1)
+        answer = check_scores(black_box(batch.transpose(0, 2, 3, 1)), len(batch), weights.size)
         scores[first : first + len(batch)] = answer @ weights
-    changed = np.minimum(np.arange(num_scores) * pixels_per_step, order.size)
-    return Curve(scores, np.asarray(changed / order.size, dtype=np.float64))
+    num_changed = np.minimum(np.arange(num_scores) * pixels_per_step, order.size)
+    return Curve(scores, np.asarray(num_changed / order.size, dtype=np.float64))
 
 
 def gaussian_blur(image: ArrayLike, *, size: int = 11, sigma: float = 5.0) -> NDArray[np.float32]:
@@ -282,12 +281,21 @@ def _normalise(curve: Curve, normalise: Normalisation, whole: Literal[0, -1]) ->
     return Curve((curve.scores - zero) / unit, curve.fractions)
 
 
-def _planes(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(H, W, 3) -> (3, H W), a copy."""
-    return np.array(image.transpose(2, 0, 1), order="C").reshape(3, -1)
+def _exchange(start: NDArray[np.float32], end: NDArray[np.float32]) -> Remove:
+    """Changed pixels are those of the image of the end."""
+    _check_size("end", end.shape, start.shape)
+    # Planes, as the batch has: three times as fast as pixel by pixel.
+    before, after = (np.ascontiguousarray(each.transpose(2, 0, 1)) for each in (start, end))
+    return lambda changed: np.where(changed, after, before).transpose(1, 2, 0)
 
 
-def _fill(baseline: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _check_size(name: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if got != expected:
+        raise InputError(f"expected {name} of shape {expected}, got {got}. Resize it.")
+
+
+def as_fill(baseline: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """What replaces pixels, (H, W, 3), from a number, (3,) or (H, W, 3)."""
     values = np.asarray(baseline, dtype=np.float32)
     if values.shape not in ((), (3,), shape):
         raise InputError(
@@ -296,7 +304,8 @@ def _fill(baseline: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.broadcast_to(values, shape)
 
 
-def _check_scores(answer: ArrayLike, num_images: int, num_outputs: int) -> NDArray[np.float64]:
+def check_scores(answer: ArrayLike, num_images: int, num_outputs: int) -> NDArray[np.float64]:
+    """Scores (N, K) as float64, or a `BlackBoxError`."""
     scores = np.asarray(answer, dtype=np.float64)
     if scores.shape != (num_images, num_outputs):
         raise BlackBoxError(

@@ -78,7 +78,7 @@ def threshold_region(saliency: ArrayLike, fraction: float = 0.3) -> NDArray[np.b
     saliency = as_map(saliency)
     if not 0 <= fraction < 1:
         raise InputError(f"expected a threshold as a fraction in [0, 1), got {fraction}. Use 0.3.")
-    minimum = _minimum(saliency)
+    minimum = natural_minimum(saliency)
     span = float(saliency.max()) - minimum
     if span <= 0:
         return np.zeros(saliency.shape, dtype=np.bool_)
@@ -161,7 +161,7 @@ def best_f1(saliency: ArrayLike, annotation: ArrayLike) -> BestF1:
     """
     saliency = as_map(saliency)
     annotation = as_annotation(annotation, saliency.shape)
-    minimum = _minimum(saliency)
+    minimum = natural_minimum(saliency)
     span = float(saliency.max()) - minimum
     if span <= 0:
         return BestF1(f1=0.0, fraction=0.0)
@@ -228,7 +228,8 @@ def as_annotation(annotation: ArrayLike, size: tuple[int, ...]) -> NDArray[np.bo
     return array
 
 
-def _minimum(saliency: NDArray[np.float64]) -> float:
+def natural_minimum(saliency: NDArray[np.float64]) -> float:
+    """The value of no relevance: 0 for a map with a negative value, otherwise its minimum."""
     return max(float(saliency.min()), 0.0)
 
 
