@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pickle
 from typing import Any
@@ -15,18 +16,39 @@ import iassa
 import working
 from iassa.benchmark import evaluation
 from iassa.benchmark.contestant import Contestant
-from iassa.benchmark.evaluation import MakeItem, Protocol, method_seed
+from iassa.benchmark.evaluation import MakeItem, method_seed
+from iassa.benchmark.protocol import Protocol
 from iassa.benchmark.store.records import Item, ItemKey
 from iassa.errors import InputError
 from iassa.explanations.evidence import Evidence
 from iassa.image import decode_image, resize
-from iassa.metrics import best_f1, deletion, insertion, overlap_at, pointing_game
+from iassa.masks.baselines import open_baseline
+from iassa.metrics import (
+    average_precision,
+    best_f1,
+    deletion,
+    insertion,
+    linear_imputation,
+    overlap_at,
+    pointing_game,
+    relevance_gain,
+    relevance_mass,
+    relevance_rank_accuracy,
+)
 from iassa.models.targets import Target
 
 SIZE = (36, 50)
 KEY = ItemKey("photo.png dog", "label", 3)
 TARGET = Target("dog", (1, 3), (1.0, -2.0))
-PROTOCOL = Protocol(size=(18, 25), pixels_per_step=30, fill=0.2, threshold=0.4, tolerance=6.0)
+PROTOCOL = Protocol(
+    size=(18, 25),
+    pixels_per_step=30,
+    fill=0.2,
+    threshold=0.4,
+    tolerance=6.0,
+    gain_fills=("grey", "road"),
+    gain_steps=9,
+)
 
 
 def png(seed: int = 0, size: tuple[int, int] = SIZE) -> bytes:
@@ -66,6 +88,13 @@ def measured(explanation: iassa.Explanation) -> np.ndarray:
     return resize(torch.from_numpy(explanation.saliency[0]), (18, 25)).numpy()
 
 
+def shrunk_photo() -> np.ndarray:
+    """The image at the size of the protocol, as the curves see it."""
+    photo = np.asarray(Image.open(io.BytesIO(png())), np.float32) / np.float32(255)
+    small = resize(torch.from_numpy(photo).permute(2, 0, 1), (18, 25)).permute(1, 2, 0)
+    return small.clamp(0, 1).numpy()
+
+
 METHODS = [
     iassa.methods.Iassa(round_calls=64, features="colour-position"),
     iassa.methods.Rise(round_calls=64),
@@ -101,7 +130,8 @@ def test_calls_are_counted_once(method: iassa.methods.Explainer) -> None:
     black_box = iassa.models.FunctionModel(counting, name="counting")
     item = MakeItem(KEY, png(), TARGET, None, contestant, PROTOCOL).run(black_box)
     assert images == item.calls + item.metric_calls
-    assert item.metric_calls == 2 * 2 * (1 + 18 * 25 / 30)  # two curves at two budgets
+    # At two budgets: two curves, and two for each of two fills.
+    assert item.metric_calls == 2 * (2 * (1 + 18 * 25 / 30) + 2 * 2 * (1 + 9))
     first, last = (snapshot.calls for snapshot in item.snapshots)
     # SHAP keeps no evidence to go on from: it is run again.
     again = isinstance(method, iassa.methods.ShapPartition)
@@ -154,14 +184,15 @@ def test_metrics_are_those_of_the_map() -> None:
         "precision": overlap.precision,
         "recall": overlap.recall,
         "best_f1": best_f1(whole, marked).f1,
+        "average_precision": average_precision(whole, marked),
+        "relevance_mass": relevance_mass(whole, marked),
+        "relevance_rank": relevance_rank_accuracy(whole, marked),
         "pointing": float(pointing.hit),
         "pointing_tolerant": float(pointing.distance <= 6),
     }
     assert expected.items() <= snapshot.metrics.items()
 
-    photo = np.asarray(Image.open(io.BytesIO(png())), np.float32) / np.float32(255)
-    small = resize(torch.from_numpy(photo).permute(2, 0, 1), (18, 25)).permute(1, 2, 0)
-    image = small.clamp(0, 1).numpy()
+    image = shrunk_photo()
     saliency = measured(explanation)
     weights = [0.0, 1.0, 0.0, -2.0]
 
@@ -184,8 +215,45 @@ def test_metrics_are_those_of_the_map() -> None:
 def test_without_annotation_there_are_no_metrics_of_it() -> None:
     item = make(Contestant("label", iassa.methods.Rise(), (80,)), annotated=False)
     metrics = item.snapshots[0].metrics
-    assert {"deletion", "insertion", "insertion_minus_deletion"} <= metrics.keys()
-    assert not {"f1", "iou", "best_f1", "pointing", "pointing_tolerant"} & metrics.keys()
+    assert {"deletion", "insertion", "insertion_minus_deletion", "gain"} <= metrics.keys()
+    of_annotation = {"f1", "iou", "best_f1", "pointing", "pointing_tolerant", "relevance_mass"}
+    assert not {*of_annotation, "average_precision", "relevance_rank"} & metrics.keys()
+
+
+def test_gains_are_those_of_the_metric_and_their_mean() -> None:
+    protocol = dataclasses.replace(PROTOCOL, gain_fills=("mean", "blur", "road"), gain_steps=7)
+    method = iassa.methods.Rise()
+    (snapshot,) = make(Contestant("label", method, (80,)), protocol=protocol).snapshots
+    image = shrunk_photo()
+    planes = torch.from_numpy(image.transpose(2, 0, 1).copy())
+    fills = {
+        "mean": image.mean(axis=(0, 1)),
+        "blur": open_baseline("blur", planes, 0).permute(1, 2, 0).numpy(),
+        "road": linear_imputation(image, seed=0),
+    }
+    gains = []
+    for name, fill in fills.items():
+        expected = relevance_gain(
+            measured(explain(method, 80)),
+            image,
+            working.brightness,
+            [0.0, 1.0, 0.0, -2.0],
+            baseline=fill,
+            pixels_per_step=65,  # 450 pixels in 7 steps
+        )
+        gains.append(expected.gain)
+        assert snapshot.metrics[f"gain_{name}"] == pytest.approx(expected.gain, rel=1e-4, abs=1e-6)
+        assert snapshot.curves[f"most_first_{name}"].scores.shape == (8,)
+    assert snapshot.metrics["gain"] == pytest.approx(np.mean(gains), rel=1e-4, abs=1e-6)
+
+
+def test_without_fills_there_is_no_gain() -> None:
+    protocol = dataclasses.replace(PROTOCOL, gain_fills=())
+    (snapshot,) = make(
+        Contestant("label", iassa.methods.Rise(), (60,)), protocol=protocol
+    ).snapshots
+    assert set(snapshot.curves) == {"deletion", "insertion"}
+    assert not [name for name in snapshot.metrics if name.startswith("gain")]
 
 
 def test_the_curves_are_taken_at_what_the_black_box_looks_at() -> None:
@@ -234,9 +302,16 @@ def test_an_item_can_be_sent() -> None:
         {"threshold": 1.0},
         {"tolerance": -1.0},
         {"tolerance": float("nan")},
+        {"gain_steps": 0},
     ],
 )
 def test_a_protocol_that_measures_nothing_is_refused(fields: dict) -> None:
     (name,) = fields
     with pytest.raises(InputError, match=f"expected {name} to be"):
         Protocol(**fields)
+
+
+@pytest.mark.parametrize("fills", [("grey", "snow"), ("grey", "grey"), ["ROAD"]])
+def test_an_unknown_fill_is_refused_with_the_known_ones(fills: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=r"gain_fills among zero, grey, mean, blur, noise.* road"):
+        Protocol(gain_fills=fills)

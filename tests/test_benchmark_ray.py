@@ -98,7 +98,7 @@ def test_a_run_gives_the_bits_of_local_workers_though_one_is_killed(
             tmp_path / name,
             contestants,
             model="working:slow",
-            protocol=Protocol(pixels_per_step=400),
+            protocol=Protocol(pixels_per_step=400, gain_steps=2),
             **options,
         )
         assert (outcome.made, outcome.failures) == (4, ())

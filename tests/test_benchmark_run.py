@@ -21,7 +21,7 @@ from iassa.errors import BlackBoxError, ImageWarning, InputError
 from made_runs import contents
 
 SIZES = [(40, 56), (48, 40), (36, 80), (52, 52)]
-PROTOCOL = Protocol(pixels_per_step=400)
+PROTOCOL = Protocol(pixels_per_step=400, gain_steps=2)
 RISE = Contestant("rise", iassa.methods.Rise(), (40, 90))
 WINDOWS = Contestant("windows", iassa.methods.Occlusion(), (60,))
 MODEL = "working:brightness"
@@ -61,7 +61,10 @@ def test_the_default_model_and_method_give_the_same_bits(photos: Path, tmp_path:
         Contestant("iassa", iassa.methods.Iassa(), (40,)),
         Contestant("slic", iassa.methods.Lime(segmentation="slic"), (40,)),
     ]
-    settings = {"model": "efficientnet-lite0", "protocol": Protocol(pixels_per_step=12544)}
+    settings = {
+        "model": "efficientnet-lite0",
+        "protocol": Protocol(pixels_per_step=12544, gain_steps=2),
+    }
     for workers in (1, 2):
         go(photos, tmp_path / f"run-{workers}", *contestants, workers=workers, limit=1, **settings)
     assert contents(tmp_path / "run-1") == contents(tmp_path / "run-2")
@@ -186,7 +189,7 @@ def test_seeds_are_items_of_their_own(photos: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (
-            {"protocol": Protocol(pixels_per_step=401)},
+            {"protocol": Protocol(pixels_per_step=401, gain_steps=2)},
             "metrics.pixels_per_step: 400 in the run, 401",
         ),
         ({"seeds": (1,)}, "seeds"),
@@ -576,7 +579,7 @@ def command(photos: Path, folder: Path, *more: str) -> list[str]:
         *(sys.executable, "-m", "iassa", "benchmark", "images", "--images", str(photos)),
         *("--run", str(folder), "--model", "working:slow", "--calls", "40,90"),
         *("--methods", "rise,sliding-window"),
-        *("--protocol", "pixels_per_step=400", *more),
+        *("--protocol", "pixels_per_step=400", "--protocol", "gain_steps=2", *more),
     ]
 
 

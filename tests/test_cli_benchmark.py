@@ -30,7 +30,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 RUN = [
     *("benchmark", "images", "--images", "photos", "--run", "run", "--calls", "40,90"),
-    *("--model", "working:brightness", "--protocol", "pixels_per_step=400"),
+    *(
+        "--model",
+        "working:brightness",
+        "--protocol",
+        "pixels_per_step=400",
+        "--protocol",
+        "gain_steps=2",
+    ),
 ]
 
 

@@ -992,7 +992,16 @@ def test_the_benchmark_asks_endpoints(server, tmp_path, monkeypatch):
         Image.fromarray(AS_PNG[number]).save(tmp_path / "photos" / f"{number}.png")
     command = [sys.executable, "-m", "iassa", "benchmark", "images", "--images", "photos"]
     command += ["--model", f"{server.url}?key=0123456789abcdef", "--calls", "40", "--quiet"]
-    command += ["--methods", "rise", "--protocol", "pixels_per_step=100", "--workers", "2"]
+    command += [
+        "--methods",
+        "rise",
+        "--protocol",
+        "pixels_per_step=100",
+        "--protocol",
+        "gain_fills=",
+        "--workers",
+        "2",
+    ]
     options = ["--auth-env", "MY_TOKEN", "--input-size", "20,28"]
     for said in ("form=multipart", "rate=1000", "in_flight=2", "timeout=20", "retries=3"):
         options += ["--model-option", said]

@@ -17,7 +17,7 @@ from iassa.query import add_fields, encode_fields, format_fields, parse_fields
 
 @dataclass(frozen=True)
 class Example:
-    """A field of each type; `path`, `names` and `made` have no text."""
+    """A field of each type; `path` and `made` have no text."""
 
     path: str
     flag: bool = False
@@ -31,9 +31,10 @@ class Example:
     range: tuple[float, float] | None = None
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     names: tuple[str, ...] | None = None
+    made: tuple[Path, ...] | None = None
 
 
-FIELDS = "flag, maybe, count, rate, word, folder, layout, size, range, mean"
+FIELDS = "flag, maybe, count, rate, word, folder, layout, size, range, mean, names"
 
 number = st.floats(allow_nan=False, allow_infinity=False)
 paths = st.binary(min_size=1).map(os.fsdecode)  # what a folder may be called
@@ -50,6 +51,7 @@ values = st.fixed_dictionaries(
         "size": st.just("any") | st.tuples(st.integers(0), st.integers(0)),
         "range": st.tuples(number, number),
         "mean": st.tuples(number, number, number),
+        "names": st.lists(st.text("ab.0%&+=/", min_size=1)).map(tuple),
     },
 )
 
@@ -114,7 +116,7 @@ def test_names_may_have_hyphens() -> None:
     ("text", "message"),
     [
         ("path=a", "expected a known field, got path."),
-        ("names=a", "expected a known field, got names."),
+        ("made=a", "expected a known field, got made."),
         ("speed=3", "expected a known field, got speed."),
         ("count", "expected field=value&field=value, got 'count'."),
         ("&", "expected field=value&field=value, got '&'."),

@@ -97,7 +97,7 @@ def test_python_of_the_benchmark_s_page_runs(workplace: Path) -> None:
         "Contestant, run", "Contestant, Protocol, run"
     )
     assert "workers=2)" in quick
-    coarse = "workers=2, protocol=Protocol(pixels_per_step=12544))"
+    coarse = "workers=2, protocol=Protocol(pixels_per_step=12544, gain_steps=2))"
     script.write_text(quick.replace("workers=2)", coarse))
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, check=True, cwd=workplace
@@ -238,7 +238,7 @@ def test_commands_of_the_readme_run(workplace: Path, capsys: pytest.CaptureFixtu
     for line in commands():
         made = [word.replace("relu_1,relu_4", tensors) for word in line]
         if line[0] == "benchmark":
-            made += ["--protocol", "pixels_per_step=12544"]
+            made += ["--protocol", "pixels_per_step=12544", "--protocol", "gain_steps=2"]
         free = line[0] == "report" or (line[0] == "extend" and "--target" in line)
         made += [] if free else ["--calls", "40"]  # the last --calls counts
         made += ["--overwrite"] if line[0] == "explain" else []

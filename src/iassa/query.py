@@ -8,6 +8,7 @@ is written:
     tuple[int, int]              a size: 224,320 or 224x320 (height, width), or 224 for both
     tuple[float, float]          a range: 0-255, -1..1 or -1,1
     tuple[float, float, float]   0.485,0.456,0.406, or 0.5 for all three
+    tuple[str, ...]              names: grey,blur
 
 '%', '&' and '+' work as in a URL, with one exception: '+' is a plus, not a space.
 """
@@ -48,6 +49,10 @@ def _read_triple(text: str) -> tuple[float, ...]:
     return numbers * 3 if len(numbers) == 1 else numbers
 
 
+def _read_names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, text.split(","))))
+
+
 # What a value of each type looks like, and its reader, which raises a ValueError or KeyError.
 READERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     bool: ("yes or no", lambda text: FLAGS[text.lower()]),
@@ -57,6 +62,7 @@ READERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     tuple[int, int]: ("HEIGHT,WIDTH", _read_size),
     tuple[float, float]: ("LOW-HIGH, as in 0-1, 0-255 or -1..1", _read_range),
     tuple[float, float, float]: ("one number or three, as in 0.5,0.4,0.3", _read_triple),
+    tuple[str, ...]: ("names, as in grey,blur", _read_names),
 }
 
 
@@ -143,11 +149,10 @@ def _write(value: Any, joint: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        # The shortest text that is read as the same number.
-        return joint.join(str(one).removesuffix(".0") for one in value)
+        return joint.join(_write(one, joint) for one in value)
     if isinstance(value, str | Path):
         return quote(str(value), safe=PLAIN, errors=ANY_PATH)
-    return str(value)
+    return str(value).removesuffix(".0")  # the shortest text that is read as the same number
 
 
 def encode_fields(typed: Iterable[str]) -> str:

@@ -5,8 +5,8 @@ Out: a store of maps and metrics, one for each image, method and seed, and a rep
 """
 
 from iassa.benchmark.contestant import Contestant, parse_contestant, read_contestants
-from iassa.benchmark.evaluation import Protocol
 from iassa.benchmark.outcome import Outcome, Tally
+from iassa.benchmark.protocol import Protocol
 from iassa.benchmark.run import run
 from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey, Snapshot
 from iassa.benchmark.store.salvage import salvage

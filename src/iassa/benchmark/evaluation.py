@@ -1,6 +1,6 @@
 """One item: a method explains one target in one image, and its maps are measured.
 
-Insertion, deletion and activated pixels are measured at the size that the black box looks at: image
+All curves and activated pixels are measured at the size that the black box looks at: image
 and map are resized to it. Overlap, pointing and sparsity are measured at the size of the image
 file, which is that of the annotation.
 """
@@ -14,7 +14,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,55 +22,18 @@ from numpy.typing import NDArray
 
 from iassa import metrics
 from iassa.benchmark.contestant import Contestant
+from iassa.benchmark.curves import ask_curves, summarise
+from iassa.benchmark.protocol import Protocol
 from iassa.benchmark.store.records import Item, ItemKey, Snapshot
 from iassa.benchmark.workers.tasks import Task
-from iassa.checks import InputSize, Within, take_fields
 from iassa.decoding import UPRIGHT, Reading
-from iassa.errors import ImageWarning, InputError, WeakEvidenceWarning, require
+from iassa.errors import ImageWarning, InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
 from iassa.image import decode_image, resize, to_planes
 from iassa.methods.engine.loop import Method
 from iassa.methods.explain import explain, extend
 from iassa.models.black_box import BlackBox
 from iassa.models.targets import Target
-
-CURVE_BATCH = 16  # images; more are no faster on a CPU
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How maps are measured: RISE's protocol by default (Petsiuk et al., BMVC 2018, section 4.2).
-
-    Attributes:
-        size: (height, width) of insertion and deletion. None for the size that the black box looks
-            at, or that of the image if it takes any size.
-        pixels_per_step: pixels that change between two scores of a curve.
-        fill: a grey in [0, 1] that replaces deleted pixels.
-        blur_size: taps of the Gaussian that blurs the start image of insertion, odd.
-        blur_sigma: its standard deviation in pixels.
-        normalise: how the scores of the curves are normalised; see `deletion`.
-        threshold: T of the region that F1 and IoU measure, as a share of the map's range.
-        tolerance: of the tolerant pointing game, in pixels of the image file.
-    """
-
-    size: InputSize = None
-    pixels_per_step: Annotated[int, Within(1)] = 224
-    fill: Annotated[float, Within(0, 1)] = 0.5
-    blur_size: int = 11
-    blur_sigma: Annotated[float, Within(0, above=True)] = 5.0
-    normalise: metrics.Normalisation = "none"
-    threshold: Annotated[float, Within(0, 1, below=True)] = 0.3
-    tolerance: Annotated[float, Within(0)] = 15.0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        take_fields(self)
-        holds = self.blur_size >= 1 and self.blur_size % 2 == 1
-        require(holds, f"expected blur_size to be odd and positive, got {self.blur_size}.")
-
-    def at(self, size: tuple[int, int] | None) -> Protocol:
-        """The same protocol, at the size that the black box looks at if it has none of its own."""
-        return dataclasses.replace(self, size=self.size or size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,12 +128,9 @@ class MakeItem(Task):
     ) -> Snapshot:
         saliency = explanation.saliency[0]
         shrunk = resize(torch.from_numpy(saliency), (seen.shape[0], seen.shape[1])).numpy()
-        curves = self._curves(shrunk, seen, black_box)
-        deleted, inserted = curves["deletion"].area, curves["insertion"].area
+        curves = ask_curves(shrunk, seen, black_box, self.target, self.protocol)
         values = {
-            "deletion": deleted,
-            "insertion": inserted,
-            "insertion_minus_deletion": inserted - deleted,
+            **summarise(curves),
             "sparsity": metrics.gini_index(saliency),
             "activated_pixels": float(metrics.count_activated(shrunk)),
             **self._overlap(saliency),
@@ -196,35 +156,13 @@ class MakeItem(Task):
         best = metrics.best_f1(saliency, self.annotation)
         return {
             **dataclasses.asdict(overlap),
+            "average_precision": metrics.average_precision(saliency, self.annotation),
+            "relevance_mass": metrics.relevance_mass(saliency, self.annotation),
+            "relevance_rank": metrics.relevance_rank_accuracy(saliency, self.annotation),
             "best_f1": best.f1,
             "best_iou": best.iou,  # at the same threshold
             "pointing": float(pointing.hit),
             "pointing_tolerant": float(pointing.distance <= self.protocol.tolerance),
-        }
-
-    def _curves(
-        self, saliency: NDArray[np.float32], image: NDArray[np.float32], black_box: BlackBox
-    ) -> dict[str, metrics.Curve]:
-        """Deletion and insertion; image and map have the size of the protocol."""
-
-        def score(images: NDArray[np.float32]) -> NDArray[np.float64]:
-            """The score of the target alone, (N, 1)."""
-            scores = black_box.call_without_copy(images).astype(np.float64)
-            weights = np.zeros(scores.shape[1])
-            weights[list(self.target.indices)] = self.target.weights
-            return (scores @ weights)[:, None]
-
-        protocol = self.protocol
-        steps: dict[str, Any] = {
-            "pixels_per_step": protocol.pixels_per_step,
-            "batch_size": CURVE_BATCH,
-            "normalise": protocol.normalise,
-        }
-        blur = {"blur_size": protocol.blur_size, "blur_sigma": protocol.blur_sigma}
-        given = (saliency, image, score, [1.0])
-        return {
-            "deletion": metrics.deletion(*given, baseline=protocol.fill, **steps),
-            "insertion": metrics.insertion(*given, **steps | blur),
         }
 
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.datasets import Dataset, Sample, category_targets
-from iassa.benchmark.evaluation import MakeItem, Protocol
+from iassa.benchmark.evaluation import MakeItem
 from iassa.benchmark.outcome import Outcome, Tally
+from iassa.benchmark.protocol import Protocol
 from iassa.benchmark.selection import ScoreImage, Selection, leave_out
 from iassa.benchmark.store.records import (
     Entry,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from iassa.benchmark.protocol import GAIN_FILLS
+
 Level = Literal["image", "pixel"]
 LEVELS: tuple[Level, ...] = ("image", "pixel")
 SCALES: dict[Level, float] = {"image": 1.0, "pixel": 1e5}  # the paper's unit of the pixel level
@@ -35,8 +37,22 @@ class Metric:
         return f"{self.heading} {'↓' if self.lower_is_better else '↑'}"
 
 
-# As in the paper's Table 1, and insertion - deletion, which one map cannot win by its form alone.
+# The mean over fills first, which no fill decides and no form of a map wins alone. Then as in the
+# paper's Table 1, and insertion - deletion.
 MAIN: tuple[Metric, ...] = (
+    Metric(
+        "gain",
+        "SRG",
+        "symmetric relevance gain, the mean over its fills: mean score while salient pixels are "
+        "hidden last, minus first",
+        per_pixel=False,
+    ),
+    Metric(
+        "average_precision",
+        "AP",
+        "average precision of the map's pixels against the annotation",
+        per_pixel=False,
+    ),
     Metric(
         "deletion", "deletion", "mean score while salient pixels turn grey", lower_is_better=True
     ),
@@ -47,6 +63,22 @@ MAIN: tuple[Metric, ...] = (
     Metric("pointing", "pointing", "share of maps whose maximum lies on the annotation"),
 )
 FURTHER: tuple[Metric, ...] = (
+    *(
+        Metric(f"gain_{fill}", f"SRG {fill}", f"SRG with the fill {fill}", per_pixel=False)
+        for fill in GAIN_FILLS
+    ),
+    Metric(
+        "relevance_mass",
+        "mass",
+        "share of the positive saliency that lies on the annotation",
+        per_pixel=False,
+    ),
+    Metric(
+        "relevance_rank",
+        "rank accuracy",
+        "share of the K most salient pixels that are annotated, of K annotated ones",
+        per_pixel=False,
+    ),
     Metric("best_f1", "best F1", "F1 at the threshold that is best for this map"),
     Metric("best_iou", "best IoU", "IoU at the threshold that is best for this map"),
     Metric("precision", "precision", "share of the region that is annotated"),
