@@ -69,8 +69,11 @@ def made_metrics(rng, *, annotated=True):
         "sparsity": rng.uniform(0.3, 0.8),
         "activated_pixels": float(rng.integers(2000, 8000)),
     }
+    gains = {f"gain_{fill}": rng.uniform(-0.1, 0.6) for fill in ("grey", "blur", "road")}
+    metrics |= gains | {"gain": sum(gains.values()) / 3}
     if annotated:
         names = ("f1", "iou", "precision", "recall", "best_f1", "best_iou")
+        names += ("average_precision", "relevance_mass", "relevance_rank")
         metrics |= {name: rng.uniform(0.1, 0.9) for name in names}
         metrics |= {name: float(rng.random() < 0.6) for name in ("pointing", "pointing_tolerant")}
     return metrics

@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from iassa.benchmark.report.columns import FURTHER, MAIN, METRICS
 from iassa.benchmark.report.comparison import Arm, Difference, Mean
 from iassa.benchmark.report.markdown import bullets, code, escape, fill, fold, table, text
+from iassa.benchmark.report.ranks import rank_table
 from iassa.benchmark.report.statistics import Estimate
 from iassa.benchmark.report.tables import (
     best_cells,
@@ -190,6 +191,33 @@ def test_table_of_means():
     alone = [Mean(A, "image", "f1", Estimate(0.5, math.nan, math.nan, 1, 1))]
     best = {(A, "image", "f1")}
     assert cells(metric_table("", heads, alone, MAIN, "image", best=best))[0][2] == "**0.500**"
+
+
+def gain(arm, metric, mean, level="image"):
+    return Mean(arm, level, metric, Estimate(mean, mean - 0.1, mean + 0.1, 12, 9))
+
+
+def test_ranks_by_fill_are_among_the_methods_at_as_many_calls():
+    alone = Arm("a", 1000)  # with nobody to be ranked among
+    means = [
+        *(gain(arm, "gain_blur", mean) for arm, mean in ((A, 0.4), (B, 0.3), (C, 0.4))),
+        *(gain(arm, "gain_grey", mean) for arm, mean in ((A, 0.1), (B, 0.2), (C, 0.3))),
+        *(gain(arm, "gain", mean) for arm, mean in ((A, 0.25), (B, 0.25), (C, 0.35))),
+        *(gain(alone, f"gain_{fill}", 0.9) for fill in ("blur", "grey")),
+        gain(A, "f1", 0.7),
+    ]
+    markdown = rank_table(means)
+    assert "| method | calls | SRG grey (rank) | SRG blur (rank) | mean rank ↓ |" in markdown
+    assert cells(markdown) == [
+        ["c", "500", "0.300 (1)", "0.400 (1.5)", "1.25"],
+        ["a", "500", "0.100 (3)", "0.400 (1.5)", "2.25"],
+        ["b", "500", "0.200 (2)", "0.300 (3)", "2.50"],
+    ]
+
+
+def test_there_are_no_ranks_without_gains_or_without_rivals():
+    assert rank_table([gain(A, "f1", 0.4), gain(B, "f1", 0.5)]) == ""
+    assert rank_table([gain(A, "gain_grey", 0.4)]) == ""
 
 
 def test_table_of_differences():

@@ -11,6 +11,7 @@ from iassa.benchmark.report import tables
 from iassa.benchmark.report.columns import FURTHER, LEVELS, MAIN, METRICS, Level, Metric
 from iassa.benchmark.report.markdown import bullets, code, escape, fill, fold, image, join, text
 from iassa.benchmark.report.pictures import Photo
+from iassa.benchmark.report.ranks import rank_table
 from iassa.benchmark.report.results import Results
 from iassa.benchmark.report.statistics import MIN_IMAGES
 from iassa.benchmark.store.records import left_out
@@ -126,6 +127,7 @@ def _quality(results: Results) -> dict[str, str]:
 
     return {
         "image_means": show(MAIN, "image", folds=False),
+        "fill_ranks": rank_table(means),
         "pixel_means": show(MAIN, "pixel"),
         "fewest_targets": str(min(counts)) if len(counts) > 1 else "",
         "pixel_level": "pixel level" if any(mean.level == "pixel" for mean in means) else "",
