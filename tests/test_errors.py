@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import iassa
-from iassa.errors import InputError, list_choices, list_some, show
+from iassa.errors import InputError, WeakEvidenceWarning, list_choices, list_some, shorten, show
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,36 @@ def test_messages_about_a_long_list_are_short(value: object) -> None:
     with pytest.raises(InputError) as refusal:
         iassa.methods.Rise(baseline=value)
     assert len(str(refusal.value)) < 1000
+
+
+@pytest.mark.parametrize("length", [9, 20, 200])
+def test_a_long_line_keeps_its_ends(length: int) -> None:
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
+    shown = shorten(text, length)
+    start, end = shown.split(" … ")
+    assert text.startswith(start)
+    assert text.endswith(end)
+    assert length - 1 <= len(shown) <= length
+    assert shorten("a\n b\t" * 2, length) == "a b a b"
+    assert len(list_some([text] * 99)) < 3 * 200 + 20
+
+
+@pytest.mark.parametrize("depends", [False, True])
+@pytest.mark.parametrize(
+    "target", ["top-40", ",".join(map(str, range(40)))], ids=["forty", "a group"]
+)
+def test_a_warning_of_forty_classes_is_short(target: str, depends: bool) -> None:
+    """Flat scores, and scores that depend on the batch: whatever names the targets."""
+
+    def score(images: np.ndarray) -> np.ndarray:
+        number = len(images) if depends else 1
+        return (
+            np.full((len(images), 40), 0.01 * number) + 0.1 * depends * images.mean((1, 2))[:, :1]
+        )
+
+    names = [f"class {k} of a name that is as long as many are" for k in range(40)]
+    model = iassa.models.FunctionModel(score, name="forty", class_names=names)
+    with pytest.warns(WeakEvidenceWarning):
+        found = iassa.explain(np.eye(24), model, target=target, method="rise", calls=80)
+    assert found.warnings
+    assert all(len(text) < 700 for text in found.warnings)

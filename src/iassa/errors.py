@@ -83,9 +83,21 @@ def list_some(names: Iterable[object], separator: str = ", ", most: int = MOST_N
         >>> list_some(["a.png", "b.png"]), list_some(range(300)), list_some([])
         ('a.png, b.png', '0, 1, 2 and 297 more', 'none')
     """
-    texts = [str(name) for name in names]
+    texts = [shorten(str(name)) for name in names]
     more = len(texts) - most
     return (separator.join(texts[:most]) or "none") + (f" and {more} more" if more > 0 else "")
+
+
+def shorten(text: str, length: int = LONGEST) -> str:
+    """One line of at most so many letters; the middle gives way, as both ends often matter.
+
+    Example:
+        >>> shorten("tabby + tiger cat + Egyptian cat: 0.5", 20)
+        'tabby +  … cat: 0.5'
+    """
+    line = " ".join(text.split())
+    half = (length - 3) // 2
+    return line if len(line) <= length else f"{line[:half]} … {line[-half:]}"
 
 
 def show(value: object) -> str:

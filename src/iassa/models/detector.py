@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from iassa.checks import Within, take
-from iassa.errors import BlackBoxError, InputError, require, show
+from iassa.errors import BlackBoxError, InputError, list_some, require, show
 from iassa.image import ImageLike, as_image, to_planes
 from iassa.models.answers import describe
 from iassa.models.black_box import BlackBox, FunctionModel, as_black_box_errors
@@ -112,7 +112,7 @@ class Detector(BlackBox):
             detections = self.detect(planes)
             listed = isinstance(detections, Collection)
             kinds = sorted({type(d).__name__ for d in detections}) if listed else []
-            got = f"{len(detections)} of {', '.join(kinds) or 'none'}" if listed else ""
+            got = f"{len(detections)} of {list_some(kinds)}" if listed else ""
             require(
                 kinds in ([], [Detections.__name__]) and listed and len(detections) == len(planes),
                 f"expected {len(planes)} iassa.models.Detections, one for each image, got "
@@ -283,7 +283,7 @@ class TorchDetector(Detector, TorchBlackBox):
 
 def _read_dictionary(output: Any, num_classes: int | None) -> Detections:
     parts = output if isinstance(output, Mapping) else {}
-    got = ", ".join(map(str, parts)) or "an empty one"
+    got = list_some(parts) if parts else "an empty one"
     require(
         all(isinstance(parts.get(key), Tensor) for key in ("boxes", "labels", "scores")),
         "expected a dictionary with tensors boxes, labels and scores for each image, got "

@@ -83,7 +83,7 @@ class Similarity(BlackBox):
         self._queries = self._embed(photos)
         given = isinstance(queries, Mapping)
         self.class_names = tuple(photos) if given else _shorten(tuple(photos))
-        self.name = f"{self._embedder.name} compared by {measure} with {', '.join(photos)}"
+        self.name = f"{self._embedder.name} compared by {measure} with {list_some(photos)}"
         self.input_size = self._embedder.input_size
         self.device = self._embedder.device
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from iassa.checks import convert, fits
-from iassa.errors import InputError, list_some, require, show, warn
+from iassa.errors import InputError, list_choices, list_some, require, show, warn
 from iassa.models.references import import_attribute
 
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:attribute
@@ -116,7 +116,8 @@ def resolve_targets(
     targets = list(dict.fromkeys(targets))
     names = [target.name for target in targets if target.is_function]
     distinct = len(set(names)) == len(names)
-    require(distinct, f"expected functions with different names as targets, got {names}.")
+    got = list_some(map(repr, names))
+    require(distinct, f"expected functions with different names as targets, got {got}.")
     return tuple(targets)
 
 
@@ -268,7 +269,7 @@ class ClassLookup:
         require(
             len(indices) <= 1,
             f"expected the name of one class, got {text.strip()!r}, which is the name of several. "
-            f"Say {' or '.join(names if distinct else map(str, indices))}.",
+            f"Say {list_choices(names if distinct else indices, ' or ')}.",
         )
         return indices
 

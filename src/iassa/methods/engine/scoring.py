@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import BlackBoxError
+from iassa.errors import BlackBoxError, shorten
 from iassa.estimators.effect import Estimator
 from iassa.explanations.evidence import Scored
 from iassa.masks.plans import MaskPlan
@@ -222,7 +222,8 @@ def check_neighbours(
     worst = int(torch.where(beyond, difference / spread, 0.0).argmax())
     before, ending = (f"in a batch of {len(plan)}", DEPENDS) if len(plan) > 1 else AGAIN
     text = (
-        f"{case.targets[worst].name}: a masked image scores {float(together[worst]):.4g} {before} "
+        f"{shorten(case.targets[worst].name)}: a masked image scores "
+        f"{float(together[worst]):.4g} {before} "
         f"and {float(apart[worst]):.4g} alone, a difference of {float(difference[worst]):.2g}"
     )
     return (f"{text}. {ending}",)

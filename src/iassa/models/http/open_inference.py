@@ -200,7 +200,8 @@ def _choose(
     chosen = [one for name, one in tensors.items() if wanted in ("", name)]
     if missing is not None and len(chosen) > 1:
         first = next(iter(tensors))
-        missing[f"{setting}={first}"] = f"{setting}=... of its scores, one of {', '.join(tensors)}"
+        named = list_choices(tensors)
+        missing[f"{setting}={first}"] = f"{setting}=... of its scores, one of {named}"
         return chosen[0]
     hint = " Wrap a model that needs more than the image in one that does not."
     require(

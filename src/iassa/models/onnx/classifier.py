@@ -69,7 +69,7 @@ class OnnxModel(ActivatedModel, OnnxBlackBox):
         output = self._choose(given.output_name)
         completed, missing = self._file.complete(given)
         if given.output_name is None and len(self._file.outputs) > 1:
-            names = ", ".join(repr(one.name) for one in self._file.outputs)
+            names = list_choices(repr(one.name) for one in self._file.outputs)
             missing[f"output_name={output.name}"] = f"output_name=... of its scores, one of {names}"
         last, count = output.operator, output.shape[1] if output.shape else None
         check_count(count, given, str(self._file.path))
