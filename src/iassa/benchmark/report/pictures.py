@@ -246,7 +246,7 @@ def _draw_map(axes: Axes, bar: Axes, strip: Strip, saliency: NDArray[np.float32]
     measures = "effect" if bool((saliency < 0).any()) else "mean score"
     shown = draw_map(axes, strip.image, enlarged, measures=measures, fit="auto", longest=LONGEST)
     if strip.outline is not None:
-        height, width = shown.get_array().shape[:2]  # type: ignore[union-attr]
+        height, width = axes.images[0].get_array().shape[:2]  # type: ignore[union-attr]
         rows = np.linspace(0, height - 1, strip.outline.shape[0])
         columns = np.linspace(0, width - 1, strip.outline.shape[1])
         axes.contour(columns, rows, strip.outline, [0.5], colors=WHITE, linewidths=1)
