@@ -525,7 +525,7 @@ def test_python_of_the_page_about_detectors_runs(
     names: dict[str, Any] = {}
     exec(compile(code.replace("calls=1000", "calls=100"), "detectors.md", "exec"), names)
     explanation = names["explanation"]
-    assert explanation.saliency.shape == (1, 400, 600)
+    assert explanation.saliency.shape == (1, 341, 512)
     assert explanation.boxes.names[0] == "cup"
     assert capsys.readouterr().out.startswith("cup [")
     assert names["mine"].targets[0].name == "box"

@@ -126,8 +126,9 @@ class MakeItem(Task):
         seen: NDArray[np.float32],
         black_box: BlackBox,
     ) -> Snapshot:
-        saliency = explanation.saliency[0]
-        shrunk = resize(torch.from_numpy(saliency), (seen.shape[0], seen.shape[1])).numpy()
+        found = explanation.saliency[0]
+        shrunk = resize(torch.from_numpy(found), (seen.shape[0], seen.shape[1])).numpy()
+        saliency = explanation.enlarge(found)
         curves = ask_curves(shrunk, seen, black_box, self.target, self.protocol)
         values = {
             **summarise(curves),

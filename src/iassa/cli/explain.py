@@ -173,9 +173,10 @@ def _differ(
     """How a saved explanation differs from the one that is asked for; empty if it does not."""
     from iassa.image import as_image
     from iassa.methods.engine.replacing import find_difference
+    from iassa.models.identity import digest_arrays
 
-    image = as_image(photo(path))
-    return find_difference(there, image, black_box.identity(), method.as_dict(), target)
+    digest = digest_arrays([as_image(photo(path))])
+    return find_difference(there, digest, black_box.identity(), method.as_dict(), target)
 
 
 def extend(
@@ -209,14 +210,14 @@ def extend(
 
     The map is the same as if all calls had been asked for at once.
     """
-    from iassa.methods.engine.replacing import find_difference
+    from iassa.methods.engine.replacing import digest_of, find_difference
     from iassa.models import efficientnet_lite0
 
     saved, saving = iassa.Explanation.load(directory), options.read_saving(context)
     saving = replace(saving, overwrite=overwrite or out in (None, directory))
 
     def differs(_: str, there: iassa.Explanation) -> str:
-        given = (saved.image, saved.identity, saved.method, target or saved.targets)
+        given = (digest_of(saved), saved.identity, saved.method, target or saved.targets)
         return find_difference(there, *given)
 
     folders = {str(directory): out or directory}

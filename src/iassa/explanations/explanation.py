@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from iassa.checks import convert, fits
 from iassa.errors import BlackBoxError, InputError, list_some, show
 from iassa.explanations.evidence import Evidence
+from iassa.explanations.original import Original, describe, pack, resize_maps, size_of, unpack
 from iassa.explanations.plot import figure_png, overlay, sheet
 from iassa.explanations.record import SCHEMA, pack_arrays, read_content, read_record, write_record
 from iassa.files import user_path, write_whole
@@ -65,13 +67,14 @@ class Explanation:
     """Which parts of an image a model relies on.
 
     Attributes:
-        saliency: (T, H, W) float32, signed and in score units, at the size of the image.
-        standard_error: (T, H, W) float32, in score units; infinite where no mask varied, and
+        saliency: (T, h, w) float32, signed and in score units, at the size of `image`; `enlarge`
+            gives that of the image as it was given.
+        standard_error: (T, h, w) float32, in score units; infinite where no mask varied, and
             everywhere if the method has none.
         relative_errors: (T) standard error as a share of the map's peak, root mean square over the
             pixels above 0.3 of that peak; infinite while one of them has no error, or no mask
             has varied at some pixel, which may be as high.
-        image: (H, W, 3) float32 in [0, 1].
+        image: (h, w, 3) float32 in [0, 1], scaled down to 512 pixels on the longer side.
         targets: T of them.
         scores: (T) scores of the whole image.
         calls: model calls really made: one for each image that the black box was given.
@@ -89,7 +92,8 @@ class Explanation:
         warnings: what the user should know before trusting the map.
         versions: of iassa and what it computes with.
         boxes: what the outputs of a detector stand for, of which the targets are some; None of a
-            black box that has scores of its own.
+            black box that has scores of its own. They are in pixels of the image as it was given.
+        original: of an image that was scaled down, what it was; None where `image` is the image.
         evidence: the masks and their scores; None where it was not saved, or
             where the method keeps none.
     """
@@ -114,7 +118,13 @@ class Explanation:
     warnings: tuple[str, ...]
     versions: Mapping[str, str]
     boxes: TargetBoxes | None = None
+    original: Original | None = None
     evidence: Evidence | None = None
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of the image as it was given."""
+        return size_of(self.image, self.original)
 
     @property
     def relative_error(self) -> float:
@@ -126,11 +136,24 @@ class Explanation:
         names = list_some(
             f"{t.name} {s:.3g}" for t, s in zip(self.targets, self.scores, strict=True)
         )
-        height, width = self.saliency.shape[1:]
+        height, width = self.image_size
         return (
             f"Explanation({names}; {height} x {width}, {self.method['name']}, {self.calls} calls, "
             f"{self.seconds:.1f} s, {self.stopped})"
         )
+
+    def enlarge(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Maps at the size of the image as it was given, by interpolation.
+
+        A map of 12 megapixels takes 48 MB.
+
+        Args:
+            maps: (..., h, w) float32, such as `saliency[0]` or `standard_error`.
+
+        Returns:
+            (..., H, W) float32, infinite where the maps are infinite.
+        """
+        return resize_maps(torch.from_numpy(maps), self.image_size)
 
     def plot(self, target: int | str = 0) -> Figure:
         """The image, the map over it, and the standard error of the map.
@@ -156,6 +179,7 @@ class Explanation:
             title=f"{known.name}: {self.scores[target]:.3g}",
             caption=self._caption(known_to),
             outlines=() if self.boxes is None else self.boxes.boxes[list(known.indices)],
+            size=self.image_size,
         )
 
     def _place(self, target: int | str) -> int:
@@ -166,7 +190,7 @@ class Explanation:
             return names.index(wanted.strip().casefold())
         number = len(names)
         if not fits(wanted, int) or not -number <= wanted < number:
-            some = ", ".join(one.name for one in self.targets[:3]) + (", ..." if number > 3 else "")
+            some = list_some(one.name for one in self.targets)
             raise InputError(
                 f"expected a target's place, 0 to {number - 1}, or its name ({some}), got "
                 f"{show(target)}."
@@ -196,7 +220,7 @@ class Explanation:
         return {
             "schema": SCHEMA,
             **{name: getattr(self, name) for name in PLAIN},
-            "image": {"path": self.source, "size": list(self.image.shape[:2])},
+            "image": {"path": self.source, **describe(self.image, self.original)},
             "method": dict(self.method),
             "targets": [
                 {"name": t.name, "indices": list(t.indices), "weights": list(t.weights)}
@@ -286,14 +310,13 @@ class Explanation:
             evidence = Evidence.unpack(read_content(directory, "evidence.npz", record))
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             boxes = _restore(record, arrays, directory)
-            pixels = arrays["image"]
-            if pixels.dtype == np.uint8:
-                pixels = pixels.astype(np.float32) / np.float32(255)
             try:
+                image, original = unpack(record["image"], arrays)
                 return cls(
                     saliency=arrays["saliency"],
                     standard_error=arrays["standard_error"],
-                    image=pixels,
+                    image=image,
+                    original=original,
                     boxes=boxes,
                     evidence=evidence,
                     **_unpack(record),
@@ -304,13 +327,10 @@ class Explanation:
                 ) from None
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        # The bytes of an 8-bit image are enough, and a tenth of the size.
-        pixels = np.round(self.image * 255).astype(np.uint8)
-        exact = np.array_equal(pixels.astype(np.float32) / np.float32(255), self.image)
         return {
             "saliency": self.saliency,
             "standard_error": self.standard_error,
-            "image": pixels if exact else self.image,
+            **pack(self.image, self.original),
             **({} if self.boxes is None else {"class_scores": self.boxes.class_scores}),
         }
 

@@ -20,7 +20,7 @@ from iassa.methods.engine.case import Case, reopen_case
 from iassa.methods.engine.loop import Method
 from iassa.methods.registry import open_method
 from iassa.models.black_box import BlackBox
-from iassa.models.detector import Detector
+from iassa.models.detector import AimedDetector, Detector
 from iassa.models.opening import BlackBoxLike, open_model
 from iassa.models.readout import Keep
 from iassa.models.targets import Target, TargetLike
@@ -146,7 +146,7 @@ def extend(
     opened = open_model(black_box, device)
     if explanation.boxes is not None and isinstance(opened, Detector):
         # The boxes of then: another look would cost a call, and may find other boxes.
-        opened = opened.aim(explanation.image, explanation.boxes)
+        opened = AimedDetector(opened, explanation.boxes, explanation.image_size)
     if opened.identity() != explanation.identity:
         raise InputError(
             f"expected the black box that was asked before, {explanation.identity}, got "
@@ -155,7 +155,7 @@ def extend(
     drawn_by = _method(explanation, method)
     wanted = explanation.targets if target is None else target
     case = reopen_case(explanation, evidence, opened, wanted, drawn_by.baseline, batch_size)
-    size = tuple(opened.input_size or explanation.image.shape[:2])
+    size = tuple(opened.input_size or explanation.image_size)
     if size != case.size:
         raise InputError(
             f"expected a black box that looks at {case.size} pixels, as before, got one that "

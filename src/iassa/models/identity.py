@@ -75,12 +75,13 @@ def _contents(module: nn.Module) -> Iterable[bytes]:
 def digest_arrays(arrays: Iterable[NDArray[Any]]) -> str:
     """Digest of arrays in their order: their types, shapes and all values."""
     return _digest(
-        f"{array.dtype} {array.shape}\n".encode() + np.ascontiguousarray(array).tobytes()
+        part
         for array in arrays
+        for part in (f"{array.dtype} {array.shape}\n".encode(), np.ascontiguousarray(array).data)
     )
 
 
-def _digest(contents: Iterable[bytes]) -> str:
+def _digest(contents: Iterable[bytes | memoryview]) -> str:
     digest = hashlib.sha256()
     for content in contents:
         digest.update(content)

@@ -15,6 +15,7 @@ from iassa.checks import Within, take
 from iassa.errors import InputError
 from iassa.explanations.evidence import Evidence, ScoredRound
 from iassa.explanations.explanation import Explanation
+from iassa.explanations.original import Original, keep, size_of
 from iassa.image import to_planes
 from iassa.masks.baselines import BaselineLike, open_baseline
 from iassa.masks.superpixels import Segmentations
@@ -39,7 +40,8 @@ class Case:
     """What a run is about: I, f(I) and the targets.
 
     Attributes:
-        photo: (H, W, 3) float32, the image as it was given.
+        picture: (h, w, 3) float32, what is kept of the image as it was given; see `keep`.
+        original: what that image was; None where it is the picture.
         source: path of its file, if it came from one.
         black_box: the one that scores this image.
         image: (3, height, width) float32, as the black box sees it, on its device.
@@ -54,7 +56,8 @@ class Case:
         doubts: what `check_neighbours` found in that run.
     """
 
-    photo: NDArray[np.float32]
+    picture: NDArray[np.float32]
+    original: Original | None
     source: str | None
     black_box: BlackBox
     image: Tensor
@@ -72,6 +75,11 @@ class Case:
     def size(self) -> tuple[int, int]:
         """(height, width) of the image as the black box sees it, and so of the masks."""
         return (self.image.shape[1], self.image.shape[2])
+
+    @property
+    def photo_size(self) -> tuple[int, int]:
+        """(height, width) of the image as it was given."""
+        return size_of(self.picture, self.original)
 
     @functools.cached_property
     def weights(self) -> Tensor:
@@ -157,8 +165,10 @@ def open_case(
     targets = resolve_targets(wanted, scores, black_box.class_names, of_boxes=of_boxes)
     readout = open_readout(targets, scores, keep_scores)
     names = black_box.class_names
+    picture, original = keep(photo, image)
     return Case(
-        photo=photo,
+        picture=picture,
+        original=original,
         source=source,
         black_box=black_box,
         image=image,
@@ -200,9 +210,16 @@ def reopen_case(
     functions = {one.name: one.function for one in targets if one.function is not None}
     readout = Readout(known.num_outputs, tuple(sorted(outputs)), functions)
     known = known.read(readout)
-    image = to_planes(explanation.image, known.size).to(black_box.device).contiguous()
+    picture, original = explanation.image, explanation.original
+    if original is None:
+        image = to_planes(picture, known.size)
+        picture, original = keep(picture, image)  # as it was saved before, it may be large
+    else:
+        image = torch.from_numpy(original.seen)
+    image = image.to(black_box.device).contiguous()
     return Case(
-        photo=explanation.image,
+        picture=picture,
+        original=original,
         source=explanation.source,
         black_box=black_box,
         image=image,

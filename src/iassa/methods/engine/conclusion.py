@@ -1,20 +1,15 @@
-"""The conclusion of a round: from an effect to an `Explanation` of the image as it was given."""
+"""The conclusion of a round: from an effect to an `Explanation`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from iassa.errors import BlackBoxError, WeakEvidenceWarning, warn
 from iassa.estimators.effect import Effect
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation, RunFailedError, versions
-from iassa.image import resize
+from iassa.explanations.original import bound, resize_maps
 from iassa.methods.engine.budget import Budget
 from iassa.methods.engine.case import Case
 from iassa.methods.engine.history import History
@@ -40,10 +35,11 @@ def conclude(
         evidence: to go on from; None of a method that keeps none.
     """
     return Explanation(
-        saliency=_enlarge(effect.saliency, case.photo),
-        standard_error=_enlarge(effect.standard_error, case.photo),
+        saliency=resize_maps(effect.saliency, bound(case.photo_size)),
+        standard_error=resize_maps(effect.standard_error, bound(case.photo_size)),
         relative_errors=effect.relative_errors,
-        image=case.photo,
+        image=case.picture,
+        original=case.original,
         targets=case.targets,
         scores=tuple(case.reference.tolist()),
         calls=budget.calls,
@@ -75,14 +71,3 @@ def deliver(explanation: Explanation, budget: Budget, failure: BlackBoxError | N
         raise RunFailedError.after(failure, explanation) from failure.__cause__
     for text in explanation.warnings:
         warn(text, WeakEvidenceWarning)
-
-
-def _enlarge(maps: Tensor, photo: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Maps of the masks' size at the size of the image, infinite where they are infinite."""
-    size = (photo.shape[0], photo.shape[1])
-    finite = maps.isfinite()
-    enlarged = resize(torch.where(finite, maps, 0.0), size)
-    if not finite.all():
-        # The weights of a resize add up to 1 but for rounding.
-        enlarged = torch.where(resize(finite.float(), size) < 0.999, torch.inf, enlarged)
-    return enlarged.cpu().numpy()

@@ -171,7 +171,7 @@ def _set(method: Method, case: Case) -> Setting:
         raise _redrawn("the superpixels of the image are not reproduced")
     return Setting(
         size=case.size,
-        photo_size=(case.photo.shape[0], case.photo.shape[1]),
+        photo_size=case.photo_size,
         seed=case.seed,
         reference=case.reference,
         segmentations=segmentations,

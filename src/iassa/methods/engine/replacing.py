@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iassa.errors import InputError
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
 from iassa.methods.engine.case import resolve_among_kept
+from iassa.models.identity import digest_arrays
 from iassa.models.targets import Target, TargetLike
 
 
 def find_difference(
     saved: Explanation,
-    image: NDArray[np.float32],
+    image: str,
     identity: str,
     method: Mapping[str, Any],
     target: TargetLike,
@@ -28,7 +28,7 @@ def find_difference(
 
     Args:
         saved: the one that is there.
-        image: (H, W, 3) float32 in [0, 1].
+        image: its digest, see `digest_of`.
         identity: of the black box; that of a detector need not name its boxes.
         method: its record, see `Explainer.as_dict`.
         target: what is to be explained.
@@ -39,7 +39,7 @@ def find_difference(
     Raises:
         InputError: a target that is unknown.
     """
-    if not np.array_equal(image, saved.image):
+    if image != digest_of(saved):
         return "image"
     if identity not in (saved.identity, saved.identity.rpartition(" boxes ")[0]):
         return "model"
@@ -58,6 +58,12 @@ def find_difference(
     return "" if _outputs(wanted) == _outputs(saved.targets) else "targets"
 
 
+def digest_of(explanation: Explanation) -> str:
+    """Digest of the image as it was given, see `digest_arrays`."""
+    original = explanation.original
+    return digest_arrays([explanation.image]) if original is None else original.digest
+
+
 def _outputs(targets: Sequence[Target]) -> list[tuple[object, tuple[float, ...]]]:
     return [(target.indices or target.name, target.weights) for target in targets]
 
@@ -68,7 +74,7 @@ def _known_of_targets(saved: Explanation) -> Evidence:
     scores = {t.indices[0]: (t.name, score) for t, score in pairs if t.weights == (1.0,)}
     outputs = sorted(scores)
     return Evidence(
-        size=(saved.image.shape[0], saved.image.shape[1]),
+        size=saved.image_size,
         num_outputs=1 + max((k for t in saved.targets for k in t.indices), default=0),
         outputs=tuple(outputs),
         functions={},
