@@ -1217,7 +1217,8 @@ def test_extending_a_function_of_the_scores(explain, extend):
     target = ["--target", "cli_boxes:odds"]
     assert explain("photo.png", *target, "--out", "part", calls=60)[0] == 0
     assert explain("photo.png", *target, "--out", "whole", calls=90)[0] == 0
-    assert extend("part", "--calls", 30)[0] == 0
+    assert "Name all targets again with --target" in refused(extend("part", "--calls", 30))
+    assert extend("part", "--calls", 30, *target)[0] == 0
     assert_same_arrays("part", "whole")
 
 
@@ -1260,7 +1261,7 @@ def test_the_default_model_need_not_be_named(run):
     ("arguments", "message"),
     [
         (["none"], "expected a saved explanation in none"),
-        (["photo.png"], "cannot read the explanation in photo.png"),
+        (["photo.png"], "expected a saved explanation in photo.png"),
         (["."], "expected a saved explanation in"),
         (["--measure", "cosine", "--model", REFERENCE], "--measure cosine with --similar-to"),
         (["--target", "ant", "--similar-to", "photo.png"], "--target without the options of a run"),
