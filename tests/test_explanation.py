@@ -314,7 +314,7 @@ def test_a_record_of_schema_1_is_refused(folder):
 def test_records_without_sums_are_refused(folder, sums):
     path = folder / "explanation.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": sums}))
-    with pytest.raises(InputError, match="of another run"):
+    with pytest.raises(InputError, match=r"of another run|expected sha256"):
         Explanation.load(folder)
 
 
@@ -331,7 +331,7 @@ def test_records_that_lack_an_item(folder, lost):
     record = json.loads(path.read_text())
     del record[lost]
     path.write_text(json.dumps(record))
-    with pytest.raises(InputError, match=f"lacks '{lost}'"):
+    with pytest.raises(InputError, match=f"cannot use explanation.json .*: expected {lost}, got n"):
         Explanation.load(folder)
     record[lost] = None
     path.write_text(json.dumps({**record, "schema": 99}))

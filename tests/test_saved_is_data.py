@@ -6,6 +6,7 @@ The oracle is Python's own audit of what a process imports, opens and connects t
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from PIL import Image
 import iassa
 from iassa.benchmark import salvage
 from iassa.benchmark.report import write_report
+from iassa.benchmark.store.map_archive import unpack_map
 from iassa.benchmark.store.store import Store
 from iassa.checks import fits
 from iassa.cli import main
@@ -268,3 +270,10 @@ def test_a_run_of_somebody_else_is_read_and_leads_nowhere(workplace):
     with pytest.raises(InputError, match="'evil_trap:go', got its name alone"):
         iassa.explain("photo.png", lambda images: images[:, 0, 0], target=stored.target)
     assert not (workplace / "sprung").exists()
+
+
+def test_maps_of_a_run_are_no_bombs():
+    buffer, zeros = io.BytesIO(), np.zeros((20_000, 10_000), np.float16)
+    np.savez_compressed(buffer, values=zeros, offset=0.0, scale=1.0)
+    with pytest.raises(InputError, match=r"expected arrays of at most 256 MB in 0\.4 MB, got 381"):
+        unpack_map(buffer.getvalue())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import io
 import platform
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -17,11 +16,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.checks import convert, fits
+from iassa.archives import pack_arrays, read_arrays, take_array
+from iassa.checks import Within, convert, fits
 from iassa.errors import BlackBoxError, InputError, list_some, show
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.plot import figure_png, overlay, sheet
-from iassa.explanations.record import SCHEMA, pack_arrays, read_content, read_record, write_record
+from iassa.explanations.record import (
+    SCHEMA,
+    Record,
+    Round,
+    read_content,
+    read_record,
+    write_record,
+)
 from iassa.files import user_path, write_whole
 from iassa.models.detections import TargetBoxes
 from iassa.models.targets import Target
@@ -31,33 +38,12 @@ if TYPE_CHECKING:
 
 Pictures: TypeAlias = Literal["none", "sheet", "all"]
 
-# Fields that JSON holds as they are.
+# Fields that JSON holds as they are, and those that are lists or mappings there.
 PLAIN = (
     *("model", "identity", "device", "seed"),
     *("calls", "seconds", "complete", "stopped"),
 )
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round of the loop.
-
-    Attributes:
-        masks: number of masks scored, by family.
-        region_share: share of the image that the most confined of the masks could hide: that of
-            the region; 1 in a first round.
-        score_mean: (T) mean score of the masked images.
-        score_low: (T) lowest of them.
-        score_high: (T) highest.
-        seconds: spent on it.
-    """
-
-    masks: Mapping[str, int]
-    region_share: float
-    score_mean: tuple[float, ...]
-    score_low: tuple[float, ...]
-    score_high: tuple[float, ...]
-    seconds: float
+LISTED = ("scores", "rounds", "warnings", "versions")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -267,16 +253,17 @@ class Explanation:
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
-        """Read what `save` wrote.
+        """Read what `save` wrote. The files may be anyone's: nothing that they name is opened.
 
         Args:
-            directory: that it was saved in.
+            directory: that it was saved in. Its arrays may take 256 MB, or 16 times the file.
 
         Returns:
             The explanation.
 
         Raises:
-            InputError: a file is missing, damaged, of another schema, or the two do not match.
+            InputError: a file is missing, damaged, of another schema, holds what `save` would not
+                write, or the two do not match.
         """
         directory = user_path(directory)
         record = read_record(directory)
@@ -284,24 +271,21 @@ class Explanation:
         evidence = None
         if (directory / "evidence.npz").exists():  # without it, an explanation can still be read
             evidence = Evidence.unpack(read_content(directory, "evidence.npz", record))
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            boxes = _restore(record, arrays, directory)
-            pixels = arrays["image"]
-            if pixels.dtype == np.uint8:
-                pixels = pixels.astype(np.float32) / np.float32(255)
-            try:
-                return cls(
-                    saliency=arrays["saliency"],
-                    standard_error=arrays["standard_error"],
-                    image=pixels,
-                    boxes=boxes,
-                    evidence=evidence,
-                    **_unpack(record),
-                )
-            except (KeyError, TypeError) as damage:
-                raise InputError(
-                    f"the explanation.json in {directory} lacks {damage}. Make it again."
-                ) from None
+        maps = (len(record.targets), *record.image.size)
+        try:
+            arrays = read_arrays(content)
+            return cls(
+                saliency=take_array(arrays, "saliency", maps, np.float32),
+                standard_error=take_array(arrays, "standard_error", maps, np.float32),
+                image=_restore_image(arrays, record.image.size),
+                boxes=_restore_boxes(record, arrays),
+                evidence=evidence,
+                **_restore_fields(record),
+            )
+        except InputError as damage:
+            raise InputError(
+                f"cannot read explanation.npz in {directory}: {damage} Make it again."
+            ) from damage
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         # The bytes of an 8-bit image are enough, and a tenth of the size.
@@ -337,36 +321,34 @@ class RunFailedError(BlackBoxError):
         return str(self.args[0])
 
 
-def _restore(
-    record: Mapping[str, Any], arrays: Mapping[str, Any], directory: Path
-) -> TargetBoxes | None:
-    if "boxes" not in record:
+def _restore_image(
+    arrays: Mapping[str, NDArray[Any]], size: tuple[int, int]
+) -> NDArray[np.float32]:
+    pixels = take_array(arrays, "image", (*size, 3), (np.uint8, np.float32))
+    if pixels.dtype == np.float32:
+        return take_array(arrays, "image", (*size, 3), np.float32, Within(0, 1))
+    whole = pixels.astype(np.float32)
+    whole /= np.float32(255)  # in place: it may be large
+    return whole
+
+
+def _restore_boxes(record: Record, arrays: Mapping[str, NDArray[Any]]) -> TargetBoxes | None:
+    if not record.boxes:
         return None
-    try:
-        return TargetBoxes.restore(record["boxes"], arrays["class_scores"])
-    except (InputError, KeyError, TypeError, ValueError) as damage:
-        raise InputError(
-            f"the boxes in {directory} cannot be read: {damage}. Make the explanation again."
-        ) from damage
+    class_scores = take_array(arrays, "class_scores", (len(record.boxes), None), np.float32)
+    return TargetBoxes.restore([*map(dataclasses.asdict, record.boxes)], class_scores)
 
 
-def _unpack(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of an explanation from `as_dict`; a KeyError or TypeError where one is missing."""
-    rounds = [
-        one | {key: tuple(one[key]) for key in ("score_mean", "score_low", "score_high")}
-        for one in record["rounds"]
-    ]
+def _restore_fields(record: Record) -> dict[str, Any]:
+    """Fields of an explanation that the record holds."""
     return {
-        **{name: record[name] for name in (*PLAIN, "method", "versions")},
-        "source": record["image"]["path"],
+        **{name: getattr(record, name) for name in (*PLAIN, *LISTED)},
+        "method": dataclasses.asdict(record.method),
+        "source": record.image.path,
         "targets": tuple(
-            Target(t["name"], tuple(t["indices"]), tuple(t["weights"]), offset=t.get("offset", 0.0))
-            for t in record["targets"]
+            Target(t.name, t.indices, t.weights, offset=t.offset) for t in record.targets
         ),
-        "scores": tuple(record["scores"]),
-        "rounds": tuple(Round(**one) for one in rounds),
-        "warnings": tuple(record["warnings"]),
-        "relative_errors": tuple(np.inf if e is None else e for e in record["relative_errors"]),
+        "relative_errors": tuple(np.inf if e is None else e for e in record.relative_errors),
     }
 
 
