@@ -360,6 +360,15 @@ def test_overlays_of_an_earlier_run_go(explain, workplace):
     assert names(workplace / "o") == FILES
 
 
+def test_files_of_the_users_are_found_before_a_call(explain, workplace):
+    (workplace / "o").mkdir()
+    (workplace / "o" / "overlay-7.png").write_text("mine")
+    for more in ([], ["--overwrite"]):
+        said = refused(explain("photo.png", "--out", "o", *more, model="cli_boxes:broken"))
+        assert "expected o without files of yours that have names of ours" in said
+    assert names(workplace / "o") == ["overlay-7.png"]
+
+
 def test_names_that_are_no_utf8(workplace):
     name = os.fsdecode(b"caf\xe9.png")
     Path("photo.png").rename(name)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import platform
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,9 +20,11 @@ from iassa.errors import BlackBoxError, InputError, list_some, show
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.plot import figure_png, overlay, sheet
 from iassa.explanations.record import (
+    RECORD,
     SCHEMA,
     Record,
     Round,
+    list_earlier,
     read_content,
     read_record,
     write_record,
@@ -201,7 +201,7 @@ class Explanation:
         """Write the arrays and the record, whole or not at all, then the pictures.
 
         They are `explanation.npz`, `explanation.json`, what `draw` draws and, to go on from,
-        `evidence.npz`. What an earlier explanation left there is removed.
+        `evidence.npz`. What an earlier explanation that was saved there left is removed.
 
         Args:
             directory: made if it is not there.
@@ -211,19 +211,19 @@ class Explanation:
             The directory.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: it cannot be written, or holds files with names of ours that are of no
+                explanation saved there.
         """
         directory = user_path(directory)
+        earlier = list_earlier(directory)
         contents = {"explanation.npz": pack_arrays(self._arrays())}
         if self.evidence is not None:
             contents["evidence.npz"] = self.evidence.pack()
         record = write_record(self.as_dict(), contents)
-        write_whole(directory, contents | {"explanation.json": record})
-        for path in directory.iterdir():
-            ours = re.fullmatch(r"overlay-\d+\.png|sheet\.png|evidence\.npz", path.name)
-            if ours and path.name not in contents:
-                with contextlib.suppress(OSError):  # a folder of that name is the user's
-                    path.unlink()
+        # The record first: it says of the others, after a kill too, that they are ours.
+        write_whole(directory, {RECORD: record} | contents)
+        for name in earlier - {RECORD, *contents}:
+            (directory / name).unlink(missing_ok=True)
         for _ in self.draw(directory, pictures):
             pass
         return directory

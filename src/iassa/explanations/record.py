@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from iassa.errors import InputError, list_some, require
 SCHEMA = 2
 RECORD = "explanation.json"
 LARGEST = 16 * 2**20  # bytes of a record; Python's lists take twenty times that at worst
+FILES = re.compile(r"explanation\.(json|npz)|evidence\.npz|sheet\.png|overlay-\d+\.png")
 
 Natural: TypeAlias = Annotated[int, Within(0)]
 Positive: TypeAlias = Annotated[float, Within(0)]
@@ -197,3 +199,37 @@ def _read_file(directory: Path, name: str, most: int = -1) -> bytes:
         raise InputError(
             f"cannot read {name} in {directory}: {damage.strerror}. Make it again."
         ) from damage
+
+
+def list_earlier(directory: Path) -> set[str]:
+    """The files of an explanation that was saved in a folder; a new one takes their place.
+
+    Raises:
+        InputError: the folder holds files with such names that are of no explanation saved there.
+    """
+    try:
+        there = {
+            path.name
+            for path in directory.iterdir()
+            if FILES.fullmatch(path.name) and not path.is_dir()
+        }
+    except OSError:
+        return set()  # none is there; writing will say what else is wrong
+    ours = set() if RECORD not in there else _listed(directory, there)
+    strange = sorted(there - ours)
+    require(
+        not strange,
+        f"expected {directory} without files of yours that have names of ours, got "
+        f"{list_some(strange)}. Move them, or choose another folder.",
+    )
+    return ours
+
+
+def _listed(directory: Path, there: set[str]) -> set[str]:
+    """Those of some files that the record beside them is of; all, if it cannot be read."""
+    try:
+        record = read_record(directory)
+    except InputError:
+        return there
+    overlays = {f"overlay-{k}.png" for k in range(len(record.targets))}
+    return there & {RECORD, "sheet.png", *record.sha256, *overlays}
