@@ -360,6 +360,15 @@ def test_overlays_of_an_earlier_run_go(explain, workplace):
     assert names(workplace / "o") == FILES
 
 
+def test_files_of_the_users_are_found_before_a_call(explain, workplace):
+    (workplace / "o").mkdir()
+    (workplace / "o" / "overlay-7.png").write_text("mine")
+    for more in ([], ["--overwrite"]):
+        said = refused(explain("photo.png", "--out", "o", *more, model="cli_boxes:broken"))
+        assert "expected o without files of yours that have names of ours" in said
+    assert names(workplace / "o") == ["overlay-7.png"]
+
+
 def test_names_that_are_no_utf8(workplace):
     name = os.fsdecode(b"caf\xe9.png")
     Path("photo.png").rename(name)
@@ -1217,7 +1226,8 @@ def test_extending_a_function_of_the_scores(explain, extend):
     target = ["--target", "cli_boxes:odds"]
     assert explain("photo.png", *target, "--out", "part", calls=60)[0] == 0
     assert explain("photo.png", *target, "--out", "whole", calls=90)[0] == 0
-    assert extend("part", "--calls", 30)[0] == 0
+    assert "Name all targets again with --target" in refused(extend("part", "--calls", 30))
+    assert extend("part", "--calls", 30, *target)[0] == 0
     assert_same_arrays("part", "whole")
 
 
@@ -1260,7 +1270,7 @@ def test_the_default_model_need_not_be_named(run):
     ("arguments", "message"),
     [
         (["none"], "expected a saved explanation in none"),
-        (["photo.png"], "cannot read the explanation in photo.png"),
+        (["photo.png"], "expected a saved explanation in photo.png"),
         (["."], "expected a saved explanation in"),
         (["--measure", "cosine", "--model", REFERENCE], "--measure cosine with --similar-to"),
         (["--target", "ant", "--similar-to", "photo.png"], "--target without the options of a run"),

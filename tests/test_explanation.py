@@ -213,6 +213,58 @@ def test_what_an_earlier_run_with_more_targets_and_evidence_left_goes(tmp_path):
     assert Explanation.load(tmp_path).evidence is None
 
 
+@pytest.mark.parametrize(
+    "name", ["overlay-7.png", "overlay-0.png", "sheet.png", "evidence.npz", "explanation.npz"]
+)
+@pytest.mark.parametrize("kept", [None, evidence()], ids=["no evidence", "evidence"])
+def test_files_that_it_did_not_write_are_left_as_they_are(tmp_path, name, kept):
+    mine = (name, "notes.txt", "overlay-7.jpg")
+    for each in mine:
+        (tmp_path / each).write_text("mine")
+    with pytest.raises(InputError, match=f"files of yours that have names of ours, got {name}"):
+        example(1, evidence=kept).save(tmp_path)
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert texts == dict.fromkeys(mine, "mine")
+    (tmp_path / name).unlink()
+    example(1, evidence=kept).save(tmp_path)
+    assert {"notes.txt", "overlay-7.jpg"} < set(names(tmp_path))
+
+
+def test_a_file_that_came_later_is_left_as_it_is(tmp_path):
+    example(1).save(tmp_path)
+    (tmp_path / "overlay-7.png").write_text("mine")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match=r"got overlay-7\.png"):
+        example(1, evidence=evidence()).save(tmp_path)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("lost", ["explanation.npz", "evidence.npz", "overlay-0.png"])
+@pytest.mark.parametrize("record", ["whole", "damaged"])
+def test_a_save_that_was_killed_or_damaged_can_be_done_again(tmp_path, lost, record):
+    """The record is renamed first: whatever else is there, it is known to be of a save."""
+    example(2, evidence=evidence()).save(tmp_path)
+    (tmp_path / lost).unlink()
+    if record == "damaged":
+        (tmp_path / "explanation.json").write_text("{")
+    example(1).save(tmp_path)
+    assert names(tmp_path) == ["explanation.json", "explanation.npz", "overlay-0.png"]
+    assert Explanation.load(tmp_path).evidence is None
+
+
+def test_the_record_is_renamed_first(tmp_path, monkeypatch):
+    order = []
+    replace = type(tmp_path).replace
+
+    def watched(self, target):
+        order.append(target.name)
+        return replace(self, target)
+
+    monkeypatch.setattr(type(tmp_path), "replace", watched)
+    example(1, evidence=evidence()).save(tmp_path, pictures="none")
+    assert order == ["explanation.json", "explanation.npz", "evidence.npz"]
+
+
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot write to"):
@@ -314,7 +366,7 @@ def test_a_record_of_schema_1_is_refused(folder):
 def test_records_without_sums_are_refused(folder, sums):
     path = folder / "explanation.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": sums}))
-    with pytest.raises(InputError, match="of another run"):
+    with pytest.raises(InputError, match=r"of another run|expected sha256"):
         Explanation.load(folder)
 
 
@@ -331,7 +383,7 @@ def test_records_that_lack_an_item(folder, lost):
     record = json.loads(path.read_text())
     del record[lost]
     path.write_text(json.dumps(record))
-    with pytest.raises(InputError, match=f"lacks '{lost}'"):
+    with pytest.raises(InputError, match=f"cannot use explanation.json .*: expected {lost}, got n"):
         Explanation.load(folder)
     record[lost] = None
     path.write_text(json.dumps({**record, "schema": 99}))

@@ -16,7 +16,7 @@ import iassa
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("checks",),
-    ("decoding", "files", "query"),
+    ("archives", "decoding", "files", "query"),
     ("image",),
     ("masks", "models", "metrics"),
     ("estimators", "explanations"),

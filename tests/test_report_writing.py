@@ -14,11 +14,14 @@ import pytest
 from PIL import Image
 
 from iassa.benchmark.report import write_report
+from iassa.benchmark.report.comparison import Arm, Difference, Mean
+from iassa.benchmark.report.data_files import data_files
+from iassa.benchmark.report.statistics import Estimate
 from iassa.benchmark.store.records import Failure, ItemKey
 from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 from iassa.metrics import rank_correlation
-from reported_runs import CONFIGURATION, METHODS, PLAIN, SIZE, make_run
+from reported_runs import CONFIGURATION, METHODS, PLAIN, SIZE, make_entry, make_run, stored
 from rounding import steps
 
 FEW = {"num_resamples": 200}
@@ -536,3 +539,24 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write"):
         write_report(tmp_path / "run", tmp_path / "file" / "report", **FEW)
+
+
+@pytest.mark.parametrize("begins", ["=", "+", "-", "@", "\t", "\r"])
+def test_a_text_that_a_spreadsheet_would_run_is_a_text(begins):
+    """Names of files and categories, labels and metrics may be anyone's; numbers stay numbers."""
+    evil = f"{begins}HYPERLINK(1)"
+    entry = replace(make_entry(0, category=evil), key=evil, image=evil, score=-0.5)
+    item = stored(entry, evil, budgets={100: {"deletion": -0.25, evil: 1e-9}})
+    mean = Mean(Arm(evil, 100), "image", evil, Estimate(-1.0, -2.0, -0.5, 3, 2))
+    difference = Difference(mean.arm, mean.arm, "image", evil, mean.estimate, evil)
+    files = data_files([mean], [difference], [entry], [item])
+    found = 0
+    for content in files.values():
+        for row in csv.reader(io.StringIO(content.decode(), newline="")):
+            for cell in row:
+                number = re.fullmatch(r"-?[\d.]+(e-\d+)?", cell)
+                assert number or not cell.startswith(begins)
+                found += cell == f"'{evil}"
+    assert found == 5 + 1 + 2 + 4
+    (row,) = csv.DictReader(io.StringIO(files["items.csv"].decode(), newline=""))
+    assert (row["score"], row["deletion"], row[f"'{evil}"]) == ("-0.5", "-0.25", "1e-09")

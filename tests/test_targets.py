@@ -134,8 +134,8 @@ def test_functions_by_reference(tmp_path, monkeypatch):
     (target,) = resolve_targets(" mine_scores:entropy ", SCORES, NAMES)
     assert target.name == "mine_scores:entropy"
     assert target.function(SCORES[None]) == pytest.approx(-(SCORES * np.log(SCORES)).sum())
-    again = resolve_targets(Target("mine_scores:entropy"), SCORES, None)
-    assert again == (target,)  # as a saved record has it
+    with pytest.raises(InputError, match="'mine_scores:entropy', got its name alone"):
+        resolve_targets(Target("mine_scores:entropy"), SCORES, None)  # as a saved record has it
     both = resolve_targets(["mine_scores:made", "mine_scores:Holder.first"], SCORES, None)
     assert both[0].function is target.function
     assert both[1].function(SCORES[None]) == SCORES[0]

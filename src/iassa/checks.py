@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import sys
 import typing
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from iassa.errors import InputError, show
+from iassa.errors import InputError, require, show
 
 WORDS = {
     bool: "True or False",
@@ -85,6 +86,8 @@ def fits(value: object, kind: Any) -> bool:
         return any(type(value) is type(one) and value == one for one in arguments)
     if origin is np.ndarray:
         return isinstance(value, np.ndarray)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and fits(tuple(value.items()), _items(arguments))
     if origin is not tuple:
         return any(fits(value, one) for one in arguments) if arguments else isinstance(value, kind)
     if not isinstance(value, tuple):
@@ -116,9 +119,16 @@ def convert(value: Any, kind: Any) -> Any:
     if origin is typing.Union or origin is UnionType:
         made = [(convert(value, one), one) for one in arguments]
         return next((new for new, one in made if fits(new, one)), value)
+    if origin is Mapping and isinstance(value, Mapping):
+        made = convert(tuple(value.items()), _items(arguments))
+        return dict(made)
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
     return _as_tuple(value, arguments) if origin is tuple else value
+
+
+def _items(of_mapping: tuple[Any, ...]) -> Any:
+    return tuple[tuple[of_mapping], ...]  # type: ignore[valid-type]
 
 
 def _as_tuple(value: Any, kinds: tuple[Any, ...]) -> Any:
@@ -150,6 +160,36 @@ def take(value: Any, kind: Any, what: str) -> Any:
     if not fits(made, kind):
         raise InputError(f"expected {what} to be {describe(kind)}, got {show(value)}.")
     return made
+
+
+def take_json(value: Any, kind: Any, what: str) -> Any:
+    """A value of a file in the form of its annotation, where dataclasses may be part of that.
+
+    Args:
+        value: as JSON has it: a mapping for a dataclass, whose other names are passed over.
+        kind: a dataclass, a tuple or mapping of these, or see `convert`.
+        what: its name, for the error; that of a part begins with it.
+
+    Raises:
+        InputError: it stands for no such value. The message names the part that does not.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if is_dataclass(kind):
+        require(isinstance(value, dict), f"expected {what} with its parts, got {show(value)}.")
+        kinds = typing.get_type_hints(kind, include_extras=True)
+        parts = {}
+        for field in fields(kind):
+            name = f"{what}.{field.name}".removeprefix(".")
+            if field.name in value:
+                parts[field.name] = take_json(value[field.name], kinds[field.name], name)
+            else:
+                require(field.default is not MISSING, f"expected {name}, got none.")
+        return typing.cast("Any", kind)(**parts)
+    if origin is Mapping and isinstance(value, dict):
+        return {key: take_json(one, arguments[1], f"{what}.{key}") for key, one in value.items()}
+    if origin is tuple and is_dataclass(arguments[0]) and isinstance(value, list):
+        return tuple(take_json(one, arguments[0], f"{what}[{k}]") for k, one in enumerate(value))
+    return take(value, kind, what)
 
 
 def take_fields(owner: Any, of: str = "") -> None:
@@ -184,6 +224,8 @@ def describe(kind: Any) -> str:
         return " or ".join(map(repr, arguments))
     if origin is typing.Union or origin is UnionType:
         return " or ".join(map(describe, arguments))
+    if origin is Mapping:
+        return f"a mapping to {describe(arguments[1]).removeprefix('a ')}s"
     if origin is tuple and arguments[-1] is Ellipsis:
         return f"a tuple of {describe(arguments[0]).removeprefix('a ')}s"
     if origin is tuple:

@@ -7,9 +7,9 @@ import os
 import re
 import uuid
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 
-from iassa.errors import InputError
+from iassa.errors import InputError, show
 
 # What Windows forbids in a name, and the names that stand for devices there.
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
@@ -30,6 +30,17 @@ def folder_name(text: str) -> str:
 def user_path(path: str | PurePath) -> Path:
     """A path as the user means it: `~` at its start is the home folder."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - an unknown user is no error
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file in a folder, by a name that may be anyone's.
+
+    Raises:
+        InputError: the name leads out of the folder.
+    """
+    if PurePath(name).is_absolute() or PureWindowsPath(name).drive or ".." in PurePath(name).parts:
+        raise InputError(f"expected the name of a file in {folder}, got {show(name)}.")
+    return folder / name
 
 
 def read_whole(path: Path, what: str = "") -> bytes:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from iassa.models.black_box import BlackBox
 
 NO_CALLS = (
-    "expected --target without the options of a run, as it makes no model call. Leave out --model, "
-    "--calls and the like, or explain anew."
+    "expected --target without the options of a run, as another target needs no model call, or the "
+    "targets that were explained. Leave out --model, --calls and the like, or explain anew."
 )
 
 Images = Annotated[list[Path] | None, Argument(metavar="IMAGE...", help="Image files.")]
@@ -76,7 +76,11 @@ Out = Annotated[
 ]
 Saved = Annotated[Path, Argument(metavar="DIR", help="Folder of a saved explanation.")]
 NewTargets = Annotated[
-    list[str] | None, Option(help="Explain this from the same masks, without a call; repeatable.")
+    list[str] | None,
+    Option(
+        help="Explain this from the same masks, without a call; repeatable. With --calls or "
+        "--model: the targets that were explained, named again, as package.module:function must be."
+    ),
 ]
 MoreCalls = Annotated[int | None, Option(help="Most calls to add; default: 1000.")]
 NewOut = Annotated[Path | None, Option(help="Folder for results; default: DIR.")]
@@ -185,6 +189,8 @@ def extend(
     target: NewTargets = None,
     similar_to: options.SimilarTo = None,
     measure: options.Measure = None,
+    set_: Settings = None,
+    baseline: Baseline = None,
     calls: MoreCalls = None,
     seconds: options.Seconds = None,
     tolerance: options.Tolerance = None,
@@ -208,10 +214,10 @@ def extend(
 ) -> None:
     """Add calls to a saved explanation, or explain another target from its masks.
 
-    The map is the same as if all calls had been asked for at once.
+    The map is the same as if all calls had been asked for at once. Nothing that a saved file names
+    is opened: name files and code again, with --model, --target, --baseline and --set features=.
     """
     from iassa.methods.engine.replacing import digest_of, find_difference
-    from iassa.models import efficientnet_lite0
 
     saved, saving = iassa.Explanation.load(directory), options.read_saving(context)
     saving = replace(saving, overwrite=overwrite or out in (None, directory))
@@ -222,39 +228,63 @@ def extend(
 
     folders = {str(directory): out or directory}
     name = options.described_model(context)
-    if target is not None:
-        of_run = (name, similar_to, measure, device, calls, seconds, tolerance, batch_size)
-        if any(one is not None for one in of_run):
-            raise InputError(NO_CALLS)
-        make_all(folders, lambda *_, **__: iassa.retarget(saved, target), 0, saving, differs)
+    again = _fields(str(saved.method["name"]), baseline, set_ or [])
+    of_run = (name, similar_to, measure, device, calls, seconds, tolerance, batch_size)
+    if target is not None and all(one is None for one in of_run):
+        retarget = functools.partial(iassa.retarget, saved, target, method=again)
+        make_all(folders, lambda *_, **__: retarget(), 0, saving, differs)
         return
-    # A name from a file must not run code, as that of a module would.
+    if target is not None and differs("", saved):
+        raise InputError(NO_CALLS)
+    black_box = _described_as_before(name, saved, similar_to)
+    more = 1000 if calls is None else calls
+    with opened_model(black_box, device, quiet, similar_to, measure) as opened:
+        go_on = functools.partial(
+            iassa.extend,
+            saved,
+            opened,
+            calls=more,
+            max_seconds=seconds,
+            tolerance=tolerance,
+            batch_size=batch_size,
+            method=again,
+            target=target,
+        )
+        make_all(folders, lambda _, **by: go_on(**by), saved.calls + more, saving, differs)
+
+
+def _described_as_before(
+    name: str | None, saved: iassa.Explanation, similar_to: list[str] | None
+) -> str:
+    """The name of the model that was asked before.
+
+    Raises:
+        InputError: it is another than the default model, and was not named again.
+    """
+    from iassa.models import efficientnet_lite0
+
     known = efficientnet_lite0.FEATURES if similar_to else saved.model
     if name is None and known not in efficientnet_lite0.NAMES:
         raise InputError(
             "expected --model, --similar-to and --measure as `iassa explain` had them: the "
             f"explanation does not save how to open {saved.model}. Repeat them."
         )
-    more = 1000 if calls is None else calls
-    with opened_model(name or known, device, quiet, similar_to, measure) as black_box:
-        go_on = functools.partial(
-            iassa.extend,
-            saved,
-            black_box,
-            calls=more,
-            max_seconds=seconds,
-            tolerance=tolerance,
-            batch_size=batch_size,
-        )
-        make_all(folders, lambda _, **by: go_on(**by), saved.calls + more, saving, differs)
+    return name or known
 
 
 def _method(name: str, baseline: str | None, settings: list[str]) -> Explainer:
-    from iassa.methods.registry import open_method, read_fields
+    from iassa.methods.registry import open_method
+
+    with redirect_stdout(sys.stderr):  # a module of the user may print while it is imported
+        return open_method(name, **_fields(name, baseline, settings))
+
+
+def _fields(method: str, baseline: str | None, settings: list[str]) -> dict[str, Any]:
+    from iassa.methods.registry import read_fields
 
     fill = [] if baseline is None else [f"baseline={baseline}"]
-    with redirect_stdout(sys.stderr):  # a module of the user may print while it is imported
-        return open_method(name, **read_fields(name, fill + settings))
+    given = fill + settings
+    return read_fields(method, given) if given else {}
 
 
 def _keep(text: str) -> int | Literal["all"]:

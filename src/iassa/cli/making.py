@@ -30,6 +30,7 @@ from iassa.cli.terminal import (
     warnings_as_lines,
 )
 from iassa.errors import CancelledError, IassaError, ImageWarning, InputError, WeakEvidenceWarning
+from iassa.explanations.record import list_earlier
 from iassa.files import check_writable
 
 
@@ -107,6 +108,7 @@ def _bar(name: str, calls: int, quiet: bool) -> Iterator[Callable[[iassa.Progres
 def _writable(folder: Path) -> Iterator[None]:
     """Find out before the calls are spent; after a failure leave no folder that was not there."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    list_earlier(folder)  # refuses files that `save` would refuse
     check_writable(folder)
     try:
         yield

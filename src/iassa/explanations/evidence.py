@@ -10,29 +10,85 @@ import dataclasses
 import io
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.errors import InputError, list_choices, list_some
+from iassa.archives import check_promise, read_arrays, take_array
+from iassa.checks import Within, take_json
+from iassa.errors import InputError, list_choices, list_some, require
+from iassa.explanations.record import LARGEST, Natural
 from iassa.masks.plans import GridPlan, MaskPlan, SegmentPlan, WindowPlan
 from iassa.models.readout import Readout, apply_function
 
+MOST_PIXELS = 2**26  # of masks: the image is enlarged to them
+MOST_OUTPUTS = 10**7  # of a black box: as many scores are looked through for a target
 FORMAT = 2  # of what `Evidence.pack` gives; 1 is that of evidence without a number
-# The attributes of `Evidence` that are in the header as they are, and what JSON's values become.
-PLAIN: dict[str, Any] = {
-    "num_outputs": int,
-    "outputs": tuple,
-    "functions": dict,
-    "class_names": tuple,
-    "superpixels": str,
-}
+# The attributes of `Evidence` that are in the header as they are.
+PLAIN = ("num_outputs", "outputs", "functions", "class_names", "superpixels")
 PLANS: dict[str, type[MaskPlan]] = {
     plan.__name__: plan for plan in (GridPlan, SegmentPlan, WindowPlan)
 }
+# Types of the arrays of plans, and their axes behind that of the masks.
+PARTS: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
+    "keep_probability": (np.float32, ()),
+    "cells": (np.bool_, (None, None)),
+    "shifts": (np.float32, (2,)),
+    "bits": (np.bool_, (None,)),
+    "segmentation": (np.uint8, ()),
+    "windows": (np.int32, (4,)),
+}
+
+
+@dataclass(frozen=True)
+class _Family:
+    """What the header says of the masks of one family in one round."""
+
+    plan: Literal["GridPlan", "SegmentPlan", "WindowPlan"]
+    confined: bool
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the header says of a round."""
+
+    keep_probability: Annotated[tuple[float, float], Within(0, 1)] | None
+    families: Mapping[str, _Family]
+    seconds: Annotated[float, Within(0)]
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What `Evidence.pack` says beside the arrays."""
+
+    size: Annotated[tuple[int, int], Within(1)]
+    rounds: tuple[_Layout, ...]
+    bits: Mapping[str, tuple[Natural, ...]]
+    num_outputs: Annotated[int, Within(1, MOST_OUTPUTS)]
+    outputs: tuple[Natural, ...]
+    functions: Mapping[str, str]
+    class_names: tuple[str, ...]
+    superpixels: str
+
+    def __post_init__(self) -> None:
+        """Refuse outputs that are not some of the black box's, ascending, named all or none.
+
+        Raises:
+            InputError: they are not.
+        """
+        pixels = math.prod(self.size)
+        require(pixels <= MOST_PIXELS, f"expected masks of {MOST_PIXELS} pixels, got {pixels}.")
+        ascending = list(self.outputs) == sorted({*self.outputs})
+        require(
+            ascending and max(self.outputs, default=0) < self.num_outputs,
+            f"expected some of {self.num_outputs} outputs, got {list_some(self.outputs)}.",
+        )
+        names, outputs = len(self.class_names), len(self.outputs)
+        require(names in (0, outputs), f"expected {outputs} names of outputs, got {names}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +222,7 @@ class Evidence:
             "size": self.size,
             "rounds": [_pack_round(k, one, arrays) for k, one in enumerate(self.rounds)],
             "bits": {name: bits.shape for name, bits in arrays.items() if bits.dtype == np.bool_},
-            **{name: kind(getattr(self, name)) for name, kind in PLAIN.items()},
+            **{name: getattr(self, name) for name in PLAIN},
         }
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
         packed: dict[str, Any] = {name: _compact(array) for name, array in arrays.items()}
@@ -182,30 +238,34 @@ class Evidence:
             InputError: it is not that, or of another format.
         """
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                arrays = dict(archive)
-            header = json.loads(arrays["header"].tobytes())
-            if header.get("format", 1) != FORMAT:
-                raise InputError(
-                    f"expected evidence of format {FORMAT}, got {header.get('format', 1)}: "
-                    "another version of iassa saved it. Explain again, or remove evidence.npz "
-                    "to read the map alone."
-                )
-            for name, shape in header["bits"].items():
-                arrays[name] = _bits(arrays[name], shape)
-            height, width = header["size"]
-            return cls(
-                size=(height, width),
-                reference=arrays["reference"].astype(np.float64),
-                rounds=tuple(
-                    _unpack_round(k, one, arrays) for k, one in enumerate(header["rounds"])
-                ),
-                **{name: kind(header[name]) for name, kind in PLAIN.items()},
-            )
-        except InputError:
-            raise
-        except Exception as damage:  # a damaged archive may raise anything
-            raise InputError(f"cannot read the evidence: {damage}. Explain again.") from damage
+            return cls._restore(content)
+        except (ValueError, KeyError, RecursionError) as damage:
+            told = " ".join(str(damage).split())
+            raise InputError(f"cannot read the evidence: {told} Explain again.") from damage
+
+    @classmethod
+    def _restore(cls, content: bytes) -> Self:
+        arrays = read_arrays(content)
+        text = take_array(arrays, "header", (None,), np.uint8).tobytes()
+        require(len(text) <= LARGEST, f"expected a header of at most {LARGEST} bytes, got more.")
+        said = json.loads(text.decode())
+        found = said.get("format", 1) if isinstance(said, dict) else None
+        require(
+            found == FORMAT,
+            f"expected evidence of format {FORMAT}, got {found}: another version of iassa saved "
+            "it. To read the map alone, remove evidence.npz.",
+        )
+        header: _Header = take_json(said, _Header, "")
+        check_promise(sum(map(math.prod, header.bits.values())), len(content))
+        bits = {name: _bits(arrays, name, shape) for name, shape in header.bits.items()}
+        columns = len(header.outputs) + len(header.functions)
+        rounds = enumerate(header.rounds)
+        return cls(
+            size=header.size,
+            reference=_readings(arrays, "reference", (columns,)),
+            rounds=tuple(_unpack_round(k, one, header, arrays | bits) for k, one in rounds),
+            **{name: getattr(header, name) for name in PLAIN},
+        )
 
 
 def _pack_round(k: int, one: ScoredRound, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
@@ -224,20 +284,38 @@ def _pack_round(k: int, one: ScoredRound, arrays: dict[str, NDArray[Any]]) -> di
     return {"keep_probability": keep_probability, "families": families, "seconds": one.seconds}
 
 
-def _unpack_round(k: int, layout: dict[str, Any], arrays: Mapping[str, Any]) -> ScoredRound:
-    region = arrays.get(f"{k}/region")
+def _unpack_round(
+    k: int, layout: _Layout, header: _Header, arrays: Mapping[str, NDArray[Any]]
+) -> ScoredRound:
+    region = ranks = None
+    if f"{k}/region" in arrays:
+        region = take_array(arrays, f"{k}/region", header.size, np.bool_)
+    if f"{k}/ranks" in arrays:
+        ranks = take_array(arrays, f"{k}/ranks", (None,) * 3, np.float32, Within(0, 1))
     families = {}
-    for name, family in layout["families"].items():
-        kind = PLANS[family["plan"]]
-        parts = {part: arrays[f"{k}/{name}/{part}"] for part in kind.PER_MASK}
+    for name, family in layout.families.items():
+        kind, place = PLANS[family.plan], f"{k}/{name}"
+        count = len(take_array(arrays, f"{place}/keep_probability", (None,), np.float32))
+        parts = {part: _part(arrays, place, part, count) for part in kind.PER_MASK}
         if "region" in {field.name for field in dataclasses.fields(kind)}:
-            parts["region"] = region if family["confined"] else None
-        readings = arrays[f"{k}/{name}/readings"].astype(np.float64)
+            parts["region"] = region if family.confined else None
+        columns = len(header.outputs) + len(header.functions)
+        readings = _readings(arrays, f"{place}/readings", (count, columns))
         families[name] = Scored(kind(**parts), readings)
-    keep = layout["keep_probability"]
-    keep_probability = None if keep is None else (keep[0], keep[1])
-    feedback = Feedback(region, keep_probability, arrays.get(f"{k}/ranks"))
-    return ScoredRound(feedback, families, layout["seconds"])
+    feedback = Feedback(region, layout.keep_probability, ranks)
+    return ScoredRound(feedback, families, layout.seconds)
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], place: str, part: str, count: int) -> Any:
+    kind, shape = PARTS[part]
+    return take_array(arrays, f"{place}/{part}", (count, *shape), kind)
+
+
+def _readings(
+    arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    finite = Within(-sys.float_info.max, sys.float_info.max)
+    return take_array(arrays, name, shape, (np.float32, np.float64), finite).astype(np.float64)
 
 
 def _compact(array: NDArray[Any]) -> NDArray[Any]:
@@ -251,8 +329,9 @@ def _compact(array: NDArray[Any]) -> NDArray[Any]:
     return single if np.array_equal(single.astype(np.float64), array) else array
 
 
-def _bits(packed: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.bool_]:
+def _bits(
+    arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...]
+) -> NDArray[np.bool_]:
     count = math.prod(shape)
-    if len(packed) != math.ceil(count / 8):
-        raise ValueError(f"{len(packed)} bytes of bits for shape {tuple(shape)}")
-    return np.unpackbits(packed, count=count).astype(np.bool_).reshape(shape)
+    packed = take_array(arrays, name, (math.ceil(count / 8),), np.uint8)
+    return np.unpackbits(packed, count=count).view(np.bool_).reshape(shape)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import io
 import platform
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,12 +15,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from iassa.archives import pack_arrays, read_arrays, take_array
 from iassa.checks import convert, fits
 from iassa.errors import BlackBoxError, InputError, list_some, show
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.original import Original, describe, pack, resize_maps, size_of, unpack
 from iassa.explanations.plot import figure_png, overlay, sheet
-from iassa.explanations.record import SCHEMA, pack_arrays, read_content, read_record, write_record
+from iassa.explanations.record import (
+    RECORD,
+    SCHEMA,
+    Record,
+    Round,
+    list_earlier,
+    read_content,
+    read_record,
+    write_record,
+)
 from iassa.files import user_path, write_whole
 from iassa.models.detections import TargetBoxes
 from iassa.models.targets import Target
@@ -33,33 +40,12 @@ if TYPE_CHECKING:
 
 Pictures: TypeAlias = Literal["none", "sheet", "all"]
 
-# Fields that JSON holds as they are.
+# Fields that JSON holds as they are, and those that are lists or mappings there.
 PLAIN = (
     *("model", "identity", "device", "seed"),
     *("calls", "seconds", "complete", "stopped"),
 )
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round of the loop.
-
-    Attributes:
-        masks: number of masks scored, by family.
-        region_share: share of the image that the most confined of the masks could hide: that of
-            the region; 1 in a first round.
-        score_mean: (T) mean score of the masked images.
-        score_low: (T) lowest of them.
-        score_high: (T) highest.
-        seconds: spent on it.
-    """
-
-    masks: Mapping[str, int]
-    region_share: float
-    score_mean: tuple[float, ...]
-    score_low: tuple[float, ...]
-    score_high: tuple[float, ...]
-    seconds: float
+LISTED = ("scores", "rounds", "warnings", "versions")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -239,7 +225,7 @@ class Explanation:
         """Write the arrays and the record, whole or not at all, then the pictures.
 
         They are `explanation.npz`, `explanation.json`, what `draw` draws and, to go on from,
-        `evidence.npz`. What an earlier explanation left there is removed.
+        `evidence.npz`. What an earlier explanation that was saved there left is removed.
 
         Args:
             directory: made if it is not there.
@@ -249,19 +235,19 @@ class Explanation:
             The directory.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: it cannot be written, or holds files with names of ours that are of no
+                explanation saved there.
         """
         directory = user_path(directory)
+        earlier = list_earlier(directory)
         contents = {"explanation.npz": pack_arrays(self._arrays())}
         if self.evidence is not None:
             contents["evidence.npz"] = self.evidence.pack()
         record = write_record(self.as_dict(), contents)
-        write_whole(directory, contents | {"explanation.json": record})
-        for path in directory.iterdir():
-            ours = re.fullmatch(r"overlay-\d+\.png|sheet\.png|evidence\.npz", path.name)
-            if ours and path.name not in contents:
-                with contextlib.suppress(OSError):  # a folder of that name is the user's
-                    path.unlink()
+        # The record first: it says of the others, after a kill too, that they are ours.
+        write_whole(directory, {RECORD: record} | contents)
+        for name in earlier - {RECORD, *contents}:
+            (directory / name).unlink(missing_ok=True)
         for _ in self.draw(directory, pictures):
             pass
         return directory
@@ -291,16 +277,17 @@ class Explanation:
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
-        """Read what `save` wrote.
+        """Read what `save` wrote. The files may be anyone's: nothing that they name is opened.
 
         Args:
-            directory: that it was saved in.
+            directory: that it was saved in. Its arrays may take 256 MB, or 16 times the file.
 
         Returns:
             The explanation.
 
         Raises:
-            InputError: a file is missing, damaged, of another schema, or the two do not match.
+            InputError: a file is missing, damaged, of another schema, holds what `save` would not
+                write, or the two do not match.
         """
         directory = user_path(directory)
         record = read_record(directory)
@@ -308,23 +295,24 @@ class Explanation:
         evidence = None
         if (directory / "evidence.npz").exists():  # without it, an explanation can still be read
             evidence = Evidence.unpack(read_content(directory, "evidence.npz", record))
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            boxes = _restore(record, arrays, directory)
-            try:
-                image, original = unpack(record["image"], arrays)
-                return cls(
-                    saliency=arrays["saliency"],
-                    standard_error=arrays["standard_error"],
-                    image=image,
-                    original=original,
-                    boxes=boxes,
-                    evidence=evidence,
-                    **_unpack(record),
-                )
-            except (KeyError, TypeError) as damage:
-                raise InputError(
-                    f"the explanation.json in {directory} lacks {damage}. Make it again."
-                ) from None
+        saved = record.image
+        try:
+            arrays = read_arrays(content)
+            image, original = unpack(saved.size, saved.digest, arrays)
+            maps = (len(record.targets), *image.shape[:2])
+            return cls(
+                saliency=take_array(arrays, "saliency", maps, np.float32),
+                standard_error=take_array(arrays, "standard_error", maps, np.float32),
+                image=image,
+                original=original,
+                boxes=_restore_boxes(record, arrays),
+                evidence=evidence,
+                **_restore_fields(record),
+            )
+        except InputError as damage:
+            raise InputError(
+                f"cannot read explanation.npz in {directory}: {damage} Make it again."
+            ) from damage
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {
@@ -357,36 +345,23 @@ class RunFailedError(BlackBoxError):
         return str(self.args[0])
 
 
-def _restore(
-    record: Mapping[str, Any], arrays: Mapping[str, Any], directory: Path
-) -> TargetBoxes | None:
-    if "boxes" not in record:
+def _restore_boxes(record: Record, arrays: Mapping[str, NDArray[Any]]) -> TargetBoxes | None:
+    if not record.boxes:
         return None
-    try:
-        return TargetBoxes.restore(record["boxes"], arrays["class_scores"])
-    except (InputError, KeyError, TypeError, ValueError) as damage:
-        raise InputError(
-            f"the boxes in {directory} cannot be read: {damage}. Make the explanation again."
-        ) from damage
+    class_scores = take_array(arrays, "class_scores", (len(record.boxes), None), np.float32)
+    return TargetBoxes.restore([*map(dataclasses.asdict, record.boxes)], class_scores)
 
 
-def _unpack(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of an explanation from `as_dict`; a KeyError or TypeError where one is missing."""
-    rounds = [
-        one | {key: tuple(one[key]) for key in ("score_mean", "score_low", "score_high")}
-        for one in record["rounds"]
-    ]
+def _restore_fields(record: Record) -> dict[str, Any]:
+    """Fields of an explanation that the record holds."""
     return {
-        **{name: record[name] for name in (*PLAIN, "method", "versions")},
-        "source": record["image"]["path"],
+        **{name: getattr(record, name) for name in (*PLAIN, *LISTED)},
+        "method": dataclasses.asdict(record.method),
+        "source": record.image.path,
         "targets": tuple(
-            Target(t["name"], tuple(t["indices"]), tuple(t["weights"]), offset=t.get("offset", 0.0))
-            for t in record["targets"]
+            Target(t.name, t.indices, t.weights, offset=t.offset) for t in record.targets
         ),
-        "scores": tuple(record["scores"]),
-        "rounds": tuple(Round(**one) for one in rounds),
-        "warnings": tuple(record["warnings"]),
-        "relative_errors": tuple(np.inf if e is None else e for e in record["relative_errors"]),
+        "relative_errors": tuple(np.inf if e is None else e for e in record.relative_errors),
     }
 
 

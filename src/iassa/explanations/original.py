@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.checks import fits
-from iassa.errors import require
+from iassa.archives import take_array
+from iassa.checks import Within
 from iassa.image import resize, to_planes
 from iassa.models.identity import digest_arrays
 
@@ -99,24 +99,26 @@ def pack(picture: NDArray[np.float32], original: Original | None) -> dict[str, N
 
 
 def unpack(
-    described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    size: tuple[int, int], digest: str | None, arrays: Mapping[str, NDArray[Any]]
 ) -> tuple[NDArray[np.float32], Original | None]:
     """A picture and its original, as `describe` and `pack` gave them.
 
     Raises:
-        InputError: they do not fit.
-        KeyError: a part is missing.
+        InputError: an array is missing, or does not fit.
     """
-    picture = _unpack(arrays["image"])
-    if "digest" not in described:
-        return picture, None
-    seen, size = _unpack(arrays["seen"]), tuple(described["size"])
-    require(
-        fits(size, tuple[int, int]) and seen.ndim == 3 and len(seen) == 3,
-        f"expected an image (3, h, w) and the size of the original, got {seen.shape} and {size}. "
-        "Make the explanation again.",
-    )
-    return picture, Original((size[0], size[1]), str(described["digest"]), seen)
+    if digest is None:
+        return _take(arrays, "image", (*size, 3)), None
+    seen = _take(arrays, "seen", (3, None, None))
+    return _take(arrays, "image", (*bound(size), 3)), Original(size, digest, seen)
+
+
+def _take(
+    arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | None, ...]
+) -> NDArray[np.float32]:
+    pixels = take_array(arrays, name, shape, (np.uint8, np.float32))
+    if pixels.dtype == np.float32:
+        return take_array(arrays, name, shape, np.float32, Within(0, 1))
+    return _unpack(pixels)
 
 
 def _pack(pixels: NDArray[np.float32]) -> NDArray[Any]:
@@ -124,5 +126,7 @@ def _pack(pixels: NDArray[np.float32]) -> NDArray[Any]:
     return packed if np.array_equal(_unpack(packed), pixels) else pixels
 
 
-def _unpack(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    return pixels.astype(np.float32) / np.float32(255) if pixels.dtype == np.uint8 else pixels
+def _unpack(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    whole = pixels.astype(np.float32)
+    whole /= np.float32(255)  # in place: it may be large
+    return whole

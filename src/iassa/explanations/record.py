@@ -1,35 +1,139 @@
-"""The files of a saved explanation: a record, arrays beside it, and the sums that tie them."""
+"""The files of a saved explanation: a record, arrays beside it, and the sums that tie them.
+
+They may be anyone's. `Record` says what the record holds; nothing else of it is used.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zipfile
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from iassa.errors import InputError
+from iassa.checks import Within, take_json
+from iassa.errors import InputError, list_some, require
 
 SCHEMA = 2
 RECORD = "explanation.json"
+LARGEST = 16 * 2**20  # bytes of a record; Python's lists take twenty times that at worst
+FILES = re.compile(r"explanation\.(json|npz)|evidence\.npz|sheet\.png|overlay-\d+\.png")
+
+Natural: TypeAlias = Annotated[int, Within(0)]
+Positive: TypeAlias = Annotated[float, Within(0)]
+Plain: TypeAlias = bool | int | float | str | None
+# Of a hyperparameter: a nesting of some depth, as it is written down again.
+Value: TypeAlias = Plain | tuple[Plain | tuple[Plain, ...], ...]
+Fields: TypeAlias = Mapping[str, Value | Mapping[str, Value]]
 
 
-def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """The content of an NPZ file: `np.savez_compressed` in a third of its time.
+@dataclass(frozen=True)
+class Round:
+    """One round of the loop.
 
-    Maps are noise in their last bits: of zlib's levels the first makes them as small.
+    Attributes:
+        masks: number of masks scored, by family.
+        region_share: share of the image that the most confined of the masks could hide: that of
+            the region; 1 in a first round.
+        score_mean: (T) mean score of the masked images.
+        score_low: (T) lowest of them.
+        score_high: (T) highest.
+        seconds: spent on it.
     """
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-    return buffer.getvalue()
+
+    masks: Mapping[str, Natural]
+    region_share: Annotated[float, Within(0, 1)]
+    score_mean: tuple[float, ...]
+    score_low: tuple[float, ...]
+    score_high: tuple[float, ...]
+    seconds: Positive
+
+
+@dataclass(frozen=True)
+class SavedImage:
+    """Where the image came from, (height, width), and the digest of one that was scaled down."""
+
+    path: str | None
+    size: Annotated[tuple[int, int], Within(1)]
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class SavedMethod:
+    """See `Explainer.as_dict`."""
+
+    name: str
+    measures: str
+    fields: Fields
+
+
+@dataclass(frozen=True)
+class SavedTarget:
+    """A `Target`, but for its function."""
+
+    name: str
+    indices: tuple[Natural, ...]
+    weights: tuple[float, ...]
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class SavedBox:
+    """See `TargetBoxes.describe`."""
+
+    name: str
+    box: Annotated[tuple[float, float, float, float], Within(-1e9, 1e9)]
+    confidence: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What `explanation.json` holds; see `Explanation` and `Explanation.as_dict`."""
+
+    model: str
+    identity: str
+    device: str
+    seed: Natural
+    calls: Natural
+    seconds: Positive
+    complete: bool
+    stopped: str
+    image: SavedImage
+    method: SavedMethod
+    targets: tuple[SavedTarget, ...]
+    scores: tuple[float, ...]
+    relative_errors: tuple[Annotated[float, Within(0)] | None, ...]
+    warnings: tuple[str, ...]
+    rounds: tuple[Round, ...]
+    versions: Mapping[str, str]
+    sha256: Mapping[str, str]
+    boxes: tuple[SavedBox, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that do not belong together.
+
+        Raises:
+            InputError: they do not.
+        """
+        count = len(self.targets)
+        require(count, "expected targets, got none.")
+        lengths = {"scores": self.scores, "relative_errors": self.relative_errors}
+        for k, one in enumerate(self.rounds):
+            for name in ("score_mean", "score_low", "score_high"):
+                lengths[f"rounds[{k}].{name}"] = getattr(one, name)
+        for name, values in lengths.items():
+            got = len(values)
+            require(got == count, f"expected {name} of {count} targets, got {got}.")
+        for k, target in enumerate(self.targets):
+            known = range(len(self.boxes)) if self.boxes else None
+            require(
+                len(target.indices) == len(target.weights)
+                and (known is None or all(index in known for index in target.indices)),
+                f"expected targets[{k}] with a weight for each of its indices, which are boxes if "
+                f"there are any, got {list_some(target.indices)} and {list_some(target.weights)}.",
+            )
 
 
 def write_record(record: Mapping[str, Any], contents: Mapping[str, bytes]) -> bytes:
@@ -39,19 +143,20 @@ def write_record(record: Mapping[str, Any], contents: Mapping[str, bytes]) -> by
     return (text + "\n").encode()
 
 
-def read_record(directory: Path) -> dict[str, Any]:
+def read_record(directory: Path) -> Record:
     """What `write_record` wrote.
 
     Raises:
-        InputError: the file is missing, damaged or of another schema.
+        InputError: the file is missing, damaged, of another schema, or holds what none would.
     """
+    if not (directory / RECORD).exists():
+        raise InputError(f"expected a saved explanation in {directory}, got no {RECORD}.")
+    content = _read_file(directory, RECORD, LARGEST + 1)
+    if len(content) > LARGEST:
+        raise InputError(f"expected {RECORD} in {directory} of at most {LARGEST} bytes, got more.")
     try:
-        record = json.loads((directory / RECORD).read_text("utf-8"))
-    except FileNotFoundError as missing:
-        raise InputError(
-            f"expected a saved explanation in {directory}, got no {missing.filename}."
-        ) from None
-    except (OSError, ValueError) as damage:
+        record = json.loads(content.decode())
+    except (ValueError, RecursionError) as damage:
         raise InputError(
             f"cannot read the explanation in {directory}: {damage}. Make it again."
         ) from damage
@@ -61,25 +166,71 @@ def read_record(directory: Path) -> dict[str, Any]:
             f"expected schema {SCHEMA} in {directory}, got {found}: it was saved by another "
             "version of iassa. Make it again."
         )
-    return dict(record)
+    try:
+        made: Record = take_json(record, Record, "")
+    except InputError as error:
+        raise InputError(f"cannot use {RECORD} in {directory}: {error} Make it again.") from None
+    return made
 
 
-def read_content(directory: Path, name: str, record: Mapping[str, Any]) -> bytes:
+def read_content(directory: Path, name: str, record: Record) -> bytes:
     """A file beside the record, if it is the one that the record was written with.
 
     Raises:
         InputError: it cannot be read, or is another one.
     """
-    try:
-        content = (directory / name).read_bytes()
-    except OSError as damage:
-        raise InputError(
-            f"cannot read {name} in {directory}: {damage.strerror}. Make it again."
-        ) from damage
-    sums = record.get("sha256")
-    if not isinstance(sums, dict) or sums.get(name) != hashlib.sha256(content).hexdigest():
+    content = _read_file(directory, name)
+    if record.sha256.get(name) != hashlib.sha256(content).hexdigest():
         raise InputError(
             f"the {name} in {directory} is not the one that {RECORD} was written with: it is "
             "damaged, or of another run. Make it again."
         )
     return content
+
+
+def _read_file(directory: Path, name: str, most: int = -1) -> bytes:
+    path = directory / name
+    try:
+        # A pipe would wait, and a device might not end.
+        special = path.exists() and not (path.is_file() or path.is_dir())
+        require(not special, f"expected a file, got {path}, which is none.")
+        with path.open("rb") as file:
+            return file.read(most)
+    except OSError as damage:
+        raise InputError(
+            f"cannot read {name} in {directory}: {damage.strerror}. Make it again."
+        ) from damage
+
+
+def list_earlier(directory: Path) -> set[str]:
+    """The files of an explanation that was saved in a folder; a new one takes their place.
+
+    Raises:
+        InputError: the folder holds files with such names that are of no explanation saved there.
+    """
+    try:
+        there = {
+            path.name
+            for path in directory.iterdir()
+            if FILES.fullmatch(path.name) and not path.is_dir()
+        }
+    except OSError:
+        return set()  # none is there; writing will say what else is wrong
+    ours = set() if RECORD not in there else _listed(directory, there)
+    strange = sorted(there - ours)
+    require(
+        not strange,
+        f"expected {directory} without files of yours that have names of ours, got "
+        f"{list_some(strange)}. Move them, or choose another folder.",
+    )
+    return ours
+
+
+def _listed(directory: Path, there: set[str]) -> set[str]:
+    """Those of some files that the record beside them is of; all, if it cannot be read."""
+    try:
+        record = read_record(directory)
+    except InputError:
+        return there
+    overlays = {f"overlay-{k}.png" for k in range(len(record.targets))}
+    return there & {RECORD, "sheet.png", *record.sha256, *overlays}

@@ -109,6 +109,11 @@ EXPECTED = (
 )
 
 
+def is_built_in(text: str) -> bool:
+    """Whether a text leads to no file of a user's."""
+    return text in FILLS or _is_colour(text) or text.startswith("example:")
+
+
 def read_baseline(value: BaselineLike, owner: str) -> Baseline:
     """Check a baseline as far as it can be without the image, and make a value of it.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from iassa.errors import InputError, WeakEvidenceWarning, list_some
+from iassa.errors import InputError, WeakEvidenceWarning, list_some, require
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike
@@ -18,7 +19,7 @@ from iassa.methods.engine.base import Explainer, last
 from iassa.methods.engine.budget import Budget, Progress
 from iassa.methods.engine.case import Case, reopen_case
 from iassa.methods.engine.loop import Method
-from iassa.methods.registry import open_method
+from iassa.methods.registry import open_method, reopen_method
 from iassa.models.black_box import BlackBox
 from iassa.models.detector import AimedDetector, Detector
 from iassa.models.opening import BlackBoxLike, open_model
@@ -108,7 +109,7 @@ def extend(
     tolerance: float | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    method: Method | None = None,
+    method: Method | Mapping[str, Any] | None = None,
     target: TargetLike | None = None,
     progress: Callable[[Progress], object] | None = None,
     cancel: Callable[[], bool] | None = None,
@@ -124,9 +125,11 @@ def extend(
         batch_size: as in `explain`; with the same one the map is the same to the bit,
             if the black box's scores are.
         device: as in `explain`.
-        method: the one that was used, where its record is not enough to open it again, as that
-            of a feature extractor made in Python is not.
-        target: the ones that were explained, where functions among them were not saved.
+        method: the fields of the method that name a file or code, named again, as in
+            {'features': 'net.onnx:a,b'} or {'baseline': 'fill.png'}: nothing that a record names is
+            opened. Or the whole method, if it is one of your own.
+        target: the ones that were explained, where functions are among them: of these a saved
+            explanation has the names alone, and imports none.
         progress: as in `explain`; `calls` counts those before, too.
         cancel: as in `explain`.
 
@@ -134,8 +137,8 @@ def extend(
         The explanation of all calls.
 
     Raises:
-        InputError: another black box or method, no evidence, or masks that this version of
-            iassa would not draw.
+        InputError: another black box or method, something to be named again, no evidence, or
+            masks that this version of iassa would not draw.
         RunFailedError: the black box failed; `explanation` of the error is the map so far.
     """
     evidence = _evidence(explanation)
@@ -167,7 +170,10 @@ def extend(
 
 
 def retarget(
-    explanation: Explanation, target: TargetLike, *, method: Method | None = None
+    explanation: Explanation,
+    target: TargetLike,
+    *,
+    method: Method | Mapping[str, Any] | None = None,
 ) -> Explanation:
     """Explain another target from the same masks, without a call.
 
@@ -184,7 +190,8 @@ def retarget(
         The explanation of that target.
 
     Raises:
-        InputError: outputs that were not kept, another method, or no evidence.
+        InputError: outputs that were not kept, another method, something to be named again, or no
+            evidence.
     """
     evidence = _evidence(explanation)
     budget = Budget(1, None, None, None, spent=(explanation.calls, explanation.seconds))
@@ -236,7 +243,7 @@ def _check_targets(case: Case, explained: Sequence[Target], evidence: Evidence) 
     if found != before or case.readout.digests != evidence.functions:
         raise InputError(
             f"expected the targets that were explained, {_names(before)}, got {_names(found)} or "
-            "functions with another code. Leave `target` out, or `retarget` first."
+            "functions with another code. Name the same ones, or none."
         )
 
 
@@ -244,23 +251,14 @@ def _names(targets: list[Target]) -> str:
     return list_some(target.name for target in targets)
 
 
-def _method(explanation: Explanation, method: Method | None) -> Method:
+def _method(explanation: Explanation, method: Method | Mapping[str, Any] | None) -> Method:
     """The method that an explanation was made with."""
     record = dict(explanation.method)
-    try:
-        made = (
-            open_method(record["name"], **record["fields"])
-            if method is None
-            else open_method(method)
-        )
-    except InputError as error:
-        raise InputError(
-            f"cannot open the method again from its record: {error} Pass it with `method=`."
-        ) from error
+    made = method if isinstance(method, Explainer) else reopen_method(record, method or {})
     if json.loads(json.dumps(made.as_dict())) != json.loads(json.dumps(record)):
         raise InputError(
             f"expected the method that drew the masks, {record['fields']}, got "
             f"{made.as_dict()['fields']}."
         )
-    assert isinstance(made, Method), "no other method keeps its evidence"
-    return made
+    require(isinstance(made, Method), f"expected a method that draws masks, got {made.name}.")
+    return cast("Method", made)

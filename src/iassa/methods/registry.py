@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from iassa.errors import InputError
+from iassa.errors import InputError, list_some, show
+from iassa.masks import baselines
 from iassa.methods.engine.base import Explainer
 from iassa.methods.iassa import Iassa
 from iassa.methods.iassa_paper import IassaPaper
@@ -17,12 +18,18 @@ from iassa.methods.lime import Lime
 from iassa.methods.occlusion import Occlusion
 from iassa.methods.rise import Rise
 from iassa.methods.shap_partition import ShapPartition
+from iassa.models import features
 
 METHODS: dict[str, type[Explainer]] = {
     method.name: method
     for method in (Iassa, IassaPaper, Rise, Occlusion, Lime, KernelShap, ShapPartition)
 }
 ALIASES = {"occlusion": Occlusion.name}  # the field's word, as the class has it
+# The fields whose text may name a file or code of a user's, and which texts do not.
+BUILT_IN: Mapping[str, Callable[[str], bool]] = {
+    "baseline": baselines.is_built_in,
+    "features": features.is_built_in,
+}
 
 
 def open_method(method: str | Explainer, **fields: Any) -> Explainer:
@@ -45,6 +52,37 @@ def open_method(method: str | Explainer, **fields: Any) -> Explainer:
         return kind(**fields)
     except TypeError as error:
         raise InputError(f"cannot use these fields of {method}: {error}.") from None
+
+
+def reopen_method(record: Mapping[str, Any], again: Mapping[str, Any]) -> Explainer:
+    """The method of a record. A record is data: no file and no code that it names is opened.
+
+    Args:
+        record: see `Explainer.as_dict`.
+        again: the fields that name such a thing, named again by who is to trust it.
+
+    Raises:
+        InputError: such a field is not named again, or see `open_method`.
+    """
+    fields = {**record["fields"], **again}
+    outside = {
+        name: fields[name]
+        for name, built_in in BUILT_IN.items()
+        if name not in again and isinstance(fields.get(name), str) and not built_in(fields[name])
+    }
+    if outside:
+        options = " ".join(f"--set {name}={show(text)}" for name, text in outside.items())
+        raise InputError(
+            f"expected {list_some(outside)} of {record['name']} to be named again, as nothing that "
+            "a saved file names is opened. If you trust what it names, add "
+            f"{options} (in Python method={show(outside)})."
+        )
+    try:
+        return open_method(record["name"], **fields)
+    except InputError as error:
+        raise InputError(
+            f"cannot open the method again from its record: {error} Pass it with `method=`."
+        ) from error
 
 
 def read_fields(method: str, settings: Sequence[str]) -> dict[str, Any]:

@@ -136,6 +136,11 @@ SOURCES = (
 ONNX_FILE = re.compile(r"\.onnx(?=[:?]|$)")
 
 
+def is_built_in(source: str) -> bool:
+    """Whether a name leads to no file and no code of a user's."""
+    return source in ("none", *FEATURES)
+
+
 def is_source(source: str | FeatureExtractor) -> bool:
     """Whether `open_features` can open it.
 
@@ -145,7 +150,7 @@ def is_source(source: str | FeatureExtractor) -> bool:
     Raises:
         InputError: what a reference leads to cannot be used; the message says why.
     """
-    if not isinstance(source, str) or source in ("none", *FEATURES):
+    if not isinstance(source, str) or is_built_in(source):
         return True
     return _open_reference(source) is not None
 

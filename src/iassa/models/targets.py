@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -39,7 +39,7 @@ class Target:
         indices: the outputs that count; none for a function.
         weights: the weight of each, in the order of `indices`.
         function: scores (N, K) float64 -> (N,); None for a sum, and for a function whose name is
-            all that was saved of it.
+            all that was saved of it. Such a target is refused: a name in a file imports nothing.
         offset: added to the sum.
     """
 
@@ -147,11 +147,12 @@ def _check(target: Target, lookup: ClassLookup) -> Target:
     name, indices = target.name, target.indices
     if target.is_function:
         require(
-            target.function is not None or FUNCTION.fullmatch(name) is not None,
+            target.function is not None,
             f"expected classes or a function in target {name!r}, got its name alone, which is all "
-            "that is saved of a function. Pass the function.",
+            "that is saved of a function. Name all targets again with --target "
+            "package.module:function, or pass them with target=.",
         )
-        return replace(target, function=target.function or _import_function(name))
+        return target
     require(
         fits(indices, tuple[int, ...])
         and len(set(indices)) == len(indices) == len(target.weights)

@@ -14,6 +14,7 @@ from iassa.benchmark.store.records import Entry, Item
 
 # In the order of the fields of `Mean` and `Difference`, and of what these hold.
 SUMMARY = ("method", "calls", "level", "metric", "mean", "low", "high", "n", "images")
+RUN = ("=", "+", "-", "@", "\t", "\r")  # what a text begins with that a spreadsheet would compute
 DIFFERENCES = ("method", "calls", "other_method", "other_calls", *SUMMARY[2:], "verdict")
 
 
@@ -32,7 +33,8 @@ def data_files(
         items: their snapshots are the rows of the third.
 
     Returns:
-        The files by name: RFC 4180, UTF-8. A value that is missing is an empty field.
+        The files by name: RFC 4180, UTF-8. A value that is missing is an empty field. A text that
+        a spreadsheet would take for a formula has a ' before it.
     """
     by_key = {entry.key: entry for entry in entries}
     ordered = sorted(items, key=lambda item: item.key)  # whatever the order of the workers
@@ -88,9 +90,13 @@ def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
     columns[place:place] = [name for name in METRICS if name in names]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows(
-        {name: "" if value is None or value != value else value for name, value in row.items()}
-        for row in rows
-    )
+    writer.writerow({name: _cell(name) for name in columns})
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    """A number as it is, a text so that it is no formula."""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(RUN) else value
+    return "" if value is None or value != value else value

@@ -22,6 +22,7 @@ from iassa.benchmark.store.store import Store
 from iassa.decoding import ImageFile, Reading
 from iassa.errors import ImageWarning, InputError, list_some
 from iassa.explanations.plot import draw_map
+from iassa.files import inside
 from iassa.image import as_image, resize
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def choose_entries(
     there = [
         entry
         for entry in entries
-        if first_of_image[entry.image] is entry and (images / entry.image).is_file()
+        if first_of_image[entry.image] is entry and inside(images, entry.image).is_file()
     ]
     if wanted and entries and not there:
         raise InputError(
@@ -199,7 +200,7 @@ def _place_after(item: Item, rounds: int) -> int:
 def _load(entry: Entry, images: Path, reading: Reading) -> NDArray[np.float32]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)  # the run has said it
-        image = as_image(ImageFile(images / entry.image, reading))
+        image = as_image(ImageFile(inside(images, entry.image), reading))
     if image.shape[:2] != tuple(entry.size):
         raise InputError(
             f"expected {entry.image} of {tuple(entry.size)} pixels, as it was explained, got "

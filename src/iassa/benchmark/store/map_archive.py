@@ -13,6 +13,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
+from iassa.archives import read_arrays, take_array
 from iassa.errors import InputError
 
 
@@ -46,10 +47,13 @@ def pack_map(saliency: NDArray[np.float32] | None) -> tuple[bytes, float]:
 
 
 def unpack_map(content: bytes) -> NDArray[np.float32]:
-    """The map (H, W) that `pack_map` packed."""
-    with np.load(io.BytesIO(content)) as archive:
-        values = archive["values"].astype(np.float64)
-        saliency: NDArray[np.float32] = (archive["offset"] + archive["scale"] * values).astype(
-            np.float32
-        )
+    """The map (H, W) that `pack_map` packed.
+
+    Raises:
+        InputError: it is not that.
+    """
+    archive = read_arrays(content)
+    values = take_array(archive, "values", (None, None), np.float16).astype(np.float64)
+    offset, scale = (take_array(archive, one, (), np.float64) for one in ("offset", "scale"))
+    saliency: NDArray[np.float32] = (offset + scale * values).astype(np.float32)
     return saliency

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iassa.explanations.evidence import Feedback, ScoredRound
-from iassa.explanations.explanation import Round
+from iassa.explanations.record import Round
 from iassa.methods.engine.scoring import RoundScores
 
 

@@ -1,0 +1,191 @@
+"""Saved explanations that are damaged or hostile, with checksums that fit: read or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+
+import numpy as np
+import psutil
+import pytest
+
+import iassa
+from damage import assert_read_or_refused, edit_arrays, edit_text, flip, tear
+from iassa.archives import check_promise
+from iassa.errors import InputError
+from iassa.explanations.explanation import Explanation
+from iassa.methods import Iassa
+
+FILES = ("explanation.npz", "evidence.npz")
+
+
+BOX = {"name": "a", "box": [0, 0, 1, 1], "confidence": 1}
+
+
+def bright(images):
+    return images[:, ::4, ::4].reshape(len(images), -1)[:, :12]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Files by name, of an explanation with grids, superpixels, level sets and regions."""
+    folder = tmp_path_factory.mktemp("saved")
+    image = np.random.default_rng(0).random((12, 17, 3)).astype(np.float32)
+    method = Iassa(
+        features="colour-position",
+        round_calls=16,
+        positions=4,
+        segment_counts=(4,),
+        fine_segment_counts=(4,),
+        compactness=(9.0,),
+    )
+    targets = [0, "1,2", "3 vs 4"]
+    iassa.explain(image, bright, method=method, target=targets, calls=60).save(folder)
+    return {name: (folder / name).read_bytes() for name in (*FILES, "explanation.json")}
+
+
+def write(folder, contents, record):
+    """Write them with checksums that fit, if the record can still have any."""
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    try:
+        whole = json.loads(record)
+        if isinstance(whole, dict) and whole.get("sha256"):
+            record = json.dumps(whole | {"sha256": sums}).encode()
+    except (ValueError, RecursionError):
+        pass
+    (folder / "explanation.json").write_bytes(record)
+
+
+def damaged(saved, rng):
+    """What a folder holds after some of it was damaged."""
+    contents = {name: saved[name] for name in FILES}
+    record = saved["explanation.json"]
+    for name in rng.permutation([*FILES, "explanation.json"])[: rng.choice([1, 1, 2])]:
+        if name == "explanation.json":
+            record = rng.choice([edit_text, edit_text, edit_text, flip, tear])(record, rng)
+        else:
+            change = rng.choice([edit_arrays, edit_arrays, edit_arrays, flip, tear])
+            contents[name] = change(contents[name], rng)
+    return contents, record
+
+
+@pytest.mark.thorough
+def test_two_thousand_damaged_folders_are_read_or_refused(saved, tmp_path):
+    """What is read can be told of, written down, saved and read as another target."""
+
+    def read(rng):
+        write(tmp_path, *damaged(saved, rng))
+        loaded = Explanation.load(tmp_path)
+        repr(loaded)
+        json.dumps(loaded.as_dict(), allow_nan=False)
+        loaded.save(tmp_path / "again", pictures="none")
+        Explanation.load(tmp_path / "again")
+        iassa.retarget(loaded, 0)
+
+    found = assert_read_or_refused(read, int(os.environ.get("IASSA_DAMAGED", "2000")))
+    assert min(found["read"], found["refused"]) > 100
+
+
+def changed(saved, **changes):
+    return {**json.loads(saved["explanation.json"]), **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"scores": 3}, "expected scores to be a tuple of numbers, got 3"),
+        ({"scores": [1]}, "expected scores of 3 targets, got 1"),
+        ({"scores": [1, 2, "3"]}, "expected scores to be a tuple of numbers"),
+        ({"scores": [1, 2, float("nan")]}, "expected scores to be a tuple of numbers"),
+        ({"seed": -1}, "expected seed to be a whole number, 0 or more, got -1"),
+        ({"calls": None}, "expected calls to be a whole number, 0 or more, got None"),
+        ({"calls": True}, "expected calls to be a whole number"),
+        ({"model": 7}, "expected model to be a text, got 7"),
+        ({"image": []}, r"expected image with its parts, got \[\]"),
+        ({"image": {"path": None}}, r"expected image\.size, got none"),
+        ({"image": {"path": None, "size": [12, 18]}}, r"expected saliency \(3, 12, 18\) float32"),
+        ({"targets": []}, "expected targets, got none"),
+        (
+            {"targets": [{"name": "a", "indices": [0]}] * 3},
+            r"expected targets\[0\]\.weights, got n",
+        ),
+        ({"method": {"name": "iassa", "measures": "effect"}}, r"expected method\.fields, got none"),
+        ({"rounds": {"0": 1}}, "expected rounds to be a tuple of Rounds"),
+        ({"versions": {"iassa": 1}}, r"expected versions\.iassa to be a text, got 1"),
+        (
+            {"boxes": [{"name": "a", "box": [0, 0, 1], "confidence": 1}]},
+            r"expected boxes\[0\]\.box",
+        ),
+        (
+            {"boxes": [{"name": "a", "box": [0, 0, 1, 1], "confidence": 1}]},
+            r"expected targets\[1\]",
+        ),
+        ({"stopped": "x" * 2**24}, "of at most 16777216 bytes, got more"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_does_not_fit_is_named(saved, tmp_path, changes, told):
+    record = json.dumps(changed(saved, **changes)).encode()
+    write(tmp_path, {name: saved[name] for name in FILES}, record)
+    with pytest.raises(InputError, match=told) as refusal:
+        Explanation.load(tmp_path)
+    assert len(str(refusal.value)) < 900
+
+
+@pytest.mark.parametrize("bits", [True, False])
+def test_a_bomb_is_refused_before_memory_is_taken(saved, tmp_path, bits):
+    """Three MB that would be three GB, of a size that the record promises too."""
+    name = "evidence.npz" if bits else "explanation.npz"
+    with np.load(io.BytesIO(saved[name])) as archive:
+        arrays = dict(archive)
+    if bits:
+        header = json.loads(arrays["header"].tobytes())
+        header["bits"]["0/grid/cells"] = [3, 10**5, 10**4]
+        arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+        content = npz(arrays)
+    else:
+        zeros = np.zeros((4, 16_000, 16_000), np.uint8)  # read as (T, H, W) float32
+        content = npz({"saliency": zeros})
+    write(
+        tmp_path, {**{one: saved[one] for one in FILES}, name: content}, saved["explanation.json"]
+    )
+    before = memory()
+    with pytest.raises(InputError, match=r"expected arrays of at most 256 MB in .* got \d+ MB"):
+        Explanation.load(tmp_path)
+    assert memory() - before < 100e6
+
+
+def memory():
+    return psutil.Process().memory_info().rss
+
+
+def npz(arrays):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array)
+    return buffer.getvalue()
+
+
+def test_a_large_file_may_hold_much():
+    """Maps of noise, which hardly any file of maps is not, are never refused."""
+    check_promise(256 * 2**20, 1)
+    check_promise(16 * 10**9, 10**9)
+    for promised, weight in ((256 * 2**20 + 1, 1), (16 * 10**9 + 1, 10**9)):
+        with pytest.raises(InputError, match="expected arrays of at most"):
+            check_promise(promised, weight)
+
+
+@pytest.mark.parametrize("name", ["explanation.json", *FILES])
+def test_a_pipe_in_the_place_of_a_file_does_not_wait(saved, tmp_path, name):
+    write(tmp_path, {one: saved[one] for one in FILES}, saved["explanation.json"])
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=f"expected a file, got .*{name}"):
+        Explanation.load(tmp_path)
