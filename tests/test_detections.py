@@ -275,6 +275,10 @@ def test_boxes_of_the_user_s_own() -> None:
     with pytest.raises(InputError, match=r"unknown class 'rat' \(nearest: cat\)"):
         TargetBoxes.given([Box(0, 0, 1, 1, "rat")], names)
     with pytest.raises(InputError, match="class index from 0 to 1, got 2"):
+    digits = ("1", "0")  # a number is an index, digits may be a name
+    assert TargetBoxes.given([Box(0, 0, 1, 1, 1)], digits).class_scores.tolist() == [[0, 1]]
+    with pytest.raises(InputError, match="Say class 1 or class 0"):
+        TargetBoxes.given([Box(0, 0, 1, 1, "1")], digits)
         TargetBoxes.given([Box(0, 0, 1, 1, 2)], names)
     with pytest.raises(InputError, match="no class names"):
         TargetBoxes.given([Box(0, 0, 1, 1, "rat")], None)

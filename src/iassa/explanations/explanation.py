@@ -186,8 +186,10 @@ class Explanation:
         """The place of a target among those of the explanation, from 0."""
         names = [one.name.casefold() for one in self.targets]
         wanted = convert(target, int | str)
-        if isinstance(wanted, str) and wanted.strip().casefold() in names:
-            return names.index(wanted.strip().casefold())
+        for fold in (str, str.casefold):  # first the one that is written so
+            names = [fold(one.name) for one in self.targets]
+            if isinstance(wanted, str) and fold(wanted.strip()) in names:
+                return names.index(fold(wanted.strip()))
         number = len(names)
         if not fits(wanted, int) or not -number <= wanted < number:
             some = list_some(one.name for one in self.targets)

@@ -309,7 +309,7 @@ class TargetBoxes:
         require(boxes, "expected boxes to explain, got none. Leave them out for all.")
         number = None if class_names is None else len(class_names)
         lookup = ClassLookup(number or MOST_CLASSES, class_names)
-        wanted = [[] if box.label is None else lookup.only(str(box.label)) for box in boxes]
+        wanted = [[] if box.label is None else lookup.only(box.label) for box in boxes]
         labels = [indices[0] if indices else None for indices in wanted]
         lookup.raise_unknown(top=False)
         count = number or max([0, *(label for label in labels if label is not None)]) + 1
