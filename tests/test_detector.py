@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 from torch import nn
 
 import iassa
@@ -368,7 +370,22 @@ def test_the_box_is_drawn_over_the_image_and_the_map() -> None:
 
 
 class Network(nn.Module):
+    # On the sheet each is beside its map, inside of it, at the scale of the sheet.
+    (sheet, *_) = explanation.plot_sheet().axes
+    drawn = sheet.images[0].get_array()
+    assert drawn is not None
+    cells = ndimage.find_objects(ndimage.label(drawn.min(axis=2) < 255)[0])  # on white
+    shown = [(PLACES[1], cells[0]), (PLACES[0], cells[1]), (PLACES[2], cells[1])]
+    for frame, (place, (rows, columns)) in zip(sheet.patches[1::2], shown, strict=True):
+        assert isinstance(frame, Rectangle)
+        scale = (rows.stop - rows.start) / SIZE[0], (columns.stop - columns.start) / SIZE[1]
+        expected = np.array(place) * np.tile(scale, 2) + [rows.start, columns.start] * 2
+        found = [frame.get_y() + 0.5, frame.get_x() + 0.5]
+        np.testing.assert_allclose(found, expected[:2])
+        sides = [frame.get_height(), frame.get_width()]
+        np.testing.assert_allclose(sides, expected[2:] - expected[:2])
     """As torchvision's detectors: a list of images in, a dictionary for each out."""
+    assert [*plain.plot_sheet().axes[0].patches] == []
 
     def __init__(self) -> None:
         super().__init__()

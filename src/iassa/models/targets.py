@@ -149,6 +149,30 @@ def list_targets(wanted: TargetLike) -> list[Any]:
     return items
 
 
+def find_target(wanted: str | int, targets: Sequence[Target]) -> int:
+    """The place of a target among others, from 0.
+
+    Args:
+        wanted: its place, also from the end as -1, or its name, whatever the case; of names that
+            differ in case alone the one that is written so.
+        targets: one or more.
+
+    Raises:
+        InputError: no such target.
+    """
+    wanted, number = convert(wanted, int | str), len(targets)
+    for fold in (str, str.casefold):
+        names = [fold(one.name) for one in targets]
+        if isinstance(wanted, str) and fold(wanted.strip()) in names:
+            return names.index(fold(wanted.strip()))
+    require(
+        fits(wanted, int) and -number <= int(wanted) < number,
+        f"expected a target's place, 0 to {number - 1}, or its name "
+        f"({list_some(one.name for one in targets)}), got {show(wanted)}.",
+    )
+    return int(wanted)
+
+
 def _check(target: Target, lookup: ClassLookup) -> Target:
     name, indices = target.name, target.indices
     if target.is_function:
