@@ -64,8 +64,9 @@ class Detections:
         require(
             not len(exchanged),
             "expected boxes as top, left, bottom, right, the bottom below the top and the right "
-            f"beyond the left, got {', '.join(f'{side:g}' for side in exchanged.ravel()[:4])}. "
-            "Bring corners or centre, width and height into this order.",
+            f"beyond the left, got {len(exchanged)} of {n} in another order, the first "
+            f"{', '.join(f'{side:g}' for side in exchanged.ravel()[:4])}. Bring corners or centre, "
+            "width and height into this order, or leave out boxes without an area.",
         )
         class_scores = _shares("class_scores", self.class_scores)
         if n == 0 and class_scores.size == 0:
