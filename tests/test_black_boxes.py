@@ -320,6 +320,8 @@ def test_objects_in_packages(tmp_path):
         ("..x:function", "cannot open ..x:function"),
         ("no such model", "unknown model 'no such model'. Use efficientnet-lite0"),
         ("", "unknown model ''"),
+        ("mine_objects:function?input_size=48", "expected input_size=48 for an ONNX file"),
+        ("mine_objects:function?input_size=48", "iassa.models.TorchModel(module, input_size=..."),
         ("ftp://localhost/model", "unknown model"),
         (None, "got NoneType"),
         (3, "got int"),

@@ -198,7 +198,14 @@ def test_suppression_against_that_of_onnx_runtime(seed: int) -> None:
         ({"boxes": np.zeros(4)}, r"got shape \(4,\)"),
         ({"boxes": np.full((2, 4), np.nan)}, "finite boxes"),
         ({"boxes": np.array([[0, 0, 1, 1], [0, 0, np.inf, 1]])}, "finite boxes"),
-        ({"boxes": np.array([[0, 0, 1, 1], [3, 5, 2, 9]])}, "top, left, bottom, .* got 3, 5, 2, 9"),
+        (
+            {"boxes": np.array([[0, 0, 1, 1], [3, 5, 2, 9]])},
+            "top, left, bottom, .* the first 3, 5, 2, 9",
+        ),
+        (
+            {"boxes": [[0, 4, 0, 2], [1, 1, 1, 1]]},
+            "got 1 of 2 in another order, the first 0, 4, 0, 2",
+        ),
         ({"class_scores": np.zeros((3, 2))}, "n = 2 boxes, got shape"),
         ({"class_scores": np.zeros(2)}, "Detections.of_labels takes"),
         ({"class_scores": np.zeros((2, 0))}, "one class or more"),
@@ -268,6 +275,10 @@ def test_boxes_of_the_user_s_own() -> None:
     np.testing.assert_array_equal(targets.class_scores, [[0, 1], [0, 0]])
     assert targets.confidences == (None, None)
     assert TargetBoxes.given([Box.parse("0,0,1,1:1")], names).names == ("cat",)
+    digits = ("1", "0")  # a number is an index, digits may be a name
+    assert TargetBoxes.given([Box(0, 0, 1, 1, 1)], digits).class_scores.tolist() == [[0, 1]]
+    with pytest.raises(InputError, match="Say class 1 or class 0"):
+        TargetBoxes.given([Box(0, 0, 1, 1, "1")], digits)
     assert TargetBoxes.given([Box(0, 0, 1, 1, 3)], None).class_scores.tolist() == [[0, 0, 0, 1]]
     for text in ("1,2,3", "1,2,3,4,5", "a,b,c,d", "1,2,3,4:", "", "1 2 3 4", "1,2,nan,4"):
         with pytest.raises(InputError, match="expected a box as top,left,bottom,right"):

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 from torch import nn
 
 import iassa
@@ -236,6 +238,16 @@ def test_a_detector_that_fails(given: Any, word: str) -> None:
         explain(iassa.models.FunctionDetector(lambda images: given(len(images)), class_names=NAMES))
 
 
+def test_a_detector_s_own_line_is_named_where_its_boxes_are_wrong() -> None:
+    def give(images: NDArray[np.float32]) -> list[iassa.models.Detections]:
+        return [iassa.models.Detections([[9, 9, 4, 4]], [[0.5, 0.5]]) for _ in images]
+
+    line = give.__code__.co_firstlineno + 1
+    with pytest.raises(BlackBoxError, match="the bottom below the top") as caught:
+        explain(iassa.models.FunctionDetector(give, class_names=NAMES))
+    assert f"({__file__}, line {line})" in str(caught.value)
+
+
 def test_a_detector_that_fails_half_way_leaves_the_map_so_far() -> None:
     calls = []
 
@@ -358,7 +370,22 @@ def test_the_box_is_drawn_over_the_image_and_the_map() -> None:
             ]
             expected = [(t, left, b - t, r - left) for t, left, b, r in places]
             np.testing.assert_allclose(found, expected, rtol=1e-6)
+    # On the sheet each is beside its map, inside of it, at the scale of the sheet.
+    (sheet, *_) = explanation.plot_sheet().axes
+    drawn = sheet.images[0].get_array()
+    assert drawn is not None
+    cells = ndimage.find_objects(ndimage.label(drawn.min(axis=2) < 255)[0])  # on white
+    shown = [(PLACES[1], cells[0]), (PLACES[0], cells[1]), (PLACES[2], cells[1])]
+    for frame, (place, (rows, columns)) in zip(sheet.patches[1::2], shown, strict=True):
+        assert isinstance(frame, Rectangle)
+        scale = (rows.stop - rows.start) / SIZE[0], (columns.stop - columns.start) / SIZE[1]
+        expected = np.array(place) * np.tile(scale, 2) + [rows.start, columns.start] * 2
+        found = [frame.get_y() + 0.5, frame.get_x() + 0.5]
+        np.testing.assert_allclose(found, expected[:2])
+        sides = [frame.get_height(), frame.get_width()]
+        np.testing.assert_allclose(sides, expected[2:] - expected[:2])
     plain = iassa.explain(street(), lambda x: x.mean((1, 2)), method="rise", calls=60)
+    assert [*plain.plot_sheet().axes[0].patches] == []
     assert [*plain.plot().axes[0].patches] == []
     assert plain.boxes is None
     assert "boxes" not in plain.as_dict()

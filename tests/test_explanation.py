@@ -433,6 +433,12 @@ def test_plot_says_what_it_shows():
     assert unknown.get_supxlabel() == "rise, 64 calls of mine"
 
 
+def test_a_target_is_found_as_it_is_written():
+    letters = example(2, targets=(Target("W", (0,), (1.0,)), Target("w", (1,), (1.0,))))
+    for name in ("W", " w "):
+        assert letters.plot(name).get_suptitle().startswith(f"{name.strip()}: ")
+
+
 def test_the_largest_relative_error_is_what_a_tolerance_is_about():
     assert example(relative_errors=(0.25, 0.5)).relative_error == 0.5
     assert example(relative_errors=(0.25, np.inf)).relative_error == np.inf

@@ -300,6 +300,51 @@ def test_a_name_of_digits_is_found_by_name_alone():
     assert lookup.named("7") == [0]
 
 
+ANGLES = ("0", "90", "180", "2")  # index 2 is 180 degrees, and '2' is the name of index 3
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        ("0", 0),  # its index and its name
+        ("90", 1),  # no index: a name
+        (" 180 ", 2),
+        ("3", 3),  # no name: an index
+        (2, 2),  # a number is an index
+        (np.int64(2), 2),
+        ("class 2", 2),
+        ("Class  3", 3),
+        ("not 90", 1),
+    ],
+)
+def test_digits_that_are_names(wanted, index):
+    (target,) = resolve_targets(wanted, SCORES[:4], ANGLES)
+    assert target.indices == (index,)
+    assert target.name.removeprefix("not ") == ANGLES[index]
+
+
+@pytest.mark.parametrize("wanted", ["2", "2,90", "90 vs 2", "not 2"])
+def test_digits_that_mean_two_classes_are_refused(wanted):
+    with pytest.raises(
+        InputError, match=r"index of '180' and the name of another\. Say class 2 or class 3"
+    ):
+        resolve_targets(wanted, SCORES[:4], ANGLES)
+
+
+def test_an_index_that_is_printed_can_be_asked_for():
+    assert resolved("class 2 vs class 0", names=None) == [of(2, 0, weights=[1.0, -1.0])]
+    assert resolved("class 1", UNIFORM[:2], ("class 1", "class 0")) == [of(0)]  # a name comes first
+    with pytest.raises(InputError, match="class index from 0 to 6, got 9"):
+        resolve_targets("class 9", SCORES, NAMES)
+
+
+def test_names_that_differ_in_case_alone():
+    letters = ("W", "w", "Ä", "E,e")
+    assert [resolved(text, UNIFORM[:4], letters) for text in ("W", "w", "ä", "e")] == [
+        *([of(0)], [of(1)], [of(2)], [of(3)])
+    ]
+
+
 # --- the other side ---------------------------------------------------------------------------
 
 

@@ -95,6 +95,45 @@ def test_modules_are_left_as_they_were_after_a_failure():
     assert module[0].training
 
 
+class Fixed(nn.Module):
+    """Takes one size alone, as a network that ends in a flattened layer does."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(3 * 5 * 7, 2)
+
+    def forward(self, planes):
+        return self.last(planes.flatten(1))
+
+
+def test_a_network_of_one_size_that_was_not_given():
+    photo = np.random.default_rng(0).random((9, 13, 3), np.float32)
+    with pytest.raises(BlackBoxError, match="mat1 and mat2 shapes") as caught:
+        iassa.explain(photo, Fixed().eval(), calls=40)
+    assert "shown 9 x 13 pixels, as it has no input_size" in str(caught.value)
+    assert "wrap it with input_size=(height, width)" in str(caught.value)
+    given = TorchModel(Fixed().eval(), input_size=(5, 7))
+    assert iassa.explain(photo, given, calls=40).calls == 40
+
+
+@pytest.mark.parametrize(
+    ("error", "size", "images"),
+    [
+        (ValueError("cannot reshape array of size 8"), (5, 7), 1),  # the size was given
+        (ValueError("cannot reshape array of size 8"), None, 2),  # one image went well
+        (KeyError("weights"), None, 1),  # of something else
+    ],
+)
+def test_an_error_that_is_not_about_the_size(error, size, images):
+    def fail(_):
+        raise error
+
+    model = iassa.models.FunctionModel(fail, input_size=size)
+    with pytest.raises(BlackBoxError, match=type(error).__name__) as caught:
+        model(np.zeros((images, 9, 13, 3), np.float32))
+    assert "input_size" not in str(caught.value)
+
+
 def test_training_mode_is_warned_of_once():
     with pytest.warns(TrainingModeWarning, match=r"m is in training mode: .*module\.eval\(\)") as w:
         box = TorchModel(Noisy(), name="m")

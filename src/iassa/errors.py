@@ -125,8 +125,10 @@ def describe_error(error: BaseException) -> str:
     others = [f"{folder}{os.sep}" for folder in folders]
     theirs = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
-        file = frame.f_code.co_filename
-        if not file.startswith((*others, "<frozen")) and "site-packages" not in file:
+        file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
+        # The constructor of a dataclass of ours has no file, only a module.
+        ours = file.startswith((*others, "<frozen")) or module.startswith(f"{__package__}.")
+        if not ours and "site-packages" not in file:
             theirs = f" ({file}, line {line})"
     return ": ".join(filter(None, [type(error).__name__, str(error).rstrip(".")])) + theirs
 

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from iassa.archives import pack_arrays, read_arrays, take_array
-from iassa.checks import convert, fits
-from iassa.errors import BlackBoxError, InputError, list_some, show
+from iassa.errors import BlackBoxError, InputError, list_some
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.original import Original, describe, pack, resize_maps, size_of, unpack
 from iassa.explanations.plot import figure_png, overlay, sheet
@@ -33,7 +32,7 @@ from iassa.explanations.record import (
 )
 from iassa.files import user_path, write_whole
 from iassa.models.detections import TargetBoxes
-from iassa.models.targets import Target
+from iassa.models.targets import Target, find_target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -153,7 +152,7 @@ class Explanation:
         Raises:
             InputError: no such target.
         """
-        target = self._place(target)
+        target = find_target(target, self.targets)
         known = self.targets[target]
         error = self.relative_errors[target]
         known_to = f"; standard error {error:.0%} of the peak" if np.isfinite(error) else ""
@@ -164,27 +163,12 @@ class Explanation:
             measures=self.method["measures"],
             title=f"{known.name}: {self.scores[target]:.3g}",
             caption=self._caption(known_to),
-            outlines=() if self.boxes is None else self.boxes.boxes[list(known.indices)],
+            outlines=self._boxes_of(known),
             size=self.image_size,
         )
 
-    def _place(self, target: int | str) -> int:
-        """The place of a target among those of the explanation, from 0."""
-        names = [one.name.casefold() for one in self.targets]
-        wanted = convert(target, int | str)
-        if isinstance(wanted, str) and wanted.strip().casefold() in names:
-            return names.index(wanted.strip().casefold())
-        number = len(names)
-        if not fits(wanted, int) or not -number <= wanted < number:
-            some = list_some(one.name for one in self.targets)
-            raise InputError(
-                f"expected a target's place, 0 to {number - 1}, or its name ({some}), got "
-                f"{show(target)}."
-            )
-        return int(wanted)
-
     def plot_sheet(self) -> Figure:
-        """The maps of all targets on one scale, of many the first 60.
+        """The maps of all targets on one scale, of many the first 60, with the boxes of a detector.
 
         Returns:
             A matplotlib figure, as `plot`.
@@ -195,7 +179,14 @@ class Explanation:
             [f"{t.name}: {s:.3g}" for t, s in zip(self.targets, self.scores, strict=True)],
             measures=self.method["measures"],
             caption=self._caption(""),
+            outlines=[self._boxes_of(one) for one in self.targets],
+            size=self.image_size,
         )
+
+    def _boxes_of(self, target: Target) -> NDArray[np.float32]:
+        """(n, 4), none for a target that is no box."""
+        none = np.zeros((0, 4), np.float32)
+        return none if self.boxes is None else self.boxes.boxes[list(target.indices)]
 
     def _caption(self, known_to: str) -> str:
         state = "" if self.complete else f", incomplete ({self.stopped})"

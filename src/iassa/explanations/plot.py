@@ -104,7 +104,9 @@ def overlay(
         bar.yaxis.set_offset_position("left")
         bar.yaxis.OFFSETTEXTPAD = 9
     for axes in (left, right):
-        _outline(axes, outlines, size or (height, width))
+        drawn = axes.images[0].get_array()
+        assert drawn is not None
+        _outline(axes, outlines, size or (height, width), drawn.shape[:2])
     for axes in (left, right, *third):
         axes.set_axis_off()
     inches = figure.get_figwidth()
@@ -122,6 +124,8 @@ def sheet(
     *,
     measures: str,
     caption: str,
+    outlines: Sequence[NDArray[np.float32]] = (),
+    size: tuple[int, int] | None = None,
 ) -> Figure:
     """Maps over their dimmed grey image, side by side on one scale.
 
@@ -133,6 +137,8 @@ def sheet(
         names: of the T maps.
         measures: 'effect' or 'mean score', see `Explainer.measures`.
         caption: how the maps were made.
+        outlines: of each map the boxes (n, 4), as `overlay` takes them; or none at all.
+        size: as `overlay` takes it.
 
     Returns:
         The figure.
@@ -150,15 +156,15 @@ def sheet(
         (k // columns * (down + NAME) + NAME, k % columns * (across + BETWEEN))
         for k in range(len(saliency))
     ]
-    size = (rows * (down + NAME), columns * (across + BETWEEN) - BETWEEN)
+    whole = (rows * (down + NAME), columns * (across + BETWEEN) - BETWEEN)
     small = _resize(image, (down, across))
     scale = _scale(saliency, measures)
-    paper = np.full((*size, 4), 255, np.uint8)
+    paper = np.full((*whole, 4), 255, np.uint8)
     for one, (top, left) in zip(saliency, places, strict=True):
         there = np.s_[top : top + down, left : left + across]
         shrunk = _resize(one[:, :, None], (down, across))[:, :, 0]
         paper[there] = _paint(small, shrunk, scale, measures)
-    inches = (size[0] / DPI, max(size[1] / DPI, 3.0))
+    inches = (whole[0] / DPI, max(whole[1] / DPI, 3.0))
     figure = Figure(
         figsize=(2 * MARGIN + inches[1] + GAP + BAR_ROOM, CAPTION + MARGIN + inches[0]), dpi=DPI
     )
@@ -168,6 +174,10 @@ def sheet(
     for name, (top, left) in zip(names, places, strict=False):
         label = shorten(name, max(8, across // 7))
         axes.text(left, top - 6, label, fontsize=8, parse_math=False)
+    full = size or (height, width)
+    for boxes, place in zip(outlines, places, strict=False):
+        inside = np.clip(boxes, 0, np.tile(full, 2))  # the next map is beside it
+        _outline(axes, inside, full, (down, across), place)
     tall = min(inches[0], TALLEST)
     bar = _axes(figure, MARGIN + inches[1] + GAP, CAPTION + (inches[0] - tall) / 2, BAR, 0.9 * tall)
     figure.colorbar(scale, cax=bar, label=_unit(measures))
@@ -260,16 +270,19 @@ def _outline(
     axes: Axes,
     boxes: Sequence[Sequence[float]] | NDArray[np.float32],
     size: tuple[int, int],
+    drawn: tuple[int, ...],
+    place: tuple[int, int] = (0, 0),
 ) -> None:
-    """Thin boxes, white on black so that they are seen on anything."""
+    """Thin boxes, white on black so that they are seen on anything.
+
+    `drawn` is the (height, width) at which an image of this size is drawn, `place` its first pixel.
+    """
     from matplotlib.patches import Rectangle  # here: half a second to import
 
-    drawn = axes.images[0].get_array()
-    assert drawn is not None
-    down, across = drawn.shape[0] / size[0], drawn.shape[1] / size[1]
+    down, across = drawn[0] / size[0], drawn[1] / size[1]
     for top, left, bottom, right in boxes:
         # A pixel is drawn about its number, and a box of the first one begins half a pixel before.
-        corner = (left * across - 0.5, top * down - 0.5)
+        corner = (place[1] + left * across - 0.5, place[0] + top * down - 0.5)
         sides = ((right - left) * across, (bottom - top) * down)
         for width, colour in ((2.0, "black"), (1.0, "white")):
             frame = Rectangle(corner, *sides, fill=False, linewidth=width, edgecolor=colour)

@@ -7,6 +7,7 @@ planes (N, 3, H, W) on its device.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -31,6 +32,9 @@ ADVICE = (
     "scores.reshape(N, -1), see docs/targets.md. Wrap a detector with "
     "iassa.models.FunctionDetector or iassa.models.TorchDetector."
 )
+
+# How torch, Keras, ONNX Runtime, TensorFlow Lite, scikit-learn and NumPy refuse an image's size.
+SIZES = re.compile(r"\bshapes?\b|dimension|\bsizes? (of|mismatch)|of size|\bfeatures\b", re.I)
 
 
 class BlackBox(ABC):
@@ -189,7 +193,7 @@ def ask(
     """
     with (
         threads_of_torch(threads) if threads is not None else nullcontext(),
-        as_black_box_errors(black_box.name, len(planes)),
+        as_black_box_errors(black_box, planes),
     ):
         scores = black_box.score(planes)
         if isinstance(scores, Tensor):
@@ -201,9 +205,9 @@ def ask(
 class as_black_box_errors:  # noqa: N801 - `contextlib` lets a StopIteration through, which a user may raise
     """Turns whatever is raised inside into a failure of a black box, about some images."""
 
-    def __init__(self, name: str, images: int) -> None:
-        self._name = name
-        self._images = images
+    def __init__(self, black_box: BlackBox, planes: Tensor) -> None:
+        self._black_box = black_box
+        self._shape = planes.shape
 
     def __enter__(self) -> None:
         """Nothing to do."""
@@ -211,11 +215,24 @@ class as_black_box_errors:  # noqa: N801 - `contextlib` lets a StopIteration thr
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Raise a `BlackBoxError` from any other exception."""
         if isinstance(error, BlackBoxError):
-            error.images = self._images
+            error.images = self._shape[0]
         elif isinstance(error, Exception):
-            failure = BlackBoxError(f"the black box {self._name} raised {describe_error(error)}")
-            failure.images = self._images
+            text = f"the black box {self._black_box.name} raised {describe_error(error)}"
+            failure = BlackBoxError(text + self._about_size(error))
+            failure.images = self._shape[0]
             raise failure from error
+
+    def _about_size(self, error: Exception) -> str:
+        """What a network says that got an image of another size than it takes, said again."""
+        images, _, height, width = self._shape
+        # The first call of a run is about one image. What went well there is of the right size.
+        if images > 1 or self._black_box.input_size is not None or not SIZES.search(str(error)):
+            return ""
+        return (
+            f". It was shown {height} x {width} pixels, as it has no input_size. If it takes one "
+            "size alone, wrap it with input_size=(height, width), which iassa.models.TorchModel, "
+            "FunctionModel and the others take."
+        )
 
 
 def _check_scores(scores: object, name: str, count: int, num_classes: int | None) -> None:

@@ -64,8 +64,9 @@ class Detections:
         require(
             not len(exchanged),
             "expected boxes as top, left, bottom, right, the bottom below the top and the right "
-            f"beyond the left, got {', '.join(f'{side:g}' for side in exchanged.ravel()[:4])}. "
-            "Bring corners or centre, width and height into this order.",
+            f"beyond the left, got {len(exchanged)} of {n} in another order, the first "
+            f"{', '.join(f'{side:g}' for side in exchanged.ravel()[:4])}. Bring corners or centre, "
+            "width and height into this order, or leave out boxes without an area.",
         )
         class_scores = _shares("class_scores", self.class_scores)
         if n == 0 and class_scores.size == 0:
@@ -309,7 +310,7 @@ class TargetBoxes:
         require(boxes, "expected boxes to explain, got none. Leave them out for all.")
         number = None if class_names is None else len(class_names)
         lookup = ClassLookup(number or MOST_CLASSES, class_names)
-        wanted = [[] if box.label is None else lookup.only(str(box.label)) for box in boxes]
+        wanted = [[] if box.label is None else lookup.only(box.label) for box in boxes]
         labels = [indices[0] if indices else None for indices in wanted]
         lookup.raise_unknown(top=False)
         count = number or max([0, *(label for label in labels if label is not None)]) + 1

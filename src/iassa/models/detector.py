@@ -108,7 +108,7 @@ class Detector(BlackBox):
         Raises:
             BlackBoxError: it raised, or returned no `Detections`.
         """
-        with as_black_box_errors(self.name, len(planes)):
+        with as_black_box_errors(self, planes):
             detections = self.detect(planes)
             listed = isinstance(detections, Collection)
             kinds = sorted({type(d).__name__ for d in detections}) if listed else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -147,6 +147,9 @@ def _open_by_name(model: str, device: str | torch.device | None) -> BlackBox:
         return open_onnx(model, "cpu" if device is None else open_device(device))
     _refuse_file(model)
     if ":" in model and "/" not in model:
+        name, _, fields = model.partition("?")
+        if fields:
+            _refuse_fields(name, [fields])
         return open_model(cast("Any", import_attribute(model)), device)
     raise InputError(
         f"unknown model {model!r}. Use {', '.join(efficientnet_lite0.NAMES)}, FILE.onnx, hf:NAME, "
@@ -159,6 +162,16 @@ def _refuse_file(model: str) -> None:
     for endings, advice in OTHER_FILES.items():
         if model.partition("?")[0].lower().endswith(endings):
             raise InputError(f"expected a network, got {model}: {advice}")
+
+
+def _refuse_fields(model: str, typed: Sequence[str]) -> NoReturn:
+    raise InputError(
+        f"expected {list_some(typed)} for an ONNX file, hf:NAME or a URL, got model {model}, which "
+        "takes images in [0, 1] and describes itself. Leave them out. A model of your own is "
+        "described where it is wrapped: iassa.models.TorchModel(module, input_size=..., "
+        "normalise=..., softmax=...), see docs/torch.md, or iassa.models.FunctionModel, see "
+        "docs/models.md."
+    )
 
 
 def add_conventions(model: str, typed: Sequence[str]) -> str:
@@ -183,10 +196,6 @@ def add_conventions(model: str, typed: Sequence[str]) -> str:
     is_hub = model.startswith(HUGGING_FACE)
     if not is_hub and not ONNX.fullmatch(model):
         _refuse_file(model)
-        raise InputError(
-            f"expected {list_some(typed)} for an ONNX file, hf:NAME or a URL, got model {model}, "
-            "which takes images in [0, 1] and describes itself. Leave them out, or do it in your "
-            "own function."
-        )
+        _refuse_fields(model, typed)
     path, mark, options = model.partition("?" if is_hub else ".onnx?")
     return f"{path}{mark or '?'}{add_fields(Conventions, options, typed)}"

@@ -21,6 +21,7 @@ from iassa.errors import InputError, list_choices, list_some, require, show, war
 from iassa.models.references import import_attribute
 
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:attribute
+INDEX = re.compile(r"(class\s+)?([+-]?\d+)", re.IGNORECASE)
 
 # Scores (N, K) float64 -> (N,).
 TargetFunction: TypeAlias = Callable[[NDArray[np.float64]], ArrayLike]
@@ -71,7 +72,8 @@ def resolve_targets(
     Args:
         wanted: one of the following, or a sequence of them:
             'top-k', the k classes with the highest scores for the whole image, k targets;
-            a class by index (an int or digits) or by any of its names, whatever the case;
+            a class by index (an int, digits, or 'class 3') or by any of its names, whatever the
+            case; of names that differ in case alone the one that is written so;
             a group, comma-separated, its classes summed: '281,282,tabby';
             a contrast of two classes or groups, the first minus the second, 'tabby vs tiger cat';
             the other side of a class or group, 'not tabby': 1 minus it where all scores of the
@@ -88,7 +90,8 @@ def resolve_targets(
 
     Raises:
         InputError: no target, an unknown class (all of them named, with the nearest names), an
-            ambiguous name, an index out of range.
+            ambiguous name, digits that are an index and the name of another class, an index out of
+            range.
     """
     items = list_targets(wanted)
     lookup = ClassLookup(len(scores), class_names)
@@ -101,7 +104,10 @@ def resolve_targets(
         elif callable(item):
             name = getattr(item, "__qualname__", type(item).__qualname__)
             targets.append(Target(str(name), function=item))
-        elif top := re.fullmatch(r"top-(\d+)", _text(item).strip().lower()):
+        elif isinstance(item, int):
+            (index,) = lookup.find(item)
+            targets.append(Target(lookup.name(index), (index,), (1.0,)))
+        elif top := re.fullmatch(r"top-(\d+)", item.strip().lower()):
             count, most = _number(top[1]), len(scores)
             if of_boxes and count > most:
                 found = "is one box: it is" if most == 1 else f"are {most} boxes: all of them are"
@@ -111,7 +117,7 @@ def resolve_targets(
             order = np.argsort(-scores, kind="stable")[:count]
             targets += [Target(lookup.name(int(k)), (int(k),), (1.0,)) for k in order]
         else:
-            targets.append(_parse(_text(item), lookup, total))
+            targets.append(_parse(item, lookup, total))
     lookup.raise_unknown()
     targets = list(dict.fromkeys(targets))
     names = [target.name for target in targets if target.is_function]
@@ -141,6 +147,30 @@ def list_targets(wanted: TargetLike) -> list[Any]:
             f"expected a class name, an index, 'top-1' or a function, got {show(item)}.",
         )
     return items
+
+
+def find_target(wanted: str | int, targets: Sequence[Target]) -> int:
+    """The place of a target among others, from 0.
+
+    Args:
+        wanted: its place, also from the end as -1, or its name, whatever the case; of names that
+            differ in case alone the one that is written so.
+        targets: one or more.
+
+    Raises:
+        InputError: no such target.
+    """
+    wanted, number = convert(wanted, int | str), len(targets)
+    for fold in (str, str.casefold):
+        names = [fold(one.name) for one in targets]
+        if isinstance(wanted, str) and fold(wanted.strip()) in names:
+            return names.index(fold(wanted.strip()))
+    require(
+        fits(wanted, int) and -number <= int(wanted) < number,
+        f"expected a target's place, 0 to {number - 1}, or its name "
+        f"({list_some(one.name for one in targets)}), got {show(wanted)}.",
+    )
+    return int(wanted)
 
 
 def _check(target: Target, lookup: ClassLookup) -> Target:
@@ -174,10 +204,6 @@ def _import_function(reference: str) -> TargetFunction:
     kind = type(function).__name__
     require(callable(function), f"expected a function of scores (N, K) at {reference}, got {kind}.")
     return cast("TargetFunction", function)
-
-
-def _text(item: str | int) -> str:
-    return item if isinstance(item, str) else f"{min(max(item, -(10**18)), 10**18)}"
 
 
 def _number(digits: str) -> int:
@@ -227,49 +253,70 @@ class ClassLookup:
         self._num_classes = num_classes
         self._names = class_names
         self._unknown: list[str] = []
-        self._by_name: dict[str, list[int]] = {}
+        self._by_name: dict[str, list[int]] = {}  # in small letters
+        self._as_written: dict[str, list[int]] = {}
         for index, name in enumerate(class_names or ()):
-            synonyms = {part.strip().casefold() for part in [name, *name.split(",")]}
-            for synonym in synonyms - {""}:
+            written = {part.strip() for part in [name, *name.split(",")]} - {""}
+            for synonym in written:
+                self._as_written.setdefault(synonym, []).append(index)
+            for synonym in {synonym.casefold() for synonym in written}:
                 self._by_name.setdefault(synonym, []).append(index)
 
     def name(self, index: int) -> str:
         """The first name of a class."""
         return f"class {index}" if self._names is None else self._names[index].split(",")[0].strip()
 
-    def find(self, text: str) -> list[int]:
-        """Indices of all classes that a text may mean; empty for an unknown one."""
-        text = text.strip()
-        if re.fullmatch(r"[+-]?\d+", text):
-            index = _number(text)
-            self.check([index])
-            return [index]
-        return self.named(text)
+    def find(self, wanted: str | int) -> list[int]:
+        """Indices of all classes that a text may mean; empty for an unknown one.
+
+        Raises:
+            InputError: an index out of range, or digits that are the index of one class and the
+                name of another.
+        """
+        named: list[int] = []
+        if isinstance(wanted, int):
+            index = wanted
+        else:
+            named, number = self.named(wanted), INDEX.fullmatch(wanted.strip())
+            if number is None or (named and number[1]):  # something is called 'class 3'
+                return named
+            index = _number(number[2])
+        if named and not 0 <= index < self._num_classes:
+            return named
+        self.check([index])
+        require(
+            not named or index in named,
+            f"expected one class, got {show(wanted)}, which is the index of {self.name(index)!r} "
+            "and the name of another. "
+            f"Say {list_choices((f'class {each}' for each in [index, *named]), ' or ')}.",
+        )
+        return [index]
 
     def named(self, text: str) -> list[int]:
         """Indices of all classes with this name, which is no index even if it is all digits."""
-        return self._by_name.get(text.strip().casefold(), [])
+        text = text.strip()
+        return self._as_written.get(text) or self._by_name.get(text.casefold(), [])
 
     def group(self, text: str) -> list[int]:
         """Indices of the classes of a comma-separated group, each once."""
         indices = [index for part in text.split(",") for index in self.only(part)]
         return list(dict.fromkeys(indices))
 
-    def only(self, text: str) -> list[int]:
+    def only(self, wanted: str | int) -> list[int]:
         """Index of the one class that a text means; empty, and noted, for an unknown one.
 
         Raises:
-            InputError: the text is the name of several classes.
+            InputError: see `find`; or the text is the name of several classes.
         """
-        indices = self.find(text)
+        indices, text = self.find(wanted), str(wanted).strip()
         if not indices:
-            self._unknown.append(text.strip())
+            self._unknown.append(text)
         # By name where names tell them apart, as those of the boxes 'dog 1' and 'dog 2' do.
         names = [self.name(index) for index in indices]
         distinct = [self.named(name) for name in names] == [[index] for index in indices]
         require(
             len(indices) <= 1,
-            f"expected the name of one class, got {text.strip()!r}, which is the name of several. "
+            f"expected the name of one class, got {text!r}, which is the name of several. "
             f"Say {list_choices(names if distinct else indices, ' or ')}.",
         )
         return indices
@@ -278,7 +325,8 @@ class ClassLookup:
         """Raise for an index that is out of range."""
         last = self._num_classes - 1
         for index in indices:
-            require(0 <= index <= last, f"expected a class index from 0 to {last}, got {index}.")
+            holds = 0 <= index <= last
+            require(holds, f"expected a class index from 0 to {last}, got {show(index)}.")
 
     def raise_unknown(self, *, top: bool = True) -> None:
         """Raise one error for all unknown texts so far, with the names near to them.

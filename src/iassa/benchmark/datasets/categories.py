@@ -198,7 +198,7 @@ class _Search:
             for category, wanted in table.items():
                 where = f"{path}, {category!r}"
                 # A text is a name or an index only: the file cannot name code to import.
-                found = [index for item in wanted for index in self.lookup.only(str(item))]
+                found = [index for item in wanted for index in self.lookup.only(item)]
                 groups[category] = list(dict.fromkeys(found))
             where = str(path)
             self.lookup.raise_unknown(top=False)
