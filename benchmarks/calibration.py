@@ -148,7 +148,7 @@ def _seen(masks: Tensor) -> Tensor:
 @cache
 def _regions() -> Tensor:
     """(H W, R) float64: of a mask, the share that it keeps of each region of a scene."""
-    regions = read_regions(draw_scene(0, SIZE).pixels.astype(np.float32) / 255)
+    regions = read_regions(draw_scene(0, SIZE).pixels.astype(np.float32) / np.float32(255))
     weights = regions / regions.sum((1, 2), keepdims=True)
     return torch.from_numpy(weights).flatten(1).T.contiguous()
 

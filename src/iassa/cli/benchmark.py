@@ -170,8 +170,7 @@ def benchmark(
             workers=workers,
             ray=ray,
             command=typed(),
-            **what,
-            **watching,
+            **what | watching,
         )
     _finish(outcome, run_folder, quiet, interrupts)
 
