@@ -56,7 +56,7 @@ def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int,
 
 
 def test_a_run_and_its_report(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    methods = ["--methods", "rise,shap-partition", "--method", "slic=lime:segmentation=slic"]
+    methods = ["--methods", "rise,kernel-shap", "--method", "slic=lime:segmentation=slic"]
     typed = [*RUN, *FAST, "--scenes", "1", *methods]
     status, out, err = call(typed, capsys)
     assert (status, out) == (0, "run\n"), err
@@ -67,7 +67,7 @@ def test_a_run_and_its_report(place: Path, capsys: pytest.CaptureFixture[str]) -
     sections = [line for line in text.splitlines() if line.startswith("## ")]
     assert sections[0] == "## Known answers"
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| k-of-n ")]
-    assert [row[1] for row in rows] == ["rise", "shap-partition", "slic"]
+    assert [row[1] for row in rows] == ["rise", "kernel-shap", "slic"]
     with Path("run/report/items.csv").open(newline="", encoding="utf-8") as file:
         items = [row for row in csv.DictReader(file) if row["category"] == "k-of-n"]
     for row in rows:
@@ -76,7 +76,7 @@ def test_a_run_and_its_report(place: Path, capsys: pytest.CaptureFixture[str]) -
         assert row[3].strip("*") == f"{mean:.3f}"
         assert row[-1].strip(" |") == f"{np.mean([int(item['calls']) for item in own]):.0f}"
     assert rows[0][4] == NOTHING  # a mean score has no sign
-    assert rows[1][6] == NOTHING  # and Owen values no error bars
+    assert rows[1][6] == NOTHING  # and the package has no error bars
 
 
 def test_an_item_is_the_map_against_the_right_one(
