@@ -36,7 +36,7 @@ from iassa.cli.terminal import (
 from iassa.errors import ImageWarning, InputError, list_some
 
 if TYPE_CHECKING:
-    from iassa.benchmark import Outcome, Tally
+    from iassa.benchmark import Outcome, Protocol, Tally
 
 Kind = Annotated[
     str,
@@ -151,8 +151,7 @@ def benchmark(
 
     The same command goes on where it was stopped. `iassa report` reads the run.
     """
-    from iassa.benchmark import Protocol, run
-    from iassa.query import encode_fields, parse_fields
+    from iassa.benchmark import run
 
     contestants = _contestants(methods, method or [], calls, kind)
     what = _open_synthetic(context) if kind == SYNTHETIC else _open_dataset(context)
@@ -166,7 +165,7 @@ def benchmark(
             half=half,
             limit=limit,
             seeds=range(seed, seed + seeds),
-            protocol=Protocol(**parse_fields(Protocol, encode_fields(protocol or []))),
+            protocol=_protocol(kind, protocol or []),
             workers=workers,
             ray=ray,
             command=typed(),
@@ -206,6 +205,15 @@ def _open_synthetic(context: typer.Context) -> dict[str, Any]:
     reading = choose_reading(SYNTHETIC, given["orientation"], given["white"])
     scenes = open_scenes(given["run_folder"], given["images"], given["scenes"], reading)
     return {"dataset": scenes, "model": SyntheticModel(), "classes": "same"}
+
+
+def _protocol(kind: str, texts: list[str]) -> Protocol:
+    """How maps are measured. Where the right map is known, no curve has to stand for it."""
+    from iassa.benchmark import Protocol
+    from iassa.query import encode_fields, parse_fields
+
+    usual: dict[str, Any] = {"gain_fills": ()} if kind == SYNTHETIC else {}
+    return Protocol(**usual | parse_fields(Protocol, encode_fields(texts)))
 
 
 @contextmanager
