@@ -19,6 +19,7 @@ IMAGES = "dataset.images"
 DATA = {
     IMAGES: "the images of the folder (names and sizes of the files)",
     "dataset.annotations": "the content of the annotation file",
+    "dataset.photographs": "the photographs (names and sizes of the files)",
     "dataset.masks": "the masks (names and contents of the files)",
     "targets.classes": "the classes of the model that stand for the categories",
 }

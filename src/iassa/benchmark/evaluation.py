@@ -48,6 +48,7 @@ class MakeItem(Task):
         contestant: the method with its settings.
         protocol: how the maps are measured.
         reading: how the file is read.
+        right: (H, W) float32, the right map, at the same size; None where it is not known.
     """
 
     key: ItemKey
@@ -57,6 +58,7 @@ class MakeItem(Task):
     contestant: Contestant
     protocol: Protocol
     reading: Reading = UPRIGHT
+    right: NDArray[np.float32] | None = None
 
     def run(self, black_box: BlackBox) -> Item:
         """Make the item: the same in any process, but for its times.
@@ -71,10 +73,15 @@ class MakeItem(Task):
         calls = 0
         seconds = metric_seconds = 0.0
         explanation: Explanation | None = None
+        again = self._explain(photo, black_box, repeat=1)
+        repeated = 0
         started = time.perf_counter()
         for budget, explanation, made in self._explain(photo, black_box):
             explained = time.perf_counter()
-            snapshots.append(self._measure(budget, explanation, seen, black_box))
+            repeat = next(again, None) if self._is_repeated(explanation) else None
+            other = None if repeat is None else repeat[1]
+            repeated += 0 if repeat is None else repeat[2]
+            snapshots.append(self._measure(budget, explanation, other, seen, black_box))
             calls += made
             seconds += explained - started
             started = time.perf_counter()
@@ -85,7 +92,7 @@ class MakeItem(Task):
         return Item(
             key=self.key,
             calls=calls,
-            metric_calls=sum(len(curve.scores) for curve in curves),
+            metric_calls=repeated + sum(len(curve.scores) for curve in curves),
             seconds=seconds,
             metric_seconds=metric_seconds,
             warnings=explanation.warnings,
@@ -93,12 +100,16 @@ class MakeItem(Task):
             snapshots=tuple(snapshots),
         )
 
+    def _is_repeated(self, explanation: Explanation) -> bool:
+        """Whether another seed tests the error bars: where the right map is known, and they are."""
+        return self.right is not None and bool(np.isfinite(explanation.standard_error).any())
+
     def _explain(
-        self, photo: NDArray[np.float32], black_box: BlackBox
+        self, photo: NDArray[np.float32], black_box: BlackBox, repeat: int = 0
     ) -> Iterator[tuple[int | None, Explanation, int]]:
         """Each explanation that is measured, with its budget and the calls since the one before."""
         method, budgets = self.contestant.method, self.contestant.calls
-        seed = method_seed(self.key)
+        seed = method_seed(self.key, repeat)
         options: dict[str, Any] = {"target": self.target, "seed": seed, "keep_scores": 0}
         made = 0
         with warnings.catch_warnings():
@@ -123,6 +134,7 @@ class MakeItem(Task):
         self,
         budget: int | None,
         explanation: Explanation,
+        other: Explanation | None,
         seen: NDArray[np.float32],
         black_box: BlackBox,
     ) -> Snapshot:
@@ -135,6 +147,7 @@ class MakeItem(Task):
             "sparsity": metrics.gini_index(saliency),
             "activated_pixels": float(metrics.count_activated(shrunk)),
             **self._overlap(saliency),
+            **self._compare_with_right(explanation, other),
         }
         if not np.isfinite([*values.values()]).all():
             raise InputError(f"expected finite metrics, got {values}. Is the score very large?")
@@ -166,6 +179,25 @@ class MakeItem(Task):
             "pointing_tolerant": float(pointing.distance <= self.protocol.tolerance),
         }
 
+    def _compare_with_right(
+        self, explanation: Explanation, other: Explanation | None
+    ) -> dict[str, float]:
+        """The metrics that need the right map, at the size of the image file.
+
+        A mean score has no sign to be right or wrong. `other` is the map of another seed.
+        """
+        if self.right is None:
+            return {}
+        saliency = explanation.saliency[0]
+        found = {"right_order": metrics.right_order(saliency, self.right)}
+        if explanation.method["measures"] == "effect":
+            found["right_signs"] = metrics.right_signs(saliency, self.right)
+        if other is not None:
+            errors = (explanation.standard_error[0], other.standard_error[0])
+            covered = metrics.error_coverage(saliency, other.saliency[0], *errors)
+            found |= {} if np.isnan(covered) else {"error_coverage": covered}
+        return found
+
 
 @functools.lru_cache(maxsize=1)  # the items of one entry come one after another
 def _decode(
@@ -180,11 +212,11 @@ def _decode(
     return photo, seen
 
 
-def method_seed(key: ItemKey) -> int:
-    """The seed of a method: another for each entry, but the same for all methods.
+def method_seed(key: ItemKey, repeat: int = 0) -> int:
+    """The seed of a method: another for each entry and repeat, but the same for all methods.
 
     With one seed for all images, the masks of a grid would lie at the same places in all of them,
     and chance would not average out.
     """
     sequence = np.random.SeedSequence((key.seed, zlib.crc32(key.entry.encode())))
-    return int(sequence.generate_state(1)[0])
+    return int(sequence.generate_state(1 + repeat)[repeat])

@@ -298,7 +298,7 @@ class _Job:
             if self.cancel():
                 return
             try:
-                content, annotation = self._material(entry, samples, digests)
+                content, annotation, right = self._material(entry, samples, digests)
             except InputError as error:
                 for key in keys:
                     fail(key, one_line(error))
@@ -307,12 +307,12 @@ class _Job:
                 if self.cancel():
                     return
                 asked = (entry.target, annotation, left[key], protocol)
-                yield MakeItem(key, content, *asked, self.selection.dataset.reading)
+                yield MakeItem(key, content, *asked, self.selection.dataset.reading, right)
 
     def _material(
         self, entry: Entry, samples: Mapping[str, Sample], digests: Mapping[str, str]
-    ) -> tuple[bytes, NDArray[np.bool_] | None]:
-        """The image file of an entry, and its annotation.
+    ) -> tuple[bytes, NDArray[np.bool_] | None, NDArray[np.float32] | None]:
+        """The image file of an entry, its annotation, and its right map where that is known.
 
         Raises:
             InputError: one of them is gone, cannot be read, or has changed since the run began.
@@ -325,10 +325,10 @@ class _Job:
             raise InputError(f"{sample.path} is not as it was when the run began. {PUT_BACK}")
         for each in self.selection.dataset.annotations(sample, entry.size):
             if each.category == entry.category:
-                return content, each.annotation
+                return content, each.annotation, each.right
         if entry.annotated is not None:
             raise InputError(f"the annotation of {entry.key} has gone. {PUT_BACK}")
-        return content, None
+        return content, None, None
 
 
 def _check_apart(folder: Path, dataset: Dataset) -> None:

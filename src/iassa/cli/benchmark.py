@@ -22,7 +22,7 @@ from rich.progress import (
 from typer import Argument, Option
 
 from iassa.cli import options
-from iassa.cli.dataset_options import choose_reading, open_dataset
+from iassa.cli.dataset_options import SYNTHETIC, choose_reading, open_dataset, open_scenes
 from iassa.cli.terminal import (
     BAD,
     complain,
@@ -36,17 +36,24 @@ from iassa.cli.terminal import (
 from iassa.errors import ImageWarning, InputError, list_some
 
 if TYPE_CHECKING:
-    from iassa.benchmark import Outcome, Tally
+    from iassa.benchmark import Outcome, Protocol, Tally
 
 Kind = Annotated[
     str,
     Argument(
-        metavar="coco|masks|images",
+        metavar="coco|masks|images|synthetic",
         help="What the images come with: annotations in MS-COCO's format, a mask PNG each, or "
-        "nothing (insertion and deletion only).",
+        "nothing (insertion and deletion only). Synthetic: drawn scenes, and black boxes whose "
+        "right maps are known.",
     ),
 ]
-Images = Annotated[Path, Option(help="Folder of the images.")]
+Images = Annotated[
+    Path | None,
+    Option(help="Folder of the images; for synthetic: photographs to lay the scenes on."),
+]
+Scenes = Annotated[
+    int | None, Option(help="For synthetic: how many; default: 3 drawn ones, or all photographs.")
+]
 RunFolder = Annotated[Path, Option("--run", help="Folder of the run.")]
 Annotations = Annotated[Path | None, Option(help="For coco: file in COCO's instances format.")]
 Masks = Annotated[Path | None, Option(help="For masks: folder of PNGs, not 0 where the object is.")]
@@ -62,7 +69,8 @@ Orientation = Annotated[
     ),
 ]
 Methods = Annotated[
-    list[str] | None, Option(metavar="NAME,...", help="With their defaults; default: iassa,rise.")
+    list[str] | None,
+    Option(metavar="NAME,...", help="With their defaults; default: iassa,rise; synthetic: all."),
 ]
 Contestant = Annotated[
     list[str] | None, Option(metavar="LABEL=METHOD", help="One with settings; see above.")
@@ -74,10 +82,10 @@ Limit = Annotated[int | None, Option(help="Most targets to explain, the highest 
 MinScore = Annotated[float | None, Option(help="Least score of a target in the whole image.")]
 Half = Annotated[str, Option(metavar="even|odd|both", help="Explain every other image only.")]
 Classes = Annotated[
-    str,
+    str | None,
     Option(
         help="Outputs that stand for a category: same (classes are categories), imagenet (the "
-        "shipped table), a JSON file, or auto (by class names)."
+        "shipped table), a JSON file, or auto (by class names); default: auto."
     ),
 ]
 OneTarget = Annotated[
@@ -101,8 +109,9 @@ ProtocolFields = Annotated[
 def benchmark(
     context: typer.Context,
     kind: Kind,
-    images: Images,
     run_folder: RunFolder,
+    images: Images = None,
+    scenes: Scenes = None,
     annotations: Annotations = None,
     masks: Masks = None,
     boxes: Boxes = False,
@@ -114,7 +123,7 @@ def benchmark(
     limit: Limit = None,
     min_score: MinScore = None,
     half: Half = "both",
-    classes: Classes = "auto",
+    classes: Classes = None,
     target: OneTarget = None,
     seed: options.Seed = 0,
     seeds: Seeds = 1,
@@ -142,30 +151,69 @@ def benchmark(
 
     The same command goes on where it was stopped. `iassa report` reads the run.
     """
-    from iassa.benchmark import Protocol, run
-    from iassa.query import encode_fields, parse_fields
+    from iassa.benchmark import run
 
-    reading = choose_reading(kind, orientation, white)
+    contestants = _contestants(methods, method or [], calls, kind)
+    what = _open_synthetic(context) if kind == SYNTHETIC else _open_dataset(context)
     with graceful_interrupt(quiet, "items") as interrupts, _watched(quiet, interrupts) as watching:
         outcome = run(
-            open_dataset(kind, images, annotations, masks, boxes, reading),
-            run_folder,
-            _contestants(methods, method or [], calls),
-            model=options.described_model(context) or "efficientnet-lite0",
+            contestants=contestants,
+            folder=run_folder,
             device=device,
-            classes=classes,
             target=target,
             min_score=min_score,
             half=half,
             limit=limit,
             seeds=range(seed, seed + seeds),
-            protocol=Protocol(**parse_fields(Protocol, encode_fields(protocol or []))),
+            protocol=_protocol(kind, protocol or []),
             workers=workers,
             ray=ray,
             command=typed(),
-            **watching,
+            **what | watching,
         )
     _finish(outcome, run_folder, quiet, interrupts)
+
+
+def _open_dataset(context: typer.Context) -> dict[str, Any]:
+    """The arguments of `run` that say which images and which model."""
+    given = context.params
+    kind = given["kind"]
+    if given["scenes"] is not None:
+        raise InputError(f"expected `iassa benchmark {kind}` without --scenes. See --help.")
+    reading = choose_reading(kind, given["orientation"], given["white"])
+    files = (given["images"], given["annotations"], given["masks"])
+    return {
+        "dataset": open_dataset(kind, *files, given["boxes"], reading),
+        "model": options.described_model(context) or "efficientnet-lite0",
+        "classes": given["classes"] or "auto",
+    }
+
+
+def _open_synthetic(context: typer.Context) -> dict[str, Any]:
+    """The same of `iassa benchmark synthetic`, which brings its own black boxes."""
+    from iassa.benchmark.synthetic import SyntheticModel
+
+    given = context.params
+    foreign = [name for name in ("annotations", "masks", "boxes") if given[name]]
+    foreign += [name for name in ("classes", "target", "model", "device") if given[name]]
+    if foreign or options.described_model(context):
+        wrong = f"--{foreign[0]}"
+        raise InputError(
+            f"expected `iassa benchmark synthetic` without {wrong}: it brings its own black boxes "
+            "and knows their right maps. Leave it out."
+        )
+    reading = choose_reading(SYNTHETIC, given["orientation"], given["white"])
+    scenes = open_scenes(given["run_folder"], given["images"], given["scenes"], reading)
+    return {"dataset": scenes, "model": SyntheticModel(), "classes": "same"}
+
+
+def _protocol(kind: str, texts: list[str]) -> Protocol:
+    """How maps are measured. Where the right map is known, no curve has to stand for it."""
+    from iassa.benchmark import Protocol
+    from iassa.query import encode_fields, parse_fields
+
+    usual: dict[str, Any] = {"gain_fills": ()} if kind == SYNTHETIC else {}
+    return Protocol(**usual | parse_fields(Protocol, encode_fields(texts)))
 
 
 @contextmanager
@@ -179,10 +227,14 @@ def _watched(quiet: bool, interrupts: list[int]) -> Iterator[dict[str, Callable[
         yield {"progress": show, "cancel": lambda: bool(interrupts)}
 
 
-def _contestants(methods: list[str] | None, own: list[str], calls: str) -> tuple[Any, ...]:
+def _contestants(
+    methods: list[str] | None, own: list[str], calls: str, kind: str
+) -> tuple[Any, ...]:
     from iassa.benchmark import read_contestants
+    from iassa.methods.registry import METHODS
 
-    names = methods or ([] if own else ["iassa,rise"])
+    usual = [*METHODS] if kind == SYNTHETIC else ["iassa,rise"]
+    names = methods or ([] if own else usual)
     labels = [name.strip() for text in names for name in text.split(",")]
     try:
         budgets = sorted({int(one) for one in calls.split(",")})

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from iassa.benchmark.datasets import Dataset
     from iassa.decoding import Reading
 
-KINDS = ("coco", "masks", "images")
+SYNTHETIC = "synthetic"
+KINDS = ("coco", "masks", "images", SYNTHETIC)
+SCENES = "scenes"  # folder of the scenes, in that of their run
 
 
 def open_dataset(
     kind: str,
-    images: Path,
+    images: Path | None,
     annotations: Path | None,
     masks: Path | None,
     boxes: bool = False,
@@ -25,7 +27,7 @@ def open_dataset(
     """The dataset that `iassa benchmark KIND` names.
 
     Args:
-        kind: coco, masks or images.
+        kind: coco, masks or images; `open_scenes` opens synthetic.
         images: folder of the images.
         annotations: file in COCO's instances format; for coco only.
         masks: folder of mask PNGs; for masks only.
@@ -38,6 +40,8 @@ def open_dataset(
     """
     if kind not in KINDS:
         raise InputError(f"expected one of {', '.join(KINDS)}, got {kind!r}.")
+    if images is None:
+        raise InputError(f"expected `iassa benchmark {kind}` with --images. See --help.")
     for owner, option, value in (
         ("coco", "--annotations", annotations),
         ("masks", "--masks", masks),
@@ -55,6 +59,26 @@ def open_dataset(
     return ImageFolder(images, reading) if masks is None else MaskFolder(images, masks, reading)
 
 
+def open_scenes(
+    run_folder: Path, photographs: Path | None, scenes: int | None, reading: Reading
+) -> Dataset:
+    """The dataset of `iassa benchmark synthetic`, in the folder of its run.
+
+    Args:
+        run_folder: of the run.
+        photographs: folder of photographs to lay the scenes on; None to draw them.
+        scenes: how many; see `SyntheticScenes`.
+        reading: how the photographs are read.
+
+    Raises:
+        InputError: see `SyntheticScenes`.
+    """
+    from iassa.benchmark.datasets import ImageFolder, SyntheticScenes
+
+    images = None if photographs is None else ImageFolder(photographs, reading)
+    return SyntheticScenes(run_folder / SCENES, images, scenes)
+
+
 def choose_reading(kind: str, orientation: str | None, white: float | None) -> Reading:
     """How the images of a dataset are read.
 
@@ -68,7 +92,7 @@ def choose_reading(kind: str, orientation: str | None, white: float | None) -> R
     """
     from iassa.decoding import Reading
 
-    chosen = orientation or ("upright" if kind == "images" else "stored")
+    chosen = orientation or ("upright" if kind in ("images", SYNTHETIC) else "stored")
     if chosen not in ("stored", "upright"):
         raise InputError(f"expected --orientation stored or upright, got {orientation!r}.")
     return Reading(upright=chosen == "upright", white=white)

@@ -16,10 +16,13 @@ Out: values for one image, with the curve if there is one. The benchmark takes t
 | `average_precision` | it ranks the object first | (0, 1] | higher | - |
 | `relevance_mass` | its mass is on the object | [0, 1] | higher | Wang et al., 2020 |
 | `relevance_rank_accuracy` | its top pixels are | [0, 1] | higher | Arras et al., 2022 |
+| `right_order` | its order is that of the right map | [-1, 1] | higher | Somers, 1962 |
+| `right_signs` | its signs are those of the right map | [0, 1] | higher | - |
 | `pixel_level` | any of these, by activated pixel | metric's | metric's | Vasu and Long, 2020 |
 | `gini_index` | it speaks of few pixels | [0, 1) | higher | Chalasani et al., 2020 |
 | `stability` | other seeds make it again | [-1, 1], [0, 1] | higher | see there |
 | `input_stability` | nearly equal images make it | as above | higher | Yeh et al., 2019 |
+| `error_coverage` | another seed is within its errors | [0, 1] | 0.95 | - |
 | `model_randomisation` | it goes with what was learnt | [-1, 1] | near 0 | Adebayo et al., 2018 |
 | `rank_correlation` | it has the order of another | [-1, 1] | - | Spearman, 1904 |
 | `top_overlap` | it has the top pixels of another | [0, 1] | - | Ghorbani et al., 2019 |
@@ -30,6 +33,7 @@ Each is a pure function.
 
 from iassa.metrics.average_precision import average_precision
 from iassa.metrics.causal import Curve, Normalisation, Remove, causal_curve, deletion, insertion
+from iassa.metrics.error_coverage import error_coverage
 from iassa.metrics.fidelity import Fidelity, mu_fidelity
 from iassa.metrics.imputation import linear_imputation
 from iassa.metrics.input_stability import InputStability, input_stability
@@ -48,6 +52,8 @@ from iassa.metrics.randomisation import Randomisation, Stage, model_randomisatio
 from iassa.metrics.relevance_gain import RelevanceGain, relevance_gain
 from iassa.metrics.relevance_mass import relevance_mass
 from iassa.metrics.relevance_rank import relevance_rank_accuracy
+from iassa.metrics.right_order import right_order
+from iassa.metrics.right_signs import right_signs
 from iassa.metrics.similarity import rank_correlation, structural_similarity, top_overlap
 from iassa.metrics.sparsity import gini_index
 from iassa.metrics.stability import Stability, stability
@@ -70,6 +76,7 @@ __all__ = [
     "causal_curve",
     "count_activated",
     "deletion",
+    "error_coverage",
     "gini_index",
     "input_stability",
     "insertion",
@@ -85,6 +92,8 @@ __all__ = [
     "relevance_gain",
     "relevance_mass",
     "relevance_rank_accuracy",
+    "right_order",
+    "right_signs",
     "stability",
     "structural_similarity",
     "threshold_region",

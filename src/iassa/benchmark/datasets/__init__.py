@@ -1,6 +1,6 @@
 """Images to compare methods on.
 
-In: a folder of images, with an annotation file, masks or nothing beside them.
+In: a folder of images, with an annotation file, masks or nothing beside them; or how many scenes.
 Out: samples and what is annotated in them, and the outputs of a model that a category stands for.
 """
 
@@ -9,6 +9,7 @@ from iassa.benchmark.datasets.coco import Coco
 from iassa.benchmark.datasets.image_folder import IMAGE_SUFFIXES, ImageFolder
 from iassa.benchmark.datasets.mask_folder import MaskFolder
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
+from iassa.benchmark.datasets.synthetic_scenes import SyntheticScenes
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -19,6 +20,7 @@ __all__ = [
     "ImageFolder",
     "MaskFolder",
     "Sample",
+    "SyntheticScenes",
     "category_targets",
     "imagenet_groups",
 ]

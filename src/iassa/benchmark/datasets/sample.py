@@ -23,11 +23,13 @@ class Annotated:
         annotation: (H, W) bool, at the size of the image file. At least one pixel is set, unless
             the category is excluded.
         excluded: why the annotation cannot be used; '' if it can.
+        right: (H, W) float32, the right map of the category, where it is known.
     """
 
     category: str
     annotation: NDArray[np.bool_]
     excluded: str = ""
+    right: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Dataset(ABC):
     """Images, with annotations or without.
 
     Attributes:
-        kind: the name of the dataset's format on the command line: 'coco', 'masks', 'images'.
+        kind: the name of the dataset's format on the command line: 'coco', 'masks', 'images',
+            'synthetic'.
         categories: names of all categories, in the dataset's order; empty without annotations.
         missing: names of annotated images that are not in the folder.
         reading: how the image files are read: annotations are most often of the pixels as they are

@@ -9,6 +9,7 @@ from importlib import metadata, resources
 
 from iassa.benchmark.report import tables
 from iassa.benchmark.report.columns import FURTHER, LEVELS, MAIN, METRICS, Level, Metric
+from iassa.benchmark.report.known_answers import answer_means, answer_table, standing_table
 from iassa.benchmark.report.markdown import bullets, code, escape, fill, fold, image, join, text
 from iassa.benchmark.report.pictures import Photo
 from iassa.benchmark.report.ranks import rank_table
@@ -48,6 +49,7 @@ def write_text(
     values = {
         "title": escape(title),
         **_facts(results),
+        **_known_answers(results),
         **_summary(results),
         **_quality(results),
         **_differences(results),
@@ -90,6 +92,14 @@ def _facts(results: Results) -> dict[str, str]:
         "settings": fold("All settings", code(settings)),
         "footer": escape(f"Written by {versions}, Python {platform.python_version()}."),
     }
+
+
+def _known_answers(results: Results) -> dict[str, str]:
+    """The tables of a run whose right maps are known; of another they are empty."""
+    comparison = results.comparison
+    known = any("right_order" in one.metrics for item in results.items for one in item.snapshots)
+    means = answer_means(results.items, comparison.entries, comparison.arms) if known else {}
+    return {"answers": answer_table(means), "standing": standing_table(means)}
 
 
 def _summary(results: Results) -> dict[str, str]:
