@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.checks import Within, take
-from iassa.errors import InputError
+from iassa.errors import BlackBoxError, InputError, require
+from iassa.estimators.effect import LARGEST, SMALLEST
 from iassa.explanations.evidence import Evidence, ScoredRound
 from iassa.explanations.explanation import Explanation
 from iassa.image import to_planes
@@ -84,8 +85,40 @@ class Case:
         return self.readings.new_tensor([target.offset for target in self.targets])
 
     def score(self, readings: Tensor) -> Tensor:
-        """Scores (N, T) of the targets from readings (N, C)."""
-        return readings @ self.weights + self.offsets
+        """Scores (N, T) of the targets from readings (N, C), or (T,) from (C,).
+
+        Raises:
+            BlackBoxError: a score is too large for a map.
+        """
+        scores = readings @ self.weights + self.offsets
+        sizes = scores.abs().view(-1, len(self.targets)).amax(0).tolist()
+        for target, size in zip(self.targets, sizes, strict=True):
+            require(
+                size <= LARGEST,
+                f"expected scores of at most {LARGEST:g} in size, got {size:.3g} for the target "
+                f"{target.name}. A map is float32. Divide the scores by a constant.",
+                BlackBoxError,
+            )
+        return scores
+
+    def check_size(self) -> None:
+        """Refuse scores of the whole image that are too large or too small for a map.
+
+        A score of 0 is not too small: those of masked images may be of any size.
+
+        Raises:
+            BlackBoxError: one is too large, or all of them are too small.
+        """
+        _ = self.reference
+        sizes = self.readings.abs() @ self.weights.abs() + self.offsets.abs()
+        largest = float(sizes.max())
+        require(
+            largest == 0 or largest >= SMALLEST,
+            f"expected scores of at least {SMALLEST:g} in size, got {largest:.3g} for the target "
+            f"{self.targets[int(sizes.argmax())].name} in the whole image. A map is float32. "
+            "Multiply the scores by a constant, or explain logits.",
+            BlackBoxError,
+        )
 
     @property
     def reference(self) -> Tensor:
@@ -141,7 +174,7 @@ def open_case(
     Raises:
         InputError: an argument that cannot be used, an unknown target, or an image in which a
             detector finds nothing.
-        BlackBoxError: the black box failed.
+        BlackBoxError: the black box failed, or its scores are of a size that no map can have.
     """
     keep_scores = take(keep_scores, Literal["all"] | Annotated[int, Within(0)], "keep_scores")
     seed = take(seed, Annotated[int, Within(0)], "seed")
@@ -157,7 +190,7 @@ def open_case(
     targets = resolve_targets(wanted, scores, black_box.class_names, of_boxes=of_boxes)
     readout = open_readout(targets, scores, keep_scores)
     names = black_box.class_names
-    return Case(
+    case = Case(
         photo=photo,
         source=source,
         black_box=black_box,
@@ -170,6 +203,8 @@ def open_case(
         seed=seed,
         batch_size=batch_size,
     )
+    case.check_size()
+    return case
 
 
 def reopen_case(
@@ -192,7 +227,7 @@ def reopen_case(
 
     Raises:
         InputError: a target that is unknown, or of outputs that were not kept.
-        BlackBoxError: a function of the scores failed.
+        BlackBoxError: a function of the scores failed, or scores are of a size that no map has.
     """
     batch_size = take(batch_size, BATCH_SIZE, "batch_size")
     targets = resolve_among_kept(target, known, of_boxes=explanation.boxes is not None)
@@ -201,7 +236,7 @@ def reopen_case(
     readout = Readout(known.num_outputs, tuple(sorted(outputs)), functions)
     known = known.read(readout)
     image = to_planes(explanation.image, known.size).to(black_box.device).contiguous()
-    return Case(
+    case = Case(
         photo=explanation.image,
         source=explanation.source,
         black_box=black_box,
@@ -216,6 +251,8 @@ def reopen_case(
         evidence=known,
         doubts=tuple(text for text in explanation.warnings if text.endswith((DEPENDS, CHANGES))),
     )
+    case.check_size()
+    return case
 
 
 def resolve_among_kept(

@@ -141,6 +141,7 @@ class Method(Explainer):
                     history = history.after(feedback, scored, seconds, case.size)
                 effect = estimator.estimate()  # S, Eq. 5
                 adjusted = self.adjust(effect, setting.attention)  # S', Eq. 6
+                adjusted = adjusted.lose_error(history.lost)
                 feedback = _feed_back(self, adjusted.saliency, history.first, setting)  # Eq. 8
                 if case.scored_before(k + 1) is not None:  # an earlier run has yielded this map
                     feedback, plans = _plan(self, k + 1, feedback, case, setting)
