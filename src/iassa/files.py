@@ -32,6 +32,14 @@ def user_path(path: str | PurePath) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111 - an unknown user is no error
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file or folder exists; one of a name that is too long does not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def read_whole(path: Path, what: str = "") -> bytes:
     """The content of a file.
 

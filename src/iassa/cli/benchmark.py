@@ -143,9 +143,11 @@ def benchmark(
     The same command goes on where it was stopped. `iassa report` reads the run.
     """
     from iassa.benchmark import Protocol, run
+    from iassa.checks import MOST_ITEMS, Within, take
     from iassa.query import encode_fields, parse_fields
 
     reading = choose_reading(kind, orientation, white)
+    seeds = take(seeds, Annotated[int, Within(1, MOST_ITEMS)], "--seeds")
     with graceful_interrupt(quiet, "items") as interrupts, _watched(quiet, interrupts) as watching:
         outcome = run(
             open_dataset(kind, images, annotations, masks, boxes, reading),

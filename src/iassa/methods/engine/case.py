@@ -24,7 +24,9 @@ from iassa.models.black_box import BlackBox
 from iassa.models.readout import Keep, Readout, open_readout
 from iassa.models.targets import Target, TargetLike, list_targets, resolve_targets
 
-BATCH_SIZE = Annotated[int | None, Within(1)]
+BATCH_SIZE = Annotated[int | None, Within(1, 65_536)]
+KEEP = Literal["all"] | Annotated[int, Within(0, 10**9)]
+SEED = Annotated[int, Within(0, 2**64 - 1)]
 
 # What a warning of `check_neighbours` ends with: an extended explanation keeps it.
 DEPENDS = (
@@ -176,8 +178,8 @@ def open_case(
             detector finds nothing.
         BlackBoxError: the black box failed, or its scores are of a size that no map can have.
     """
-    keep_scores = take(keep_scores, Literal["all"] | Annotated[int, Within(0)], "keep_scores")
-    seed = take(seed, Annotated[int, Within(0)], "seed")
+    keep_scores = take(keep_scores, KEEP, "keep_scores")
+    seed = take(seed, SEED, "seed")
     wanted = list_targets(target)
     batch_size = take(batch_size, BATCH_SIZE, "batch_size")
     photo_size = (photo.shape[0], photo.shape[1])
