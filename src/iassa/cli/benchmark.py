@@ -143,11 +143,9 @@ def benchmark(
     The same command goes on where it was stopped. `iassa report` reads the run.
     """
     from iassa.benchmark import Protocol, run
-    from iassa.checks import MOST_ITEMS, Within, take
     from iassa.query import encode_fields, parse_fields
 
     reading = choose_reading(kind, orientation, white)
-    seeds = take(seeds, Annotated[int, Within(1, MOST_ITEMS)], "--seeds")
     with graceful_interrupt(quiet, "items") as interrupts, _watched(quiet, interrupts) as watching:
         outcome = run(
             open_dataset(kind, images, annotations, masks, boxes, reading),
@@ -160,7 +158,7 @@ def benchmark(
             min_score=min_score,
             half=half,
             limit=limit,
-            seeds=range(seed, seed + seeds),
+            seeds=_range(seed, seeds),
             protocol=Protocol(**parse_fields(Protocol, encode_fields(protocol or []))),
             workers=workers,
             ray=ray,
@@ -179,6 +177,12 @@ def _watched(quiet: bool, interrupts: list[int]) -> Iterator[dict[str, Callable[
         redirect_stdout(sys.stderr),  # a module of the user may print while it is imported
     ):
         yield {"progress": show, "cancel": lambda: bool(interrupts)}
+
+
+def _range(first: int, number: int) -> range:
+    from iassa.checks import MOST_ITEMS, Within, take
+
+    return range(first, first + take(number, Annotated[int, Within(1, MOST_ITEMS)], "--seeds"))
 
 
 def _contestants(methods: list[str] | None, own: list[str], calls: str) -> tuple[Any, ...]:

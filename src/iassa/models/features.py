@@ -181,9 +181,7 @@ def open_features(source: str | FeatureExtractor, device: torch.device) -> Featu
     return extractor
 
 
-def extract(
-    source: str | FeatureExtractor, image: Tensor, positions: int
-) -> tuple[Tensor, ...]:
+def extract(source: str | FeatureExtractor, image: Tensor, positions: int) -> tuple[Tensor, ...]:
     """Features of an image, checked where they enter.
 
     Args:
