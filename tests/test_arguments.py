@@ -77,8 +77,8 @@ TAKEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "calls, a text": ({"calls": "10"}, "calls to be a whole number, got '10'"),
     "calls, infinite": ({"calls": float("inf")}, "calls to be a whole number, got inf"),
-    "seed, a fraction": ({"seed": 1.5}, "seed to be a whole number, 0 or more, got 1.5"),
-    "seed, None": ({"seed": None}, "seed to be a whole number, 0 or more, got None"),
+    "seed, a fraction": ({"seed": 1.5}, "seed to be a whole number, from 0 to .*, got 1.5"),
+    "seed, None": ({"seed": None}, "seed to be a whole number, from 0 to .*, got None"),
     "batch size, a fraction": ({"batch_size": 0.5}, "batch_size to be .* got 0.5"),
     "keep_scores, a text": ({"keep_scores": "most"}, "keep_scores to be 'all' or .* got 'most'"),
     "max_seconds, a text": ({"max_seconds": "3"}, "time budget above 0 seconds, got '3'"),

@@ -55,7 +55,7 @@ def test_a_text_is_read(text: str, expected: Contestant) -> None:
         ("a b=rise", "expected a label"),
         ("a=rise@500+250", "ascending"),
         ("a=rise@500+500", "ascending"),
-        ("a=rise@+", "ascending"),
+        ("a=rise@+", "expected LABEL=METHOD"),
         ("a=rise@20+40/round", "expected one budget"),
         ("a=rise@16", "17 calls or more"),
         ("a=shap-partition@500/round", "with rounds"),

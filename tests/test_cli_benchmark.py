@@ -174,7 +174,7 @@ def test_the_report_of_a_limited_run_that_is_done(
         ([*RUN, "--method", "rise"], "LABEL=METHOD"),
         ([*RUN, "--protocol", "normalise=size"], "normalise to be none or score or range"),
         ([*RUN, "--half", "third"], "both, even, odd"),
-        ([*RUN, "--workers", "0"], "workers to be a whole number, 1 or more"),
+        ([*RUN, "--workers", "0"], "workers to be a whole number, from 1 to 1000"),
         ([*RUN, "--images", "nowhere"], "nowhere"),
         ([*RUN, "--model", "nothing"], "unknown model"),
         ([*RUN, "--ray", "127.0.0.1:1"], "cannot reach a Ray cluster"),
@@ -183,7 +183,7 @@ def test_the_report_of_a_limited_run_that_is_done(
         ([*RUN, "--protocol", "seeds=3"], "expected a known field, got seeds. Fields: size, "),
         ([*RUN, "--protocol", "fill"], "expected field=value&field=value"),
         ([*RUN, "--methods", ""], "unknown method"),
-        ([*RUN, "--seed", "-1"], "seeds to be a tuple of whole numbers, 0 or more"),
+        ([*RUN, "--seed", "-1"], "seeds to be a tuple of whole numbers, from 0 to"),
         ([*RUN, "--calls", "1"], "17 calls or more"),
         (
             [*RUN, "--protocol", "threshold=1"],

@@ -129,7 +129,7 @@ def test_texts(text: str, fields: dict[str, Any]) -> None:
         ("range=1-0", r"expected range to be .black, white., black below white, got .1.0, 0.0."),
         (
             "input_size=0,3",
-            "expected input_size to be .height, width., 1 or more or 'any'",
+            "expected input_size to be .height, width., from 1 to 4096 or 'any'",
         ),
         ("detector=yolo", "expected detector to be one of yolov5, .*, rt-detr, got 'yolo'"),
         ("threshold=1.5", "expected threshold to be a number or None, from 0 to 1, got 1.5"),

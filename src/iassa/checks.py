@@ -65,7 +65,9 @@ class Within:
         return f"from {self.low} to {'below ' if self.below else ''}{self.high}"
 
 
-InputSize: TypeAlias = Annotated[tuple[int, int] | None, Within(1)]
+SIDES = Within(1, 4096)  # pixels of an image as a model sees it: 200 MB
+InputSize: TypeAlias = Annotated[tuple[int, int] | None, SIDES]
+MOST_ITEMS = 100_000  # of a tuple
 
 
 def fits(value: object, kind: Any) -> bool:
@@ -137,7 +139,7 @@ def _as_tuple(value: Any, kinds: tuple[Any, ...]) -> Any:
         value = value.tolist()
     if fits(value, float) and kinds in ((int, int), (float, float, float)):
         value = [value] * len(kinds)
-    if not isinstance(value, list | tuple | range):
+    if not isinstance(value, list | tuple | range) or value[MOST_ITEMS:]:
         return value
     if kinds == (int, int) and len(value) == 3 and value[0] == 3:
         value = value[1:]

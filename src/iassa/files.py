@@ -43,6 +43,14 @@ def inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file or folder exists; one of a name that is too long does not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def read_whole(path: Path, what: str = "") -> bytes:
     """The content of a file.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from iassa.checks import take
+from iassa.checks import Within, take
 from iassa.errors import InputError, list_some
 from iassa.methods.engine.base import Explainer
-from iassa.methods.engine.budget import FEWEST_MASKS
+from iassa.methods.engine.budget import FEWEST_MASKS, MOST_CALLS
 from iassa.methods.engine.loop import Method
 from iassa.methods.registry import METHODS, open_method, read_fields
 
@@ -39,7 +39,8 @@ class Contestant:
         """Refuse a label, budgets or rounds that cannot be used."""
         if not re.fullmatch(r"[\w.+-]+", self.label):
             raise InputError(f"expected a label of letters, digits or .+-_, got {self.label!r}.")
-        calls = take(self.calls, tuple[int, ...], f"budgets of {self.label}")
+        budgets = Annotated[tuple[int, ...], Within(-MOST_CALLS, MOST_CALLS)]
+        calls = take(self.calls, budgets, f"budgets of {self.label}")
         object.__setattr__(self, "calls", calls)
         fewest = 1 + FEWEST_MASKS
         if not self.calls or list(self.calls) != sorted({*self.calls}) or self.calls[0] < fewest:
@@ -95,14 +96,16 @@ def parse_contestant(text: str, calls: Sequence[int]) -> Contestant:
         >>> parse_contestant("long=iassa-paper@9000/round:beta=1.0", [500]).definition()["calls"]
         [9000]
     """
-    match = re.fullmatch(r"([^=@:/]+)=([\w-]+)(?:@([\d+]+))?(/round)?(?::(.*))?", text.strip())
+    budgets_form = r"(?:@(\d{1,12}(?:\+\d{1,12})*))?"
+    form = rf"([^=@:/]+)=([\w-]+){budgets_form}(/round)?(?::(.*))?"
+    match = re.fullmatch(form, text.strip())
     if match is None:
         raise InputError(f"expected {FORM}, got {text!r}. Methods: {', '.join(METHODS)}.")
     label, name, budgets, every_round, settings = match.groups()
     # Commas inside of a tuple are not followed by 'name='.
     fields = read_fields(name, re.split(r",(?=\s*[\w-]+=)", settings) if settings else [])
     if budgets is not None:
-        calls = [int(one) for one in budgets.split("+") if one]
+        calls = [int(one) for one in budgets.split("+")]
     elif every_round:
         calls = calls[-1:]
     return Contestant(label.strip(), open_method(name, **fields), tuple(calls), bool(every_round))

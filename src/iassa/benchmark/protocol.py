@@ -36,21 +36,21 @@ class Protocol:
     """
 
     size: InputSize = None
-    pixels_per_step: Annotated[int, Within(1)] = 224
+    pixels_per_step: Annotated[int, Within(1, 10**9)] = 224
     fill: Annotated[float, Within(0, 1)] = 0.5
-    blur_size: int = 11
-    blur_sigma: Annotated[float, Within(0, above=True)] = 5.0
+    blur_size: Annotated[int, Within(1, 1001)] = 11
+    blur_sigma: Annotated[float, Within(0.01, 1000)] = 5.0
     normalise: metrics.Normalisation = "none"
     threshold: Annotated[float, Within(0, 1, below=True)] = 0.3
-    tolerance: Annotated[float, Within(0)] = 15.0
+    tolerance: Annotated[float, Within(0, 10_000)] = 15.0
     gain_fills: tuple[str, ...] = ("grey", "blur", "mean", "road")
-    gain_steps: Annotated[int, Within(1)] = 28
+    gain_steps: Annotated[int, Within(1, 10**6)] = 28
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         take_fields(self)
-        holds = self.blur_size >= 1 and self.blur_size % 2 == 1
-        require(holds, f"expected blur_size to be odd and positive, got {self.blur_size}.")
+        odd = self.blur_size % 2 == 1
+        require(odd, f"expected blur_size to be odd, got {self.blur_size}.")
         unknown = [name for name in self.gain_fills if name not in GAIN_FILLS]
         if unknown or len({*self.gain_fills}) < len(self.gain_fills):
             got = list_some(map(repr, self.gain_fills))

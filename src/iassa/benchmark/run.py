@@ -103,9 +103,9 @@ def run(
             use, or no entry is to be explained.
         BlackBoxError: the black box failed on the first whole images.
     """
-    workers = take(workers, Annotated[int, Within(1)], "workers")
-    limit = take(limit, Annotated[int | None, Within(1)], "limit")
-    seeds = take(seeds, Annotated[tuple[int, ...], Within(0)], "seeds")
+    workers = take(workers, Annotated[int, Within(1, 1000)], "workers")
+    limit = take(limit, Annotated[int | None, Within(1, 10**9)], "limit")
+    seeds = take(seeds, Annotated[tuple[int, ...], Within(0, 2**64 - 1)], "seeds")
     target = None if target is None else str(take(target, str | int, "target"))
     min_score = take(min_score, float | None, "min_score")
     folder = user_path(folder)

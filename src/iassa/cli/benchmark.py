@@ -164,7 +164,7 @@ def benchmark(
             min_score=min_score,
             half=half,
             limit=limit,
-            seeds=range(seed, seed + seeds),
+            seeds=_range(seed, seeds),
             protocol=_protocol(kind, protocol or []),
             workers=workers,
             ray=ray,
@@ -225,6 +225,12 @@ def _watched(quiet: bool, interrupts: list[int]) -> Iterator[dict[str, Callable[
         redirect_stdout(sys.stderr),  # a module of the user may print while it is imported
     ):
         yield {"progress": show, "cancel": lambda: bool(interrupts)}
+
+
+def _range(first: int, number: int) -> range:
+    from iassa.checks import MOST_ITEMS, Within, take
+
+    return range(first, first + take(number, Annotated[int, Within(1, MOST_ITEMS)], "--seeds"))
 
 
 def _contestants(

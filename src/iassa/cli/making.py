@@ -31,7 +31,7 @@ from iassa.cli.terminal import (
 )
 from iassa.errors import CancelledError, IassaError, ImageWarning, InputError, WeakEvidenceWarning
 from iassa.explanations.record import list_earlier
-from iassa.files import check_writable
+from iassa.files import check_writable, is_there
 
 
 def make_all(
@@ -107,7 +107,7 @@ def _bar(name: str, calls: int, quiet: bool) -> Iterator[Callable[[iassa.Progres
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
     """Find out before the calls are spent; after a failure leave no folder that was not there."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = [path for path in (folder, *folder.parents) if not is_there(path)]
     list_earlier(folder)  # refuses files that `save` would refuse
     check_writable(folder)
     try:
@@ -125,7 +125,7 @@ def _keep_others(folder: Path, differs: Callable[[iassa.Explanation], str]) -> N
     Raises:
         InputError: the folder holds one, or one that cannot be read.
     """
-    if not (folder / "explanation.json").exists():
+    if not is_there(folder / "explanation.json"):
         return
     try:
         there = iassa.Explanation.load(folder)

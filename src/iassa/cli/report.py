@@ -106,7 +106,9 @@ def salvage(
 
 
 def _pictures(text: str) -> int | list[str]:
-    return int(text) if text.isdecimal() else [name.strip() for name in text.split(";")]
+    if re.fullmatch(r"\d{1,12}", text):
+        return int(text)
+    return [name.strip() for name in text.split(";")]
 
 
 def _outline(
@@ -137,7 +139,7 @@ def _outline(
 
 
 def _comparison(text: str) -> tuple[tuple[str, int], tuple[str, int]]:
-    match = re.fullmatch(r"(?i)\s*(\S+)@(\d+)\s+vs\s+(\S+)@(\d+)\s*", text)
+    match = re.fullmatch(r"(?i)\s*(\S+)@(\d{1,12})\s+vs\s+(\S+)@(\d{1,12})\s*", text)
     if match is None:
         raise InputError(f"expected --compare as in 'iassa@500 vs rise@1000', got {text!r}.")
     return (match[1], int(match[2])), (match[3], int(match[4]))

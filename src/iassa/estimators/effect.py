@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -24,6 +26,8 @@ from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Masks
 
 HIGH = 0.3  # the paper's T, Eq. 8
+# Sizes of scores. Maps are float32, from 1e-38 to 3e38, and so are the sums over a batch.
+SMALLEST, LARGEST = 1e-33, 1e33
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +57,20 @@ class Effect:
         deviations = saliency.new_zeros((0, len(saliency), 1, 1))
         return cls(saliency, nowhere, deviations, nowhere[:1, :1], signed=True)
 
+    def lose_error(self, targets: Sequence[int]) -> Self:
+        """The same maps, with an infinite error of some targets."""
+        deviations = self.deviations.clone()
+        deviations[:, list(targets)] = torch.inf
+        return dataclasses.replace(self, deviations=deviations) if targets else self
+
     @functools.cached_property
     def standard_error(self) -> Tensor:
         """(T, H, W) float32, in score units; infinite where masks have not varied."""
         error = standard_error(self.deviations, self.settled)
         error = interpolate(error, (self.sampled.shape[0], self.sampled.shape[1]))
+        # An error that float32 would round to 0 would call the map exact.
+        least = torch.where(error > 0, torch.finfo(torch.float32).tiny, 0.0)
+        error = error.maximum(least)
         return torch.where(self.sampled, error, torch.inf).float()
 
     @functools.cached_property
@@ -77,7 +90,9 @@ class Effect:
             high = (height >= HIGH * peak) | ~self.sampled
             share = error[high].double().square().mean().sqrt()
             # A flat map whose scores do not vary has no error.
-            shares.append(float(torch.where(share > 0, share / peak, 0.0)))
+            relative = float(share / peak) if share != 0 else 0.0
+            known = bool(peak.isfinite()) and not math.isnan(relative)
+            shares.append(relative if known else math.inf)
         return tuple(shares)
 
 
@@ -99,6 +114,11 @@ class Estimator(Protocol):
 
     def estimate(self) -> Effect:
         """The map of all closed rounds."""
+
+
+def is_lost(low: float, high: float) -> bool:
+    """Whether scores from low to high vary, but are too small for a map to show it."""
+    return low < high and max(abs(low), abs(high)) < SMALLEST
 
 
 def adjust(effect: Effect, attention: Attention, beta: float) -> Effect:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.errors import InputError
+from iassa.errors import InputError, require
 from iassa.masks.plans import WindowPlan
+
+MOST_WINDOWS = 1_000_000  # of one lattice: a hundred bytes each
 
 
 def sliding_windows(size: tuple[int, int], window: int, stride: float) -> NDArray[np.int32]:
@@ -24,7 +28,7 @@ def sliding_windows(size: tuple[int, int], window: int, stride: float) -> NDArra
         (N, 4) int32 top, left, bottom, right, half-open, in raster order.
 
     Raises:
-        InputError: a window or stride out of range.
+        InputError: a window or stride out of range, or too many windows.
 
     Example:
         >>> sliding_windows((4, 6), 2, 2).tolist()[:3], len(sliding_windows((224, 224), 45, 8))
@@ -34,6 +38,12 @@ def sliding_windows(size: tuple[int, int], window: int, stride: float) -> NDArra
         raise InputError(
             f"expected 0 < stride <= window >= 1, got window {window}, stride {stride}."
         )
+    number = math.prod(math.ceil((length + window) / stride) for length in size)
+    require(
+        number <= MOST_WINDOWS,
+        f"expected at most {MOST_WINDOWS} windows, got about {number}. Take a larger stride or a "
+        "smaller image.",
+    )
     edges = []
     for length in size:
         starts = np.round(np.arange(stride - window, length, stride)).astype(np.int32)

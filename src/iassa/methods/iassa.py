@@ -26,7 +26,7 @@ from iassa.masks.level_sets import draw_level_sets, rank_cells
 from iassa.masks.plans import MaskPlan
 from iassa.masks.superpixels import Segmentations, segment
 from iassa.methods.engine.loop import Method, Setting
-from iassa.models.features import SOURCES, FeatureExtractor, is_source, open_features
+from iassa.models.features import SOURCES, FeatureExtractor, extract, is_source
 
 Share: TypeAlias = Annotated[float, Within(0, 1)]
 # The smallest and the largest share of an image that a mask keeps.
@@ -78,12 +78,12 @@ class Iassa(Method):
     name: ClassVar[str] = "iassa"
 
     round_calls: Annotated[int, Within(16, 100_000)] = 256
-    max_rounds: Annotated[int | None, Within(1)] = None
+    max_rounds: Annotated[int | None, Within(1, 1_000_000)] = None
     grid_sizes: Annotated[tuple[int, ...], Within(2, 224)] = (7, 12, 16)
     segment_share: Share = 0.5
-    segment_counts: Annotated[tuple[int, ...], Within(2, 10_000)] = (16, 32, 64, 128)
+    segment_counts: Annotated[tuple[int, ...], Within(2, 2000)] = (16, 32, 64, 128)
     fine_segment_counts: tuple[int, ...] = (64, 128)
-    compactness: Annotated[tuple[float, ...], Within(0, above=True)] = (5.0, 10.0, 20.0)
+    compactness: Annotated[tuple[float, ...], Within(0.001, 1_000_000)] = (5.0, 10.0, 20.0)
     keep_probability: Shares = (0.1, 0.9)
     adapt_keep_probability: bool = False
     level_share: Share = 0.5
@@ -94,7 +94,7 @@ class Iassa(Method):
     threshold: Annotated[float, Within(0, 1, below=True)] = 0.2
     features: str | FeatureExtractor = "efficientnet-lite0"
     positions: Annotated[int, Within(1, 224)] = 56
-    temperature: Annotated[float, Within(0, above=True)] = 0.1
+    temperature: Annotated[float, Within(0.001, 1000)] = 0.1
     kernel_share: Share = 0.3
 
     def __post_init__(self) -> None:
@@ -107,7 +107,9 @@ class Iassa(Method):
         known = bool(fine) and fine <= set(self.segment_counts)
         self._require("fine_segment_counts", known, "some of segment_counts")
         number = len(self.segment_counts) * len(self.compactness)
-        self._require("compactness", number <= 255, "few enough for 255 segmentations in all")
+        self._require("compactness", number <= 32, "few enough for 32 segmentations in all")
+        cells = max(*self.grid_sizes, self.level_cells) ** 2
+        self._require_room(self.round_calls, max(cells, *self.segment_counts))
         self._require("features", is_source(self.features), SOURCES)
 
     def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
@@ -170,11 +172,11 @@ class Iassa(Method):
         """Features of the image, normalised level by level (Eq. 9)."""
         if self.beta == 1 and self.kernel_share == 0:
             return None
-        extractor = open_features(self.features, image.device)
-        if extractor is None:
+        levels = extract(self.features, image, self.positions**2)
+        if not levels:
             return None
         positions = (self.positions, self.positions)
-        return spatial_attention(extractor(image), positions, temperature=self.temperature)
+        return spatial_attention(levels, positions, temperature=self.temperature)
 
     def adjust(self, effect: Effect, attention: Attention | None) -> Effect:
         """S' of Eq. 6."""

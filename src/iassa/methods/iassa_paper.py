@@ -22,7 +22,7 @@ from iassa.explanations.evidence import Feedback
 from iassa.masks.plans import MaskPlan
 from iassa.masks.windows import plan_windows, select_windows, sliding_windows
 from iassa.methods.engine.loop import Method, Setting
-from iassa.models.features import SOURCES, FeatureExtractor, is_source, open_features
+from iassa.models.features import SOURCES, FeatureExtractor, extract, is_source
 
 # A window that is scored or not moves the mean score of all other pixels: they err together, and an
 # error that is itself known to no more than 13 %, as from 32 groups, is too small for all at once.
@@ -54,11 +54,11 @@ class IassaPaper(Method):
 
     name: ClassVar[str] = "iassa-paper"
 
-    window: Annotated[float, Within(1)] = 45.0
-    stride: Annotated[float, Within(0, above=True)] = 8.0
-    window_step: Annotated[float, Within(0)] = 1.5
-    stride_step: Annotated[float, Within(0)] = 0.2
-    max_rounds: Annotated[int, Within(1)] = 25
+    window: Annotated[float, Within(1, 1000)] = 45.0
+    stride: Annotated[float, Within(0, 1000, above=True)] = 8.0
+    window_step: Annotated[float, Within(0, 1000)] = 1.5
+    stride_step: Annotated[float, Within(0, 1000)] = 0.2
+    max_rounds: Annotated[int, Within(1, 1_000_000)] = 25
     beta: Annotated[float, Within(0, 1)] = 0.5
     threshold: Annotated[float, Within(0, 1, below=True)] = 0.3
     features: str | FeatureExtractor = "efficientnet-lite0"
@@ -97,11 +97,11 @@ class IassaPaper(Method):
         """Eq. 9-10 as printed: raw products, no temperature."""
         if self.beta == 1:
             return None
-        extractor = open_features(self.features, image.device)
-        if extractor is None:
+        levels = extract(self.features, image, self.positions**2)
+        if not levels:
             return None
         positions = (self.positions, self.positions)
-        return spatial_attention(extractor(image), positions, temperature=1.0, normalise=False)
+        return spatial_attention(levels, positions, temperature=1.0, normalise=False)
 
     def adjust(self, effect: Effect, attention: Attention | None) -> Effect:
         """S' of Eq. 6."""

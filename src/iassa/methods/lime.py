@@ -59,8 +59,8 @@ class Lime(Method):
     segmentation: Algorithm = "quickshift"
     # Sums over each group of masks are squares of it: 65 MB at 500.
     num_segments: Annotated[int, Within(2, 500)] = 100
-    kernel_width: Annotated[float, Within(0, above=True)] = 0.25
-    ridge: Annotated[float, Within(0, above=True)] = 1.0
+    kernel_width: Annotated[float, Within(0.02, 1000)] = 0.25
+    ridge: Annotated[float, Within(1e-9, 1e9)] = 1.0
 
     def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
         """Subsets of superpixels of round k; see `Method.plan`."""

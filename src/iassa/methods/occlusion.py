@@ -46,8 +46,8 @@ class Occlusion(Method):
     name: ClassVar[str] = "sliding-window"
 
     round_calls: Annotated[int, Within(16, 100_000)] = 64
-    window: Annotated[float, Within(1)] = 50.0
-    stride: Annotated[float, Within(0, above=True)] = 20.0
+    window: Annotated[float, Within(1, 1000)] = 50.0
+    stride: Annotated[float, Within(0, 1000, above=True)] = 20.0
 
     def __post_init__(self) -> None:
         """Refuse hyperparameters that do not go together."""

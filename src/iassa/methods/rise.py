@@ -37,6 +37,11 @@ class Rise(Method):
     keep_probability: Annotated[float, Within(0, 1, above=True, below=True)] = 0.5
     debiased: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse hyperparameters that do not go together."""
+        super().__post_init__()
+        self._require_room(self.round_calls, self.grid_size**2)
+
     @property
     def measures(self) -> str:
         """Eq. 5 is a mean score, its debiased form an effect."""

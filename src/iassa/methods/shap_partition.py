@@ -18,13 +18,14 @@ What differs from the package, run by hand with `shap.maskers.Image`:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iassa.checks import Within
 from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.budget import FEWEST_MASKS
 from iassa.methods.engine.shap_game import CoalitionGame, ShapExplainer
@@ -55,13 +56,12 @@ class ShapPartition(ShapExplainer):
 
     name: ClassVar[str] = "shap-partition"
 
-    step_calls: int = 10
+    step_calls: Annotated[int, Within(2, 1000)] = 10
 
     def __post_init__(self) -> None:
         """Refuse hyperparameters that make no sense."""
         super().__post_init__()
-        even = self.step_calls % 2 == 0 and 2 <= self.step_calls <= 1000
-        self._require("step_calls", even, "an even number from 2 to 1000")
+        self._require("step_calls", self.step_calls % 2 == 0, "an even number")
 
     @property
     def fewest_calls(self) -> tuple[int, str]:

@@ -186,10 +186,11 @@ def ask(
         threads: of torch, while the black box runs and no longer; None leaves them.
 
     Returns:
-        (N, K) float64, finite, on the device of the planes.
+        (N, K) float64, finite in float32, on the device of the planes.
 
     Raises:
-        BlackBoxError: it raised, or its scores are not (N, K), not finite, or of another K.
+        BlackBoxError: it raised, or its scores are not (N, K), not finite in float32 or of
+            another K.
     """
     with (
         threads_of_torch(threads) if threads is not None else nullcontext(),
@@ -243,13 +244,14 @@ def _check_scores(scores: object, name: str, count: int, num_classes: int | None
             + ADVICE
         )
     columns = scores.shape[1]
-    odd = int((~torch.isfinite(scores).all(dim=1)).sum())
     if columns == 0 or num_classes not in (None, columns):
         text = f"{num_classes or 'at least 1'} scores for each image, got {columns}"
     elif scores.dtype == torch.bool or scores.is_complex():
         text = f"real scores, got {scores.dtype}"
-    elif odd:
-        text = f"finite scores, got NaN or infinity for {odd} of {count} images"
+    # Callers get float32: what becomes infinite there is refused here.
+    elif odd := int((~torch.isfinite(scores.float()).all(dim=1)).sum()):
+        got = "numbers above 3e38" if torch.isfinite(scores).all() else "NaN or infinity"
+        text = f"finite scores, as float32 holds them, got {got} for {odd} of {count} images"
     else:
         return
     raise BlackBoxError(

@@ -18,7 +18,7 @@ from typing import Annotated, Literal, TypeAlias, TypedDict
 import torch
 from torch import Tensor
 
-from iassa.checks import Within, fits, take_fields
+from iassa.checks import SIDES, Within, fits, take_fields
 from iassa.errors import InputError, require, show
 from iassa.files import user_path
 from iassa.query import format_fields, parse_fields
@@ -64,7 +64,7 @@ class Conventions:
         InputError: a value of another type or out of bounds, or values that do not go together.
     """
 
-    input_size: Annotated[tuple[int, int], Within(1)] | Literal["any"] | None = None
+    input_size: Annotated[tuple[int, int], SIDES] | Literal["any"] | None = None
     layout: Layout | None = None
     range: tuple[float, float] | None = None
     mean: Triple | None = None

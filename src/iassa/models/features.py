@@ -17,13 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from iassa.checks import InputSize, Within, take, take_fields
-from iassa.errors import list_some, require
+from iassa.errors import IassaError, InputError, describe_error, list_some, require
 from iassa.image import resize
+from iassa.models.answers import describe
 from iassa.models.efficientnet_lite0 import INPUT_SIZE, LEVELS, load_network, normalise
 from iassa.models.references import import_attribute
 from iassa.models.torch_module import evaluating
 
 ONE_AT_A_TIME = threading.Lock()
+MOST_CHANNELS = 4096  # which attention turns to their principal directions, in the cube of them
+MOST_FEATURES = 2**25  # at all positions: attention holds three copies of them
+FEATURE_SIZES = Within(1e-9, 1e15)  # whose products float32 can hold
 
 
 @runtime_checkable
@@ -99,8 +103,8 @@ class ColourPosition:
         input_size: (height, width) at which the image is looked at.
     """
 
-    position: float = 0.5
-    input_size: Annotated[tuple[int, int], Within(1)] = (56, 56)
+    position: Annotated[float, Within(0, 1000)] = 0.5
+    input_size: Annotated[tuple[int, int], Within(1, 224)] = (56, 56)
 
     def __post_init__(self) -> None:
         take_fields(self)
@@ -180,6 +184,65 @@ def open_features(source: str | FeatureExtractor, device: torch.device) -> Featu
     extractor = _open_reference(source)
     require(extractor is not None, f"expected features from {SOURCES}, got {source!r}.")
     return extractor
+
+
+def extract(source: str | FeatureExtractor, image: Tensor, positions: int) -> tuple[Tensor, ...]:
+    """Features of an image, checked where they enter.
+
+    Args:
+        source: as `open_features` takes it.
+        image: (3, H, W) float32 in [0, 1]; the extractor gets a copy.
+        positions: that attention is taken over.
+
+    Returns:
+        Maps (C_l, h_l, w_l) float32 on the device of the image; none of the source 'none'.
+
+    Raises:
+        InputError: the source cannot be opened, raised, or gave something else than finite maps
+            of a size that attention can use.
+    """
+    extractor = open_features(source, image.device)
+    if extractor is None:
+        return ()
+    name = source if isinstance(source, str) else type(source).__name__
+    try:
+        levels = extractor(image.clone())
+    except IassaError:
+        raise
+    except Exception as error:  # an extractor of the user's may raise anything
+        raise InputError(f"the features {name} raised {describe_error(error)}.") from error
+    require(
+        isinstance(levels, list | tuple) and levels,
+        f"expected a list of feature maps (C, h, w) from {name}, got {describe(levels)}. Return "
+        "a list, also of one map.",
+    )
+    checked = tuple(_check_level(level, name) for level in levels)
+    channels = sum(min(len(level), level[0].numel()) for level in checked)
+    most = min(MOST_CHANNELS, MOST_FEATURES // positions)
+    require(
+        channels <= most,
+        f"expected at most {most} channels from {name} at {positions} positions, got {channels}. "
+        "Return fewer levels or channels, or take fewer positions.",
+    )
+    return tuple(level.to(image.device) for level in checked)
+
+
+def _check_level(level: object, name: str) -> Tensor:
+    real = isinstance(level, Tensor) and not level.is_complex() and level.layout == torch.strided
+    if not isinstance(level, Tensor) or not real or level.ndim != 3 or 0 in level.shape:
+        odd = f" of {level.dtype}" if isinstance(level, Tensor) and not real else ""
+        raise InputError(
+            f"expected feature maps (C, h, w) of real numbers from {name}, got {describe(level)}"
+            f"{odd}. Return torch tensors of one image, without the axis of the batch."
+        )
+    features = level.detach().float()
+    size = float(features.abs().max())
+    require(
+        size == 0 or FEATURE_SIZES.holds(size),
+        f"expected features that are finite, and {FEATURE_SIZES} in size, from {name}, got "
+        f"{size:.3g}. Scale them, or replace what is not finite.",
+    )
+    return features
 
 
 def _open_reference(source: str) -> FeatureExtractor | None:

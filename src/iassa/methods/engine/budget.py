@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ABOVE_0 = Annotated[float | None, Within(0, above=True)]
 SHARE = Annotated[float | None, Within(0, 1, above=True, below=True)]
 FEWEST_MASKS = 16  # below, a map of fifty cells is noise
+MOST_CALLS = 10**9  # months at a hundred a second
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,10 @@ class Budget:
                 argument of another type.
         """
         calls = take(calls, int, "calls")
+        require(
+            calls <= MOST_CALLS,
+            f"expected a budget of at most {MOST_CALLS} calls, got {show(calls)}.",
+        )
         max_seconds, tolerance = (convert(one, float | None) for one in (max_seconds, tolerance))
         for name, hook in {"progress": progress, "cancel": cancel}.items():
             holds = hook is None or callable(hook)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.checks import Within, take
-from iassa.errors import InputError
+from iassa.errors import BlackBoxError, InputError, require
+from iassa.estimators.effect import LARGEST, SMALLEST
 from iassa.explanations.evidence import Evidence, ScoredRound
 from iassa.explanations.explanation import Explanation
 from iassa.explanations.original import Original, keep, size_of
@@ -24,7 +25,9 @@ from iassa.models.black_box import BlackBox
 from iassa.models.readout import Keep, Readout, open_readout
 from iassa.models.targets import Target, TargetLike, list_targets, resolve_targets
 
-BATCH_SIZE = Annotated[int | None, Within(1)]
+BATCH_SIZE = Annotated[int | None, Within(1, 65_536)]
+KEEP = Literal["all"] | Annotated[int, Within(0, 10**9)]
+SEED = Annotated[int, Within(0, 2**64 - 1)]
 
 # What a warning of `check_neighbours` ends with: an extended explanation keeps it.
 DEPENDS = (
@@ -92,8 +95,40 @@ class Case:
         return self.readings.new_tensor([target.offset for target in self.targets])
 
     def score(self, readings: Tensor) -> Tensor:
-        """Scores (N, T) of the targets from readings (N, C)."""
-        return readings @ self.weights + self.offsets
+        """Scores (N, T) of the targets from readings (N, C), or (T,) from (C,).
+
+        Raises:
+            BlackBoxError: a score is too large for a map.
+        """
+        scores = readings @ self.weights + self.offsets
+        sizes = scores.abs().view(-1, len(self.targets)).amax(0).tolist()
+        for target, size in zip(self.targets, sizes, strict=True):
+            require(
+                size <= LARGEST,
+                f"expected scores of at most {LARGEST:g} in size, got {size:.3g} for the target "
+                f"{target.name}. A map is float32. Divide the scores by a constant.",
+                BlackBoxError,
+            )
+        return scores
+
+    def check_size(self) -> None:
+        """Refuse scores of the whole image that are too large or too small for a map.
+
+        A score of 0 is not too small: those of masked images may be of any size.
+
+        Raises:
+            BlackBoxError: one is too large, or all of them are too small.
+        """
+        _ = self.reference
+        sizes = self.readings.abs() @ self.weights.abs() + self.offsets.abs()
+        largest = float(sizes.max())
+        require(
+            largest == 0 or largest >= SMALLEST,
+            f"expected scores of at least {SMALLEST:g} in size, got {largest:.3g} for the target "
+            f"{self.targets[int(sizes.argmax())].name} in the whole image. A map is float32. "
+            "Multiply the scores by a constant, or explain logits.",
+            BlackBoxError,
+        )
 
     @property
     def reference(self) -> Tensor:
@@ -149,10 +184,10 @@ def open_case(
     Raises:
         InputError: an argument that cannot be used, an unknown target, or an image in which a
             detector finds nothing.
-        BlackBoxError: the black box failed.
+        BlackBoxError: the black box failed, or its scores are of a size that no map can have.
     """
-    keep_scores = take(keep_scores, Literal["all"] | Annotated[int, Within(0)], "keep_scores")
-    seed = take(seed, Annotated[int, Within(0)], "seed")
+    keep_scores = take(keep_scores, KEEP, "keep_scores")
+    seed = take(seed, SEED, "seed")
     wanted = list_targets(target)
     batch_size = take(batch_size, BATCH_SIZE, "batch_size")
     photo_size = (photo.shape[0], photo.shape[1])
@@ -166,7 +201,7 @@ def open_case(
     readout = open_readout(targets, scores, keep_scores)
     names = black_box.class_names
     picture, original = keep(photo, image)
-    return Case(
+    case = Case(
         picture=picture,
         original=original,
         source=source,
@@ -180,6 +215,8 @@ def open_case(
         seed=seed,
         batch_size=batch_size,
     )
+    case.check_size()
+    return case
 
 
 def reopen_case(
@@ -202,7 +239,7 @@ def reopen_case(
 
     Raises:
         InputError: a target that is unknown, or of outputs that were not kept.
-        BlackBoxError: a function of the scores failed.
+        BlackBoxError: a function of the scores failed, or scores are of a size that no map has.
     """
     batch_size = take(batch_size, BATCH_SIZE, "batch_size")
     targets = resolve_among_kept(target, known, of_boxes=explanation.boxes is not None)
@@ -217,7 +254,7 @@ def reopen_case(
     else:
         image = torch.from_numpy(original.seen)
     image = image.to(black_box.device).contiguous()
-    return Case(
+    case = Case(
         picture=picture,
         original=original,
         source=explanation.source,
@@ -233,6 +270,8 @@ def reopen_case(
         evidence=known,
         doubts=tuple(text for text in explanation.warnings if text.endswith((DEPENDS, CHANGES))),
     )
+    case.check_size()
+    return case
 
 
 def resolve_among_kept(

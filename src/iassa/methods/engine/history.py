@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from iassa.estimators.effect import is_lost
 from iassa.explanations.evidence import Feedback, ScoredRound
 from iassa.explanations.record import Round
 from iassa.methods.engine.scoring import RoundScores
@@ -28,6 +29,17 @@ class History:
     scored: tuple[ScoredRound, ...] = ()
     first: RoundScores | None = None
     doubts: tuple[str, ...] = ()
+
+    def limits(self, t: int) -> tuple[float, float]:
+        """The lowest and the highest score of masked images for target t."""
+        low = min(one.score_low[t] for one in self.rounds)
+        return low, max(one.score_high[t] for one in self.rounds)
+
+    @property
+    def lost(self) -> list[int]:
+        """The targets whose scores vary too little for a map to show it; see `is_lost`."""
+        number = len(self.rounds[0].score_low) if self.rounds else 0
+        return [t for t in range(number) if is_lost(*self.limits(t))]
 
     def after(
         self, feedback: Feedback, scored: RoundScores, seconds: float, size: tuple[int, int]

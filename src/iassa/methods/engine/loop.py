@@ -30,6 +30,8 @@ from iassa.methods.engine.history import History
 from iassa.methods.engine.scoring import RoundScores, cap_batch, score_round
 from iassa.models.black_box import one_thread
 
+MOST_CELLS = 2**24  # of the masks of a round; drawing them takes forty bytes each
+
 
 @dataclass(frozen=True, eq=False)
 class Setting:
@@ -63,6 +65,11 @@ class Method(Explainer):
     Attributes:
         baseline: what hidden pixels show; see `Explainer`.
     """
+
+    def _require_room(self, masks: int, cells: int) -> None:
+        """Refuse more masks of a round than fit into memory: a plan is drawn whole."""
+        most = MOST_CELLS // cells
+        self._require("round_calls", masks <= most, f"at most {most} with so many cells")
 
     @abstractmethod
     def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
@@ -141,6 +148,7 @@ class Method(Explainer):
                     history = history.after(feedback, scored, seconds, case.size)
                 effect = estimator.estimate()  # S, Eq. 5
                 adjusted = self.adjust(effect, setting.attention)  # S', Eq. 6
+                adjusted = adjusted.lose_error(history.lost)
                 feedback = _feed_back(self, adjusted.saliency, history.first, setting)  # Eq. 8
                 if case.scored_before(k + 1) is not None:  # an earlier run has yielded this map
                     feedback, plans = _plan(self, k + 1, feedback, case, setting)

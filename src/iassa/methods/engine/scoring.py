@@ -97,11 +97,11 @@ def score_round(
             plan = plan[: 0 if seen is None else len(seen)]  # the earlier run's scores are kept
         try:
             for batch, masks, answer, asked in score_masks(case, plan, canvas, threads, seen):
+                if asked:
+                    budget.spend(asked)
                 scores.append(case.score(answer))
                 estimator.add(masks, scores[-1], plan[batch], family)  # f(I * M_i)
                 readings.setdefault(family, []).append(answer)
-                if asked:
-                    budget.spend(asked)
                 doubts += check_neighbours(case, plan[batch], answer, canvas, budget, threads)
                 if asked and budget.is_over():
                     break

@@ -49,6 +49,8 @@ class CoalitionGame:
         num_players: S, the segments.
         size: (height, width) of the image.
         answers: what was answered so far, an array (N, T) for each question.
+        unit: that the package has answers in: the power of 2 at the size of the scores. It takes
+            numbers below a millionth for 0 in places.
         scores: (T) those of masked images, one array for each batch.
     """
 
@@ -77,6 +79,7 @@ class CoalitionGame:
         self._whole = case.reference.cpu().numpy()
         self._nothing: NDArray[np.float64] | None = None
         self._told = 0
+        self.unit = 1.0
 
     @property
     def masks(self) -> int:
@@ -96,9 +99,11 @@ class CoalitionGame:
             BlackBoxError: the black box failed.
         """
         self._nothing = self._ask(np.zeros((1, self.num_players), np.bool_))[0]
+        largest = np.abs([self._whole, self._nothing]).max()
+        self.unit = float(np.ldexp(1.0, np.frexp(largest)[1]))
 
     def play(self, coalitions: NDArray[np.generic]) -> NDArray[np.float64]:
-        """Scores (N, T) of the coalitions (N, S); after `rewind`, what was answered before.
+        """Scores (N, T) of the coalitions (N, S), in units; after `rewind`, those from before.
 
         Raises:
             HaltedError: the run is over.
@@ -107,7 +112,7 @@ class CoalitionGame:
         if self._told == len(self.answers):
             self.answers.append(self._answer(coalitions.astype(np.bool_)))
         self._told += 1
-        return self.answers[self._told - 1].copy()
+        return self.answers[self._told - 1] / self.unit
 
     def rewind(self) -> None:
         """Give the same answers once more, for the same questions, without a call."""
@@ -149,8 +154,8 @@ class CoalitionGame:
             if self._is_over():
                 raise HaltedError
             batch, _, readings, asked = next(batches)
-            self.scores.append(self._case.score(readings).cpu().numpy())
             self._budget.spend(asked)
+            self.scores.append(self._case.score(readings).cpu().numpy())
             if len(coalitions) > 1:  # the first, the baseline alone, is no masked image
                 self.doubts += check_neighbours(
                     self._case, plan[batch], readings, self._canvas, self._budget, self._threads
@@ -197,7 +202,7 @@ class ShapExplainer(Explainer):
 
     @abstractmethod
     def attribute(self, game: CoalitionGame) -> NDArray[np.float64]:
-        """Values (S, T) of the players.
+        """Values (S, T) of the players, in the game's unit.
 
         Raises:
             InputError: the budget is too small for so many players.
@@ -206,7 +211,7 @@ class ShapExplainer(Explainer):
         """
 
     def salvage(self, game: CoalitionGame) -> NDArray[np.float64] | None:
-        """Values (S, T) from a game that was cut short; None if there are none."""
+        """Values (S, T), in its unit, from a game that was cut short; None if there are none."""
         del game
         return None
 
@@ -249,6 +254,7 @@ class ShapExplainer(Explainer):
                 budget.stopped = "calls" if budget.left < self.step_calls else "rounds"
         if values is None:
             raise failure or self._no_map(game, budget)
+        values = values * game.unit
         saliency = self.paint(torch.from_numpy(values).to(case.image.device), segmentations)
         scores = np.concatenate(game.scores)
         rounds = (summarise({self.name: len(scores)}, 1.0, scores, budget.seconds),)

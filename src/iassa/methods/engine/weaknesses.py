@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from iassa.errors import list_some
+from iassa.estimators.effect import SMALLEST
 from iassa.estimators.saturation import is_flat, is_gone, stays_sure
 from iassa.masks.plans import WindowPlan
 from iassa.methods.engine.budget import FEWEST_MASKS
@@ -23,6 +24,14 @@ TOO_MUCH = (
 AGAINST = (
     "images with half of their pixels or more hidden score higher than the whole image: the "
     "visible image lowers the target's score; read the map where it is negative"
+)
+ROUNDED = (
+    "all masked images score the same but for a millionth of it, which is the rounding of a model "
+    "in float32: the map may be noise. Subtract a constant from the scores, or explain a contrast"
+)
+LOST = (
+    f"the scores of all masked images are below {SMALLEST:g}, too small for a map of float32. "
+    "Multiply the scores by a constant, or explain logits"
 )
 BARELY = 0.02  # of a likelihood: if no mask moves it further, it does not move
 FEWEST_HIDDEN = 8  # masks that make a background
@@ -56,12 +65,11 @@ def weaknesses(case: Case, history: History) -> tuple[str, ...]:
 
 def _weaknesses_of(case: Case, t: int, history: History) -> list[str]:
     """Those of target t alone."""
-    low = min(one.score_low[t] for one in history.rounds)
-    high = max(one.score_high[t] for one in history.rounds)
+    low, high = history.limits(t)
     whole = float(case.reference[t])
     if is_flat(low, high):
-        return [FLAT]
-    texts = []
+        return [FLAT if low == high else ROUNDED]
+    texts = [LOST] if t in history.lost else []
     if _is_likelihood(case, t) and max(abs(whole - low), abs(high - whole)) <= BARELY * whole:
         texts.append(TOO_LITTLE)
     first = history.first
