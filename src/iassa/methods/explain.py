@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from iassa.errors import InputError, WeakEvidenceWarning, list_some, require
+from iassa.errors import InputError, WeakEvidenceWarning, list_some, require, show
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike
@@ -254,6 +254,10 @@ def _names(targets: list[Target]) -> str:
 def _method(explanation: Explanation, method: Method | Mapping[str, Any] | None) -> Method:
     """The method that an explanation was made with."""
     record = dict(explanation.method)
+    require(
+        method is None or isinstance(method, Explainer | Mapping),
+        f"expected a method or fields by name, got {show(method)}. Leave it out for the same fields.",
+    )
     made = method if isinstance(method, Explainer) else reopen_method(record, method or {})
     if json.loads(json.dumps(made.as_dict())) != json.loads(json.dumps(record)):
         raise InputError(
