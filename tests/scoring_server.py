@@ -36,6 +36,7 @@ class Seen:
         path: with the query.
         headers: of the request.
         images: (N, H, W, 3) uint8, or what v2 sent, in the layout of the metadata; None of a GET.
+        id: of the request, with form v2.
         arrived: seconds of the monotonic clock.
     """
 
@@ -43,6 +44,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     images: np.ndarray | None
+    id: str = ""
     arrived: float = field(default_factory=time.monotonic)
 
 
@@ -55,6 +57,7 @@ class Server:
         fault: from the number of a POST (from 0) to what goes wrong: '' for nothing.
         metadata: of form v2, by path.
         inside: called while a request is worked on.
+        echo: what v2 answers as id: 'id' for that of the request, or another; None for none.
         answered: images of the POSTs that were wholly answered.
     """
 
@@ -62,6 +65,7 @@ class Server:
     fault: Callable[[int], str] = lambda number: ""
     metadata: dict = field(default_factory=dict)
     inside: Callable[[], None] = lambda: None
+    echo: str | None = "id"
     seen: list[Seen] = field(default_factory=list)
     answered: int = 0
     busy: int = 0
@@ -106,6 +110,14 @@ def read_images(headers, content):
     return np.stack([np.asarray(Image.open(io.BytesIO(png))) for png in pngs])
 
 
+def read_id(headers, content):
+    """Of a request of form v2, which is JSON or begins with it."""
+    size = headers["Inference-Header-Content-Length"]
+    if not content.startswith(b"{"):
+        return ""
+    return json.loads(content[: size and int(size)]).get("id", "")
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -126,7 +138,8 @@ class Handler(BaseHTTPRequestHandler):
         images = read_images(self.headers, content)
         with state.lock:
             number = len(state.posts)
-            state.seen.append(Seen("POST", self.path, dict(self.headers), images))
+            self.id = read_id(self.headers, content)
+            state.seen.append(Seen("POST", self.path, dict(self.headers), images, self.id))
             state.busy += 1
             state.busiest = max(state.busiest, state.busy)
         try:
@@ -147,7 +160,9 @@ class Handler(BaseHTTPRequestHandler):
             "datatype": "FP64",
             "shape": [len(scores), len(scores[0])],
         }
-        return {"model_name": "m", "outputs": [{**output, "data": list(chain(*scores))}]}
+        answer = {"model_name": "m", "outputs": [{**output, "data": list(chain(*scores))}]}
+        echo = self.server.state.echo
+        return answer if echo is None else {**answer, "id": self.id if echo == "id" else echo}
 
     def perform(self, fault, images):  # noqa: C901
         content = json.dumps(self.scores(images)).encode()

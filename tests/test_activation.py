@@ -179,6 +179,24 @@ def test_class_numbers_are_warned_of(kind: str, make: Make) -> None:
         make(kind, "ArgMax").first_call(blue, SIZE)
 
 
+@pytest.mark.parametrize("as_kind", [np.int64, np.int32, np.float32])
+def test_class_numbers_of_a_function_are_warned_of(as_kind: type) -> None:
+    """If they are of a whole type: a function may count, and give floats."""
+
+    def function(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return (images.mean((1, 2)) @ WEIGHT).argmax(1).astype(as_kind)
+
+    blue = np.zeros((*SIZE, 3), np.float32)
+    blue[..., 2] = 1
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        iassa.explain(blue, function, target=0, calls=20, method="rise")
+    found = [one for one in caught if one.category is ConventionWarning]
+    assert len(found) == (as_kind is not np.float32)
+    assert all("whole numbers, 2 to 2, as class numbers are" in str(one.message) for one in found)
+    assert all(one.filename == __file__ for one in found)
+
+
 @pytest.mark.parametrize("said", [{}, {"softmax": True}, {"sigmoid": True}])
 @pytest.mark.parametrize("kind", KINDS)
 def test_sound_outputs_are_scored_as_ever_and_nothing_is_said(

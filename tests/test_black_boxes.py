@@ -21,7 +21,7 @@ from iassa.errors import BlackBoxError, IassaError, InputError
 from iassa.image import example_image, resize, to_planes
 from iassa.metrics import deletion, insertion
 from iassa.models import efficientnet_lite0
-from iassa.models.black_box import FunctionModel, ask
+from iassa.models.black_box import BlackBox, FunctionModel, ask
 from iassa.models.opening import add_conventions, open_device, open_model
 from iassa.models.torch_module import TorchModel
 from rounding import steps
@@ -390,6 +390,48 @@ def test_objects_pass_through(default):
     assert open_model(default) is default
     assert isinstance(open_model(nn.Identity(), "cpu"), TorchModel)
     assert isinstance(open_model(lambda images: images), FunctionModel)
+
+
+class Own(BlackBox):
+    """The mean of each channel, by whoever wrote it."""
+
+    name = "own"
+
+    def score(self, planes):
+        return planes.mean((2, 3))
+
+
+@pytest.mark.parametrize("size", [(20, 28), [20, 28], np.array([20, 28]), (np.int64(20), 28.0)])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["red", "green", "blue"],
+        np.array(["red", "green", "blue"]),
+        {0: "red", 1: "green", 2: "blue"},
+        {"2": "blue", "0": "red", "1": "green"},
+    ],
+)
+def test_a_black_box_of_ones_own_says_what_it_takes_in_any_form(size, names, tmp_path):
+    box = type("Mine", (Own,), {"input_size": size, "class_names": names})()
+    explanation = iassa.explain(IMAGES[0], box, target="green", calls=20, method="rise")
+    assert (box.input_size, box.class_names) == ((20, 28), ("red", "green", "blue"))
+    assert type(box.input_size[0]) is int
+    explanation.save(tmp_path / "saved")
+    assert iassa.Explanation.load(tmp_path / "saved").targets == explanation.targets
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"input_size": "large"}, "expected input_size of own to be .* got 'large'"),
+        ({"input_size": (0, 5)}, "expected input_size of own to be"),
+        ({"class_names": [1, 2, 3]}, "expected class_names to be a list of texts"),
+        ({"class_names": {1: "red", 2: "green"}}, "from 0 without a gap"),
+    ],
+)
+def test_a_black_box_of_ones_own_that_says_something_else(said, message):
+    with pytest.raises(InputError, match=message):
+        open_model(type("Mine", (Own,), said)())
 
 
 # Functions.

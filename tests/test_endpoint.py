@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import json
 import logging
 import os
 import pickle
@@ -279,8 +280,9 @@ V2_ANSWERS = {
     '"x" [1, 2]': "an output 'probabilities' with its shape and as many numbers",
     "[2, 2.0] [1, 2, 3, 4]": "an output 'probabilities' with its shape",
     "[3, 1] [1, 2, 3]": "scores of 2 images (got 3)",
-    "[2] [1, 2]": "2 rows of numbers, one for each class",
-    "[2, 1, 1] [1, 2]": "2 rows of numbers, one for each class",
+    "[2, -1] [1, 2]": "an output 'probabilities' with its shape",
+    "[2, 1, 2] [1, 2, 3, 4]": "2 rows of numbers, one for each class",
+    "[2, 1] [true, 0.5]": "2 rows of numbers, one for each class",
     '[2, 1] ["a", "b"]': "2 rows of numbers, one for each class",
     "[2, 1] [1, NaN]": "finite scores (got NaN or infinity)",
     "[2, 0] []": "2 rows of numbers, one for each class",
@@ -298,6 +300,36 @@ def test_v2_answers_that_cannot_be_used(server, answer):
         text = f'{{"outputs": [{output}]}}'
     assert V2_ANSWERS[answer] in failure(server, f"body {text}")
     assert len(server.posts) == 1
+
+
+@pytest.mark.parametrize("form", ["json", "v2"])
+@pytest.mark.parametrize("shape", [(2,), (2, 1), (2, 1, 1, 1), (2, 3, 1, 1)])
+def test_rows_may_have_the_forms_of_those_of_a_function(server, form, shape):
+    rows = np.arange(np.prod(shape)).reshape(shape) / 7
+    answer = {"scores": rows.tolist()}
+    if form == "v2":
+        v2_server(server, [-1, *SIZE, 3])
+        output = {"name": "probabilities", "shape": shape, "data": rows.ravel().tolist()}
+        answer = {"outputs": [output]}
+    server.fault = lambda number: f"body {json.dumps(answer)}"
+    with endpoint(server, in_flight=1) as box:
+        found = ask(box, PLANES[:2]).numpy()
+    called = ask(FunctionModel(lambda images: rows), PLANES[:2]).numpy()
+    np.testing.assert_array_equal(found, called)
+    np.testing.assert_array_equal(found, rows.reshape(2, -1))
+
+
+@pytest.mark.parametrize("echo", ["id", "", None, "other"])
+def test_v2_answers_are_known_by_their_id(server, echo):
+    v2_server(server, [-1, *SIZE, 3])
+    server.echo = echo
+    with endpoint(server, images_per_request=1) as box:
+        if echo == "other":
+            with pytest.raises(BlackBoxError, match="the answer to this request, by its id"):
+                box(IMAGES)
+        else:
+            np.testing.assert_array_equal(ask(box, PLANES).numpy(), model(IMAGES))
+            assert len({one.id for one in server.posts}) == len(PLANES)
 
 
 def test_v2_servers_that_do_not_say_what_they_can(server):
@@ -424,7 +456,11 @@ FAULTS = {
     'body {"scores": [[1, 2]]}': 'expected scores of 2 images (got 1), got \'{"scores"',
     'body {"scores": [[1, 2], [3, 4], [5, 6]]}': "expected scores of 2 images (got 3)",
     'body {"scores": [[1, 2], [3]]}': "as many scores for each image",
-    'body {"scores": [1, 2]}': "2 rows of numbers",
+    'body {"scores": [[1, 2]], "scores": [[1], [2]]}': "expected JSON, got",
+    'body {"scores": [[true], [0.5]]}': "2 rows of numbers",
+    'body {"scores": [[1, [2]], [3, 4]]}': "as many scores for each image",
+    'body {"scores": [[[1, 2]], [[3, 4]]]}': "2 rows of numbers",
+    'body {"scores": [[1' + 400 * "0" + "], [2]]}": "finite scores (got NaN or infinity)",
     'body {"scores": [[], []]}': "2 rows of numbers",
     'body {"scores": [["1"], ["2"]]}': "2 rows of numbers",
     'body {"scores": [[null], [2]]}': "2 rows of numbers",
@@ -694,6 +730,15 @@ def test_a_second_run_asks_nothing(server, tmp_path, caplog, form):
     assert "150 images, 150 of them from the cache; " in caplog.text
 
 
+def test_a_cache_in_the_home_folder(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with endpoint(server, cache="~/paid") as box:
+        box(IMAGES[:1])
+    assert (tmp_path / "paid" / FILE).is_file()
+    assert not (tmp_path / "~").exists()
+
+
 def test_another_model_is_asked_anew(server, tmp_path):
     v2_server(server, [-1, *SIZE, 3])
     path = server.url.removesuffix("/v2/models/m")
@@ -807,16 +852,19 @@ def test_settings_behind_the_url(server):
         ("http://h/#class-names=a", "cannot read the class names a: No such file"),
         ("http://h/#rate=fast", "expected rate to be a number, got rate=fast"),
         ("http://h/#rate=3&rate=3", "expected rate once, got it twice"),
-        ("http://h/#rate=0", "expected rate to be above 0, got 0.0"),
+        ("http://h/#rate=0", "expected rate to be a number or None, above 0, got 0.0"),
         ("http://h/#rate=nan", "expected rate to be a number, got rate=nan"),
-        ("http://h/#in_flight=0", "expected in_flight to be 1 to 256, got 0"),
+        ("http://h/#in_flight=0", "expected in_flight to be a whole number, from 1 to 256, got 0"),
         ("http://h/#timeout=inf", "expected timeout to be a number, got timeout=inf"),
-        ("http://h/#retries=-1", "expected retries to be 0 to 1000"),
-        ("http://h/#form=xml", "expected form to be json, multipart, v2, got 'xml'"),
+        ("http://h/#retries=-1", "expected retries to be a whole number, from 0 to 1000"),
+        ("http://h/#form=xml", "expected form to be json or multipart or v2, got form=xml"),
         ("http://h/#form=v2", "expected a URL .*/v2/models/NAME for form v2"),
         ("http://h/#range=0-255", "with form v2 only"),
         ("http://h/#softmax=yes&sigmoid=yes", "expected softmax or sigmoid, got both"),
-        ("http://h/#auth-env=Bearer abc", "expected auth_env to be the name of a variable"),
+        (
+            "http://h/#auth-env=Bearer abc",
+            "auth_env to be the name of an environment variable",
+        ),
         ("http://h/#input-size=large", "expected input_size to be HEIGHT,WIDTH, got"),
         ("http://h/#input-size=0", r"expected input_size to be \(height, width\)"),
         ("http://", "expected a URL as https://HOST/PATH"),
@@ -1034,4 +1082,4 @@ def test_the_benchmark_asks_endpoints(server, tmp_path, monkeypatch):
             assert b"0123456789abcdef" not in path.read_bytes()
     done = go("other", "--model-option", "rate=0")
     assert done.returncode == 2
-    assert done.stderr == "error: expected rate to be above 0, got 0.0.\n"
+    assert done.stderr == "error: expected rate to be a number or None, above 0, got 0.0.\n"

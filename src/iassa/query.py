@@ -122,7 +122,7 @@ def _read(name: str, alternatives: tuple[Any, ...], text: str, hint: str) -> Any
         if one in READERS:
             form, read = READERS[one]
         else:
-            form, read = " or ".join(typing.get_args(one)), str
+            form, read = " or ".join(filter(None, typing.get_args(one))), str
         try:
             value = convert(read(text), one)
         except (ValueError, KeyError):

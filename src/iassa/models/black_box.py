@@ -23,9 +23,10 @@ from iassa.checks import InputSize, take
 from iassa.errors import BlackBoxError, describe_error, require
 from iassa.image import resize
 from iassa.models.answers import drop_trailing, to_numbers
-from iassa.models.conventions import as_class_names
+from iassa.models.conventions import Conventions, as_class_names
 from iassa.models.detections import Detections, TargetBoxes
 from iassa.models.identity import digest_code
+from iassa.models.outputs import check_outputs
 
 ADVICE = (
     "Return one row for each image and one column for each class. Of maps (N, C, h, w) return "
@@ -58,6 +59,10 @@ class BlackBox(ABC):
     def score(self, planes: Tensor) -> Tensor:
         """Scores (N, K) of planes (N, 3, H, W) float32 in [0, 1], already of the input size."""
 
+    def score_whole(self, planes: Tensor) -> Tensor:
+        """As `score`, of the whole image at the first call: an adapter looks at what comes."""
+        return self.score(planes)
+
     def identity(self) -> str:
         """A text that changes when the black box does, as far as this shows without a call.
 
@@ -84,7 +89,7 @@ class BlackBox(ABC):
             BlackBoxError: see `ask`.
         """
         del photo_size
-        return self, ask(self, image[None].clone())
+        return self, ask(_AtFirst(self), image[None].clone())
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores of images of any one size.
@@ -131,6 +136,17 @@ class BlackBox(ABC):
         return planes if self.input_size is None else resize(planes, self.input_size)
 
 
+class _AtFirst(BlackBox):
+    """A black box at its first call."""
+
+    def __init__(self, black_box: BlackBox) -> None:
+        self.name = black_box.name
+        self._black_box = black_box
+
+    def score(self, planes: Tensor) -> Tensor:
+        return self._black_box.score_whole(planes)
+
+
 @dataclass(eq=False, repr=False)
 class FunctionModel(BlackBox):
     """Any function, images (N, H, W, 3) float32 NumPy -> scores (N, K).
@@ -172,6 +188,13 @@ class FunctionModel(BlackBox):
                 "expected scores, got detections. Use iassa.models.FunctionDetector."
             )
         return to_numbers(scores, "scores (N, K)", f"the black box {self.name}")
+
+    def score_whole(self, planes: Tensor) -> Tensor:
+        """See `BlackBox.score_whole`; `check_outputs` looks at numbers of a whole type."""
+        scores = self.score(planes)
+        if scores.dtype != torch.bool and not scores.is_floating_point():  # a float may count
+            check_outputs(scores, Conventions(), self.name)
+        return scores
 
 
 def ask(

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from iassa.checks import InputSize, fits, take
 from iassa.errors import InputError, list_some
 from iassa.models import efficientnet_lite0
 from iassa.models.black_box import BlackBox, FunctionModel
-from iassa.models.conventions import Conventions
+from iassa.models.conventions import Conventions, as_class_names
 from iassa.models.http.endpoint import is_url, open_endpoint
 from iassa.models.http.settings import HttpSettings
 from iassa.models.references import import_attribute
@@ -123,12 +124,25 @@ def open_model(
                 "(N, H, W, 3) -> scores (N, K), a torch module, or the name of a model."
             )
         model = FunctionModel(model)
+    _take_attributes(model)
     if device is not None and not _same(open_device(device), model.device):
         raise InputError(
             f"{model.name} runs on {model.device}, got device {device}. Leave it out, or wrap a "
             "torch module with iassa.models.TorchModel(module, device=...)."
         )
     return model
+
+
+def _take_attributes(model: BlackBox) -> None:
+    """Put what a black box of the user's says of itself into the form of its annotations.
+
+    Raises:
+        InputError: it says something else.
+    """
+    if not fits(model.class_names, tuple[str, ...] | None):
+        model.class_names = as_class_names(model.class_names)
+    if not fits(model.input_size, InputSize):
+        model.input_size = take(model.input_size, InputSize, f"input_size of {model.name}")
 
 
 def _open_by_name(model: str, device: str | torch.device | None) -> BlackBox:

@@ -1,5 +1,7 @@
 """The path of one request: its turn, its header, sending, reading, repeating. Only user of httpx.
 
+`exchange.py` gives each attempt a connection and a deadline.
+
 A request is repeated when no answer came in time, when the answer was cut short or was not JSON (as
 the page of a proxy is not), and after the statuses 408, 429 and 5xx. Other refusals, and whole
 answers of another form, would come back the same and are not repeated. httpx can repeat a
@@ -16,13 +18,15 @@ import json
 import logging
 import os
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from iassa.errors import BlackBoxError, InputError, require
+from iassa.models.http.exchange import Exchange
 from iassa.models.http.pace import Pace, backoff, read_retry_after
 from iassa.models.http.request_forms import Body, UnexpectedAnswerError
 from iassa.models.http.settings import HttpSettings
@@ -90,18 +94,31 @@ class Connection:
         self._name = settings.label
         self._pace = Pace(settings.rate)
         self._lock = threading.Lock()
+        self._under_way: set[Exchange[bytes]] = set()
         self._client = httpx.Client(
             auth=self._authorise if settings.auth_env else None,
             # A packed answer could be a thousand times as large as the bytes that were counted.
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "Connection": "close",
+            },
             timeout=settings.timeout,
             follow_redirects=False,
-            limits=httpx.Limits(),  # none: there are as many threads as requests in flight
+            # As many at a time as there are threads; none is used again, see `exchange.py`.
+            limits=httpx.Limits(max_keepalive_connections=0),
         )
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
+
+    def give_up(self) -> None:
+        """Cut all requests under way; they fail at once."""
+        with self._lock:
+            under_way = [*self._under_way]
+        for exchange in under_way:
+            exchange.give_up()
 
     def _authorise(self, request: httpx.Request) -> httpx.Request:
         request.headers["Authorization"] = _read_authorisation(self._settings.auth_env)
@@ -137,18 +154,32 @@ class Connection:
         attempt = 0
         while True:
             self._pace.wait(stop)
-            if stop.is_set():
-                raise BlackBoxError(f"{self._name}: given up, as another request had failed.")
-            with self._lock:
-                self.sent += 1
-                self.repeated += attempt > 0
-            try:
-                return self._parse(self._exchange(url, body), read)
-            except _RequestError as failure:
-                if refusal := self._why_not_again(failure, attempt):
-                    raise BlackBoxError(f"{self._name}: {failure}{refusal}") from None
-                self._rest(failure, attempt, stop)
+            # First known, then a look at `stop`: so `give_up`, after `stop`, misses none.
+            with self._known(Exchange()) as exchange:
+                if stop.is_set():
+                    raise BlackBoxError(f"{self._name}: given up, as another request had failed.")
+                with self._lock:
+                    self.sent += 1
+                    self.repeated += attempt > 0
+                try:
+                    return self._parse(self._exchange(exchange, url, body), read)
+                except _RequestError as failure:
+                    if refusal := self._why_not_again(failure, attempt):
+                        raise BlackBoxError(f"{self._name}: {failure}{refusal}") from None
+                    reason = failure
+            self._rest(reason, attempt, stop)
             attempt += 1
+
+    @contextmanager
+    def _known(self, exchange: Exchange[bytes]) -> Iterator[Exchange[bytes]]:
+        """`give_up` finds it for as long as this lasts."""
+        with self._lock:
+            self._under_way.add(exchange)
+        try:
+            yield exchange
+        finally:
+            with self._lock:
+                self._under_way.discard(exchange)
 
     def _why_not_again(self, failure: _RequestError, attempt: int) -> str:
         """The end of the message if the request is not to be repeated; empty if it is."""
@@ -176,19 +207,30 @@ class Connection:
         else:
             self._pace.hold(seconds)  # the requests of all threads
 
-    def _exchange(self, url: str, body: Body | None) -> bytes:
+    def _exchange(self, exchange: Exchange[bytes], url: str, body: Body | None) -> bytes:
         """Send a request once; the content of a good answer."""
         import httpx
 
         method = "GET" if body is None else "POST"
-        try:
-            with self._client.stream(method, url, **(body or {})) as response:
+
+        def send() -> bytes:
+            told = {"trace": exchange.watch}
+            with self._client.stream(method, url, extensions=told, **(body or {})) as response:
                 self._check_head(response)
                 content = self._receive(response)
                 self._check_status(response, content)
-                return content
-        except httpx.TimeoutException:
-            raise self._late() from None
+            if not exchange.is_sent:
+                text = "expected an answer to the whole request, got one to a part of it"
+                raise _RequestError(text, may_pass=True)
+            return content
+
+        try:
+            return exchange.run(send, self._settings.timeout)
+        except (TimeoutError, httpx.TimeoutException):
+            text = f"expected an answer within {self._settings.timeout:g} s, got none"
+            raise _RequestError(text, may_pass=True) from None
+        except CancelledError:
+            raise _RequestError("given up, as the run was interrupted") from None
         except httpx.HTTPError as error:
             text = self._quote(str(error) or type(error).__name__)
             if "CERTIFICATE_VERIFY_FAILED" in text:
@@ -196,17 +238,12 @@ class Connection:
                 raise _RequestError(f"no answer: {text}") from None
             raise _RequestError(f"expected an answer, got {text}", may_pass=True) from None
 
-    def _late(self) -> _RequestError:
-        text = f"expected an answer within {self._settings.timeout:g} s, got none"
-        return _RequestError(text, may_pass=True)
-
     def _check_head(self, response: httpx.Response) -> None:
         headers = response.headers
         if 300 <= response.status_code < 400:
-            place = urlsplit(urljoin(self._settings.url, headers.get("Location", "")))
-            plain = f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}"
+            place = _redirect(self._settings.url, headers.get("Location", ""))
             raise _RequestError(
-                f"expected an answer, got a redirect to {self._quote(plain)}: refused, as images "
+                f"expected an answer, got a redirect to {self._quote(place)}: refused, as images "
                 "and header would go there. Give that URL if it is right"
             )
         if headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -217,8 +254,6 @@ class Connection:
 
     def _receive(self, response: httpx.Response) -> bytes:
         content = bytearray()
-        # httpx counts the seconds between two packets; a server that drips would never be late.
-        latest = time.monotonic() + self._settings.timeout
         for part in response.iter_raw():
             content += part
             if len(content) > self._settings.response_limit:
@@ -226,8 +261,6 @@ class Connection:
                     f"expected an answer of at most {self._settings.response_limit} bytes, got "
                     "more. If these are scores, send fewer images in a request: images_per_request"
                 )
-            if time.monotonic() > latest:
-                raise self._late()
         return bytes(content)
 
     def _check_status(self, response: httpx.Response, content: bytes) -> None:
@@ -246,7 +279,7 @@ class Connection:
 
     def _parse(self, content: bytes, read: Callable[[object], Read]) -> Read:
         try:
-            answer = json.loads(content)
+            answer = json.loads(content, object_pairs_hook=_each_once)
         except (ValueError, RecursionError):
             text = f"expected JSON, got {self._quote(content)}"
             raise _RequestError(text, may_pass=True) from None
@@ -266,6 +299,22 @@ class Connection:
         text = hide(content, self._settings.auth_env, self._settings.url)
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return repr(line[:EXCERPT]) + "..." * (len(line) > EXCERPT) if line else "nothing"
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON; of a name that is there twice, readers take either."""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError
+    return found
+
+
+def _redirect(url: str, location: str) -> str:
+    """Where a redirect points, without user, password and query."""
+    try:
+        place = urlsplit(urljoin(url, location))
+    except ValueError:
+        return location.partition("?")[0]
+    return f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}"
 
 
 def _read_authorisation(variable: str) -> str:

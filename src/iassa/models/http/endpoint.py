@@ -15,14 +15,13 @@ from __future__ import annotations
 import inspect
 import logging
 import weakref
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
 
 from iassa.models.activation import ActivatedModel
-from iassa.models.conventions import as_class_names
 from iassa.models.http.open_inference import read_form
 from iassa.models.http.request_forms import PngForm, RequestForm
 from iassa.models.http.score_cache import digest
@@ -58,7 +57,7 @@ class HttpModel(ActivatedModel):
         self.settings = HttpSettings(url, **settings)
         self.name = self.settings.label
         self._conventions = self.settings.conventions
-        self.class_names = as_class_names(self.settings.class_names)
+        self.class_names = cast("tuple[str, ...] | None", self.settings.class_names)
         self._client: ScoringClient | None = None
         _warn_of_plain_http(self.settings)
         try:

@@ -5,6 +5,10 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protoc
 .../v2/models/NAME/infer` with scores. Where `GET .../v2` lists the extension `binary_tensor_data`,
 images are sent as bytes behind the JSON, otherwise as numbers in the JSON: those take ten times the
 room. The values are the same.
+
+A request has an `id`, a digest of its images, and a server has to send it back. So an answer to
+another request is found out, as one that a gateway has confused; but not with a server that sends
+none.
 """
 
 from __future__ import annotations
@@ -15,18 +19,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.checks import fits
-from iassa.errors import BlackBoxError, InputError, list_choices, require
+from iassa.checks import InputSize, Within, fits
+from iassa.errors import BlackBoxError, InputError, list_choices, require, show
 from iassa.models.conventions import ASK_RANGE, Conventions, to_bytes
 from iassa.models.http.connection import Connection
 from iassa.models.http.request_forms import Body, RequestForm, UnexpectedAnswerError, as_scores
+from iassa.models.http.score_cache import digest
 from iassa.models.http.settings import HttpSettings
 from iassa.query import format_fields
 
@@ -90,7 +95,11 @@ class OpenInferenceForm(RequestForm):
             tensor["parameters"] = {"binary_data_size": len(content)}
         else:
             tensor["data"] = images.ravel().tolist()
-        request = {"inputs": [tensor], "outputs": [{"name": self.output_name}]}
+        request = {
+            "id": digest(content).hex(),
+            "inputs": [tensor],
+            "outputs": [{"name": self.output_name}],
+        }
         head = json.dumps(request).encode()
         if not self.binary:
             return {"content": head, "headers": {"Content-Type": "application/json"}}
@@ -98,18 +107,24 @@ class OpenInferenceForm(RequestForm):
         headers["Content-Type"] = "application/octet-stream"
         return {"content": head + content, "headers": headers}
 
-    def scores(self, answer: Any, count: int) -> NDArray[np.float64]:
+    def scores(self, answer: Any, images: NDArray[Any]) -> NDArray[np.float64]:
         """The output's data in its shape; see `RequestForm.scores`."""
         try:
             (output,) = (one for one in answer["outputs"] if one["name"] == self.output_name)
-            rows = np.asarray(output["data"]).reshape(output["shape"])
-        except (LookupError, TypeError, ValueError, OverflowError):
+            shape = tuple(output["shape"])
+            rows = np.asarray(output["data"], dtype=object).reshape(shape)
+            if not fits(shape, Annotated[Shape, Within(0)]):  # -1 would be any
+                raise ValueError
+            named = answer.get("id")
+        except (LookupError, TypeError, ValueError, OverflowError, AttributeError):
             raise UnexpectedAnswerError(
                 f"an output {self.output_name!r} with its shape and as many numbers in its data"
             ) from None
         if rows.ndim == 1 and not self.has_batch:
             rows = rows[None]
-        return as_scores(rows, count)
+        if named not in (None, "", digest(images.tobytes()).hex()):
+            raise UnexpectedAnswerError("the answer to this request, by its id (got another's)")
+        return as_scores(rows, len(images))
 
 
 def read_form(settings: HttpSettings, connection: Connection) -> OpenInferenceForm:
@@ -129,7 +144,7 @@ def read_form(settings: HttpSettings, connection: Connection) -> OpenInferenceFo
     missing: dict[str, str] = {}
     scores = _choose(metadata, "outputs", settings.output_name, "output_name", missing)
     name, shape, datatype = image["name"], image.get("shape"), str(image.get("datatype"))
-    got = f"got {name!r} of shape {shape} and datatype {datatype}"
+    got = f"got {show(name)} of shape {show(shape)} and datatype {show(datatype)}"
     require(
         datatype in DATATYPES,
         f"expected an input of datatype {', '.join(DATATYPES)}, {got}. Wrap the model in one that "
@@ -238,6 +253,10 @@ def _choose_size(
     if wanted is None and max(edges) < 0:
         return None
     height, width = wanted or edges
+    require(
+        fits((height, width), InputSize),
+        f"expected an input with pixels, {got}. Check the model's metadata.",
+    )
     require(
         all(edge in (-1, pixels) for edge, pixels in zip(edges, (height, width), strict=True)),
         f"expected images of the size {wanted} of the settings, {got}. Leave input_size out.",

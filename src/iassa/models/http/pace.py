@@ -7,6 +7,8 @@ import threading
 import time
 from email.utils import mktime_tz, parsedate_tz
 
+MOST = 3600.0  # seconds of one wait: what a rate of 1e-300 asks for is none that a system takes
+
 
 class Pace:
     """Spaces the requests of all threads that share it evenly, without bursts."""
@@ -30,7 +32,7 @@ class Pace:
                     self._next = now + self._interval
                     return
                 delay = self._next - now
-            stop.wait(delay)
+            stop.wait(min(delay, MOST))
 
     def hold(self, seconds: float) -> None:
         """Send nothing for so long: a server that has had too much of one thread has of all."""

@@ -6,7 +6,8 @@
 names `0.png`, `1.png`, ... and content type `image/png`.
 
 Both are answered with `{"scores": [[...], ...]}`, a row an image in the order of the request, a
-column a class. Other keys of the answer are ignored.
+column a class. A row may be a number, or have more axes of length 1, as the scores of a function,
+see `drop_trailing`. Other keys of the answer are ignored.
 
 A PNG has 8 bits a channel and masked images are floats, so each value is rounded to the next of
 256, always to the same one. The form of `open_inference.py` sends floats.
@@ -22,10 +23,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from iassa.models.answers import drop_trailing
 from iassa.models.conventions import to_bytes
 
 Body: TypeAlias = dict[str, Any]
@@ -61,11 +64,11 @@ class RequestForm(ABC):
         """A request about such images."""
 
     @abstractmethod
-    def scores(self, answer: object, count: int) -> NDArray[np.float64]:
-        """Scores (N, K) in the answer about N = `count` images.
+    def scores(self, answer: object, images: NDArray[Any]) -> NDArray[np.float64]:
+        """Scores (N, K) in the answer to the request about such images.
 
         Raises:
-            UnexpectedAnswerError: it is of another form.
+            UnexpectedAnswerError: it is of another form, or to another request.
         """
 
 
@@ -92,11 +95,11 @@ class PngForm(RequestForm):
         content = json.dumps({"images": [base64.b64encode(png).decode() for png in pngs]})
         return {"content": content.encode(), "headers": {"Content-Type": "application/json"}}
 
-    def scores(self, answer: object, count: int) -> NDArray[np.float64]:
+    def scores(self, answer: object, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The rows under `scores`; see `RequestForm.scores`."""
         if not isinstance(answer, dict) or not isinstance(answer.get("scores"), list):
             raise UnexpectedAnswerError('{"scores": [[...], ...]}')
-        return as_scores(answer["scores"], count)
+        return as_scores(answer["scores"], len(images))
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:
@@ -108,17 +111,36 @@ def _png(image: NDArray[np.uint8]) -> bytes:
 def as_scores(rows: object, count: int) -> NDArray[np.float64]:
     """Rows of an answer as (N, K) float64, finite, with N = `count` and K at least 1.
 
+    Args:
+        rows: of the JSON; (N,) and (N, K, 1, ...) as well, see `drop_trailing`.
+        count: N.
+
     Raises:
         UnexpectedAnswerError: they are anything else.
     """
-    try:
-        scores = np.asarray(rows)
-    except (ValueError, OverflowError):  # rows of different lengths
-        raise UnexpectedAnswerError("as many scores for each image") from None
-    if scores.ndim >= 1 and len(scores) != count:
-        raise UnexpectedAnswerError(f"scores of {count} images (got {len(scores)})")
-    if scores.ndim != 2 or scores.shape[1] == 0 or scores.dtype.kind not in "iuf":
+    values = _as_objects(rows)
+    if values.ndim >= 1 and len(values) != count:
+        raise UnexpectedAnswerError(f"scores of {count} images (got {len(values)})")
+    kinds = {*map(type, values.flat)}
+    if list in kinds:
+        raise UnexpectedAnswerError("as many scores for each image")
+    if not kinds <= {int, float}:  # True, which NumPy takes for 1, is neither
         raise UnexpectedAnswerError(f"{count} rows of numbers, one for each class")
-    if not np.isfinite(scores).all():
+    try:
+        scores = values.astype(np.float64)
+    except OverflowError:  # a whole number of hundreds of digits
+        scores = np.full(values.shape, np.inf)
+    table = drop_trailing(torch.from_numpy(scores), count).numpy()
+    if table.ndim != 2 or table.shape[1] == 0:
+        raise UnexpectedAnswerError(f"{count} rows of numbers, one for each class")
+    if not np.isfinite(table).all():
         raise UnexpectedAnswerError("finite scores (got NaN or infinity)")
-    return scores.astype(np.float64)
+    return table
+
+
+def _as_objects(rows: object) -> NDArray[Any]:
+    """What JSON has as lists in lists; where they do not fit, the array holds lists."""
+    try:
+        return np.asarray(rows, dtype=object)
+    except ValueError:
+        raise UnexpectedAnswerError("as many scores for each image") from None

@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iassa.errors import BlackBoxError
+from iassa.files import user_path
 from iassa.models.http.connection import Connection
 from iassa.models.http.request_forms import RequestForm
 from iassa.models.http.score_cache import ScoreCache, digest
@@ -42,7 +42,9 @@ class ScoringClient:
         """
         self.connection = Connection(settings)
         self._settings = settings
-        self._cache = None if settings.cache is None else ScoreCache(Path(settings.cache), identity)
+        self._cache = (
+            None if settings.cache is None else ScoreCache(user_path(settings.cache), identity)
+        )
         self._num_outputs = None if self._cache is None else self._cache.num_outputs
         self._images = 0
         self._from_cache = 0
@@ -96,12 +98,9 @@ class ScoringClient:
         self._from_cache += len(rows) - len(missing)
 
         def ask(part: Sequence[int], stop: threading.Event) -> None:
-            scores = self.connection.ask(
-                form.url,
-                partial(form.scores, count=len(part)),
-                body=form.body(images[list(part)]),
-                stop=stop,
-            )
+            asked = images[list(part)]
+            read = partial(form.scores, images=asked)
+            scores = self.connection.ask(form.url, read, body=form.body(asked), stop=stop)
             self._check_outputs(scores.shape[1])
             if self._cache is not None:
                 self._cache.add([keys[k] for k in part], scores)
@@ -123,6 +122,10 @@ class ScoringClient:
         futures = [self._threads.submit(task, stop) for task in tasks]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:  # a second Ctrl-C: no answer is waited for
+            stop.set()
+            self.connection.give_up()
+            raise
         finally:
             stop.set()
             under_way = [future for future in futures if not future.cancel()]

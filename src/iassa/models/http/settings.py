@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
-from typing import get_type_hints
+from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from iassa.checks import InputSize, convert, fits
-from iassa.errors import require
+from iassa.checks import InputSize, Within, take_fields
+from iassa.errors import require, show
 from iassa.models.conventions import Conventions, Triple, as_class_names
 
-FORMS = ("json", "multipart", "v2")
 MODEL_PATH = re.compile(r"(.*/v2)(/models/[^/]+(?:/versions/[^/]+)?)(?:/infer)?/?")
 OF_V2 = ("input_name", "output_name", "layout", "range", "mean", "std", "bgr")
 
@@ -35,13 +33,14 @@ class HttpSettings:
             `in_flight` requests.
         in_flight: the most requests at a time, up to 256.
         rate: the most requests a second, of this process; None for no limit.
-        timeout: seconds to wait for a connection, for the next part of an answer and for the whole
-            of its content.
+        timeout: the most seconds that a request takes, from looking up the server's name to the
+            last byte of the answer, up to a day. Sending the images counts, too.
         retries: how often a request is repeated after a failure that may pass: no answer, an answer
             cut short, statuses 408, 429 and 5xx.
         first_wait: the most seconds to wait before the first repetition. The wait doubles each
             time. A Retry-After of the server takes its place and holds back all requests.
-        longest_wait: the most seconds of any such wait. A server that asks for more ends the run.
+        longest_wait: the most seconds of any such wait, up to a day. A server that asks for more
+            ends the run.
         response_limit: the most bytes of an answer.
         cache: folder in which scores are kept, see `score_cache.py`; None for no cache.
         input_size: (height, width) of the images that are sent; None for their own, or for the
@@ -66,26 +65,26 @@ class HttpSettings:
 
     url: str = field(repr=False)
     _: KW_ONLY
-    form: str = ""
+    form: Literal["", "json", "multipart", "v2"] = ""
     auth_env: str = ""
     version: str = ""
-    images_per_request: int | None = None
-    in_flight: int = 4
-    rate: float | None = None
-    timeout: float = 60.0
-    retries: int = 5
-    first_wait: float = 1.0
-    longest_wait: float = 120.0
-    response_limit: int = 64 * 2**20
+    images_per_request: Annotated[int | None, Within(1)] = None
+    in_flight: Annotated[int, Within(1, 256)] = 4
+    rate: Annotated[float | None, Within(0, above=True)] = None
+    timeout: Annotated[float, Within(0, 86400, above=True)] = 60.0
+    retries: Annotated[int, Within(0, 1000)] = 5
+    first_wait: Annotated[float, Within(0)] = 1.0
+    longest_wait: Annotated[float, Within(0, 86400, above=True)] = 120.0
+    response_limit: Annotated[int, Within(1)] = 32 * 2**20  # as objects of Python, up to 0.8 GB
     cache: str | Path | None = None
-    input_size: tuple[int, int] | None = None
-    class_names: str | Path | Sequence[str] | None = None
+    input_size: InputSize = None
+    class_names: str | Path | tuple[str, ...] | None = None
     softmax: bool = False
     sigmoid: bool = False
     name: str = ""
     input_name: str = ""
     output_name: str = ""
-    layout: str = ""
+    layout: Literal["", "NCHW", "NHWC"] = ""
     range: tuple[float, float] | None = None
     mean: Triple | None = None
     std: Triple | None = None
@@ -93,29 +92,14 @@ class HttpSettings:
 
     def __post_init__(self) -> None:
         """Check each value, and those that depend on each other."""
-        _check_url(self.url)
         object.__setattr__(self, "class_names", as_class_names(self.class_names))
-        kinds = get_type_hints(HttpSettings)
-        for one in fields(self):
-            value = convert(getattr(self, one.name), kinds[one.name])
-            object.__setattr__(self, one.name, value)
-        size, split, rate = self.input_size, self.images_per_request, self.rate
-        checks = {
-            "form": (self.form in ("", *FORMS), ", ".join(FORMS)),
-            "auth_env": (re.fullmatch(r"\w*", self.auth_env), "the name of a variable"),
-            "images_per_request": (split is None or _whole(split, 1), "1 or more"),
-            "in_flight": (_whole(self.in_flight, 1, 256), "1 to 256"),
-            "rate": (rate is None or _positive(rate), "above 0"),
-            "timeout": (_positive(self.timeout), "above 0"),
-            "retries": (_whole(self.retries, 0, 1000), "0 to 1000"),
-            "first_wait": (self.first_wait == 0 or _positive(self.first_wait), "0 or more"),
-            "longest_wait": (_positive(self.longest_wait), "above 0"),
-            "response_limit": (_whole(self.response_limit, 1), "1 or more"),
-            "input_size": (fits(size, InputSize), "(height, width)"),
-            "layout": (self.layout in ("", "NCHW", "NHWC"), "NCHW or NHWC"),
-        }
-        for name, (holds, text) in checks.items():
-            require(holds, f"expected {name} to be {text}, got {getattr(self, name)!r}.")
+        take_fields(self)
+        _check_url(self.url)
+        name = show(self.auth_env)
+        require(
+            re.fullmatch(r"\w*", self.auth_env),
+            f"expected auth_env to be the name of an environment variable, got {name}.",
+        )
         form = self.chosen_form
         require(
             form != "v2" or self.v2_urls,
@@ -176,11 +160,3 @@ def _check_url(url: str) -> None:
         "expected a URL without #, got one with it. Pass the settings as keywords, or the whole to "
         "iassa.open_model.",
     )
-
-
-def _whole(value: int, least: int, most: float = float("inf")) -> bool:
-    return fits(value, int) and least <= value <= most
-
-
-def _positive(value: float) -> bool:
-    return fits(value, float) and value > 0

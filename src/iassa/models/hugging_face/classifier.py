@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.errors import InputError, list_some, require
-from iassa.models.activation import ActivatedModel, check_count
+from iassa.models.activation import ActivatedModel
 from iassa.models.conventions import Conventions, read_class_names
 from iassa.models.hugging_face.image_processor import Process, measure_normalisation, measure_size
 from iassa.models.identity import digest_module
+from iassa.models.outputs import check_count
 from iassa.models.torch_module import TorchModel
 
 log = logging.getLogger(__name__)

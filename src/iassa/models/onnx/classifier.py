@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from iassa.errors import InputError, list_choices, require
-from iassa.models.activation import ActivatedModel, check_count
+from iassa.models.activation import ActivatedModel
 from iassa.models.black_box import one_thread
 from iassa.models.conventions import DETECTORS, Conventions
 from iassa.models.onnx.graph import Output, print_shape
 from iassa.models.onnx.model import OnnxBlackBox
+from iassa.models.outputs import check_count
 
 BOUNDED = ("Softmax", "Sigmoid", "HardSigmoid")
 LABELS = ("ArgMax", "ArgMin")
