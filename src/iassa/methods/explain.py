@@ -256,7 +256,7 @@ def _method(explanation: Explanation, method: Method | Mapping[str, Any] | None)
     record = dict(explanation.method)
     require(
         method is None or isinstance(method, Explainer | Mapping),
-        f"expected a method or fields by name, got {show(method)}. Leave it out for the same fields.",
+        f"expected a method or fields by name, got {show(method)}. Leave it out to keep them.",
     )
     made = method if isinstance(method, Explainer) else reopen_method(record, method or {})
     if json.loads(json.dumps(made.as_dict())) != json.loads(json.dumps(record)):
