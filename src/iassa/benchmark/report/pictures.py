@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -199,7 +200,10 @@ def _place_after(item: Item, rounds: int) -> int:
 def _load(entry: Entry, images: Path, reading: Reading) -> NDArray[np.float32]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)  # the run has said it
-        image = as_image(ImageFile(images / entry.image, reading))
+        # The run may have read larger images than are read by default.
+        most = max(reading.max_pixels, math.prod(entry.size))
+        read = replace(reading, max_pixels=most)
+        image = as_image(ImageFile(images / entry.image, read))
     if image.shape[:2] != tuple(entry.size):
         raise InputError(
             f"expected {entry.image} of {tuple(entry.size)} pixels, as it was explained, got "
