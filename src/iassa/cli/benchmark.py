@@ -108,6 +108,7 @@ def benchmark(
     boxes: Boxes = False,
     orientation: Orientation = None,
     white: options.White = None,
+    max_pixels: options.MaxPixels = None,
     methods: Methods = None,
     method: Contestant = None,
     calls: Budgets = "1000",
@@ -145,7 +146,7 @@ def benchmark(
     from iassa.benchmark import Protocol, run
     from iassa.query import encode_fields, parse_fields
 
-    reading = choose_reading(kind, orientation, white)
+    reading = choose_reading(kind, orientation, white, max_pixels)
     with graceful_interrupt(quiet, "items") as interrupts, _watched(quiet, interrupts) as watching:
         outcome = run(
             open_dataset(kind, images, annotations, masks, boxes, reading),

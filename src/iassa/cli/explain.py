@@ -21,6 +21,7 @@ from iassa.errors import InputError
 from iassa.files import folder_name
 
 if TYPE_CHECKING:
+    from iassa.decoding import ImageFile
     from iassa.methods.engine.base import Explainer
     from iassa.models.black_box import BlackBox
 
@@ -79,7 +80,10 @@ NewTargets = Annotated[
     list[str] | None, Option(help="Explain this from the same masks, without a call; repeatable.")
 ]
 MoreCalls = Annotated[int | None, Option(help="Most calls to add; default: 1000.")]
-NewOut = Annotated[Path | None, Option(help="Folder for results; default: DIR.")]
+NewOut = Annotated[
+    Path | None, Option(help="Folder for the result; default: DIR, with --target DIR-TARGET.")
+]
+LONGEST_NAME = 200  # bytes of a folder's name; systems allow 255
 
 
 def explain(
@@ -100,6 +104,7 @@ def explain(
     batch_size: options.BatchSize = None,
     keep: Keep = "10",
     white: options.White = None,
+    max_pixels: options.MaxPixels = None,
     out: Out = None,
     overwrite: options.Overwrite = False,
     pictures: options.Pictures = "all",
@@ -118,12 +123,9 @@ def explain(
     model_option: options.ModelOption = None,
 ) -> None:
     """Explain which parts of an image a model relies on."""
-    from iassa.models import efficientnet_lite0
-
     folders, saving = _folders(images or [], example, out), options.read_saving(context)
     chosen = _method(method, baseline, set_ or [])
     by_default = range(len(similar_to)) if similar_to else f"top-{len(box) if box else 1}"
-    default_model = efficientnet_lite0.FEATURES if similar_to else efficientnet_lite0.NAME
     wanted = target or by_default
     make = functools.partial(
         iassa.explain,
@@ -137,23 +139,32 @@ def explain(
         keep_scores=_keep(keep),
         device=device,
     )
-    name = options.described_model(context) or default_model
-    photo = _photo(white)
-    aimed = (similar_to, measure, box, [*map(photo, folders)])
+    name = options.described_model(context) or _default_model(similar_to)
+    photo = _photo(white, max_pixels)
+    queries = [*map(_photo(None, max_pixels), similar_to or [])]
+    aimed = (queries, measure, box, [*map(photo, folders)])
     with opened_model(name, device, quiet, *aimed) as black_box:
         differs = functools.partial(_differ, photo, black_box, chosen, wanted)
         ask = functools.partial(_ask, photo, make, black_box)
         make_all(folders, ask, calls, saving, differs)
 
 
-def _photo(white: float | None) -> Callable[[str], Any]:
-    from iassa.decoding import ImageFile, Reading
+def _default_model(similar_to: list[str] | None) -> str:
+    from iassa.models import efficientnet_lite0
 
-    return functools.partial(ImageFile, reading=Reading(white=white))
+    return efficientnet_lite0.FEATURES if similar_to else efficientnet_lite0.NAME
+
+
+def _photo(white: float | None, max_pixels: int | None) -> Callable[[str], ImageFile]:
+    """What makes the image file of a path."""
+    from iassa.cli.dataset_options import choose_reading
+    from iassa.decoding import ImageFile
+
+    return functools.partial(ImageFile, reading=choose_reading("images", None, white, max_pixels))
 
 
 def _ask(
-    photo: Callable[[str], Any],
+    photo: Callable[[str], ImageFile],
     make: Callable[..., iassa.Explanation],
     black_box: BlackBox,
     path: str,
@@ -163,7 +174,7 @@ def _ask(
 
 
 def _differ(
-    photo: Callable[[str], Any],
+    photo: Callable[[str], ImageFile],
     black_box: BlackBox,
     method: Explainer,
     target: Any,
@@ -184,6 +195,7 @@ def extend(
     target: NewTargets = None,
     similar_to: options.SimilarTo = None,
     measure: options.Measure = None,
+    max_pixels: options.MaxPixels = None,
     calls: MoreCalls = None,
     seconds: options.Seconds = None,
     tolerance: options.Tolerance = None,
@@ -207,24 +219,19 @@ def extend(
 ) -> None:
     """Add calls to a saved explanation, or explain another target from its masks.
 
-    The map is the same as if all calls had been asked for at once.
+    More calls go into DIR: the map is the same as if all had been asked for at
+    once. Another target goes into a folder beside it, DIR-TARGET.
     """
-    from iassa.methods.engine.replacing import find_difference
     from iassa.models import efficientnet_lite0
 
     saved, saving = iassa.Explanation.load(directory), options.read_saving(context)
-    saving = replace(saving, overwrite=overwrite or out in (None, directory))
-
-    def differs(_: str, there: iassa.Explanation) -> str:
-        given = (saved.image, saved.identity, saved.method, target or saved.targets)
-        return find_difference(there, *given)
-
-    folders = {str(directory): out or directory}
+    differs = functools.partial(_changes, saved, target or saved.targets)
     name = options.described_model(context)
     if target is not None:
         of_run = (name, similar_to, measure, device, calls, seconds, tolerance, batch_size)
-        if any(one is not None for one in of_run):
+        if any(one is not None for one in (*of_run, max_pixels)):
             raise InputError(NO_CALLS)
+        folders = {str(directory): out or _beside(directory, target)}
         make_all(folders, lambda *_, **__: iassa.retarget(saved, target), 0, saving, differs)
         return
     # A name from a file must not run code, as that of a module would.
@@ -235,7 +242,9 @@ def extend(
             f"explanation does not save how to open {saved.model}. Repeat them."
         )
     more = 1000 if calls is None else calls
-    with opened_model(name or known, device, quiet, similar_to, measure) as black_box:
+    saving = replace(saving, overwrite=overwrite or out in (None, directory))
+    queries = [*map(_photo(None, max_pixels), similar_to or [])]
+    with opened_model(name or known, device, quiet, queries, measure) as black_box:
         go_on = functools.partial(
             iassa.extend,
             saved,
@@ -245,7 +254,22 @@ def extend(
             tolerance=tolerance,
             batch_size=batch_size,
         )
+        folders = {str(directory): out or directory}
         make_all(folders, lambda _, **by: go_on(**by), saved.calls + more, saving, differs)
+
+
+def _changes(saved: iassa.Explanation, target: Any, _: str, there: iassa.Explanation) -> str:
+    """How an explanation differs from a saved one of another target; see `_differ`."""
+    from iassa.methods.engine.replacing import find_difference
+
+    return find_difference(there, saved.image, saved.identity, saved.method, target)
+
+
+def _beside(directory: Path, targets: list[str]) -> Path:
+    """The folder for other targets of what a folder holds, which stays as it is."""
+    whole = directory if directory.name not in ("", "..") else directory.resolve()
+    name = "-".join([whole.name, *targets]).encode(errors="ignore")[:LONGEST_NAME]
+    return whole.parent / folder_name(name.decode(errors="ignore"))
 
 
 def _method(name: str, baseline: str | None, settings: list[str]) -> Explainer:

@@ -132,7 +132,7 @@ def _keep_others(folder: Path, differs: Callable[[iassa.Explanation], str]) -> N
     if what := differs(there):
         raise InputError(
             f"expected {folder} to be free or of the same image, model, method and targets, got an "
-            f"explanation of another {what} there. Choose another --out, or add --overwrite."
+            f"explanation that differs in {what} there. Choose another --out, or add --overwrite."
         )
 
 
