@@ -13,6 +13,7 @@ from pathlib import Path
 
 MOST_NAMES = 3  # in one message
 LONGEST = 200  # letters of one value
+JOINERS = "\u200c\u200d"  # in Persian words and in emoji; they turn no direction
 MOST_CHOICES = 12  # that the user may choose from
 
 
@@ -96,6 +97,25 @@ def show(value: object) -> str:
         return " ".join(short.repr(value).split())
     except ValueError:  # Python prints no numbers of thousands of digits
         return "a huge number"
+
+
+def plain(text: str) -> str:
+    r"""A text on one line that does no more than show, for a terminal, a page or a picture.
+
+    Names of classes, models and files, and answers of servers come from outside. What is in them
+    may clear a screen, or turn the direction of what follows. It is written out.
+
+    Example:
+        >>> print(plain("\x1b[2Jcat\u202egnp.\ndog"))
+        \x1b[2Jcat\u202egnp. dog
+    """
+    return text if text.isprintable() else "".join(map(_write_out, text))
+
+
+def _write_out(letter: str) -> str:
+    if letter.isprintable() or letter in JOINERS:
+        return letter
+    return " " if letter.isspace() else letter.encode("unicode_escape").decode()
 
 
 def list_choices(names: Iterable[object], separator: str = ", ") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -28,10 +26,13 @@ from iassa.cli.terminal import (
     complain,
     graceful_interrupt,
     messages,
+    say,
+    show_path,
     status_of,
     typed,
     warn,
     warnings_as_lines,
+    words,
 )
 from iassa.errors import ImageWarning, InputError, list_some
 
@@ -197,8 +198,8 @@ def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
     """A progress bar: items done, time gone and left, and how many failed."""
     terminal = messages.is_terminal
     with Progress(
-        *("{task.description}", BarColumn(), MofNCompleteColumn()),
-        *(TimeElapsedColumn(), TimeRemainingColumn(), "{task.fields[note]}"),
+        *(words("{task.description}"), BarColumn(), MofNCompleteColumn()),
+        *(TimeElapsedColumn(), TimeRemainingColumn(), words("{task.fields[note]}")),
         console=messages,
         disable=quiet or not terminal,
     ) as bar:
@@ -211,7 +212,7 @@ def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
             bar.update(tasks[tally.stage], completed=tally.done, note=note)
             if tally.last is not None and not quiet and not terminal:
                 key = tally.last.key
-                messages.print(escape(f"{tally.done}/{tally.total} {key.method}: {key.entry}"))
+                say(f"{tally.done}/{tally.total} {key.method}: {key.entry}")
 
         yield show
 
@@ -223,14 +224,11 @@ def _finish(outcome: Outcome, folder: Path, quiet: bool, interrupts: list[int]) 
     if not quiet:
         if outcome.excluded:
             count = sum(map(len, outcome.excluded.values()))
-            messages.print(f"left out {count}: {escape(list_reasons(outcome.excluded))}")
+            say(f"left out {count}: {list_reasons(outcome.excluded)}")
         if outcome.missing:
             some = f"{len(outcome.missing)} images are not in the folder: "
             warn(some + list_some(outcome.missing))
-        messages.print(
-            f"{outcome.items} of {outcome.wanted} items, {outcome.made} of them new, in "
-            f"{escape(str(folder))}"
-        )
+        say(f"{outcome.items} of {outcome.wanted} items, {outcome.made} of them new, in {folder}")
     for failure in outcome.failures[:10]:
         complain(f"{failure.key.method}, {failure.key.entry}: {failure.error}")
     if outcome.cancelled:
@@ -242,4 +240,4 @@ def _finish(outcome: Outcome, folder: Path, quiet: bool, interrupts: list[int]) 
     if outcome.items < outcome.wanted:
         complain(f"{outcome.wanted - outcome.items} items are missing. Run the same command again.")
         raise typer.Exit(BAD)
-    typer.echo(os.fsencode(folder))  # bytes: a name need not be UTF-8
+    show_path(folder)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from iassa.errors import plain
 from iassa.image import resize
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ def _shrink_known(error: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _fit(text: str, length: int) -> str:
     """One line of at most so many characters; the middle gives way, the score is at the end."""
-    line = " ".join(text.split())
+    line = plain(" ".join(text.split()))
     half = (length - 3) // 2
     return line if len(line) <= length else f"{line[:half]} … {line[-half:]}"
 

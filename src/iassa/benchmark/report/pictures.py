@@ -21,7 +21,7 @@ from iassa.benchmark.report.tables import number, number_format
 from iassa.benchmark.store.records import Entry, Item, ItemKey
 from iassa.benchmark.store.store import Store
 from iassa.decoding import ImageFile, Reading
-from iassa.errors import ImageWarning, InputError, list_some
+from iassa.errors import ImageWarning, InputError, list_some, plain
 from iassa.explanations.plot import draw_map
 from iassa.image import as_image, resize
 
@@ -239,7 +239,7 @@ def _draw(strips: Sequence[Strip]) -> Figure:
             axes = figure.add_axes((left / across, *place))
             bar = figure.add_axes(((left + width + GAP) / across, place[0], BAR / across, place[2]))
             _draw_map(axes, bar, strip, saliency)
-            axes.set_title(heading if strip is strips[0] else "", **WORDS)
+            axes.set_title(plain(heading) if strip is strips[0] else "", **WORDS)
         top += height
     return figure
 
@@ -264,6 +264,6 @@ def _draw_map(axes: Axes, bar: Axes, strip: Strip, saliency: NDArray[np.float32]
 
 
 def _title(entry: Entry) -> str:
-    name = entry.category or entry.target.name
+    name = plain(entry.category or entry.target.name)
     name = name if len(name) <= 24 else f"{name[:23]}…"
     return f"{name}: {entry.score:.2f}"
