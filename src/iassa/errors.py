@@ -84,7 +84,7 @@ def list_some(names: Iterable[object], separator: str = ", ", most: int = MOST_N
         >>> list_some(["a.png", "b.png"]), list_some(range(300)), list_some([])
         ('a.png, b.png', '0, 1, 2 and 297 more', 'none')
     """
-    texts = [str(name) for name in names]
+    texts = [shorten(str(name)) for name in names]
     more = len(texts) - most
     return (separator.join(texts[:most]) or "none") + (f" and {more} more" if more > 0 else "")
 
@@ -97,6 +97,12 @@ def show(value: object) -> str:
         return " ".join(short.repr(value).split())
     except ValueError:  # Python prints no numbers of thousands of digits
         return "a huge number"
+
+
+def shorten(text: str) -> str:
+    """A text of the user's, for a message: only the ends of a long one."""
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
 def plain(text: str) -> str:
