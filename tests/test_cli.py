@@ -612,6 +612,7 @@ def test_tiny_images(explain, workplace, size, method):
         (["photo.png", "--target", "emu"], "unknown class 'emu'"),
         (["photo.png", "--target", "emu,ant,gnu", "--target", "yak"], "'emu'; 'gnu'"),
         (["photo.png", "--target", "ants"], "nearest: ant"),
+        (["photo.png", "--device", "gpu"], "got 'gpu': devices are cpu, cuda, cuda:1, mps and the"),
         (["photo.png", "--target", "3"], "class index from 0 to 2, got 3"),
         (["photo.png", "--target", "top-9"], "expected top-1 to top-3"),
         (["photo.png", "--target", ""], "unknown class ''"),
@@ -653,7 +654,7 @@ def test_tiny_images(explain, workplace, size, method):
         ),
         (["photo.png", "--model-option", "bgr=yes"], "expected bgr=yes for an ONNX file"),
         (["photo.png", "--range", "0-1"], "expected range=0-1 for an ONNX file"),
-        (["photo.png", "--seed", "-1"], "seed to be a whole number, 0 or more, got -1"),
+        (["photo.png", "--seed", "-1"], "seed to be a whole number, 0 or more, got -1. Change it."),
         (
             ["photo.png", "--batch-size", "0"],
             "number or None, 1 or more, got 0",

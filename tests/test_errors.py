@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import iassa
-from iassa.errors import InputError, list_choices, list_some, show
+from iassa.errors import InputError, counted, list_choices, list_some, shorten, show, suggest
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,39 @@ def test_messages_about_a_long_list_are_short(value: object) -> None:
     with pytest.raises(InputError) as refusal:
         iassa.methods.Rise(baseline=value)
     assert len(str(refusal.value)) < 1000
+
+
+def test_long_names_are_shown_in_part() -> None:
+    assert shorten("a" * 200) == "a" * 200
+    assert shorten("a" * 150 + "b" * 150) == "a" * 100 + "..." + "b" * 100
+    assert len(list_some(["a" * 9999] * 3)) < 700
+
+
+def test_one_is_no_several() -> None:
+    assert [counted(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("cat", ["Cat", "tiger cat", "egyptian cat"]),
+        ("LABR", ["labrador retriever"]),
+        ("labradr", ["labrador retriever"]),
+        ("retreiver", ["golden retriever"]),
+        ("tiger cot", ["tiger cat"]),
+        ("cta", ["Cat"]),
+        ("xylophone", []),
+        ("", []),
+        (".*", []),
+    ],
+)
+def test_names_that_may_be_meant(text: str, near: list[str]) -> None:
+    names = [
+        "egyptian cat",
+        "tiger cat",
+        "Cat",
+        "scatter",
+        "labrador retriever",
+        "golden retriever",
+    ]
+    assert suggest(text, names) == (f" (nearest: {', '.join(near)})" if near else "")

@@ -34,7 +34,7 @@ from iassa.cli.terminal import (
     warnings_as_lines,
     words,
 )
-from iassa.errors import ImageWarning, InputError, list_some
+from iassa.errors import ImageWarning, InputError, counted, list_some
 
 if TYPE_CHECKING:
     from iassa.benchmark import Outcome, Tally
@@ -226,7 +226,7 @@ def _finish(outcome: Outcome, folder: Path, quiet: bool, interrupts: list[int]) 
             count = sum(map(len, outcome.excluded.values()))
             say(f"left out {count}: {list_reasons(outcome.excluded)}")
         if outcome.missing:
-            some = f"{len(outcome.missing)} images are not in the folder: "
+            some = f"not in the folder, {counted(len(outcome.missing), 'image')}: "
             warn(some + list_some(outcome.missing))
         say(f"{outcome.items} of {outcome.wanted} items, {outcome.made} of them new, in {folder}")
     for failure in outcome.failures[:10]:
@@ -238,6 +238,7 @@ def _finish(outcome: Outcome, folder: Path, quiet: bool, interrupts: list[int]) 
         complain(f"{len(outcome.failures)} failed. The same command tries them again.")
         raise typer.Exit(BAD)
     if outcome.items < outcome.wanted:
-        complain(f"{outcome.wanted - outcome.items} items are missing. Run the same command again.")
+        lacking = counted(outcome.wanted - outcome.items, "item")
+        complain(f"{lacking} not made yet. Run the same command again.")
         raise typer.Exit(BAD)
     show_path(folder)

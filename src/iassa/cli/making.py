@@ -36,6 +36,7 @@ from iassa.errors import (
     ImageWarning,
     InputError,
     WeakEvidenceWarning,
+    counted,
     plain,
 )
 from iassa.files import check_writable
@@ -195,6 +196,6 @@ def _summarise(explanation: iassa.Explanation) -> None:
         precision = f"standard error {explanation.relative_error:.1%} of the peak"
     state = "" if explanation.complete else f"; incomplete: {explanation.stopped}"
     say(
-        f"{explanation.calls} calls of {explanation.model} on {explanation.device}, "
+        f"{counted(explanation.calls, 'call')} of {explanation.model} on {explanation.device}, "
         f"{explanation.seconds:.1f} s, {precision}{state}"
     )

@@ -11,7 +11,6 @@ of their probabilities. Which classes count is a choice, never a guess from the 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import json
@@ -21,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from iassa.errors import InputError, list_some, show
+from iassa.errors import InputError, list_some, show, suggest
 from iassa.files import user_path
 from iassa.models.efficientnet_lite0 import class_names as imagenet_names
 from iassa.models.targets import ClassLookup, Target
@@ -186,9 +185,9 @@ class _Search:
         table = _read_table(path)
         unknown = [name for name in table if name not in self.categories]
         if unknown:
+            hints = list_some(show(name) + suggest(name, self.categories) for name in unknown)
             raise InputError(
-                f"expected categories of the dataset in {path}, got "
-                f"{list_some([self._suggest(name) for name in unknown])}. Its categories: "
+                f"expected categories of the dataset in {path}, got {hints}. Its categories: "
                 f"{list_some(self.categories)}."
             )
         groups: dict[str, list[int]] = {}
@@ -205,10 +204,6 @@ class _Search:
             raise InputError(f"{where}: {error}") from None
         reason = f"{path.name} gives it no class"
         return {category: groups.get(category) or reason for category in self.categories}
-
-    def _suggest(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self.categories, n=3, cutoff=0.6)
-        return show(name) + (f" (nearest: {', '.join(near)})" if near else "")
 
 
 def _is_imagenet(class_names: Sequence[str]) -> bool:
