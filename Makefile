@@ -72,7 +72,7 @@ bench: setup bench-peers
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/attention.py
-	$(BIN)/python benchmarks/adapters.py
+	$(BIN)/python benchmarks/black_boxes.py
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/workers.py

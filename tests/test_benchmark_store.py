@@ -325,6 +325,38 @@ def in_child(store, results):
     store.close()
 
 
+def test_a_reader_leaves_the_folder_as_it_was(run):
+    """SQLite needs files beside the database; a connection that may not write leaves them."""
+    with Store.open(run, CONFIGURATION):
+        pass
+    before = {path.name for path in run.iterdir()}
+    for left in ("", "run.sqlite-wal"):  # by a version of before
+        if left:
+            (run / left).touch()
+        with Store.read(run) as store, Store.read(run) as other:
+            assert store.configuration == other.configuration
+            assert {path.name for path in run.iterdir()} > before
+        assert {path.name for path in run.iterdir()} == before
+
+
+def test_a_reader_does_not_move_a_log_into_the_database(run):
+    """A killed writer leaves a log, which the next one takes over."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+from iassa.benchmark.store.store import Store
+store = Store.open(Path(sys.argv[1]), {"a": 1})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code, str(run)], check=False)
+    names = ("run.sqlite", "run.sqlite-wal")
+    before = [(run / name).read_bytes() for name in names]
+    assert len(before[1]) > 0
+    with Store.read(run) as store:
+        assert store.configuration == {"a": 1}
+    assert [(run / name).read_bytes() for name in names] == before
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_neither_writes_nor_lets_go(run):
     context = multiprocessing.get_context("fork")

@@ -1,4 +1,4 @@
-"""Black boxes: the default model against known pictures and torch, adapters, names of objects."""
+"""Black boxes: the default model against known pictures and torch, other models, object names."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ module = Mean()
 instance = Callable()
 with_defaults = lambda images, scale=1.0: scale * images.mean((1, 2))
 bound = partial(with_defaults, scale=1.0)
-adapter = iassa.models.FunctionModel(function, name="own name", class_names=("r", "g", "b"))
+own = iassa.models.FunctionModel(function, name="own name", class_names=("r", "g", "b"))
 number = 3
 """
 
@@ -278,7 +278,7 @@ number = 3
         ("with_defaults", FunctionModel),
         ("bound", FunctionModel),
         ("Needs.inside", FunctionModel),
-        ("adapter", FunctionModel),
+        ("own", FunctionModel),
         ("module", TorchModel),
         ("Mean", TorchModel),
         ("factory", TorchModel),
@@ -290,7 +290,7 @@ def test_objects_by_name(tmp_path, attribute, kind):
     assert isinstance(black_box, kind)
     np.testing.assert_allclose(black_box(IMAGES), MEANS, rtol=1e-5)
     assert black_box.name
-    if attribute == "adapter":
+    if attribute == "own":
         assert (black_box.name, black_box.class_names) == ("own name", ("r", "g", "b"))
 
 
@@ -554,29 +554,27 @@ def test_images_that_a_black_box_is_called_with_stay():
 @pytest.mark.parametrize("black_box", [overwriting, Overwriting()])
 @pytest.mark.parametrize("input_size", [None, (10, 14)])
 def test_images_to_consume_are_scored_alike(black_box, input_size):
-    adapter = type(open_model(black_box))(black_box, input_size=input_size)
+    made = type(open_model(black_box))(black_box, input_size=input_size)
     for images in (IMAGES, PLANES.clone().permute(0, 2, 3, 1).numpy()):
-        np.testing.assert_allclose(
-            adapter.call_without_copy(images.copy()), adapter(images), rtol=1e-6
-        )
+        np.testing.assert_allclose(made.call_without_copy(images.copy()), made(images), rtol=1e-6)
     with pytest.raises(InputError, match="expected images"):
-        adapter.call_without_copy(IMAGES[0])
+        made.call_without_copy(IMAGES[0])
 
 
 def test_planes_to_consume_are_not_copied():
     planes = PLANES.clone()
     seen = []
-    adapter = TorchModel(nn.Identity())
-    adapter.score = lambda given: seen.append(given.data_ptr()) or given.mean((2, 3))
-    adapter.call_without_copy(planes.permute(0, 2, 3, 1).numpy())
+    black_box = TorchModel(nn.Identity())
+    black_box.score = lambda given: seen.append(given.data_ptr()) or given.mean((2, 3))
+    black_box.call_without_copy(planes.permute(0, 2, 3, 1).numpy())
     assert seen == [planes.data_ptr()]
 
 
 def test_a_curve_may_consume_its_images():
     image = np.random.default_rng(0).random((12, 16, 3), np.float32)
-    adapter = open_model(Overwriting())
+    black_box = open_model(Overwriting())
     arguments = {"weights": [1.0, 0.0, 2.0], "pixels_per_step": 10, "batch_size": 4}
     for curve in (deletion, insertion):
-        asked = curve(image[..., 0], image, adapter, **arguments)
-        consumed = curve(image[..., 0], image, adapter.call_without_copy, **arguments)
+        asked = curve(image[..., 0], image, black_box, **arguments)
+        consumed = curve(image[..., 0], image, black_box.call_without_copy, **arguments)
         np.testing.assert_array_equal(consumed.scores, asked.scores)

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageOps
 from pycocotools import mask as pycocotools_mask
 
-from iassa.benchmark.datasets import Coco
+from iassa.benchmark.datasets import Coco, category_targets
 from iassa.decoding import UPRIGHT
 from iassa.errors import InputError
 from iassa.image import decode_image
@@ -460,6 +460,76 @@ def test_entries_that_cannot_be_used(folder, parts, message):
 def test_file_names_outside_the_folder(folder, name):
     with pytest.raises(InputError, match="expected file names inside the folder"):
         opened(folder, images=[image(1, name)], annotations=[])
+
+
+def test_a_file_name_that_no_file_can_have(folder):
+    for name in ("a" * 3000, f"{'a' * 300}/a.png"):
+        with pytest.raises(
+            InputError, match=r"cannot look for 'aaa.*: File name too long"
+        ) as refusal:
+            opened(folder, images=[image(1, "a.png"), image(2, name)], annotations=[])
+        assert len(str(refusal.value)) < 700
+
+
+def test_messages_about_long_texts_and_numbers_are_short(folder):
+    long = "a" * 3000
+    for parts in (
+        {"images": [image(1, f"../{long}")]},
+        {"images": [image(1, "a.png"), image(2, f"{long}/../{long}")]},
+        {"images": [image(long, "a.png"), image(long, "b.png")]},
+        {"images": [image(1, "a.png", (10**3000, 3))]},
+        {"images": [image(1, "a.png", (3, -(10**3000)))]},
+        {"images": [image(1, "/".join(["a" * 200] * 12))]},  # a name that may be, and is not
+        {"images": [image(1, [long])]},
+        {"categories": [{"id": 1, "name": long}, {"id": 2, "name": long}]},
+        {"annotations": [annotation(10**3000, 18, BOX)]},
+        {"annotations": [annotation(1, 18, BOX) | {"image_id": long}]},
+    ):
+        with pytest.raises(InputError) as refusal:
+            opened(folder, **({"annotations": []} | parts))
+        assert len(str(refusal.value)) < 700
+    with pytest.raises(InputError) as refusal:
+        category_targets([long, long + "b"], ["cat", "dog"], 2, "same")
+    assert len(str(refusal.value)) < 1200
+
+
+def test_a_category_that_is_no_text(folder):
+    for name in ("\ud800", "dog\0"):
+        with pytest.raises(InputError, match=r"text without lone surrogates.* in categories\[0\]"):
+            opened(folder, categories=[{"id": 1, "name": name}], annotations=[])
+
+
+@pytest.mark.parametrize("letter", ["P", "o", "0", "_"])
+def test_compressed_run_lengths_are_read_in_linear_time(folder, letter):
+    """A number of a million letters took minutes, as each added to it all of it again."""
+    (found,) = outlines(folder, annotation(1, 3, {"size": SIZE, "counts": letter * 2_000_000}))
+    start = f"expected run lengths that add up to 7 x 11 pixels, got '{letter * 9}"
+    assert found.excluded.startswith(start)
+
+
+def test_long_numbers_in_compressed_run_lengths(folder):
+    """77 in two letters, and in more, whose further bits are 0."""
+    for counts in ("]2", "]R0", "]R" + "P" * 9 + "0"):
+        (found,) = outlines(folder, annotation(1, 3, {"size": list(SIZE), "counts": counts}))
+        assert found.excluded == "its outlines hold no pixel"
+    too_long = {"size": list(SIZE), "counts": "]R" + "P" * 10 + "0"}
+    (found,) = outlines(folder, annotation(1, 3, too_long))
+    assert found.excluded.startswith("expected run lengths that add up to 7 x 11 pixels, got ']RP")
+
+
+def test_polygons_that_would_take_all_memory(folder):
+    """Each of its edges runs across the image: three million pixels, in a file of one megabyte."""
+    name, size = "large.png", (7, 2000)
+    Image.new("1", size[::-1]).save(folder / "images" / name)
+    for turns, drawn in ((1000, True), (2600, False)):
+        edges = [value for k in range(turns) for value in (0, k % 7, 1999, k % 7)]
+        dataset = opened(
+            folder, images=[image(1, name, size)], annotations=[annotation(1, 3, [edges])]
+        )
+        (found,) = dataset.annotations(dataset.samples()[0], size)
+        assert found.annotation.any() == drawn
+        if not drawn:
+            assert "polygons of at most 5000000 pixels along them, got 10" in found.excluded
 
 
 def test_a_file_name_that_is_no_text(folder):

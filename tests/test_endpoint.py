@@ -762,7 +762,7 @@ def test_another_model_is_asked_anew(server, tmp_path):
     assert len(identities) == len(others)
 
 
-def test_the_cache_serves_threads_and_many_adapters_at_once(server, tmp_path):
+def test_the_cache_serves_threads_and_many_models_at_once(server, tmp_path):
     def work():
         with endpoint(server, cache=tmp_path, images_per_request=1) as box:
             np.testing.assert_array_equal(ask(box, PLANES).numpy(), model(AS_PNG))

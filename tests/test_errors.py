@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 import iassa
-from iassa.errors import InputError, WeakEvidenceWarning, list_choices, list_some, shorten, show
+from iassa.errors import (
+    InputError,
+    WeakEvidenceWarning,
+    counted,
+    list_choices,
+    list_some,
+    shorten,
+    show,
+    suggest,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,3 +90,33 @@ def test_a_warning_of_forty_classes_is_short(target: str, depends: bool) -> None
         found = iassa.explain(np.eye(24), model, target=target, method="rise", calls=80)
     assert found.warnings
     assert all(len(text) < 700 for text in found.warnings)
+
+
+def test_one_is_no_several() -> None:
+    assert [counted(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("cat", ["Cat", "tiger cat", "egyptian cat"]),
+        ("LABR", ["labrador retriever"]),
+        ("labradr", ["labrador retriever"]),
+        ("retreiver", ["golden retriever"]),
+        ("tiger cot", ["tiger cat"]),
+        ("cta", ["Cat"]),
+        ("xylophone", []),
+        ("", []),
+        (".*", []),
+    ],
+)
+def test_names_that_may_be_meant(text: str, near: list[str]) -> None:
+    names = [
+        "egyptian cat",
+        "tiger cat",
+        "Cat",
+        "scatter",
+        "labrador retriever",
+        "golden retriever",
+    ]
+    assert suggest(text, names) == (f" (nearest: {', '.join(near)})" if near else "")

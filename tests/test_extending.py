@@ -222,17 +222,17 @@ def test_cuts_anywhere(name, cuts, batch_size):
 
 
 def test_the_default_with_a_network_of_another_size():
-    """Resized by the adapter, in float32, on a map that is enlarged again."""
+    """Resized by the black box, in float32, on a map that is enlarged again."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 6, 5, stride=3), nn.Tanh(), nn.Flatten(), nn.LazyLinear(4))
-    adapter = iassa.models.TorchModel(network, input_size=(24, 20), softmax=True)
+    black_box = iassa.models.TorchModel(network, input_size=(24, 20), softmax=True)
     method = Iassa(features=iassa.models.TorchLayers(network, ("0",), (24, 20)))
-    whole = iassa.explain(IMAGE, adapter, method=method, target=["top-1", "0 vs 1"], calls=600)
-    part = iassa.explain(IMAGE, adapter, method=method, target=["top-1", "0 vs 1"], calls=331)
-    made = iassa.extend(part, adapter, calls=269, method=method)
+    whole = iassa.explain(IMAGE, black_box, method=method, target=["top-1", "0 vs 1"], calls=600)
+    part = iassa.explain(IMAGE, black_box, method=method, target=["top-1", "0 vs 1"], calls=331)
+    made = iassa.extend(part, black_box, calls=269, method=method)
     assert_same(made, whole, 64)
     with pytest.raises(InputError, match=r"(?s)open the method again from its record: .*`method=`"):
-        iassa.extend(part, adapter)
+        iassa.extend(part, black_box)
 
 
 # --- after every way to stop ------------------------------------------------------------------
@@ -465,9 +465,9 @@ def test_another_black_box_is_refused(part):
 
 
 def test_another_size_is_refused(part):
-    adapter = iassa.models.FunctionModel(four_outputs, input_size=(18, 18))
+    black_box = iassa.models.FunctionModel(four_outputs, input_size=(18, 18))
     with pytest.raises(InputError, match=r"\(18, 27\) pixels, as before, got .* \(18, 18\)"):
-        iassa.extend(part, adapter)
+        iassa.extend(part, black_box)
 
 
 @pytest.mark.parametrize(
@@ -775,8 +775,8 @@ def test_functions_need_all_outputs(name):
 
 def test_what_was_not_kept_is_refused_by_name():
     names = ("ant", "bee, Biene", "cow", "dog")
-    adapter = iassa.models.FunctionModel(four_outputs, class_names=names)
-    made = iassa.explain(IMAGE, adapter, method=Rise(), target="bee", calls=40, keep_scores=1)
+    black_box = iassa.models.FunctionModel(four_outputs, class_names=names)
+    made = iassa.explain(IMAGE, black_box, method=Rise(), target="bee", calls=40, keep_scores=1)
     best = int(four_outputs(IMAGE[None])[0].argmax())
     assert made.evidence.outputs == tuple(sorted({1, best}))
     kept = [names[k].split(",")[0] for k in sorted({1, best})]

@@ -637,7 +637,7 @@ def test_a_benchmark_on_two_workers(run, folders, tmp_path):
     assert found == contents(tmp_path / "run2")
 
 
-def test_an_adapter_is_sent_to_a_worker(folders):
+def test_a_model_is_sent_to_a_worker(folders):
     black_box = open_model(f"hf:{folders('resnet')}", "cpu")
     tasks = [ScoreImage(str(k), png(image), "") for k, image in enumerate(noise((26, 30)))]
     with LocalWorkers(Model(black_box), 1) as workers:

@@ -195,7 +195,7 @@ def test_of_large_tensors_evenly_spaced_elements_are_looked_at():
     assert len(digests) == 4
 
 
-def test_an_adapter_is_more_than_its_weights():
+def test_a_model_is_more_than_its_weights():
     def halve(planes):
         return planes / 2
 
@@ -218,11 +218,11 @@ def test_it_is_computed_once_and_without_a_call():
             raise AssertionError("asked")
 
     module = Silent()
-    adapter = TorchModel(module)
-    first = adapter.identity()
+    black_box = TorchModel(module)
+    first = black_box.identity()
     with torch.no_grad():
         module.weight += 1
-    assert adapter.identity() == first  # as documented
+    assert black_box.identity() == first  # as documented
     assert TorchModel(module).identity() != first
 
 

@@ -645,8 +645,8 @@ def test_a_black_box_of_another_size_gets_its_own_and_the_map_the_images() -> No
         shapes.add(images.shape[1:])
         return images[:, 4:10, 10:20].mean(axis=(1, 2, 3), dtype=np.float64)[:, None]
 
-    adapter = FunctionModel(black_box, input_size=(20, 24))
-    found = iassa.explain(patch_image(), adapter, method=cheap_iassa(), calls=200)
+    resized = FunctionModel(black_box, input_size=(20, 24))
+    found = iassa.explain(patch_image(), resized, method=cheap_iassa(), calls=200)
     assert shapes == {(20, 24, 3)}
     assert found.saliency.shape == (1, *SIZE)
     row, column = peak(found)
@@ -754,11 +754,9 @@ def test_only_the_flat_one_of_several_targets_is_named() -> None:
     def black_box(images: Array) -> NDArray[np.float64]:
         return np.hstack([patch_brightness(images), np.full((len(images), 1), 0.5)])
 
-    adapter = FunctionModel(black_box, class_names=("patch", "nothing"))
+    named = FunctionModel(black_box, class_names=("patch", "nothing"))
     with pytest.warns(WeakEvidenceWarning, match=f"^nothing: {FLAT}$"):
-        found = iassa.explain(
-            patch_image(), adapter, method=cheap_iassa(), target=[0, 1], calls=100
-        )
+        found = iassa.explain(patch_image(), named, method=cheap_iassa(), target=[0, 1], calls=100)
     assert (found.saliency[1] == 0).all()
     assert np.abs(found.saliency[0]).max() > 0
 

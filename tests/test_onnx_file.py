@@ -135,8 +135,8 @@ def pixels(count: int = 5, size: tuple[int, int] = SIZE, seed: int = 0) -> NDArr
     return np.random.default_rng(seed).random((count, 3, *size)).astype(np.float32)
 
 
-def scores(adapter: iassa.models.BlackBox, planes: NDArray[np.float32]) -> NDArray[Any]:
-    return adapter.score(torch.from_numpy(planes)).numpy()
+def scores(black_box: iassa.models.BlackBox, planes: NDArray[np.float32]) -> NDArray[Any]:
+    return black_box.score(torch.from_numpy(planes)).numpy()
 
 
 # --- the same scores --------------------------------------------------------------------------
@@ -149,8 +149,8 @@ def test_layouts_types_and_batches(path: Path, layout: str, kind: str, batch: in
     graph(path, (batch, 3, *SIZE) if layout == "NCHW" else (batch, *SIZE, 3), kind)
     bytes_ = kind == "uint8"
     said = {} if bytes_ else {"mean": MEAN, "std": STD}
-    adapter = iassa.models.OnnxModel(path, softmax=not bytes_, **said)
-    assert adapter.input_size == SIZE
+    black_box = iassa.models.OnnxModel(path, softmax=not bytes_, **said)
+    assert black_box.input_size == SIZE
     for count in (1, 2, 3, 7):
         planes = pixels(count, seed=count)
         if bytes_:
@@ -159,7 +159,7 @@ def test_layouts_types_and_batches(path: Path, layout: str, kind: str, batch: in
             mean, std = (np.float32(v)[:, None, None] for v in (MEAN, STD))
             expected = softmax(logits_of(((planes - mean) / std).astype(kind)))
         before = planes.copy()
-        found = scores(adapter, planes)
+        found = scores(black_box, planes)
         assert found.shape == (count, CLASSES)
         loose = 2e-3 if kind == "float16" else 2e-5
         atol = steps(2, 1.0, dtype=np.float16) if kind == "float16" else steps(32, expected)
@@ -177,22 +177,22 @@ def test_layouts_types_and_batches(path: Path, layout: str, kind: str, batch: in
     ],
 )
 def test_ranges_and_order(path: Path, fields: dict[str, Any], values: Any) -> None:
-    adapter = iassa.models.OnnxModel(graph(path), softmax=False, **fields)
+    black_box = iassa.models.OnnxModel(graph(path), softmax=False, **fields)
     expected = logits_of(values(pixels()))
     np.testing.assert_allclose(
-        scores(adapter, pixels()), expected, rtol=1e-4, atol=steps(64, expected)
+        scores(black_box, pixels()), expected, rtol=1e-4, atol=steps(64, expected)
     )
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_any_size(path: Path, layout: str) -> None:
     graph(path, ("n", 3, "h", "w") if layout == "NCHW" else ("n", "h", "w", 3))
-    adapter = iassa.models.OnnxModel(path, input_size="any", range=(0, 1), softmax=False)
-    assert adapter.input_size is None
+    black_box = iassa.models.OnnxModel(path, input_size="any", range=(0, 1), softmax=False)
+    assert black_box.input_size is None
     for size in (SIZE, (9, 4)):
         expected = logits_of(pixels(3, size))
         np.testing.assert_allclose(
-            scores(adapter, pixels(3, size)), expected, atol=steps(64, expected)
+            scores(black_box, pixels(3, size)), expected, atol=steps(64, expected)
         )
     fixed = iassa.models.OnnxModel(path, input_size=SIZE, range=(0, 1), softmax=False)
     images = pixels(2, (13, 8)).transpose(0, 2, 3, 1)
@@ -242,11 +242,11 @@ def test_the_same_as_the_torch_module_that_was_exported(
             verbose=False,
         )
     monkeypatch.chdir("/")  # external data is looked for beside the file, not here
-    adapter = iassa.models.OnnxModel(path, mean=MEAN, std=STD, softmax=True)
+    black_box = iassa.models.OnnxModel(path, mean=MEAN, std=STD, softmax=True)
     expected = iassa.models.TorchModel(module, normalise=normalise, softmax=True)
     for count in (1, 6):
         np.testing.assert_allclose(
-            scores(adapter, pixels(count)), scores(expected, pixels(count)), atol=steps(8, 1.0)
+            scores(black_box, pixels(count)), scores(expected, pixels(count)), atol=steps(8, 1.0)
         )
 
 
@@ -273,17 +273,17 @@ def test_probabilities_are_told_from_the_last_operator(path: Path, last: tuple[s
     logits = logits_of(pixels())
     expected = 1 / (1 + np.exp(-logits)) if "Sigmoid" in last else softmax(logits)
     for said in ({}, {"softmax": False}):
-        adapter = iassa.models.OnnxModel(path, range=(0, 1), **said)
-        np.testing.assert_allclose(scores(adapter, pixels()), expected, atol=steps(8, 1.0))
+        black_box = iassa.models.OnnxModel(path, range=(0, 1), **said)
+        np.testing.assert_allclose(scores(black_box, pixels()), expected, atol=steps(8, 1.0))
     for said in ({"softmax": True}, {"sigmoid": True}):
         with pytest.raises(InputError, match=f"is that of {last[0]} already"):
             iassa.models.OnnxModel(path, range=(0, 1), **said)
 
 
 def test_sigmoid(path: Path) -> None:
-    adapter = iassa.models.OnnxModel(graph(path), range=(0, 1), sigmoid=True)
+    black_box = iassa.models.OnnxModel(graph(path), range=(0, 1), sigmoid=True)
     expected = 1 / (1 + np.exp(-logits_of(pixels())))
-    np.testing.assert_allclose(scores(adapter, pixels()), expected, atol=steps(8, 1.0))
+    np.testing.assert_allclose(scores(black_box, pixels()), expected, atol=steps(8, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -300,9 +300,9 @@ def test_metadata_of_onnx(path: Path, noted: str, values: Any, order: str | None
     notes = {"Image.NominalPixelRange": noted, "Image.ColorSpaceGamma": "SRGB"}
     graph(path, notes=notes | ({"image.bitmapPixelFormat": order} if order else {}))
     expected = values(pixels())[:, :: -1 if order == "Bgr8" else 1]
-    adapter = iassa.models.OnnxModel(path, softmax=False)
+    black_box = iassa.models.OnnxModel(path, softmax=False)
     np.testing.assert_allclose(
-        scores(adapter, pixels()),
+        scores(black_box, pixels()),
         logits_of(expected),
         rtol=1e-4,
         atol=steps(64, logits_of(expected)),
@@ -320,13 +320,13 @@ def test_metadata_of_ultralytics(path: Path) -> None:
     names = {0: "cat", 1: "dog's", 2: "a, b", 3: "é"}
     notes = {"names": str(names), "imgsz": str([*SIZE]), "task": "classify"}
     graph(path, ("n", 3, "h", "w"), last=("Softmax",), notes=notes)
-    adapter = iassa.models.OnnxModel(path, range=(0, 1))
-    assert adapter.input_size == SIZE
-    assert adapter.class_names == tuple(names.values())
+    black_box = iassa.models.OnnxModel(path, range=(0, 1))
+    assert black_box.input_size == SIZE
+    assert black_box.class_names == tuple(names.values())
     for given in ("class_names", "names"):
         graph(path, notes={given: json.dumps(names)})
-        adapter = iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
-        assert adapter.class_names == tuple(names.values())
+        black_box = iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
+        assert black_box.class_names == tuple(names.values())
 
 
 def test_class_names_of_a_file_and_of_a_list(path: Path) -> None:
@@ -335,11 +335,11 @@ def test_class_names_of_a_file_and_of_a_list(path: Path) -> None:
     file.write_text("\n".join(names), "utf-8")
     said = {"range": (0, 1), "softmax": True}
     for given in (names, file, str(file)):
-        adapter = iassa.models.OnnxModel(graph(path), class_names=given, **said)
-        assert list(adapter.class_names or ()) == names
-        assert pickle.loads(pickle.dumps(adapter)).class_names == adapter.class_names
+        black_box = iassa.models.OnnxModel(graph(path), class_names=given, **said)
+        assert list(black_box.class_names or ()) == names
+        assert pickle.loads(pickle.dumps(black_box)).class_names == black_box.class_names
     explanation = iassa.explain(
-        pixels(1)[0].transpose(1, 2, 0), adapter, target="cow", method="rise", calls=30
+        pixels(1)[0].transpose(1, 2, 0), black_box, target="cow", method="rise", calls=30
     )
     assert explanation.targets[0].name == "cow"
 
@@ -352,8 +352,8 @@ def test_one_of_several_outputs(path: Path) -> None:
     open_model(f"{path}?softmax=no&output_name=seen&range=0-1")
     with pytest.raises(InputError, match="got 'nowhere'"):
         iassa.models.OnnxModel(path, range=(0, 1), softmax=False, output_name="nowhere")
-    adapter = iassa.models.OnnxModel(path, range=(0, 1), softmax=False, output_name="seen")
-    assert scores(adapter, pixels()).shape == (5, 6)
+    black_box = iassa.models.OnnxModel(path, range=(0, 1), softmax=False, output_name="seen")
+    assert scores(black_box, pixels()).shape == (5, 6)
     with pytest.raises(InputError, match=r"to be scores \(N, K\), got \(1, 3, 6, 10\)"):
         iassa.models.OnnxModel(path, range=(0, 1), softmax=False, output_name="planes")
 
@@ -597,11 +597,11 @@ def test_class_names_of_another_length(path: Path) -> None:
 
 def test_scores_that_are_not_finite(path: Path) -> None:
     graph(path, last=("Log",))
-    adapter = iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
+    black_box = iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
     dark = np.zeros((2, *SIZE, 3), np.float32)
     assert (logits_of(dark.transpose(0, 3, 1, 2)) < 0).any()
     with pytest.raises(BlackBoxError, match="expected finite scores, got NaN or infinity for 2"):
-        adapter(dark)
+        black_box(dark)
 
 
 def test_a_graph_that_was_exported_for_one_image(
@@ -612,17 +612,17 @@ def test_a_graph_that_was_exported_for_one_image(
     last.CopyFrom(helper.make_node("Reshape", [last.input[0], "shape"], ["scores"]))
     model.graph.initializer.append(numpy_helper.from_array(np.array([1, 4]), "shape"))
     onnx.save(model, path)
-    adapter = iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
+    black_box = iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
     images = pixels(3).transpose(0, 2, 3, 1)
     with pytest.raises(BlackBoxError) as error:
-        adapter(images)
+        black_box(images)
     text = str(error.value)
     assert text.startswith("ONNX Runtime fails on 3 image(s): ")
     assert "Input shape:{3,4}, requested shape:{1,4}. If it takes one image at a time" in text
     assert not re.search(r"ONNXRuntimeError|/onnxruntime|\n", text)
     assert capfd.readouterr() == ("", "")  # nor does its own log say it once more
     np.testing.assert_allclose(
-        adapter(images[:1]), logits_of(pixels(3)[:1]), atol=steps(64, logits_of(pixels(3)))
+        black_box(images[:1]), logits_of(pixels(3)[:1]), atol=steps(64, logits_of(pixels(3)))
     )
 
 
@@ -677,13 +677,13 @@ def test_identity_is_that_of_the_content_and_of_what_is_done_to_it(
 
 def test_it_is_opened_again_in_another_process(path: Path) -> None:
     reference = f"{graph(path)}?mean=0.485,0.456,0.406&std=0.229,0.224,0.225&softmax=yes"
-    adapter = open_model(reference)
+    black_box = open_model(reference)
     for again in (
-        pickle.loads(pickle.dumps(adapter)),
+        pickle.loads(pickle.dumps(black_box)),
         pickle.loads(pickle.dumps(Model(reference, None))).open(),
     ):
-        assert again.identity() == adapter.identity()
-        np.testing.assert_array_equal(scores(again, pixels()), scores(adapter, pixels()))
+        assert again.identity() == black_box.identity()
+        np.testing.assert_array_equal(scores(again, pixels()), scores(black_box, pixels()))
 
 
 def test_the_package_onnx_is_imported_by_who_needs_it() -> None:

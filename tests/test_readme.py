@@ -214,8 +214,8 @@ def test_the_torch_module_of_the_page_is_wrapped() -> None:
     (expression,) = re.findall(pattern, page("docs/python.md"), flags=re.DOTALL)
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     here = expression.replace('"cuda"', '"cpu"')
-    adapter = eval(here, {"iassa": iassa, "network": network})
-    scores = adapter(np.random.default_rng(0).random((2, 30, 20, 3)).astype(np.float32))
+    black_box = eval(here, {"iassa": iassa, "network": network})
+    scores = black_box(np.random.default_rng(0).random((2, 30, 20, 3)).astype(np.float32))
     np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
 
 

@@ -391,8 +391,8 @@ def test_a_black_box_of_another_size_gets_its_own_and_the_map_the_images() -> No
         return images[:, 4:10, 10:20].mean(axis=(1, 2, 3), dtype=np.float64)[:, None]
 
     for method in METHODS_HERE.values():
-        adapter = FunctionModel(black_box, input_size=(20, 24))
-        found = iassa.explain(photo(), adapter, method=method, calls=200)
+        resized = FunctionModel(black_box, input_size=(20, 24))
+        found = iassa.explain(photo(), resized, method=method, calls=200)
         assert shapes == {(20, 24, 3)}
         assert found.saliency.shape == found.standard_error.shape == (1, *SIZE)
         assert np.isposinf(found.standard_error).all()

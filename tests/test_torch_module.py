@@ -157,7 +157,7 @@ def test_training_mode_of_a_part_is_warned_of():
 # Transforms.
 
 
-def test_softmax_and_normalisation_are_the_adapters():
+def test_softmax_and_normalisation_are_the_black_boxes():
     box = TorchModel(Means(), normalise=lambda planes: 4 * planes - 2, softmax=True, name="m")
     powers = np.exp(4 * MEANS - 2)
     np.testing.assert_allclose(box(IMAGES), powers / powers.sum(1, keepdims=True), rtol=1e-5)

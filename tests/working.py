@@ -128,7 +128,7 @@ class Span(Task):
 
 @dataclass(frozen=True)
 class Which(Task):
-    """Which adapter it was given, in which process."""
+    """Which black box it was given, in which process."""
 
     def run(self, black_box):
         return os.getpid(), id(black_box)

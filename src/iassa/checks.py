@@ -160,7 +160,7 @@ def take(value: Any, kind: Any, what: str) -> Any:
     """
     made = convert(value, kind)
     if not fits(made, kind):
-        raise InputError(f"expected {what} to be {describe(kind)}, got {show(value)}.")
+        raise InputError(f"expected {what} to be {describe(kind)}, got {show(value)}. Change it.")
     return made
 
 

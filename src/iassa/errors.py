@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import reprlib
 import sys
 import sysconfig
@@ -13,6 +15,8 @@ from pathlib import Path
 
 MOST_NAMES = 3  # in one message
 LONGEST = 200  # letters of one value
+JOINERS = "\u200c\u200d"  # in Persian words and in emoji; they turn no direction
+LIKE_A_WORD = 0.8  # of 1, difflib's measure; below, other words are meant
 MOST_CHOICES = 12  # that the user may choose from
 
 
@@ -108,6 +112,50 @@ def show(value: object) -> str:
         return " ".join(short.repr(value).split())
     except ValueError:  # Python prints no numbers of thousands of digits
         return "a huge number"
+
+
+def counted(number: int, noun: str) -> str:
+    """'1 image', '2 images'."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def suggest(text: str, names: Iterable[str]) -> str:
+    """What a name that is none may have meant, to stand behind it in a message; '' for nothing.
+
+    Names that hold it come first, the shortest of them, then those with a word like it, then those
+    that are like it as a whole.
+
+    Example:
+        >>> suggest("cat", ["egyptian cat", "tiger cat"]), suggest("labradr", ["labrador, dog"])
+        (' (nearest: tiger cat, egyptian cat)', ' (nearest: labrador, dog)')
+    """
+    wanted, known = text.strip().casefold(), {name.casefold(): name for name in names}
+    holding = [name for name in known if wanted and re.search(rf"\b{re.escape(wanted)}", name)]
+    by_word = {word: name for name in known for word in re.findall(r"\w+", name)}
+    words = difflib.get_close_matches(wanted, by_word, n=MOST_NAMES, cutoff=LIKE_A_WORD)
+    like = difflib.get_close_matches(wanted, known, n=MOST_NAMES)
+    found = [*sorted(holding, key=len), *(by_word[word] for word in words), *like]
+    near = dict.fromkeys(known[name] for name in found)
+    return f" (nearest: {', '.join(map(shorten, [*near][:MOST_NAMES]))})" if near else ""
+
+
+def plain(text: str) -> str:
+    r"""A text on one line that does no more than show, for a terminal, a page or a picture.
+
+    Names of classes, models and files, and answers of servers come from outside. What is in them
+    may clear a screen, or turn the direction of what follows. It is written out.
+
+    Example:
+        >>> print(plain("\x1b[2Jcat\u202egnp.\ndog"))
+        \x1b[2Jcat\u202egnp. dog
+    """
+    return text if text.isprintable() else "".join(map(_write_out, text))
+
+
+def _write_out(letter: str) -> str:
+    if letter.isprintable() or letter in JOINERS:
+        return letter
+    return " " if letter.isspace() else letter.encode("unicode_escape").decode()
 
 
 def list_choices(names: Iterable[object], separator: str = ", ") -> str:

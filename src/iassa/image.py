@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import IO, Any, TypeAlias, cast
 
@@ -20,18 +19,21 @@ from PIL import Image
 from torch import Tensor
 
 from iassa.decoding import (
+    MAX_PIXELS,
     UPRIGHT,
     Decoded,
     ImageFile,
     Reading,
     decode_mask,
     decode_picture,
-    open_content,
+    open_picture,
 )
 from iassa.errors import InputError, list_choices, require
 from iassa.files import user_path
 
 ROUNDINGS = 8  # steps at 1 of the array's type, at least of float32, that are taken for none
+DEEPEST = 8  # bytes a pixel in a file: four channels of 16 bits
+METADATA = 1 << 24  # bytes
 EXAMPLES = {"cat": "chelsea", "coffee": "coffee"}  # pictures that scikit-image ships
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
@@ -41,7 +43,11 @@ ImageLike: TypeAlias = "str | PurePath | ImageFile | bytes | IO[bytes] | Image.I
 
 
 def load_image(
-    path: str | PurePath, *, upright: bool = True, white: float | None = None
+    path: str | PurePath,
+    *,
+    upright: bool = True,
+    white: float | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.float32]:
     """Read an image file as (H, W, 3) float32 RGB in [0, 1].
 
@@ -49,21 +55,23 @@ def load_image(
     keeps its depth; Pillow reduces 16-bit colour to 8 bits. An animation gives its first frame.
 
     Args:
-        path: any format that Pillow reads. A leading `~` is the home folder.
+        path: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM or PGM. A leading `~` is the home folder.
         upright: whether to turn the image as its EXIF orientation says.
         white: the value that is white in grey of more than 8 bits; see `Reading`.
+        max_pixels: the most that are read, 16 bytes of memory each. Pillow reads 179 million.
 
     Returns:
         (H, W, 3) float32 in [0, 1].
 
     Raises:
-        InputError: the file is missing, empty, truncated, not an image, or larger than Pillow's
-            limit against decompression bombs.
+        InputError: the file is missing, empty, truncated, not an image, of another format, or of
+            more pixels.
 
     Warns:
         ImageWarning: it is deep and nearly black, or its EXIF orientation is not applied.
     """
-    return _read(path, partial(decode_picture, reading=Reading(upright=upright, white=white)))
+    reading = Reading(upright=upright, white=white, max_pixels=max_pixels)
+    return _read(path, reading, decode_picture)
 
 
 def decode_image(content: bytes, name: str, reading: Reading = UPRIGHT) -> NDArray[np.float32]:
@@ -75,13 +83,13 @@ def decode_image(content: bytes, name: str, reading: Reading = UPRIGHT) -> NDArr
         reading: how to read it.
 
     Raises:
-        InputError: it is empty, truncated, not an image, or larger than Pillow's limit against
-            decompression bombs.
+        InputError: it is empty, truncated, not an image, of another format, or of more pixels than
+            `reading` allows.
 
     Warns:
         ImageWarning: as `load_image`.
     """
-    return open_content(content, name, partial(decode_picture, reading=reading))
+    return open_picture(content, name, reading, decode_picture)
 
 
 def load_mask(path: str | PurePath, reading: Reading = UPRIGHT) -> NDArray[np.bool_]:
@@ -92,7 +100,7 @@ def load_mask(path: str | PurePath, reading: Reading = UPRIGHT) -> NDArray[np.bo
     transparent is not marked.
 
     Args:
-        path: PNG, or any other lossless format that Pillow reads.
+        path: PNG, or another lossless format among those of `load_image`.
         reading: as of the image: whether the EXIF orientation is applied.
 
     Returns:
@@ -101,13 +109,17 @@ def load_mask(path: str | PurePath, reading: Reading = UPRIGHT) -> NDArray[np.bo
     Raises:
         InputError: as `load_image`.
     """
-    return _read(path, partial(decode_mask, reading=reading))
+    return _read(path, reading, decode_mask)
 
 
-def _read(path: str | PurePath, decode: Callable[[Image.Image], Decoded]) -> Decoded:
+def _read(
+    path: str | PurePath, reading: Reading, decode: Callable[[Image.Image, Reading], Decoded]
+) -> Decoded:
     require(str(path) not in ("", "."), f"expected an image file, got {str(path)!r}. Name a file.")
+    most = METADATA + DEEPEST * reading.max_pixels
     try:
-        content = user_path(path).read_bytes()
+        with user_path(path).open("rb") as file:  # a pipe may never end
+            content = file.read(most + 1)
     except FileNotFoundError:
         raise InputError(f"no such image: {path}. {_advise(str(path))}") from None
     except IsADirectoryError:
@@ -115,7 +127,12 @@ def _read(path: str | PurePath, decode: Callable[[Image.Image], Decoded]) -> Dec
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read {path}: {reason}. Check the path.") from error
-    return open_content(content, str(path), decode)
+    require(
+        len(content) <= most,
+        f"expected a file of at most {most} bytes, got more in {path}. Save one picture as PNG, or "
+        "allow more: load_image(path, max_pixels=N) or --max-pixels N.",
+    )
+    return open_picture(content, str(path), reading, decode)
 
 
 def _advise(path: str) -> str:
@@ -157,7 +174,7 @@ def as_image(value: ImageLike) -> NDArray[np.float32]:
     if isinstance(path, str) and path.startswith("example:"):
         return example_image(path.removeprefix("example:"))
     if isinstance(path, str | PurePath):
-        return _read(path, partial(decode_picture, reading=reading))
+        return _read(path, reading, decode_picture)
     if isinstance(value, bytes | bytearray):
         return decode_image(bytes(value), "the bytes")
     if isinstance(value, Image.Image):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -28,15 +26,19 @@ from iassa.cli.terminal import (
     complain,
     graceful_interrupt,
     messages,
+    say,
+    show_path,
     status_of,
     typed,
     warn,
     warnings_as_lines,
+    words,
 )
-from iassa.errors import ImageWarning, InputError, list_some
+from iassa.errors import ImageWarning, InputError, counted, list_some
 
 if TYPE_CHECKING:
     from iassa.benchmark import Outcome, Protocol, Tally
+    from iassa.decoding import Reading
 
 Kind = Annotated[
     str,
@@ -117,6 +119,7 @@ def benchmark(
     boxes: Boxes = False,
     orientation: Orientation = None,
     white: options.White = None,
+    max_pixels: options.MaxPixels = None,
     methods: Methods = None,
     method: Contestant = None,
     calls: Budgets = "1000",
@@ -180,7 +183,7 @@ def _open_dataset(context: typer.Context) -> dict[str, Any]:
     kind = given["kind"]
     if given["scenes"] is not None:
         raise InputError(f"expected `iassa benchmark {kind}` without --scenes. See --help.")
-    reading = choose_reading(kind, given["orientation"], given["white"])
+    reading = _reading(given)
     files = (given["images"], given["annotations"], given["masks"])
     return {
         "dataset": open_dataset(kind, *files, given["boxes"], reading),
@@ -202,9 +205,13 @@ def _open_synthetic(context: typer.Context) -> dict[str, Any]:
             f"expected `iassa benchmark synthetic` without {wrong}: it brings its own black boxes "
             "and knows their right maps. Leave it out."
         )
-    reading = choose_reading(SYNTHETIC, given["orientation"], given["white"])
+    reading = _reading(given)
     scenes = open_scenes(given["run_folder"], given["images"], given["scenes"], reading)
     return {"dataset": scenes, "model": SyntheticModel(), "classes": "same"}
+
+
+def _reading(given: dict[str, Any]) -> Reading:
+    return choose_reading(*(given[each] for each in ("kind", "orientation", "white", "max_pixels")))
 
 
 def _protocol(kind: str, texts: list[str]) -> Protocol:
@@ -254,8 +261,8 @@ def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
     """A progress bar: items done, time gone and left, and how many failed."""
     terminal = messages.is_terminal
     with Progress(
-        *("{task.description}", BarColumn(), MofNCompleteColumn()),
-        *(TimeElapsedColumn(), TimeRemainingColumn(), "{task.fields[note]}"),
+        *(words("{task.description}"), BarColumn(), MofNCompleteColumn()),
+        *(TimeElapsedColumn(), TimeRemainingColumn(), words("{task.fields[note]}")),
         console=messages,
         disable=quiet or not terminal,
     ) as bar:
@@ -268,7 +275,7 @@ def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
             bar.update(tasks[tally.stage], completed=tally.done, note=note)
             if tally.last is not None and not quiet and not terminal:
                 key = tally.last.key
-                messages.print(escape(f"{tally.done}/{tally.total} {key.method}: {key.entry}"))
+                say(f"{tally.done}/{tally.total} {key.method}: {key.entry}")
 
         yield show
 
@@ -280,14 +287,11 @@ def _finish(outcome: Outcome, folder: Path, quiet: bool, interrupts: list[int]) 
     if not quiet:
         if outcome.excluded:
             count = sum(map(len, outcome.excluded.values()))
-            messages.print(f"left out {count}: {escape(list_reasons(outcome.excluded))}")
+            say(f"left out {count}: {list_reasons(outcome.excluded)}")
         if outcome.missing:
-            some = f"{len(outcome.missing)} images are not in the folder: "
+            some = f"not in the folder, {counted(len(outcome.missing), 'image')}: "
             warn(some + list_some(outcome.missing))
-        messages.print(
-            f"{outcome.items} of {outcome.wanted} items, {outcome.made} of them new, in "
-            f"{escape(str(folder))}"
-        )
+        say(f"{outcome.items} of {outcome.wanted} items, {outcome.made} of them new, in {folder}")
     for failure in outcome.failures[:10]:
         complain(f"{failure.key.method}, {failure.key.entry}: {failure.error}")
     if outcome.cancelled:
@@ -297,6 +301,7 @@ def _finish(outcome: Outcome, folder: Path, quiet: bool, interrupts: list[int]) 
         complain(f"{len(outcome.failures)} failed. The same command tries them again.")
         raise typer.Exit(BAD)
     if outcome.items < outcome.wanted:
-        complain(f"{outcome.wanted - outcome.items} items are missing. Run the same command again.")
+        lacking = counted(outcome.wanted - outcome.items, "item")
+        complain(f"{lacking} not made yet. Run the same command again.")
         raise typer.Exit(BAD)
-    typer.echo(os.fsencode(folder))  # bytes: a name need not be UTF-8
+    show_path(folder)

@@ -13,6 +13,7 @@ from iassa.cli.terminal import log_lines, warnings_as_lines
 from iassa.errors import ImageWarning, InputError, TrainingModeWarning
 
 if TYPE_CHECKING:
+    from iassa.decoding import ImageFile
     from iassa.image import ImageLike
     from iassa.models.similarity import Measure
 
@@ -22,7 +23,7 @@ def opened_model(
     model: str,
     device: str | None,
     quiet: bool,
-    similar_to: Sequence[str] | None = None,
+    similar_to: Sequence[ImageFile] = (),
     measure: str | None = None,
     box: Sequence[str] | None = None,
     photos: Collection[ImageLike] = (),
@@ -64,7 +65,7 @@ def opened_model(
         yield black_box
 
 
-def _check_box(model: str, similar_to: Sequence[str] | None, photos: Collection[ImageLike]) -> None:
+def _check_box(model: str, similar_to: Sequence[ImageFile], photos: Collection[ImageLike]) -> None:
     if similar_to:
         raise InputError(
             "expected --box or --similar-to, got both. A detector finds a box; a model of feature "

@@ -21,7 +21,7 @@ import iassa
 from iassa.cli.benchmark import benchmark
 from iassa.cli.explain import explain, extend
 from iassa.cli.report import report, salvage
-from iassa.cli.terminal import BAD, INTERRUPTED, SOME_FAILED, complain
+from iassa.cli.terminal import BAD, INTERRUPTED, SOME_FAILED, complain, warnings_as_lines
 from iassa.errors import IassaError
 from iassa.files import user_path
 
@@ -32,7 +32,8 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; Typer alone would say nothing of Ctrl-C."""
         try:
-            return super().invoke(ctx)
+            with warnings_as_lines():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             complain("interrupted.")
             raise typer.Exit(INTERRUPTED) from None

@@ -53,7 +53,7 @@ def open_dataset(
         raise InputError(f"expected `iassa benchmark {kind}` without --boxes. See --help.")
     from iassa.benchmark.datasets import Coco, ImageFolder, MaskFolder
 
-    reading = reading or choose_reading(kind, None, None)
+    reading = reading or choose_reading(kind, None, None, None)
     if annotations is not None:
         return Coco(images, annotations, reading, boxes)
     return ImageFolder(images, reading) if masks is None else MaskFolder(images, masks, reading)
@@ -79,20 +79,24 @@ def open_scenes(
     return SyntheticScenes(run_folder / SCENES, images, scenes)
 
 
-def choose_reading(kind: str, orientation: str | None, white: float | None) -> Reading:
+def choose_reading(
+    kind: str, orientation: str | None, white: float | None, max_pixels: int | None
+) -> Reading:
     """How the images of a dataset are read.
 
     Args:
         kind: of the dataset.
         orientation: 'stored' or 'upright'; None for upright where nothing is annotated.
         white: see `Reading`.
+        max_pixels: likewise; None for its default.
 
     Raises:
-        InputError: another orientation, or no white.
+        InputError: another orientation, or no white or number of pixels.
     """
-    from iassa.decoding import Reading
+    from iassa.decoding import MAX_PIXELS, Reading
 
     chosen = orientation or ("upright" if kind in ("images", SYNTHETIC) else "stored")
     if chosen not in ("stored", "upright"):
         raise InputError(f"expected --orientation stored or upright, got {orientation!r}.")
-    return Reading(upright=chosen == "upright", white=white)
+    most = MAX_PIXELS if max_pixels is None else max_pixels
+    return Reading(upright=chosen == "upright", white=white, max_pixels=most)

@@ -21,6 +21,7 @@ from iassa.errors import InputError
 from iassa.files import folder_name
 
 if TYPE_CHECKING:
+    from iassa.decoding import ImageFile
     from iassa.methods.engine.base import Explainer
     from iassa.models.black_box import BlackBox
 
@@ -83,7 +84,10 @@ NewTargets = Annotated[
     ),
 ]
 MoreCalls = Annotated[int | None, Option(help="Most calls to add; default: 1000.")]
-NewOut = Annotated[Path | None, Option(help="Folder for results; default: DIR.")]
+NewOut = Annotated[
+    Path | None, Option(help="Folder for the result; default: DIR, with --target DIR-TARGET.")
+]
+LONGEST_NAME = 200  # bytes of a folder's name; systems allow 255
 
 
 def explain(
@@ -104,6 +108,7 @@ def explain(
     batch_size: options.BatchSize = None,
     keep: Keep = "10",
     white: options.White = None,
+    max_pixels: options.MaxPixels = None,
     out: Out = None,
     overwrite: options.Overwrite = False,
     pictures: options.Pictures = "all",
@@ -122,12 +127,9 @@ def explain(
     model_option: options.ModelOption = None,
 ) -> None:
     """Explain which parts of an image a model relies on."""
-    from iassa.models import efficientnet_lite0
-
     folders, saving = _folders(images or [], example, out), options.read_saving(context)
     chosen = _method(method, baseline, set_ or [])
     by_default = range(len(similar_to)) if similar_to else f"top-{len(box) if box else 1}"
-    default_model = efficientnet_lite0.FEATURES if similar_to else efficientnet_lite0.NAME
     wanted = target or by_default
     make = functools.partial(
         iassa.explain,
@@ -141,23 +143,32 @@ def explain(
         keep_scores=_keep(keep),
         device=device,
     )
-    name = options.described_model(context) or default_model
-    photo = _photo(white)
-    aimed = (similar_to, measure, box, [*map(photo, folders)])
+    name = options.described_model(context) or _default_model(similar_to)
+    photo = _photo(white, max_pixels)
+    queries = [*map(_photo(None, max_pixels), similar_to or [])]
+    aimed = (queries, measure, box, [*map(photo, folders)])
     with opened_model(name, device, quiet, *aimed) as black_box:
         differs = functools.partial(_differ, photo, black_box, chosen, wanted)
         ask = functools.partial(_ask, photo, make, black_box)
         make_all(folders, ask, calls, saving, differs)
 
 
-def _photo(white: float | None) -> Callable[[str], Any]:
-    from iassa.decoding import ImageFile, Reading
+def _default_model(similar_to: list[str] | None) -> str:
+    from iassa.models import efficientnet_lite0
 
-    return functools.partial(ImageFile, reading=Reading(white=white))
+    return efficientnet_lite0.FEATURES if similar_to else efficientnet_lite0.NAME
+
+
+def _photo(white: float | None, max_pixels: int | None) -> Callable[[str], ImageFile]:
+    """What makes the image file of a path."""
+    from iassa.cli.dataset_options import choose_reading
+    from iassa.decoding import ImageFile
+
+    return functools.partial(ImageFile, reading=choose_reading("images", None, white, max_pixels))
 
 
 def _ask(
-    photo: Callable[[str], Any],
+    photo: Callable[[str], ImageFile],
     make: Callable[..., iassa.Explanation],
     black_box: BlackBox,
     path: str,
@@ -167,7 +178,7 @@ def _ask(
 
 
 def _differ(
-    photo: Callable[[str], Any],
+    photo: Callable[[str], ImageFile],
     black_box: BlackBox,
     method: Explainer,
     target: Any,
@@ -191,6 +202,7 @@ def extend(
     measure: options.Measure = None,
     set_: Settings = None,
     baseline: Baseline = None,
+    max_pixels: options.MaxPixels = None,
     calls: MoreCalls = None,
     seconds: options.Seconds = None,
     tolerance: options.Tolerance = None,
@@ -214,31 +226,29 @@ def extend(
 ) -> None:
     """Add calls to a saved explanation, or explain another target from its masks.
 
-    The map is the same as if all calls had been asked for at once. Nothing that a saved file names
-    is opened: name files and code again, with --model, --target, --baseline and --set features=.
+    More calls go into DIR: the map is the same as if all had been asked for at
+    once. Another target goes into a folder beside it, DIR-TARGET. Nothing that
+    a saved file names is opened: name files and code again, with --model,
+    --target, --baseline and --set features=.
     """
-    from iassa.methods.engine.replacing import digest_of, find_difference
-
     saved, saving = iassa.Explanation.load(directory), options.read_saving(context)
-    saving = replace(saving, overwrite=overwrite or out in (None, directory))
-
-    def differs(_: str, there: iassa.Explanation) -> str:
-        given = (digest_of(saved), saved.identity, saved.method, target or saved.targets)
-        return find_difference(there, *given)
-
-    folders = {str(directory): out or directory}
+    differs = functools.partial(_changes, saved, target or saved.targets)
     name = options.described_model(context)
     again = _fields(str(saved.method["name"]), baseline, set_ or [])
-    of_run = (name, similar_to, measure, device, calls, seconds, tolerance, batch_size)
+    of_run = (name, similar_to, measure, max_pixels, device, calls, seconds, tolerance, batch_size)
     if target is not None and all(one is None for one in of_run):
         retarget = functools.partial(iassa.retarget, saved, target, method=again)
+        folders = {str(directory): out or _beside(directory, target)}
         make_all(folders, lambda *_, **__: retarget(), 0, saving, differs)
         return
     if target is not None and differs("", saved):
         raise InputError(NO_CALLS)
     black_box = _described_as_before(name, saved, similar_to)
     more = 1000 if calls is None else calls
-    with opened_model(black_box, device, quiet, similar_to, measure) as opened:
+    saving = replace(saving, overwrite=overwrite or out in (None, directory))
+    queries = [*map(_photo(None, max_pixels), similar_to or [])]
+    folders = {str(directory): out or directory}
+    with opened_model(black_box, device, quiet, queries, measure) as opened:
         go_on = functools.partial(
             iassa.extend,
             saved,
@@ -270,6 +280,20 @@ def _described_as_before(
             f"explanation does not save how to open {saved.model}. Repeat them."
         )
     return name or known
+
+
+def _changes(saved: iassa.Explanation, target: Any, _: str, there: iassa.Explanation) -> str:
+    """How an explanation differs from a saved one of another target; see `_differ`."""
+    from iassa.methods.engine.replacing import digest_of, find_difference
+
+    return find_difference(there, digest_of(saved), saved.identity, saved.method, target)
+
+
+def _beside(directory: Path, targets: list[str]) -> Path:
+    """The folder for other targets of what a folder holds, which stays as it is."""
+    whole = directory if directory.name not in ("", "..") else directory.resolve()
+    name = "-".join([whole.name, *targets]).encode(errors="ignore")[:LONGEST_NAME]
+    return whole.parent / folder_name(name.decode(errors="ignore"))
 
 
 def _method(name: str, baseline: str | None, settings: list[str]) -> Explainer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
@@ -25,11 +24,21 @@ from iassa.cli.terminal import (
     graceful_interrupt,
     messages,
     say,
+    show_path,
     status_of,
     warn,
     warnings_as_lines,
+    words,
 )
-from iassa.errors import CancelledError, IassaError, ImageWarning, InputError, WeakEvidenceWarning
+from iassa.errors import (
+    CancelledError,
+    IassaError,
+    ImageWarning,
+    InputError,
+    WeakEvidenceWarning,
+    counted,
+    plain,
+)
 from iassa.explanations.record import list_earlier
 from iassa.files import check_writable, is_there
 
@@ -84,14 +93,15 @@ def make_all(
 def _bar(name: str, calls: int, quiet: bool) -> Iterator[Callable[[iassa.Progress], None]]:
     """A progress bar: calls done, rate, time left, and the standard error so far."""
     bar = Progress(
-        *("{task.description}", BarColumn(), MofNCompleteColumn(), "calls {task.fields[note]}"),
+        *(words("{task.description}"), BarColumn(), MofNCompleteColumn()),
+        words("calls {task.fields[note]}"),
         console=messages,
         disable=quiet or not messages.is_terminal,
     )
     # Stdout is for results: what a black box prints is a message.
     unsaid = (WeakEvidenceWarning, *([ImageWarning] if quiet else []))  # `_save` prints the first
     with warnings_as_lines(*unsaid), bar, redirect_stdout(sys.stderr):
-        task = bar.add_task(name, total=calls, note="")
+        task = bar.add_task(plain(name), total=calls, note="")
 
         def show(progress: iassa.Progress) -> None:
             left = timedelta(seconds=round(min(progress.seconds_left, 1e8)))
@@ -134,7 +144,7 @@ def _keep_others(folder: Path, differs: Callable[[iassa.Explanation], str]) -> N
     if what := differs(there):
         raise InputError(
             f"expected {folder} to be free or of the same image, model, method and targets, got an "
-            f"explanation of another {what} there. Choose another --out, or add --overwrite."
+            f"explanation that differs in {what} there. Choose another --out, or add --overwrite."
         )
 
 
@@ -154,7 +164,7 @@ def _save(
             for path in drawn:
                 advance()
                 if not saving.as_json:
-                    typer.echo(os.fsencode(path))  # bytes: a name need not be UTF-8
+                    show_path(path)
                 if len(interrupts) > before:
                     break
     except KeyboardInterrupt:
@@ -188,6 +198,6 @@ def _summarise(explanation: iassa.Explanation) -> None:
         precision = f"standard error {explanation.relative_error:.1%} of the peak"
     state = "" if explanation.complete else f"; incomplete: {explanation.stopped}"
     say(
-        f"{explanation.calls} calls of {explanation.model} on {explanation.device}, "
+        f"{counted(explanation.calls, 'call')} of {explanation.model} on {explanation.device}, "
         f"{explanation.seconds:.1f} s, {precision}{state}"
     )

@@ -83,6 +83,10 @@ White = Annotated[
         help="What is white in grey of more than 8 bits: 4095 for 12 bits; default: 65535.",
     ),
 ]
+MaxPixels = Annotated[
+    int | None,
+    Option(help="Most pixels of an image, 16 bytes of memory each; default: 50 million."),
+]
 Quiet = Annotated[bool, Option("--quiet", help="Print errors only.")]
 Overwrite = Annotated[
     bool, Option("--overwrite", help="Write over the result of another image, model or target.")

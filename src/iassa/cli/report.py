@@ -5,16 +5,14 @@ They import what they need when they are called, so that `--help` does not wait 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from iassa.cli.terminal import messages, typed
+from iassa.cli.terminal import say, show_path, typed
 from iassa.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,12 +77,12 @@ def report(
         command=typed(),
     )
     if not quiet:
-        messages.print(
+        say(
             f"{written.finished} of {written.expected} items, {len(written.entries)} entries "
             "compared"
         )
     for path in written.files[:2]:
-        typer.echo(os.fsencode(path))
+        show_path(path)
 
 
 def salvage(
@@ -95,14 +93,14 @@ def salvage(
     from iassa.benchmark import salvage as salvage_run
 
     saved = salvage_run(run_folder, into)
-    messages.print(
+    say(
         f"saved {len(saved.saved)} items and {saved.images} images; lost "
         f"{len(saved.lost) + saved.unknown} items and {saved.lost_images} images, which the same "
         "command makes again"
     )
     for key in saved.lost[:10]:
-        messages.print(escape(f"lost {key.method}: {key.entry}"))
-    typer.echo(os.fsencode(into))
+        say(f"lost {key.method}: {key.entry}")
+    show_path(into)
 
 
 def _pictures(text: str) -> int | list[str]:

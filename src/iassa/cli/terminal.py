@@ -12,10 +12,15 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
+import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.progress import TextColumn
+from rich.text import Text
+
+from iassa.errors import plain
 
 SOME_FAILED = 1  # of several images
 BAD = 2
@@ -24,25 +29,36 @@ TRACEBACK = "IASSA_TRACEBACK"
 
 _ABOUT: list[str] = []  # the image that lines are about, where there are several
 
-# A name between colons is a name, no emoji.
-messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+# A name between colons is a name, no emoji; one in brackets is no colour.
+messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
 
 
-def say(text: str, kind: str = "") -> None:
+def say(text: str, kind: str = "", style: str = "") -> None:
     """Print a line, with the image that it is about where there are several."""
-    messages.print(f"{kind}{escape(''.join([*_ABOUT, text]))}")
+    messages.print(Text.assemble((kind, style), plain("".join([*_ABOUT, text]))))
+
+
+def show_path(path: Path) -> None:
+    """Print where a result is: its bytes, as a name need not be UTF-8; on a terminal, plainly."""
+    typer.echo(plain(str(path)) if sys.stdout.isatty() else os.fsencode(path))
+
+
+def words(column: str) -> TextColumn:
+    """A column of a progress bar, whose fields come from outside."""
+    return TextColumn(column, markup=False)
 
 
 def complain(text: str, error: BaseException | None = None) -> None:
     """Print what went wrong, on one line, below its traceback where `TRACEBACK` asks for that."""
     if error is not None and os.environ.get(TRACEBACK):
-        traceback.print_exception(error)
-    say(" ".join(text.split()), "[bold red]error:[/] ")
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            say(line)
+    say(" ".join(text.split()), "error: ", "bold red")
 
 
 def warn(text: str) -> None:
     """Print a warning, on one line."""
-    say(" ".join(text.split()), "[yellow]warning:[/] ")
+    say(" ".join(text.split()), "warning: ", "yellow")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from iassa.errors import shorten
+from iassa.errors import plain, shorten
 from iassa.image import resize
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def overlay(
         axes.set_axis_off()
     inches = figure.get_figwidth()
     # Names are text, not formulas: a dollar sign in one is a dollar sign.
-    figure.suptitle(shorten(title, int(10 * inches)), fontsize=13, parse_math=False)
-    note = shorten(caption, int(14 * inches))
+    figure.suptitle(plain(shorten(title, int(10 * inches))), fontsize=13, parse_math=False)
+    note = plain(shorten(caption, int(14 * inches)))
     figure.supxlabel(note, fontsize=9, color="0.35", parse_math=False)
     return figure
 
@@ -172,7 +172,7 @@ def sheet(
     axes.imshow(paper)
     axes.set_axis_off()
     for name, (top, left) in zip(names, places, strict=False):
-        label = shorten(name, max(8, across // 7))
+        label = plain(shorten(name, max(8, across // 7)))
         axes.text(left, top - 6, label, fontsize=8, parse_math=False)
     full = size or (height, width)
     for boxes, place in zip(outlines, places, strict=False):
@@ -182,7 +182,7 @@ def sheet(
     bar = _axes(figure, MARGIN + inches[1] + GAP, CAPTION + (inches[0] - tall) / 2, BAR, 0.9 * tall)
     figure.colorbar(scale, cax=bar, label=_unit(measures))
     more = f"; the first {len(saliency)} of {total} targets" if total > len(saliency) else ""
-    note = shorten(caption + more, int(14 * figure.get_figwidth()))
+    note = plain(shorten(caption + more, int(14 * figure.get_figwidth())))
     figure.supxlabel(note, fontsize=9, color="0.35", parse_math=False)
     return figure
 

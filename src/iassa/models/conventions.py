@@ -2,7 +2,7 @@
 
 One form for all models: fields in Python, or the text after the '?' of a model's name, as in
 'FILE.onnx?mean=0.485,0.456,0.406&std=0.229,0.224,0.225&softmax=yes'. A field that is not given is
-None. So an adapter can tell what it still has to read from the model, or refuse.
+None. So a black box can tell what it still has to read from the model, or refuse.
 """
 
 from __future__ import annotations

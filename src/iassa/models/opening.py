@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from iassa.checks import InputSize, fits, take
-from iassa.errors import InputError, list_some
+from iassa.errors import InputError, list_some, show
 from iassa.models import efficientnet_lite0
 from iassa.models.black_box import BlackBox, FunctionModel
 from iassa.models.conventions import Conventions, as_class_names
@@ -62,14 +62,17 @@ def open_device(device: str | torch.device | None) -> torch.device:
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    reason = "devices are cpu, cuda, cuda:1, mps and the like"  # torch's own message names twenty
     try:
         found = torch.device(device)
+        reason = ""
         # Sums are in float64, which not every device has; 'meta' makes tensors, computes nothing.
         torch.zeros(1, dtype=torch.float64, device=found).cpu()
     except (RuntimeError, AssertionError, ImportError, TypeError) as error:
-        reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")
+        reason = reason or str(error).splitlines()[0].partition(". ")[0].rstrip(".")
         raise InputError(
-            f"expected a device that is here, got {device!r}: {reason}. Leave it out, or say 'cpu'."
+            f"expected a device that is here, got {show(device)}: {reason}. Leave it out, or say "
+            "'cpu'."
         ) from None
     return found
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iassa.decoding import ImageFile
 from iassa.errors import BlackBoxError, list_some, require
 from iassa.image import ImageLike, as_image, to_planes
 from iassa.models.black_box import BlackBox, ask
@@ -148,7 +149,7 @@ def _by_name(
     else:
         several = queries if isinstance(queries, list | tuple) else [queries]
         items = [
-            (str(one) if isinstance(one, str | PurePath) else f"query {k}", one)
+            (str(one) if isinstance(one, str | PurePath | ImageFile) else f"query {k}", one)
             for k, one in enumerate(several)
         ]
     # A file's name need not be UTF-8; results are.

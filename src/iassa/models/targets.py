@@ -7,7 +7,6 @@ kind and many cost no more than one. A function of the outputs is one more colum
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from iassa.checks import convert, fits
-from iassa.errors import InputError, list_choices, list_some, require, show, warn
+from iassa.errors import InputError, list_choices, list_some, require, show, suggest, warn
 from iassa.models.references import import_attribute
 
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:attribute
@@ -342,8 +341,5 @@ class ClassLookup:
             f"expected a class index, got {list_some(map(repr, self._unknown))}: this black box "
             f"has no class names. Use {choices}.",
         )
-        hints = []
-        for text in self._unknown:
-            near = difflib.get_close_matches(text.casefold(), self._by_name, n=3, cutoff=0.6)
-            hints.append(f"{text!r}" + (f" (nearest: {', '.join(near)})" if near else ""))
+        hints = [f"{show(text)}{suggest(text, self._by_name)}" for text in self._unknown]
         raise InputError(f"unknown class {list_some(hints, '; ')}. Use a class name or {choices}.")

@@ -11,18 +11,16 @@ of their probabilities. Which classes count is a choice, never a guess from the 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import json
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from iassa.errors import InputError, list_some
+from iassa.errors import InputError, list_some, show, suggest
 from iassa.files import user_path
 from iassa.models.efficientnet_lite0 import class_names as imagenet_names
 from iassa.models.targets import ClassLookup, Target
@@ -106,7 +104,7 @@ def category_targets(
         if not isinstance(indices, str)
     }
     if not targets:
-        reasons = list_some(f"{category!r}: {reason}" for category, reason in without.items())
+        reasons = list_some(f"{show(category)}: {reason}" for category, reason in without.items())
         raise InputError(
             f"expected a category with classes of the model, got none ({reasons}). To choose "
             f"classes, {NAME_A_FILE}"
@@ -187,16 +185,16 @@ class _Search:
         table = _read_table(path)
         unknown = [name for name in table if name not in self.categories]
         if unknown:
+            hints = list_some(show(name) + suggest(name, self.categories) for name in unknown)
             raise InputError(
-                f"expected categories of the dataset in {path}, got "
-                f"{list_some([self._suggest(name) for name in unknown])}. Its categories: "
+                f"expected categories of the dataset in {path}, got {hints}. Its categories: "
                 f"{list_some(self.categories)}."
             )
         groups: dict[str, list[int]] = {}
         where = str(path)
         try:
             for category, wanted in table.items():
-                where = f"{path}, {category!r}"
+                where = f"{path}, {show(category)}"
                 # A text is a name or an index only: the file cannot name code to import.
                 found = [index for item in wanted for index in self.lookup.only(item)]
                 groups[category] = list(dict.fromkeys(found))
@@ -206,10 +204,6 @@ class _Search:
             raise InputError(f"{where}: {error}") from None
         reason = f"{path.name} gives it no class"
         return {category: groups.get(category) or reason for category in self.categories}
-
-    def _suggest(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self.categories, n=3, cutoff=0.6)
-        return f"{name!r}" + (f" (nearest: {', '.join(near)})" if near else "")
 
 
 def _is_imagenet(class_names: Sequence[str]) -> bool:
@@ -240,17 +234,18 @@ def _read_table(path: Path) -> dict[str, list[str | int]]:
         table = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(
-            f"expected 'auto', 'imagenet', 'same' or a JSON file, got {str(path)!r}, which cannot "
-            f"be read: {error.strerror or error}."
+            f"expected 'auto', 'imagenet', 'same' or a JSON file, got {show(str(path))}, which "
+            f"cannot be read: {error.strerror or error}."
         ) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"expected JSON, {FORM}, in {path}: {error}. Correct it.") from None
     if not isinstance(table, dict) or not all(isinstance(each, list) for each in table.values()):
-        raise InputError(f"expected {FORM} in {path}, got {reprlib.repr(table)}. Correct it.")
+        raise InputError(f"expected {FORM} in {path}, got {show(table)}. Correct it.")
     for category, wanted in table.items():
         for item in wanted:
             if isinstance(item, bool) or not isinstance(item, str | int):
                 raise InputError(
-                    f"expected classes by index or name for {category!r} in {path}, got {item!r}."
+                    f"expected classes by index or name for {show(category)} in {path}, got "
+                    f"{show(item)}. Correct it."
                 )
     return table

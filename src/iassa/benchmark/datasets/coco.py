@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import reprlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from iassa.benchmark.datasets.coco_outline import (
 )
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
 from iassa.decoding import STORED, Reading
-from iassa.errors import InputError
+from iassa.errors import InputError, list_some, show
 from iassa.files import read_whole, user_path
 
 Record = dict[str, Any]
@@ -38,6 +37,7 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "categories": {"id": (int,), "name": (str,)},
     "annotations": {"image_id": (int, str), "category_id": (int,)},
 }
+LARGEST_SIDE = 1_000_000  # pixels
 UNIQUE = {"images": ("id",), "categories": ("id", "name"), "annotations": ()}
 
 
@@ -107,7 +107,7 @@ class Coco(Dataset):
             name = names[record["id"]]
             found = objects.get(record["id"], {})
             shown = {label: found[key] for key, label in categories.items() if key in found}
-            if (images / name).is_file():
+            if _is_there(images, name, annotations):
                 samples.append(Sample(name, images / name, index, tuple(shown)))
                 size = (record["height"], record["width"])
                 self._images[name] = _Image(size, shown)
@@ -116,7 +116,7 @@ class Coco(Dataset):
         if not samples:
             raise InputError(
                 f"expected images of {annotations} in {images}, got none of its {len(records)}"
-                + (f", such as {missing[0]}" if missing else "")
+                + (f", such as {list_some(missing[:1])}" if missing else "")
                 + ". Name the folder that the file names start from."
             )
         self._samples = tuple(samples)
@@ -175,7 +175,7 @@ def _parse(content: bytes, path: Path) -> dict[str, list[Record]]:
     found = table if isinstance(table, dict) else {}
     for part, fields in FIELDS.items():
         if not isinstance(found.get(part), list):
-            got = reprlib.repr(list(found)) if found else type(table).__name__
+            got = show(list(found)) if found else type(table).__name__
             raise InputError(
                 f"expected lists of images, annotations and categories in {path}, got {got} and no "
                 f"list of {part}. Name a file in COCO's instances format."
@@ -187,7 +187,13 @@ def _parse(content: bytes, path: Path) -> dict[str, list[Record]]:
                     expected = " or ".join(kind.__name__ for kind in kinds)
                     raise InputError(
                         f"expected {field} ({expected}) in {part}[{place}] of {path}, got "
-                        f"{reprlib.repr(value)}. Correct the file."
+                        f"{show(value)}. Correct the file."
+                    )
+                # A category becomes a name in a database. A name of a file has its own error.
+                if field == "name" and not _is_text(str(value)):
+                    raise InputError(
+                        f"expected text without lone surrogates and NUL in {part}[{place}] of "
+                        f"{path}, got {show(value)}. Correct the file."
                     )
         for field in UNIQUE[part]:
             _check_unique(field, [record[field] for record in found[part]], f"{part} of {path}")
@@ -201,23 +207,35 @@ def _image_names(records: list[Record], images: Path, path: Path) -> dict[int | 
         name, height, width = record["file_name"], record["height"], record["width"]
         parts = PureWindowsPath(name)  # knows the separators and drives of POSIX, too
         if not parts.parts or parts.anchor or ".." in parts.parts or not _is_text(name):
-            raise InputError(f"expected file names inside the folder in {path}, got {name!r}.")
-        if height < 1 or width < 1:
+            got = show(name)
+            raise InputError(f"expected file names inside the folder in {path}, got {got}.")
+        if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
             raise InputError(
-                f"expected images of 1 x 1 pixel or more in {path}, got {height} x {width} for "
-                f"{name}. Correct the file."
+                f"expected images of 1 x 1 pixel or more in {path}, with sides of at most "
+                f"{LARGEST_SIDE}, got {show(height)} x {show(width)} for {show(name)}. Correct the "
+                "file."
             )
         plain = PurePosixPath(name).as_posix()
         # A file of Windows; elsewhere a backslash may be a letter of a name.
-        names[record["id"]] = plain if (images / plain).is_file() else parts.as_posix()
+        names[record["id"]] = plain if _is_there(images, plain, path) else parts.as_posix()
     _check_unique("file_name", list(names.values()), f"images of {path}")
     return names
+
+
+def _is_there(images: Path, name: str, path: Path) -> bool:
+    try:
+        return (images / name).is_file()
+    except OSError as error:  # of a name that is too long, and of a folder that may not be read
+        raise InputError(
+            f"cannot look for {show(name)} of {path} in {images}: {error.strerror or error}. "
+            "Correct the name, or the rights of the folder."
+        ) from None
 
 
 def _check_unique(field: str, values: list[Any], where: str) -> None:
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
-        raise InputError(f"expected each {field} once in {where}, got {twice[0]!r} twice.")
+        raise InputError(f"expected each {field} once in {where}, got {show(twice[0])} twice.")
 
 
 def _is_text(name: str) -> bool:
@@ -237,7 +255,7 @@ def _group_objects(
         for field, known in (("image_id", names), ("category_id", categories)):
             if item[field] not in known:
                 raise InputError(
-                    f"expected the {field} of an entry in {path}, got {item[field]!r} in "
+                    f"expected the {field} of an entry in {path}, got {show(item[field])} in "
                     f"annotations[{place}]. Correct the file."
                 )
         if not item.get("iscrowd"):

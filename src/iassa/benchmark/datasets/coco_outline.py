@@ -8,7 +8,6 @@ this file checks polygons first, and reads run lengths itself.
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.errors import InputError
+from iassa.errors import InputError, show
 
 FEWEST_NUMBERS = 6  # of a polygon: three points
 # A polygon may leave its image by the image's own size. One that goes farther has other units, and
 # takes memory by its length.
 OVERHANG = 1
 LARGEST = 1e9
+# Pixels along all polygons of an object, which take pycocotools 80 bytes each. A polygon of a
+# thousand points that runs to and fro across its image is as long as a million.
+LONGEST_OUTLINE = 5_000_000
+MOST_BITS = 60  # of a run length: a number of a million letters would take minutes
 
 
 def import_pycocotools() -> Any:
@@ -41,7 +44,7 @@ def import_pycocotools() -> Any:
 def box_outline(box: Any) -> Any:
     """A box of MS-COCO, [x, y, width, height], as a list of one polygon."""
     if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
-        raise InputError(f"expected a box [x, y, width, height], got {reprlib.repr(box)}.")
+        raise InputError(f"expected a box [x, y, width, height], got {show(box)}.")
     left, top, width, height = box
     right, bottom = left + width, top + height
     return [[left, top, right, top, right, bottom, left, bottom]]
@@ -89,7 +92,7 @@ def draw_outline(outline: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
         mask = import_pycocotools()
         outline = mask.merge(mask.frPyObjects(outline, *size))
     elif not isinstance(outline, dict):
-        raise InputError(f"expected polygons or run lengths, got {reprlib.repr(outline)}.")
+        raise InputError(f"expected polygons or run lengths, got {show(outline)}.")
     runs = _run_lengths(outline, size)
     pixels: NDArray[np.bool_] = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return pixels.reshape(size, order="F")
@@ -98,10 +101,11 @@ def draw_outline(outline: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
 def _check_polygons(polygons: list[Any], size: tuple[int, int]) -> None:
     if not polygons:
         raise InputError("expected polygons as segmentation, got an empty list.")
+    length_of_all = 0.0
     for polygon in polygons:
         numbers = polygon if isinstance(polygon, list) else []
         if len(numbers) < FEWEST_NUMBERS or len(numbers) % 2 or not all(map(_is_number, numbers)):
-            got = reprlib.repr(polygon)
+            got = show(polygon)
             raise InputError(f"expected a polygon of three points or more, x and y, got {got}.")
         for length, values in zip(size, (numbers[1::2], numbers[::2]), strict=True):
             reach = OVERHANG * length
@@ -110,6 +114,13 @@ def _check_polygons(polygons: list[Any], size: tuple[int, int]) -> None:
                     f"expected a polygon in pixels of an image of {size[0]} x {size[1]} (height x "
                     f"width), got one from {min(values):g} to {max(values):g}."
                 )
+        points = np.array(numbers, np.float64).reshape(-1, 2)
+        length_of_all += float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
+    if length_of_all > LONGEST_OUTLINE:
+        raise InputError(
+            f"expected polygons of at most {LONGEST_OUTLINE} pixels along them, got "
+            f"{length_of_all:.0f}. Give the object as run lengths."
+        )
 
 
 def _is_number(value: Any) -> bool:
@@ -123,11 +134,11 @@ def _run_lengths(outline: dict[str, Any], size: tuple[int, int]) -> list[int]:
     if isinstance(counts, bytes):  # as pycocotools has it
         counts = counts.decode("ascii")
     if outline.get("size") != list(size):
-        got = reprlib.repr(outline.get("size"))
+        got = show(outline.get("size"))
         raise InputError(f"expected run lengths of size {list(size)}, as the image, got {got}.")
     runs: Any = _decompress(counts) if isinstance(counts, str) else counts
     if not (isinstance(runs, list) and all(map(_is_length, runs))) or sum(runs) != math.prod(size):
-        got, pixels = reprlib.repr(counts), f"{size[0]} x {size[1]} pixels"
+        got, pixels = show(counts), f"{size[0]} x {size[1]} pixels"
         raise InputError(f"expected run lengths that add up to {pixels}, got {got}.")
     return runs
 
@@ -151,6 +162,8 @@ def _decompress(counts: str) -> list[int] | None:
             return None
         value |= (bits & 31) << shift
         shift += 5
+        if shift > MOST_BITS:
+            return None
         if bits & 32:
             continue
         if bits & 16:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from iassa.benchmark.report.columns import SCALES, UNITS, Level, Metric
 from iassa.benchmark.report.trajectories import Trajectory
+from iassa.errors import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,7 +155,7 @@ def draw_panels(panels: Sequence[Panel], looks: Looks, *, legend: bool = True) -
             figure.legend(
                 [handles[label] for label in labels],
                 # A legend leaves out what begins with an underscore.
-                [f" {label}" if label.startswith("_") else label for label in labels],
+                [plain(f" {label}" if label.startswith("_") else label) for label in labels],
                 loc="outside lower center",
                 ncols=in_a_row,
                 frameon=False,

@@ -55,7 +55,7 @@ def render_page(
     panels: Mapping[str, Sequence[Panel]],
     looks: Looks,
     photos: Sequence[Photo],
-) -> bytes:
+) -> str:
     """The page as one file.
 
     Args:
@@ -67,7 +67,7 @@ def render_page(
         photos: pictures with photographs.
 
     Returns:
-        The HTML file.
+        The HTML.
     """
     pictures = {f"{name}.png": _plot(some, looks) for name, some in panels.items() if some}
     for photo in photos:
@@ -81,7 +81,7 @@ def render_page(
     body = re.sub(r"<h2>(.*)</h2>", _anchor, body)
     body = re.sub(r'<img src="(.*?)".*?>', lambda found: pictures[found[1]], body)
     page = resources.files("iassa.benchmark.report").joinpath("page.html").read_text("utf-8")
-    return Template(page).substitute(title=html.escape(title), body=body).encode()
+    return Template(page).substitute(title=html.escape(title), body=body)
 
 
 def _anchor(found: re.Match[str]) -> str:

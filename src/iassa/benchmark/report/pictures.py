@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,7 +21,7 @@ from iassa.benchmark.report.tables import number, number_format
 from iassa.benchmark.store.records import Entry, Item, ItemKey
 from iassa.benchmark.store.store import Store
 from iassa.decoding import ImageFile, Reading
-from iassa.errors import ImageWarning, InputError, list_some
+from iassa.errors import ImageWarning, InputError, list_some, plain
 from iassa.explanations.plot import draw_map
 from iassa.files import inside
 from iassa.image import as_image, resize
@@ -200,7 +201,10 @@ def _place_after(item: Item, rounds: int) -> int:
 def _load(entry: Entry, images: Path, reading: Reading) -> NDArray[np.float32]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)  # the run has said it
-        image = as_image(ImageFile(inside(images, entry.image), reading))
+        # The run may have read larger images than are read by default.
+        most = max(reading.max_pixels, math.prod(entry.size))
+        read = replace(reading, max_pixels=most)
+        image = as_image(ImageFile(inside(images, entry.image), read))
     if image.shape[:2] != tuple(entry.size):
         raise InputError(
             f"expected {entry.image} of {tuple(entry.size)} pixels, as it was explained, got "
@@ -236,7 +240,7 @@ def _draw(strips: Sequence[Strip]) -> Figure:
             axes = figure.add_axes((left / across, *place))
             bar = figure.add_axes(((left + width + GAP) / across, place[0], BAR / across, place[2]))
             _draw_map(axes, bar, strip, saliency)
-            axes.set_title(heading if strip is strips[0] else "", **WORDS)
+            axes.set_title(plain(heading) if strip is strips[0] else "", **WORDS)
         top += height
     return figure
 
@@ -261,6 +265,6 @@ def _draw_map(axes: Axes, bar: Axes, strip: Strip, saliency: NDArray[np.float32]
 
 
 def _title(entry: Entry) -> str:
-    name = entry.category or entry.target.name
+    name = plain(entry.category or entry.target.name)
     name = name if len(name) <= 24 else f"{name[:23]}…"
     return f"{name}: {entry.score:.2f}"

@@ -16,7 +16,7 @@ from iassa.benchmark.report.ranks import rank_table
 from iassa.benchmark.report.results import Results
 from iassa.benchmark.report.statistics import MIN_IMAGES
 from iassa.benchmark.store.records import left_out
-from iassa.errors import list_some
+from iassa.errors import counted, list_some
 
 COMPARED = (*MAIN, METRICS["best_f1"], METRICS["best_iou"], METRICS["pointing_tolerant"])
 IN_SENTENCES = (*MAIN, METRICS["best_f1"])  # the rest is in the tables
@@ -76,12 +76,12 @@ def _facts(results: Results) -> dict[str, str]:
     versions = ", ".join(f"{tool} {metadata.version(tool)}" for tool in TOOLS)
     return {
         "state": f"{finished} of {expected} items so far{failed}" if finished < expected else "",
-        "methods": _count(len({arm.label for arm in comparison.arms}), "method"),
+        "methods": counted(len({arm.label for arm in comparison.arms}), "method"),
         "calls": calls or "no fixed number of",
         "model": escape(configuration.get("model", {}).get("name", "a model without a name")),
         "kind": escape(configuration.get("dataset", {}).get("kind", "unknown")),
-        "targets": _count(len(comparison.entries), "target"),
-        "images": _count(_num_images(results), "image"),
+        "targets": counted(len(comparison.entries), "target"),
+        "images": counted(_num_images(results), "image"),
         "saliency_error": tables.number(error, tables.number_format([error])),
         "items": f"{finished} of {expected}",
         "seeds": _list(map(str, configuration["seeds"])),
@@ -107,7 +107,7 @@ def _summary(results: Results) -> dict[str, str]:
     to_reference = [each for each in results.equal if each.other.label == results.reference]
     main = [each for each in to_reference if {each.one, each.other} <= {*results.shown}]
     other_calls = {each.one.calls for each in to_reference} - {each.one.calls for each in main}
-    images = _count(num_images, "image") if compared else ""
+    images = counted(num_images, "image") if compared else ""
     nothing = "No target has been explained by all methods yet, so nothing is compared."
     return {
         "nothing_compared": "" if compared else nothing,
@@ -185,7 +185,7 @@ def _left_out(results: Results) -> dict[str, str]:
     lost = "masks without an image" if masks else "images not in the folder"
     unscored = last.get("unscored", {})
     excluded = {reason: len(keys) for reason, keys in left_out(results.entries).items()}
-    of_asked = f"{_count(comparison.left_out, 'target')} of {len(results.asked_entries)}"
+    of_asked = f"{counted(comparison.left_out, 'target')} of {len(results.asked_entries)}"
     values = {
         "excluded": tables.count_table(
             excluded, "Targets that were not explained", "why", "targets"
@@ -194,14 +194,14 @@ def _left_out(results: Results) -> dict[str, str]:
         "unscored": _not_in_run("images that could not be scored", list(unscored))
         + "".join(f" Of the first: {escape(error)}" for error in list(unscored.values())[:1]),
         "not_started": escape(_list(comparison.not_started)),
-        "limit": _count(len(results.asked_entries), "target"),
+        "limit": counted(len(results.asked_entries), "target"),
         "not_asked": str(comparison.not_asked or ""),
         "left_out": of_asked if comparison.left_out else "",
         "reasons": tables.count_table(
             comparison.reasons, "Targets that a method lacks", "method: why", "targets"
         ),
         "failures": tables.failure_table(results.failures),
-        "num_failed": _count(len(results.failures), "failed item") if results.failures else "",
+        "num_failed": counted(len(results.failures), "failed item") if results.failures else "",
     }
     nothing = "Nothing: every method has explained every target."
     empty = not any(value for name, value in values.items() if name != "limit")
@@ -218,10 +218,6 @@ def _command(what: str, command: str) -> str:
 
 def _num_images(results: Results) -> int:
     return len({entry.image for entry in results.comparison.entries})
-
-
-def _count(number_of: int, noun: str) -> str:
-    return f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun}s"
 
 
 def _list(names: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from iassa.benchmark.report.sections import write_text
 from iassa.benchmark.report.statistics import Bootstrap
 from iassa.benchmark.store.records import Entry
 from iassa.benchmark.store.store import Store
+from iassa.errors import plain
 from iassa.files import user_path, write_whole
 
 
@@ -97,14 +98,14 @@ def write_report(
                 photos = draw_photos(results, store, shown, Path(images), outline)
     looks, panels = styles(list(results.configuration["methods"])), results.panels()
     title = f"Benchmark {run.resolve().name}"
-    plain, whole = (
+    short, whole = (
         write_text(title, results, photos, command, show_photos=each)
         for each in (photographs, True)
     )
     differences = (*results.asked, *results.equal)
     contents = {
-        "report.md": plain.encode(),
-        "report.html": render_page(title, whole, panels, looks, photos),
+        "report.md": _plainly(short),
+        "report.html": _plainly(render_page(title, whole, panels, looks, photos)),
         **data_files(results.means, differences, results.entries, results.items),
     }
     for name in filter(panels.get, panels):
@@ -125,3 +126,8 @@ def write_report(
         means=tuple(results.means),
         differences=differences,
     )
+
+
+def _plainly(document: str) -> bytes:
+    """A document whose names from outside only show, line by line."""
+    return "\n".join(map(plain, document.split("\n"))).encode()

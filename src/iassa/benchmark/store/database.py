@@ -99,7 +99,7 @@ def connect(path: Path, *, writing: bool) -> tuple[sqlite3.Connection, bool]:
         has_run = _holds_run(connection, path)
         if configured and not has_run:
             raise sqlite3.DatabaseError(EMPTIED)
-        for pragma in PRAGMAS if writing else ():
+        for pragma in PRAGMAS if writing else ("query_only=ON",):
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()
@@ -108,11 +108,14 @@ def connect(path: Path, *, writing: bool) -> tuple[sqlite3.Connection, bool]:
 
 
 def _reading_mode(path: Path) -> str:
-    others = [path.with_name(f"{path.name}-{end}") for end in ("wal", "shm")]
-    in_use = any(other.exists() and other.stat().st_size for other in others)
-    # SQLite reads beside a writer with the help of a file that it cannot create here. Nobody else
-    # writes, as those files are missing, so it can do without.
-    return "ro" if in_use or os.access(path.parent, os.W_OK) else "ro&immutable=1"
+    log, index = (path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))
+    if os.access(path.parent, os.W_OK):
+        # SQLite reads with the help of these files, and removes them again if it may write. It then
+        # also moves a log of before into the database, and reading is to leave a run as it is.
+        return "ro" if log.exists() and log.stat().st_size else "rw"
+    in_use = any(other.exists() and other.stat().st_size for other in (log, index))
+    # SQLite cannot create them here. Nobody writes, as they are missing, so it can do without.
+    return "ro" if in_use else "ro&immutable=1"
 
 
 def _holds_run(connection: sqlite3.Connection, path: Path) -> bool:

@@ -90,11 +90,11 @@ class Budget:
             holds = hook is None or callable(hook)
             require(holds, f"expected {name} to be a function or None, got {show(hook)}.")
         if spent[0] and calls < 1:
-            raise InputError(f"expected at least 1 more call, got {calls}.")
+            raise InputError(f"expected at least 1 more call, got {calls}. Ask for some.")
         if not spent[0] and calls < 1 + FEWEST_MASKS:
             raise InputError(
                 f"expected a budget of at least {1 + FEWEST_MASKS} calls (the whole image and "
-                f"{FEWEST_MASKS} masks), got {calls}. A useful map takes hundreds."
+                f"{FEWEST_MASKS} masks), got {calls}. Ask for hundreds: a useful map takes them."
             )
         if not fits(max_seconds, ABOVE_0):
             raise InputError(f"expected a time budget above 0 seconds, got {show(max_seconds)}.")

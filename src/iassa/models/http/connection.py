@@ -297,7 +297,7 @@ class Connection:
             # Cut long before the end of the excerpt, so that no half of a secret stays in it.
             content = content[: 800 * EXCERPT].decode("utf-8", "replace")
         text = hide(content, self._settings.auth_env, self._settings.url)
-        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        line = " ".join(text.split())
         return repr(line[:EXCERPT]) + "..." * (len(line) > EXCERPT) if line else "nothing"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.errors import BlackBoxError
+from iassa.errors import BlackBoxError, counted
 from iassa.files import user_path
 from iassa.models.http.connection import Connection
 from iassa.models.http.request_forms import RequestForm
@@ -68,9 +68,9 @@ class ScoringClient:
             self._cache.close()
         if self._images:
             log.info(
-                "%s: %d images, %d of them from the cache; %d requests, %d of them repeated",
-                *(self._settings.label, self._images, self._from_cache),
-                *(self.connection.sent, self.connection.repeated),
+                "%s: %s, %d of them from the cache; %s, %d of them repeated",
+                *(self._settings.label, counted(self._images, "image"), self._from_cache),
+                *(counted(self.connection.sent, "request"), self.connection.repeated),
             )
 
     def score(self, images: NDArray[Any], form: RequestForm) -> NDArray[np.float64]:

@@ -1,9 +1,9 @@
-"""What an adapter costs beside the model: its scores against the bare call, image for image.
+"""What a black box costs beside the model: its scores against the bare call, image for image.
 
-    python benchmarks/adapters.py [--only torch]
+    python benchmarks/black_boxes.py [--only torch]
 
 The two run in turn on the same batch, so that a machine whose speed drifts does so for both; the
-ratio of the CPU time of each pair is taken, and the median quoted. Another kind of adapter is
+ratio of the CPU time of each pair is taken, and the median quoted. Another kind of black box is
 another function in `KINDS`.
 """
 
@@ -36,17 +36,17 @@ GOAL = 1.03
 
 @dataclass(frozen=True)
 class Pair:
-    """A model by itself and through its adapter.
+    """A model by itself and as a black box.
 
     Attributes:
         name: what is measured.
         bare: one batch, as the model takes it, to its raw outputs.
-        adapted: the same batch, from planes in [0, 1] to scores.
+        asked: the same batch, from planes in [0, 1] to scores.
     """
 
     name: str
     bare: Callable[[], object]
-    adapted: Callable[[], object]
+    asked: Callable[[], object]
 
 
 def onnx_pairs(folder: Path) -> list[Pair]:
@@ -86,11 +86,11 @@ def onnx_pairs(folder: Path) -> list[Pair]:
 
 
 def _onnx_pair(
-    name: str, adapter: iassa.models.BlackBox, path: Path, shown: object, planes: torch.Tensor
+    name: str, black_box: iassa.models.BlackBox, path: Path, shown: object, planes: torch.Tensor
 ) -> Pair:
     session = open_session(path)
     feed = {session.get_inputs()[0].name: shown}
-    return Pair(name, lambda: session.run(None, feed), lambda: adapter.score(planes))
+    return Pair(name, lambda: session.run(None, feed), lambda: black_box.score(planes))
 
 
 def torch_pairs(folder: Path) -> list[Pair]:
@@ -117,7 +117,7 @@ def torch_pairs(folder: Path) -> list[Pair]:
 
 def _torch_pair(
     name: str,
-    adapter: iassa.models.BlackBox,
+    black_box: iassa.models.BlackBox,
     module: torch.nn.Module,
     shown: torch.Tensor,
     autocast: torch.dtype | None = None,
@@ -126,9 +126,9 @@ def _torch_pair(
         with torch.inference_mode(), torch.autocast("cpu", autocast, enabled=autocast is not None):
             return module(shown)
 
-    # What the adapter normalises is what the bare module is shown normalised.
+    # What the black box normalises is what the bare module is shown normalised.
     planes = torch.rand(shown.shape, generator=torch.Generator().manual_seed(0))
-    return Pair(name, bare, lambda: adapter.score(planes))
+    return Pair(name, bare, lambda: black_box.score(planes))
 
 
 def _hugging_face_pair(folder: Path, planes: torch.Tensor) -> Pair:
@@ -141,8 +141,8 @@ def _hugging_face_pair(folder: Path, planes: torch.Tensor) -> Pair:
     module.eval()
     module.save_pretrained(folder / "vit")
     ViTImageProcessor().save_pretrained(folder / "vit")
-    adapter = iassa.open_model(f"hf:{folder / 'vit'}", "cpu")
-    return _torch_pair("hf, a tiny ViT", adapter, module, 2 * planes - 1)
+    black_box = iassa.open_model(f"hf:{folder / 'vit'}", "cpu")
+    return _torch_pair("hf, a tiny ViT", black_box, module, 2 * planes - 1)
 
 
 KINDS: dict[str, Callable[[Path], list[Pair]]] = {"onnx": onnx_pairs, "torch": torch_pairs}
@@ -157,13 +157,13 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def ratios(pair: Pair, repeats: int) -> list[float]:
-    """CPU time through the adapter over that of bare calls before and after."""
+    """CPU time as a black box over that of bare calls before and after."""
     pair.bare()
-    pair.adapted()
+    pair.asked()
     found = []
     for _ in range(repeats):
         before = cpu_seconds(pair.bare)
-        middle = cpu_seconds(pair.adapted)
+        middle = cpu_seconds(pair.asked)
         found.append(middle / ((before + cpu_seconds(pair.bare)) / 2))
     return found
 
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--only", choices=[*KINDS], default=None)
     parser.add_argument(
-        "--results", type=Path, default=Path(__file__).parent / "results" / "adapters.json"
+        "--results", type=Path, default=Path(__file__).parent / "results" / "black_boxes.json"
     )
     options = parser.parse_args()
     record: dict[str, list[float]] = {}
@@ -183,7 +183,7 @@ def main() -> None:
             for pair in KINDS[kind](Path(folder)):
                 record[pair.name] = ratios(pair, options.repeats)
     table = Table(
-        "adapter", "median", "quartiles", "at most", title=f"adapted / bare, {BATCH} images"
+        "black box", "median", "quartiles", "at most", title=f"black box / bare, {BATCH} images"
     )
     for name, found in record.items():
         low, middle, high = statistics.quantiles(found, n=4)
