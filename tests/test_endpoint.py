@@ -796,6 +796,23 @@ def test_caches_that_cannot_be(tmp_path):
             iassa.models.HttpModel("http://localhost/", cache=tmp_path / folder)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are kept elsewhere")
+def test_a_cache_that_others_can_change_is_refused(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with endpoint(server, cache="~/paid") as box:
+        box(IMAGES[:2])
+    asked = len(server.posts)
+    for path in (tmp_path / "paid" / FILE, tmp_path / "paid"):
+        before = path.stat().st_mode
+        path.chmod(before | 0o002)
+        with pytest.raises(InputError, match="to be yours and to be written by nobody else"):
+            endpoint(server, cache="~/paid")
+        path.chmod(before)
+    with endpoint(server, cache="~/paid") as box:
+        box(IMAGES[:2])
+    assert len(server.posts) == asked
+
+
 def test_a_cache_of_earlier_versions_goes_on(server, tmp_path):
     """They had a checksum in each row, and marked the file as theirs."""
     with endpoint(server, cache=tmp_path) as box:

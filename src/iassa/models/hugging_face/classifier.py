@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.errors import InputError, list_some, require
+from iassa.files import user_path
 from iassa.models.activation import ActivatedModel
 from iassa.models.conventions import Conventions, read_class_names
 from iassa.models.hugging_face.image_processor import Process, measure_normalisation, measure_size
@@ -141,8 +142,8 @@ def _find(source: str) -> tuple[Path, str]:
         InputError: neither a folder nor a model on the hub.
     """
     require(source, "expected hf:NAME or hf:FOLDER, got no name.")
-    if Path(source).is_dir():
-        return Path(source), ""
+    if user_path(source).is_dir():
+        return user_path(source), ""
     match = ON_HUB.fullmatch(source)
     if match is None:
         raise InputError(
