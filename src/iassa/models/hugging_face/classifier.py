@@ -13,6 +13,7 @@ import functools
 import importlib
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -34,6 +35,9 @@ from iassa.models.outputs import check_count
 from iassa.models.torch_module import TorchModel
 
 log = logging.getLogger(__name__)
+
+# Read when the hub's client is imported: else its requests tell of this machine and its packages.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 ON_HUB = re.compile(r"(?P<name>\w[\w.-]*(?:/\w[\w.-]*)?)(?:@(?P<revision>.+))?")
 CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json")
