@@ -8,73 +8,18 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 import iassa
 from iassa.errors import BlackBoxError, InputError
 from iassa.methods.engine import budget
 from iassa.models.onnx import graph, session
 from iassa.models.opening import open_model
-
-SIZE = (6, 10)
-SAID = "?range=0-1&softmax=no"
-
-
-def made(
-    nodes: list[onnx.NodeProto],
-    weights: dict[str, Any] | None = None,
-    shape: tuple[int | str, ...] = ("n", 3, *SIZE),
-    notes: dict[str, str] | None = None,
-) -> onnx.ModelProto:
-    """A graph with an input 'image' and an output 'scores'."""
-    one = helper.make_graph(
-        nodes,
-        "network",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(v), name) for name, v in (weights or {}).items()],
-    )
-    model = helper.make_model(one, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    helper.set_model_props(model, notes or {})
-    return model
-
-
-def means(**more: Any) -> onnx.ModelProto:
-    """Scores are the means of the channels, weighted."""
-    nodes = [
-        helper.make_node("ReduceMean", ["image", "sides"], ["means"], keepdims=0),
-        helper.make_node("MatMul", ["means", "weight"], ["scores"]),
-    ]
-    return made(nodes, {"sides": np.array([2, 3]), "weight": np.eye(3, dtype=np.float32)}, **more)
-
-
-def counting(times: str) -> onnx.ModelProto:
-    """The means of the channels, handed on by a Loop: `times` is '' for ever, or 'once'."""
-    flag = helper.make_tensor_value_info("go", TensorProto.BOOL, ())
-    body = helper.make_graph(
-        [helper.make_node("Identity", [one], [f"{one}_on"]) for one in ("go", "x")],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, ()),
-            flag,
-            helper.make_tensor_value_info("x", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, ()),
-            helper.make_tensor_value_info("x_on", TensorProto.FLOAT, None),
-        ],
-    )
-    nodes = [
-        helper.make_node("ReduceMean", ["image", "sides"], ["means"], keepdims=0),
-        helper.make_node("Loop", [times, "yes", "means"], ["scores"], body=body),
-    ]
-    weights = {"sides": np.array([2, 3]), "yes": np.array(True), "once": np.array(1)}
-    return made(nodes, weights)
+from onnx_graphs import SAID, SIZE, counting, made, means, outside
 
 
 @pytest.fixture
@@ -180,16 +125,6 @@ def test_a_size_that_is_too_large(path: Path) -> None:
 
 
 # --- weights in other files -------------------------------------------------------------------
-
-
-def outside(model: onnx.ModelProto, **stored: str) -> onnx.ModelProto:
-    """The model with its second weight in another file."""
-    tensor = model.graph.initializer[1]
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, value in {"location": "net.data", "offset": "0", "length": "36", **stored}.items():
-        tensor.external_data.add(key=key, value=value)
-    return model
 
 
 @pytest.mark.parametrize("key", ["offset", "length"])

@@ -236,7 +236,7 @@ def _infer_shapes(
         output.type.Clear()
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except onnx.shape_inference.InferenceError as error:
+    except Exception as error:  # an InferenceError, or what its C++ library raises of odd values
         raise InputError(
             f"expected an ONNX model whose shapes ONNX can infer, got {path}: "
             f"{' '.join(str(error).split())}. Find names of tensors in a viewer of ONNX files."

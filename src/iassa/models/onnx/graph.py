@@ -307,10 +307,11 @@ def describe(model: onnx.ModelProto) -> str:
     ]
     # Cut at 60 characters: names of a thousand classes may be among them.
     notes = [f"{n.key}={' '.join(n.value.split())[:60]}" for n in model.metadata_props]
-    return (
+    text = (
         f"Found: input {list_some(inputs)}; output {list_choices(outputs)}; "
         f"metadata {list_choices(notes)}; made by {model.producer_name or 'unknown'}."
     )
+    return " ".join(text.split())  # a name may have lines
 
 
 def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
