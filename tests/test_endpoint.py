@@ -195,9 +195,10 @@ def test_v2_floats_are_asked_for_as_those_of_a_file_are(server, datatype, monkey
         open_model(given)
     text = str(error.value)
     missing = "output_name=probabilities&layout=NCHW&input_size=224,224&range=0-1"
-    assert f"as '{server.url}?...#auth_env=TOKEN&rate=50.0&{missing}', as more options" in text
-    assert " ".join(f"--model-option {one}" for one in missing.split("&")) in text
-    assert "mean=... and std=..., as 0.485,0.456,0.406" in text
+    assert f"as in '{server.url}?...#auth_env=TOKEN&rate=50.0&{missing}'. In Python" in text
+    options = "--model-option output_name=probabilities --model-option layout=NCHW"
+    assert f"add {options} --input-size 224,224 --range 0-1, with your values" in text
+    assert "mean=... and std=... of its training, as 0.485,0.456,0.406" in text
     assert "s3cr3tkey" not in text
     assert server.posts == []
     size = f"{SIZE[1]},{SIZE[1]}"
@@ -228,8 +229,8 @@ def test_the_identity_of_what_earlier_versions_sent_is_theirs(server):
         ([-1, 3, 20, 28], "FP16", {}, "expected an input of datatype FP32, FP64, UINT8, got"),
         ([-1, 3, 20, 28], "UINT8", {"range": (0, 1)}, "no range, mean or std for 8-bit images"),
         ([-1, 1, 20, 28], "FP32", {}, "an input with 3 channels, got .* Iassa shows RGB images"),
-        ([-1, -1, -1, -1], "FP32", {}, "layout=NCHW or layout=NHWC; got"),
-        ([-1, 3, 20, 3], "FP32", {}, "layout=NCHW or layout=NHWC; got"),
+        ([-1, -1, -1, -1], "FP32", {}, "Give layout=NCHW or layout=NHWC"),
+        ([-1, 3, 20, 3], "FP32", {}, "Give layout=NCHW or layout=NHWC"),
         ([-1, 3, 20, 28], "FP32", {"layout": "NHWC"}, "Give layout NCHW"),
         ([4, 3, 20, 28], "FP32", {}, "for any number of images or for one"),
         ([-1, 3], "FP32", {}, r"expected an input \[N, 3, H, W\] or \[N, H, W, 3\]"),
@@ -240,7 +241,7 @@ def test_the_identity_of_what_earlier_versions_sent_is_theirs(server):
             {"input_size": (20, 20)},
             r"of the size \(20, 20\) of the settings",
         ),
-        ([-1, 3, 20, -1], "FP32", {}, "input_size=HEIGHT,WIDTH, as one edge is fixed"),
+        ([-1, 3, 20, -1], "FP32", {}, "Give input_size=HEIGHT,WIDTH: one edge is fixed"),
         ([-1, 3, 20, 28], "FP32", {"input_name": "x"}, "inputs pixels, got x. .* with input_name"),
         ([-1, 3, 20, 28], "FP32", {"output_name": "x"}, "outputs probabilities, got x"),
     ],
@@ -793,6 +794,23 @@ def test_caches_that_cannot_be(tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             iassa.models.HttpModel("http://localhost/", cache=tmp_path / folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are kept elsewhere")
+def test_a_cache_that_others_can_change_is_refused(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with endpoint(server, cache="~/paid") as box:
+        box(IMAGES[:2])
+    asked = len(server.posts)
+    for path in (tmp_path / "paid" / FILE, tmp_path / "paid"):
+        before = path.stat().st_mode
+        path.chmod(before | 0o002)
+        with pytest.raises(InputError, match="to be yours and to be written by nobody else"):
+            endpoint(server, cache="~/paid")
+        path.chmod(before)
+    with endpoint(server, cache="~/paid") as box:
+        box(IMAGES[:2])
+    assert len(server.posts) == asked
 
 
 def test_a_cache_of_earlier_versions_goes_on(server, tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iassa.errors import InputError
-from iassa.files import check_writable, read_whole, write_whole
+from iassa.files import check_writable, private_folder, read_whole, write_whole
 
 
 def listing(folder):
@@ -122,3 +124,27 @@ def test_what_is_written_is_what_is_there(tmp_path_factory, contents):
     folder = tmp_path_factory.mktemp("any")
     write_whole(folder, contents)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == contents
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are kept elsewhere")
+def test_a_private_folder_is_made_and_what_others_can_change_is_refused(tmp_path):
+    before = os.umask(0)
+    try:
+        folder = private_folder(tmp_path / "a" / "cache", "scores", "absent")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    (folder / "scores").write_bytes(b"")
+    (folder / "beside").write_bytes(b"")
+    (folder / "beside").chmod(0o666)  # nobody reads it
+    private_folder(folder, "scores")
+    for path, rights in ((folder / "scores", 0o606), (folder, 0o703), (folder, 0o1777)):
+        path.chmod(rights)
+        with pytest.raises(InputError, match=f"expected {re.escape(str(path))} to be yours"):
+            private_folder(folder, "scores")
+        path.chmod(0o700)
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    (folder / "scores").chmod(0o622)
+    with pytest.raises(InputError, match="to be written by nobody else"):
+        private_folder(link, "scores")

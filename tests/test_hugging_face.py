@@ -345,6 +345,11 @@ def refusal_of(reference) -> str:
     return str(refusal.value)
 
 
+def test_a_folder_in_the_home_folder(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert open_model(f"hf:~/{folder.name}").identity() == open_model(f"hf:{folder}").identity()
+
+
 def test_weights_that_are_missing_are_not_made_up(folder):
     weights = load_file(folder / "model.safetensors")
     save_file(

@@ -444,14 +444,14 @@ def test_what_is_left_open_is_told_at_once_with_what_was_found(path: Path) -> No
         "detector=... for the layout of its outputs, one of yolov5 (N",
         "Found: input image float32 (?, 3, 32, 64); output out float32 (?, 12, 6) of Concat",
         f"'{path}?range=0-1&detector=yolov8'",
-        "--model-option range=0-1 --model-option detector=yolov8",
+        "add --range 0-1 --model-option detector=yolov8, with your values",
         "parameters of iassa.models.OnnxDetector",
     ):
         assert word in text
     assert "\n" not in text
     # Two classes: six numbers may be corners, score and class, or box and two scores.
     graph(path, "yolov10", notes=ULTRALYTICS | {"names": "['dog', 'cat']"})
-    with pytest.raises(InputError, match="does not say of itself: detector="):
+    with pytest.raises(InputError, match=r"got nothing\. Give detector="):
         open_model(str(path))
     graph(path, "yolov10")
     with pytest.raises(InputError, match="if it detects objects, say detector=LAYOUT"):

@@ -242,6 +242,17 @@ def test_the_default_network_in_its_own_file() -> None:
         assert difference < steps(64, level)  # which is up to 43
 
 
+def test_a_file_in_the_home_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(file.parent))
+    names = iassa.models.onnx_feature_names(file)
+    assert iassa.models.onnx_feature_names(f"~/{file.name}") == names
+    wanted = names[max(names)][-1]
+    same(
+        open_features(f"~/{file.name}:{wanted}", CPU)(picture()),
+        open_features(f"{file}:{wanted}", CPU)(picture()),
+    )
+
+
 def test_features_outlive_the_next_pass(file: Path) -> None:
     layers = OnnxLayers(str(file), NAMES)
     first = layers(picture())

@@ -344,9 +344,32 @@ def test_class_names_of_a_file_and_of_a_list(path: Path) -> None:
     assert explanation.targets[0].name == "cow"
 
 
+@pytest.mark.parametrize("batch", ["n", 3])
+@pytest.mark.parametrize("declared", [False, True])
+def test_outputs_with_other_axes_are_taken_as_those_of_functions_are(
+    path: Path, declared: bool, batch: int | str
+) -> None:
+    """(N, K, 1, 1), as before a flattening, and (N,), as of one score."""
+    four = helper.make_node("Unsqueeze", ["logits", "places"], ["four"])
+    one = helper.make_node("ReduceMean", ["logits", "one"], ["alone"], keepdims=0)
+    expected = logits_of(pixels())
+    for name, node, sides, wanted in (
+        ("four", four, (batch, CLASSES, 1, 1), expected),
+        ("alone", one, (batch,), expected.mean(1, keepdims=True)),
+    ):
+        graph(path, (batch, 3, *SIZE), outputs=(name,), extra=(node,))
+        if declared:
+            model = onnx.load(path)
+            value = helper.make_tensor_value_info(name, TensorProto.FLOAT, sides)
+            model.graph.output[0].CopyFrom(value)
+            onnx.save(model, path)
+        adapter = iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
+        np.testing.assert_allclose(scores(adapter, pixels()), wanted, atol=steps(64, wanted))
+
+
 def test_one_of_several_outputs(path: Path) -> None:
     graph(path, outputs=("seen", "scores", "planes"))
-    with pytest.raises(InputError, match=r"one of 'seen', 'scores', 'planes'; got") as caught:
+    with pytest.raises(InputError, match=r"one of 'seen', 'scores', 'planes'\.") as caught:
         iassa.models.OnnxModel(path, softmax=False)
     assert f"'{path}?softmax=no&range=0-1&output_name=seen'" in str(caught.value)
     open_model(f"{path}?softmax=no&output_name=seen&range=0-1")
@@ -376,7 +399,7 @@ def test_what_was_not_said_is_told_at_once_with_what_was_found(path: Path) -> No
     text = str(caught.value)
     for word in ("range=0-1, range=0-255 or range=-1..1", "mean=... and std=...", "softmax=yes"):
         assert word in text
-    assert "input_size=HEIGHT,WIDTH that it was trained on" in text
+    assert "input_size=HEIGHT,WIDTH of its training: its input is (?, 3, ?, ?)" in text
     assert "got nothing" in text
     assert (
         "input image float32 (?, 3, ?, ?); output scores float32 of unknown shape of Gemm" in text
@@ -384,37 +407,43 @@ def test_what_was_not_said_is_told_at_once_with_what_was_found(path: Path) -> No
     assert "metadata task=classify; made by hand" in text
     assert f"'{path}?input_size=224,224&range=0-1&softmax=yes'" in text
     assert "bgr=yes if its channels are blue, green, red" in text
-    assert "--model-option input_size=224,224 --model-option range=0-1 --model-option soft" in text
+    assert "add --input-size 224,224 --range 0-1 --softmax, with your values" in text
     open_model(f"{path}?input_size=224,224&range=0-1&softmax=yes")
     graph(path)
     with pytest.raises(InputError, match="range=0-1, range=0-255") as caught:
         iassa.models.OnnxModel(path, softmax=True, bgr=True)
     assert "got bgr=yes&softmax=yes" in str(caught.value)
     assert "input_size=HEIGHT" not in str(caught.value)
-    with pytest.raises(InputError, match=r"several may be, softmax=no .* from Gemm"):
+    with pytest.raises(InputError, match=r"several may be, softmax=no .* from Gemm\."):
         iassa.models.OnnxModel(path, range=(0, 1))
     graph(path, ("n", "a", "b", "c"), layout="NCHW")
-    assert "does not say of itself: layout=NCHW or layout=NHWC; got" in refusal(
-        path, input_size=SIZE
-    )
+    assert "Give layout=NCHW or layout=NHWC. On the" in refusal(path, input_size=SIZE)
 
 
-def test_a_remedy_can_be_copied_and_is_all_that_is_needed(tmp_path: Path) -> None:
+def test_a_remedy_can_be_copied_and_is_all_that_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It keeps the folder and what was given; all that is open is asked for at once."""
     path = graph(tmp_path / "my net.onnx", ("n", "a", "b", "c"), layout="NCHW")
     names = tmp_path / "a, b.txt"
     names.write_text("cat\ndog\ncow\nbird\n")
     with pytest.raises(InputError) as caught:
         open_model(add_conventions(str(path), ["bgr=yes", f"class_names={names}"]))
-    name = re.search(r"in its name, as '(.*?)', as more options, as (.*), or", str(caught.value))
+    name = re.search(r"add (.*), with your .* name, as in '(.*?)'\. In", str(caught.value))
     assert name is not None
-    assert name[1].startswith(f"{path}?bgr=yes&class_names=")
-    model = open_model(name[1])
+    assert name[2].startswith(f"{path}?bgr=yes&class_names=")
+    model = open_model(name[2])
     assert model.class_names == ("cat", "dog", "cow", "bird")
     assert model.input_size == (224, 224)
-    added = [one.strip() for one in name[2].split("--model-option") if one.strip()]
-    assert {one.split("=")[0] for one in added} == {"layout", "input_size", "range", "softmax"}
-    assert name[1].endswith("&".join(added))
+    said = "--model-option layout=NCHW --input-size 224,224 --range 0-1 --softmax"
+    assert name[1] == said
+    assert name[2].endswith("&layout=NCHW&input_size=224,224&range=0-1&softmax=yes")
+    typed = [*("--model", str(path), "--class-names", str(names)), *said.split()]
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (40, 30)).save("grey.png")
+    with pytest.raises(SystemExit) as exit_:
+        main(["explain", "grey.png", "--method", "rise", "--calls", "17", "--quiet", *typed])
+    assert not exit_.value.code
 
 
 @pytest.mark.parametrize(
@@ -428,7 +457,7 @@ def test_a_remedy_can_be_copied_and_is_all_that_is_needed(tmp_path: Path) -> Non
         (("n", 3, *SIZE, 1), {}, "got shape (?, 3, 6, 10, 1)"),
         (("n", 3, *SIZE), {"input_size": (10, 6)}, "of {}, (6, 10), got (10, 6)"),
         (("n", 3, *SIZE), {"input_size": "any"}, "takes (?, 3, 6, 10), got any"),
-        (("n", 3, 6, "w"), {}, "as its input is (?, 3, 6, ?)"),
+        (("n", 3, 6, "w"), {}, "its input is (?, 3, 6, ?)"),
         (("n", 3, 6, "w"), {"input_size": (7, 9)}, "of {}, (6, 9), got (7, 9)"),
     ],
 )
@@ -490,15 +519,6 @@ def test_the_function_of_docs_models_runs_a_file_of_two_inputs(
 def test_outputs_that_are_no_scores(path: Path) -> None:
     labels = refusal(graph(path, last=("ArgMax", "Cast")), softmax=None, range=None)
     assert "to be scores (N, K), got class numbers of ArgMax. Name another" in labels
-    four = helper.make_node("Unsqueeze", ["logits", "places"], ["four"])
-    assert "scores (N, K), got (1, 4, 1, 1)" in refusal(
-        graph(path, outputs=("four",), extra=(four,))
-    )
-    model = onnx.load(path)
-    declared = helper.make_tensor_value_info("four", TensorProto.FLOAT, ("n", 4, 1, 1))
-    model.graph.output[0].CopyFrom(declared)
-    onnx.save(model, path)
-    assert "scores (N, K), got (?, 4, 1, 1)" in refusal(path)
     pairs = helper.make_node("Constant", [], ["pairs"], value_ints=[-1, 2])
     rows = helper.make_node("Reshape", ["logits", "pairs"], ["rows"])
     for batch in ("n", 3):  # the rows that are too many are not cut off
@@ -511,7 +531,7 @@ def test_outputs_that_are_no_scores(path: Path) -> None:
         helper.make_tensor_sequence_value_info("list", TensorProto.FLOAT, None)
     )
     onnx.save(model, path)
-    assert "scores (N, K), got list for N = 1" in refusal(path)
+    assert "scores (N, K), got (1, 1, 4) for N = 1" in refusal(path)
 
 
 def test_files_that_are_no_model(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -562,7 +582,7 @@ def test_external_data_that_is_missing_or_cut(path: Path) -> None:
             for entry in tensor.external_data:
                 entry.value = place if entry.key == "location" else entry.value
         onnx.save(model, path)
-        assert f"beside it, got {place}. Save it with them there" in refusal(path)
+        assert f"beside it, got {place!r}. Save it with them there" in refusal(path)
 
 
 def test_links_as_in_the_cache_of_a_hub(path: Path) -> None:
@@ -796,7 +816,7 @@ def test_the_benchmark_hands_them_to_its_workers(run: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (("--model", "net.onnx"), "expected what net.onnx does not say of itself: range=0-1"),
+        (("--model", "net.onnx"), "does not say of itself, got nothing. Give the values that"),
         (("--range", "0-1"), "expected --model with range=0-1, got none. Name the model."),
         (
             ("--model", "efficientnet-lite0", "--range", "0-1"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import uuid
 from collections.abc import Mapping
 from pathlib import Path, PurePath, PureWindowsPath
 
-from iassa.errors import InputError, show
+from iassa.errors import InputError, require, show
 
 # What Windows forbids in a name, and the names that stand for devices there.
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
@@ -49,6 +50,37 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
+
+
+def private_folder(folder: Path, *names: str) -> Path:
+    """A folder of which the content can be trusted: no other user can change it.
+
+    Args:
+        folder: made if it is not there.
+        names: files in it, which need not be there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: another user owns the folder or one of the files, or can write to it.
+        OSError: the folder cannot be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (folder, *(folder / name for name in names)):
+        if hasattr(os, "geteuid") and path.exists():  # Windows keeps its rights elsewhere
+            _refuse_shared(path, path.stat())
+    return folder
+
+
+def _refuse_shared(path: Path, status: os.stat_result) -> None:
+    # Often a user has a group of their own, and what they make can be written by it.
+    others = stat.S_IWOTH | (0 if status.st_gid == os.getegid() else stat.S_IWGRP)
+    require(
+        status.st_uid in (0, os.geteuid()) and not status.st_mode & others,
+        f"expected {path} to be yours and to be written by nobody else, got user {status.st_uid} "
+        f"and rights {stat.filemode(status.st_mode)}. Delete it, or choose another folder.",
+    )
 
 
 def read_whole(path: Path, what: str = "") -> bytes:

@@ -7,10 +7,13 @@ planes (N, 3, H, W) on its device.
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -36,6 +39,7 @@ ADVICE = (
 
 # How torch, Keras, ONNX Runtime, TensorFlow Lite, scikit-learn and NumPy refuse an image's size.
 SIZES = re.compile(r"\bshapes?\b|dimension|\bsizes? (of|mismatch)|of size|\bfeatures\b", re.I)
+_DEADLINE = ContextVar("deadline", default=math.inf)
 
 
 class BlackBox(ABC):
@@ -301,3 +305,22 @@ def one_thread() -> AbstractContextManager[int]:
     number of threads.
     """
     return threads_of_torch(1)
+
+
+@contextmanager
+def until(deadline: float) -> Iterator[None]:
+    """Inside, a black box that can end its own call does so at this time.
+
+    Args:
+        deadline: on the clock of `time.perf_counter`; an earlier one that holds already goes on to.
+    """
+    token = _DEADLINE.set(min(deadline, _DEADLINE.get()))
+    try:
+        yield
+    finally:
+        _DEADLINE.reset(token)
+
+
+def seconds_left() -> float:
+    """For the call in flight, see `until`; infinite without a limit."""
+    return _DEADLINE.get() - time.perf_counter()

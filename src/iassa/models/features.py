@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from iassa.checks import InputSize, Within, take, take_fields
 from iassa.errors import IassaError, InputError, describe_error, list_some, require
+from iassa.files import user_path
 from iassa.image import resize
 from iassa.models.answers import describe
 from iassa.models.efficientnet_lite0 import INPUT_SIZE, LEVELS, load_network, normalise
@@ -249,7 +250,7 @@ def _open_reference(source: str) -> FeatureExtractor | None:
     """The extractor that a reference leads to; None for a text of another form."""
     file = ONNX_FILE.search(source)
     if file is not None:
-        return _onnx_layers(source, _stamp(Path(source[: file.start()] + ".onnx")))
+        return _onnx_layers(source, _stamp(user_path(source[: file.start()] + ".onnx")))
     return _python_object(source) if ":" in source else None
 
 

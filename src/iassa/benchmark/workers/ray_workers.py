@@ -8,10 +8,11 @@ import socket
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any, Self
 
-from iassa.benchmark.workers.fork_server import ONE_THREAD
+from iassa.benchmark.workers.fork_server import ONE_THREAD, environment
 from iassa.benchmark.workers.local import pack_model
 from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, one_line, perform
 from iassa.errors import InputError
@@ -52,13 +53,14 @@ class RayWorkers:
         installed = (sys.prefix, sys.base_prefix)
         paths = os.pathsep.join(p for p in sys.path if p and not p.startswith(installed))
         try:
-            ray.init(
-                address=address,
-                runtime_env={"env_vars": ONE_THREAD | {"PYTHONPATH": paths}},
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-            )
+            with _on_this_machine() if address == "local" else nullcontext():
+                ray.init(
+                    address=address,
+                    runtime_env={"env_vars": ONE_THREAD | {"PYTHONPATH": paths}},
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=False,
+                )
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             reason = one_line(error)
             raise InputError(f"cannot reach a Ray cluster at {address!r}: {reason}") from error
@@ -104,6 +106,31 @@ def _perform(task: Task, token: str, held: Sequence[Any]) -> Any:
     import ray  # this runs in a worker
 
     return perform(task, token, lambda: ray.get(held[0]))
+
+
+@contextmanager
+def _on_this_machine() -> Iterator[None]:
+    """Inside, Ray starts a cluster that listens on this machine alone, and that asks nobody.
+
+    Ray has no option for it. Otherwise it asks which network card leads to 8.8.8.8, and listens
+    there; and the server of its dashboard, which is started even where there is no dashboard, asks
+    the addresses at which cloud providers describe a machine, even without usage statistics.
+    """
+    from ray._private import node, ray_constants
+
+    head: Any = node.Node
+    before = ray_constants.ENABLE_RAY_CLUSTER, head.start_api_server
+    silent = {
+        "RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0"),
+        ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",  # for the processes that it starts
+    }
+    try:
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        head.start_api_server = lambda *_, **__: None
+        with environment(silent):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER, head.start_api_server = before
 
 
 def _check_reachable(address: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 ABOVE_0 = Annotated[float | None, Within(0, above=True)]
 SHARE = Annotated[float | None, Within(0, 1, above=True, below=True)]
+PATIENCE = 60.0  # seconds for a call, beyond twice the time of the run
 FEWEST_MASKS = 16  # below, a map of fifty cells is noise
 MOST_CALLS = 10**9  # months at a hundred a second
 
@@ -133,6 +135,16 @@ class Budget:
     def seconds(self) -> float:
         """Since the start, with those of the run that is continued."""
         return self._seconds_before + time.perf_counter() - self._started
+
+    @property
+    def deadline(self) -> float:
+        """When a call that is still in flight is given up, see `until`; infinite without a limit.
+
+        The run ends after the batch in flight. One that has no end is not waited for.
+        """
+        if self._max_seconds is None:
+            return math.inf
+        return self._started + 2 * self._max_seconds + PATIENCE
 
     def spend(self, calls: int) -> None:
         """Count calls, report progress, and see whether it is time to stop."""

@@ -21,7 +21,7 @@ from iassa.image import to_planes
 from iassa.masks.baselines import BaselineLike, open_baseline
 from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.budget import Budget
-from iassa.models.black_box import BlackBox
+from iassa.models.black_box import BlackBox, until
 from iassa.models.readout import Keep, Readout, open_readout
 from iassa.models.targets import Target, TargetLike, list_targets, resolve_targets
 
@@ -193,7 +193,8 @@ def open_case(
     photo_size = (photo.shape[0], photo.shape[1])
     image = to_planes(photo, black_box.input_size or photo_size).to(black_box.device).contiguous()
     fill = open_baseline(baseline, image, seed)  # before a call is spent
-    black_box, whole = black_box.first_call(image, photo_size)
+    with until(budget.deadline):
+        black_box, whole = black_box.first_call(image, photo_size)
     budget.spend(1)
     scores = whole[0].cpu().numpy()
     of_boxes = black_box.boxes is not None

@@ -20,7 +20,7 @@ from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Canvas, Masks
 from iassa.methods.engine.budget import Budget
 from iassa.methods.engine.case import AGAIN, DEPENDS, Case
-from iassa.models.black_box import ask
+from iassa.models.black_box import ask, until
 
 # Of masked images in one batch; 1024 x 1024 pixels take 12 MB each.
 BATCH_BYTES = {"cpu": 32 * 2**20}
@@ -96,7 +96,8 @@ def score_round(
         if budget.is_over() and (readings or budget.stopped != "seconds"):
             plan = plan[: 0 if seen is None else len(seen)]  # the earlier run's scores are kept
         try:
-            for batch, masks, answer, asked in score_masks(case, plan, canvas, threads, seen):
+            batches = score_masks(case, plan, canvas, budget, threads, seen)
+            for batch, masks, answer, asked in batches:
                 if asked:
                     budget.spend(asked)
                 scores.append(case.score(answer))
@@ -128,6 +129,7 @@ def score_masks(
     case: Case,
     plan: MaskPlan,
     canvas: Canvas,
+    budget: Budget,
     threads: int,
     known: NDArray[np.float64] | None = None,
 ) -> Iterator[tuple[slice, Masks, Tensor, int]]:
@@ -137,6 +139,7 @@ def score_masks(
         case: image, baseline, black box, and what to keep of its answers.
         plan: the masks.
         canvas: renders them; its batch size is used.
+        budget: says until when a call is waited for.
         threads: of torch, for the black box; see `one_thread`.
         known: (n, C) readings of the first masks, which cost no call.
 
@@ -158,7 +161,9 @@ def score_masks(
         if asked:
             whole = masks.blend(image, case.baseline, masked[: batch.stop - start])
             try:
-                answers = ask(case.black_box, whole[len(readings) :], readout.num_outputs, threads)
+                with until(budget.deadline):
+                    shown = whole[len(readings) :]
+                    answers = ask(case.black_box, shown, readout.num_outputs, threads)
                 readings = torch.cat([readings, _read(case, answers)])
             except BlackBoxError:
                 if len(readings):  # scores of the earlier run are not lost with the rest
@@ -207,7 +212,8 @@ def check_neighbours(
     row = int(scores[:, 0].median(0).indices)
     masked = case.image.new_empty((1, *case.image.shape))
     canvas.render(plan[row : row + 1]).blend(case.image, case.baseline, masked)
-    alone = _read(case, ask(case.black_box, masked, case.readout.num_outputs, threads))
+    with until(budget.deadline):
+        alone = _read(case, ask(case.black_box, masked, case.readout.num_outputs, threads))
     budget.spend(1)
     seen = torch.cat([readings, alone, case.readings[None]])
     magnitude = (seen.abs() @ case.weights.abs()).amax(0)

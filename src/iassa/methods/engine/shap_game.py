@@ -148,7 +148,7 @@ class CoalitionGame:
             raise HaltedError
         kept = coalitions.mean(1, dtype=np.float32)
         plan = SegmentPlan(kept, coalitions, np.zeros(len(coalitions), np.uint8), None)
-        batches = score_masks(self._case, plan, self._canvas, self._threads)
+        batches = score_masks(self._case, plan, self._canvas, self._budget, self._threads)
         first = len(self.scores)
         for _ in range(0, len(coalitions), self._canvas.batch_size):
             if self._is_over():

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from iassa.checks import InputSize, Within, fits
 from iassa.errors import BlackBoxError, InputError, list_choices, require, show
-from iassa.models.conventions import ASK_RANGE, Conventions, to_bytes
+from iassa.models.conventions import ASK_RANGE, Conventions, raise_missing, to_bytes
 from iassa.models.http.connection import Connection
 from iassa.models.http.request_forms import Body, RequestForm, UnexpectedAnswerError, as_scores
 from iassa.models.http.score_cache import digest
@@ -165,9 +165,9 @@ def read_form(settings: HttpSettings, connection: Connection) -> OpenInferenceFo
     layout = _choose_layout(axes, settings.layout, got)
     edges = axes[1:] if layout == "NCHW" else axes[:2]
     if not layout:
-        missing["layout=NCHW"] = "layout=NCHW or layout=NHWC"
+        missing["layout=NCHW"] = "Give layout=NCHW or layout=NHWC"
     if settings.input_size is None and min(edges) < 0 < max(edges):
-        missing["input_size=224,224"] = "input_size=HEIGHT,WIDTH, as one edge is fixed"
+        missing["input_size=224,224"] = "Give input_size=HEIGHT,WIDTH: one edge is fixed"
     if given is None and datatype != "UINT8":
         missing["range=0-1"] = ASK_RANGE
     _raise_missing(settings, missing, got)
@@ -191,14 +191,9 @@ def _raise_missing(settings: HttpSettings, missing: Mapping[str, str], got: str)
     shown = vars(settings) | {"class_names": names if isinstance(names, str | Path) else None}
     said = format_fields(HttpSettings, shown)
     url, key, _ = settings.url.partition("?")  # which may be a key
-    require(
-        not missing,
-        f"expected what {settings.label} does not say of itself: {'; '.join(missing.values())}; "
-        f"{got} and {said or 'no settings'}. Say it behind the URL, as "
-        f"'{url}{key and '?...'}#{'&'.join(filter(None, (said, *missing)))}', as more options, as "
-        f"{' '.join(f'--model-option {one}' for one in missing)}, or as parameters of "
-        "iassa.models.HttpModel.",
-    )
+    whole = f"{url}{key and '?...'}#{'&'.join(filter(None, (said, *missing)))}"
+    given = f"{said or 'no settings'} and {got.removeprefix('got ')}"
+    raise_missing(settings.label, missing, given, whole, "HttpModel")
 
 
 def _choose(
@@ -216,7 +211,7 @@ def _choose(
     if missing is not None and len(chosen) > 1:
         first = next(iter(tensors))
         named = list_choices(tensors)
-        missing[f"{setting}={first}"] = f"{setting}=... of its scores, one of {named}"
+        missing[f"{setting}={first}"] = f"Give {setting}=... of its scores, one of {named}"
         return chosen[0]
     hint = " Wrap a model that needs more than the image in one that does not."
     require(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iassa.errors import BlackBoxError, IassaError, InputError
+from iassa.files import private_folder, user_path
 
 FILE = "scores.sqlite"
 WAIT = 60.0  # seconds for another process that writes
@@ -54,13 +55,14 @@ class ScoreCache:
             model: the model's identity.
 
         Raises:
-            InputError: it cannot be made, read or written, or is the file of another program.
+            InputError: it cannot be made, read or written, is the file of another program, or can
+                be written by another user.
         """
-        self._path = folder / FILE
+        self._path = user_path(folder) / FILE
         self._model = digest(model)
         self._lock = threading.Lock()
         with self._failures_as(InputError), ExitStack() as undo:
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(self._path.parent, FILE)
             self._database = sqlite3.connect(
                 self._path, timeout=WAIT, isolation_level=None, check_same_thread=False
             )

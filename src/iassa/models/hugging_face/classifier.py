@@ -13,6 +13,7 @@ import functools
 import importlib
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.errors import InputError, list_some, require
+from iassa.files import user_path
 from iassa.models.activation import ActivatedModel
 from iassa.models.conventions import Conventions, read_class_names
 from iassa.models.hugging_face.image_processor import Process, measure_normalisation, measure_size
@@ -33,6 +35,9 @@ from iassa.models.outputs import check_count
 from iassa.models.torch_module import TorchModel
 
 log = logging.getLogger(__name__)
+
+# Read when the hub's client is imported: else its requests tell of this machine and its packages.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 ON_HUB = re.compile(r"(?P<name>\w[\w.-]*(?:/\w[\w.-]*)?)(?:@(?P<revision>.+))?")
 CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json")
@@ -141,8 +146,8 @@ def _find(source: str) -> tuple[Path, str]:
         InputError: neither a folder nor a model on the hub.
     """
     require(source, "expected hf:NAME or hf:FOLDER, got no name.")
-    if Path(source).is_dir():
-        return Path(source), ""
+    if user_path(source).is_dir():
+        return user_path(source), ""
     match = ON_HUB.fullmatch(source)
     if match is None:
         raise InputError(

@@ -10,20 +10,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from iassa.errors import InputError, list_choices, require
 from iassa.models.activation import ActivatedModel
+from iassa.models.answers import drop_trailing, to_numbers
 from iassa.models.black_box import one_thread
 from iassa.models.conventions import DETECTORS, Conventions
-from iassa.models.onnx.graph import Output, print_shape
+from iassa.models.onnx.graph import Output, Shape, print_shape
 from iassa.models.onnx.model import OnnxBlackBox
 from iassa.models.outputs import check_count
 
 BOUNDED = ("Softmax", "Sigmoid", "HardSigmoid")
 LABELS = ("ArgMax", "ArgMin")
+
+
+def _may_be_scores(shape: Shape) -> bool:
+    """Whether `drop_trailing` makes (N, K) of such an output."""
+    return len(shape) > 0 and all(side == 1 for side in shape[2:])
 
 
 class OnnxModel(ActivatedModel, OnnxBlackBox):
@@ -47,10 +52,10 @@ class OnnxModel(ActivatedModel, OnnxBlackBox):
             return super()._activate(outputs, images)
 
     def _read(self, arrays: list[Any], count: int, size: tuple[int, int]) -> Tensor:
-        (scores,) = arrays
-        if not isinstance(scores, np.ndarray) or scores.ndim != 2 or len(scores) != count:
-            kind = scores.shape if isinstance(scores, np.ndarray) else type(scores).__name__
-            self._refuse_shape(self._outputs[0], f"{kind} for N = {count}")
+        source = f"output {self._outputs[0].name!r} of {self._file.path}"
+        scores = drop_trailing(to_numbers(arrays[0], "scores (N, K)", source), count)
+        if scores.ndim != 2 or len(scores) != count:
+            self._refuse_shape(self._outputs[0], f"{tuple(scores.shape)} for N = {count}")
         names = self.class_names
         require(
             names is None or len(names) == scores.shape[1],
@@ -58,7 +63,7 @@ class OnnxModel(ActivatedModel, OnnxBlackBox):
             f"got {len(names or ())}. Give a file of names with class_names.",
         )
         check_count(scores.shape[1], self._conventions, str(self._file.path))
-        return torch.from_numpy(scores)
+        return scores
 
     def _complete(self, given: Conventions) -> tuple[tuple[Output, ...], None, Conventions]:
         """See `OnnxBlackBox`; one error lists all that is missing."""
@@ -71,8 +76,11 @@ class OnnxModel(ActivatedModel, OnnxBlackBox):
         completed, missing = self._file.complete(given)
         if given.output_name is None and len(self._file.outputs) > 1:
             names = list_choices(repr(one.name) for one in self._file.outputs)
-            missing[f"output_name={output.name}"] = f"output_name=... of its scores, one of {names}"
-        last, count = output.operator, output.shape[1] if output.shape else None
+            missing[f"output_name={output.name}"] = (
+                f"Give output_name=... of its scores, one of {names}"
+            )
+        last, shape = output.operator, output.shape
+        count = None if not shape else 1 if len(shape) == 1 else shape[1]
         check_count(count, given, str(self._file.path))
         require(
             last not in BOUNDED or not (given.softmax or given.sigmoid),
@@ -81,12 +89,12 @@ class OnnxModel(ActivatedModel, OnnxBlackBox):
         )
         if last not in BOUNDED and given.softmax is None and not given.sigmoid:
             several = (
-                "softmax=yes if its outputs are logits of which one class is true, sigmoid=yes if "
-                "several may be, softmax=no to take them as they are"
+                "Give softmax=yes if its outputs are logits of which one class is true, "
+                "sigmoid=yes if several may be, softmax=no to take them as they are"
             )
-            one = "sigmoid=yes if its output is a logit, softmax=no to take it as it is"
+            one = "Give sigmoid=yes if its output is a logit, softmax=no to take it as it is"
             wanted, choice = ("sigmoid", one) if count == 1 else ("softmax", several)
-            missing[f"{wanted}=yes"] = f"{choice}, as they come from {last}"
+            missing[f"{wanted}=yes"] = f"{choice}. It comes from {last or 'no operator'}"
         self._file.raise_missing(given, missing, "OnnxModel")
         softmax = bool(given.softmax)
         return (output,), None, replace(completed, softmax=softmax, output_name=output.name)
@@ -100,7 +108,8 @@ class OnnxModel(ActivatedModel, OnnxBlackBox):
             f"expected output_name to be one of {names}, the outputs of {self._file.path}, got "
             f"{wanted!r}. {self._file.content}",
         )
-        likely = [one for one in chosen if one.shape is None or len(one.shape) == 2]
+        likely = [one for one in chosen if one.shape is None or _may_be_scores(one.shape)]
+        likely.sort(key=lambda one: one.shape is not None and len(one.shape) != 2)
         if not likely:
             self._refuse_shape(chosen[0], print_shape(chosen[0].shape))
         scores = [one for one in likely if one.operator not in LABELS]

@@ -71,7 +71,7 @@ class OnnxDetector(OnnxBlackBox, Detector):
         if layout is None:
             kinds = [f"{name} {one.shapes}" for name, one in layouts.DETECTOR_LAYOUTS.items()]
             missing["detector=yolov8"] = (
-                f"detector=... for the layout of its outputs, one of {', '.join(kinds)}, where C "
+                f"Give detector=... for the layout of its outputs, one of {', '.join(kinds)}. C "
                 "is the number of classes"
             )
         file.raise_missing(given, missing, "OnnxDetector")

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from iassa.checks import InputSize, Within, take_fields
 from iassa.errors import InputError, list_some, require
+from iassa.files import user_path
 from iassa.image import resize
 from iassa.models.conventions import Layout
 from iassa.models.onnx import graph
@@ -62,7 +63,7 @@ class OnnxLayers:
 
     def __post_init__(self) -> None:
         """Open the file and run it once on grey, so that what cannot work is refused here."""
-        object.__setattr__(self, "path", str(self.path))  # a Path is taken too
+        object.__setattr__(self, "path", str(user_path(str(self.path))))  # a Path is taken too
         self._check_fields()
         self(torch.full((3, *self._opened[1]), 0.5))
 
@@ -97,7 +98,7 @@ class OnnxLayers:
             size, layout = options.get("input_size"), options.get("layout")
             raise InputError(
                 f"expected names of tensors, fine to coarse, as in FILE.onnx:tensor_a,tensor_b, "
-                f"got {text!r}. {_suggest(match['path'], size, layout)}"
+                f"got {text!r}. {_suggest(str(user_path(match['path'])), size, layout)}"
             )
         return cls(match["path"], names, **options)
 
@@ -197,7 +198,7 @@ def onnx_feature_names(
     Raises:
         InputError: not an ONNX file, or not a model of one image.
     """
-    return _names(str(path), input_size, layout)[0]
+    return _names(str(user_path(path)), input_size, layout)[0]
 
 
 def _names(
@@ -235,7 +236,7 @@ def _infer_shapes(
         output.type.Clear()
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except onnx.shape_inference.InferenceError as error:
+    except Exception as error:  # an InferenceError, or what its C++ library raises of odd values
         raise InputError(
             f"expected an ONNX model whose shapes ONNX can infer, got {path}: "
             f"{' '.join(str(error).split())}. Find names of tensors in a viewer of ONNX files."

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from onnx.external_data_helper import uses_external_data
 
-from iassa.errors import InputError, list_choices, list_some, require
+from iassa.errors import InputError, list_choices, list_some, require, show
 from iassa.models.conventions import Layout
 
 Shape = tuple[int | None, ...]  # None where a side is open
@@ -19,6 +21,8 @@ Size = tuple[int | None, int | None]  # (height, width), likewise
 
 TYPES = ("float32", "float16", "float64", "uint8")  # of images that a graph takes
 NOT_COLOUR = {1, 2, 4}  # channels; no image has so few rows or columns
+MOST_PIXELS = 2**24  # of a batch, 4096 x 4096: 200 MB of float32, of which a run takes several
+WHOLE = re.compile(r"[0-9]{1,18}")
 OWN_FUNCTION = (
     "Export it so, or write a function that makes its inputs and runs it: docs/models.md."
 )
@@ -71,6 +75,12 @@ class ImageInput:
             wanted is None or tuple(wanted) == (height, width),
             f"expected input_size to be that of {self.path}, {own}, got {wanted}. Leave it out.",
         )
+        number = (self.batch or 1) * (height or 1) * (width or 1)
+        require(
+            number <= MOST_PIXELS,
+            f"expected {self.path} to take {MOST_PIXELS} pixels or fewer in a batch, got "
+            f"{self.batch or 1} image(s) of {own}. {OWN_FUNCTION}",
+        )
         return None if height is None or width is None else (height, width)
 
 
@@ -93,8 +103,8 @@ def load(path: str | Path) -> onnx.ModelProto:
     """The graph of a file without its external data, which has to be there.
 
     Raises:
-        InputError: no such file, not an ONNX model, or its external data is not beside it, or cut
-            short.
+        InputError: no such file, not an ONNX model, names that are not UTF-8, or external data that
+            is not beside it, or cut short.
     """
     try:
         model = onnx.load_model_from_string(Path(path).read_bytes())
@@ -105,8 +115,12 @@ def load(path: str | Path) -> onnx.ModelProto:
         ) from None
     nodes = len(model.graph.node)
     require(nodes > 0, f"expected an ONNX file, got {path}: no graph in it. Export it again.")
+    require(
+        all(isinstance(text, str) for text in _texts(model)),
+        f"expected names in UTF-8 in the ONNX file {path}, got other bytes. Copy it again.",
+    )
     for beside, needed in _external(model, path).items():
-        size = beside.stat().st_size if beside.is_file() else -1
+        size = _size_of(beside)
         got = "no such file" if size < 0 else f"{size}: it was cut short"
         require(
             size >= needed,
@@ -116,19 +130,102 @@ def load(path: str | Path) -> onnx.ModelProto:
     return model
 
 
+def each_graph(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """The graph, the graphs inside of nodes, as those of a Loop, and functions."""
+    waiting = [model.graph, *model.functions]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        for attribute in (attribute for node in one.node for attribute in node.attribute):
+            waiting += [attribute.g] if attribute.HasField("g") else []
+            waiting += attribute.graphs
+
+
+def _sources(makers: Mapping[str, onnx.NodeProto], name: str) -> Iterator[onnx.NodeProto]:
+    """The node that makes a tensor, and those before it, along first inputs; each once.
+
+    A graph that is damaged may lead back to a node that was visited.
+
+    Args:
+        makers: nodes by the names of their outputs.
+        name: of the tensor.
+    """
+    visited: set[str] = set()
+    while name in makers and name not in visited:
+        visited.add(name)
+        yield makers[name]
+        name = next(iter(makers[name].input), "")
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
+    """All texts of a model that anything here reads; those that are not UTF-8 are bytes."""
+    yield model.producer_name
+    for note in model.metadata_props:
+        yield from (note.key, note.value)
+    for one in each_graph(model):
+        for node in one.node:
+            yield from (node.op_type, *node.input, *node.output)
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        yield value.name
+    for entry in (entry for tensor in _tensors(model) for entry in tensor.external_data):
+        yield from (entry.key, entry.value)
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """All tensors that are written down in a model, wherever they are."""
+    for one in each_graph(model):
+        if isinstance(one, onnx.GraphProto):
+            yield from one.initializer
+            for sparse in one.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+        for attribute in (attribute for node in one.node for attribute in node.attribute):
+            yield from (attribute.t, *attribute.tensors)
+
+
 def _external(model: onnx.ModelProto, path: str | Path) -> dict[Path, int]:
     """Files beside it that hold weights, and how many bytes each needs to have."""
+    folder, home = Path(path).parent, Path(path).resolve().parent
     sizes: dict[Path, int] = {}
-    for tensor in filter(uses_external_data, model.graph.initializer):
-        stored = ExternalDataInfo(tensor)
-        place = PurePath(stored.location)
+    for tensor in filter(uses_external_data, _tensors(model)):
+        stored = {entry.key: entry.value for entry in tensor.external_data}
+        place = stored.get("location", "")
+        beside = folder / place
         require(
-            not place.is_absolute() and ".." not in place.parts,
-            f"expected the weights of {path} beside it, got {place}. Save it with them there.",
+            _lies_in(beside, place, (folder.resolve(), home)),
+            f"expected the weights of {path} beside it, got {show(place)}. Save it with them "
+            "there.",
         )
-        beside = Path(path).parent / place
-        sizes[beside] = max(sizes.get(beside, 0), (stored.offset or 0) + (stored.length or 0))
+        span = [stored.get(key, "0") for key in ("offset", "length")]
+        require(
+            all(map(WHOLE.fullmatch, span)),
+            f"expected offset and length of the weights {place} of {path} in bytes, got "
+            f"{' and '.join(map(show, span))}. Export it again.",
+        )
+        sizes[beside] = max(sizes.get(beside, 0), sum(map(int, span)))
     return sizes
+
+
+def _lies_in(file: Path, place: str, folders: tuple[Path, Path]) -> bool:
+    """Whether a file is in a folder, by its name and, if it is a link, by what it points to.
+
+    Args:
+        file: which need not be there.
+        place: its name as the model gives it.
+        folders: that of the model, and that of what the model's own name points to: the cache of a
+            hub is made of links.
+    """
+    written = PurePath(place)
+    if not place or "\0" in place or written.is_absolute() or ".." in written.parts:
+        return False
+    return any(file.resolve().is_relative_to(folder) for folder in folders)
+
+
+def _size_of(file: Path) -> int:
+    """In bytes; -1 where there is no such file."""
+    try:
+        return file.stat().st_size if file.is_file() else -1
+    except OSError:  # a name that is too long
+        return -1
 
 
 def digest(model: onnx.ModelProto, path: str | Path) -> str:
@@ -183,10 +280,12 @@ def read_outputs(model: onnx.ModelProto) -> tuple[Output, ...]:
     makers = {name: node for node in model.graph.node for name in node.output if name}
 
     def operator(name: str) -> str:
-        node = makers.get(name)
-        while node is not None and node.op_type in PASSING and node.input[0] in makers:
-            node = makers[node.input[0]]
-        return node.op_type if node is not None else ""
+        last = ""
+        for node in _sources(makers, name):
+            last = node.op_type
+            if last not in PASSING:
+                break
+        return last
 
     return tuple(
         Output(value.name, shape_of(value), operator(value.name)) for value in model.graph.output
@@ -195,7 +294,7 @@ def read_outputs(model: onnx.ModelProto) -> tuple[Output, ...]:
 
 def is_dynamically_quantised(model: onnx.ModelProto) -> bool:
     """Whether a scale in it is that of all values of a batch, so that images share a scale."""
-    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    nodes = (node for one in each_graph(model) for node in one.node)
     return any(node.op_type.startswith("DynamicQuantize") for node in nodes)
 
 
@@ -208,10 +307,11 @@ def describe(model: onnx.ModelProto) -> str:
     ]
     # Cut at 60 characters: names of a thousand classes may be among them.
     notes = [f"{n.key}={' '.join(n.value.split())[:60]}" for n in model.metadata_props]
-    return (
+    text = (
         f"Found: input {list_some(inputs)}; output {list_choices(outputs)}; "
         f"metadata {list_choices(notes)}; made by {model.producer_name or 'unknown'}."
     )
+    return " ".join(text.split())  # a name may have lines
 
 
 def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
@@ -223,7 +323,10 @@ def _type(value: onnx.ValueInfoProto) -> str:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         return str(kind).removesuffix("_type")
-    named = str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
+    number = value.type.tensor_type.elem_type
+    if number not in onnx.TensorProto.DataType.values():
+        return f"type {number}"
+    named = str(onnx.TensorProto.DataType.Name(number)).lower()
     return {"float": "float32", "double": "float64"}.get(named, named)
 
 

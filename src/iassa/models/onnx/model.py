@@ -29,6 +29,7 @@ from iassa.models.conventions import (
     Layout,
     as_class_names,
     parse_class_names,
+    raise_missing,
     to_bytes,
 )
 from iassa.models.onnx import graph
@@ -99,11 +100,11 @@ class OnnxFile:
         size, values, bgr = self._size(given), self._range(given), self._bgr(given)
         missing = {}
         if self.image.layout is None:  # without it nobody can tell which sides are the size
-            missing["layout=NCHW"] = "layout=NCHW or layout=NHWC"
+            missing["layout=NCHW"] = "Give layout=NCHW or layout=NHWC"
         if size is None:
-            any_size = ", or input_size=any" if self.image.size == (None, None) else ""
+            any_size = ". Or give input_size=any" if self.image.size == (None, None) else ""
             missing["input_size=224,224"] = (
-                "input_size=HEIGHT,WIDTH that it was trained on, as its input is "
+                "Give input_size=HEIGHT,WIDTH of its training: its input is "
                 f"{graph.print_shape(self.image.shape)}{any_size}"
             )
         if values is None:
@@ -116,17 +117,12 @@ class OnnxFile:
 
         Args:
             given: by the user.
-            missing: a text for each, by an example of how to give it, 'field=value'.
-            reader: the class that has these fields as parameters.
+            missing: see `conventions.raise_missing`.
+            reader: likewise.
         """
-        require(
-            not missing,
-            f"expected what {self.path} does not say of itself: "
-            f"{'; '.join(missing.values())}; got {str(given) or 'nothing'}. {self.content} "
-            f"Say it in its name, as '{self.path}?{'&'.join(filter(None, (str(given), *missing)))}'"
-            f", as more options, as {' '.join(f'--model-option {one}' for one in missing)}, or as "
-            f"parameters of iassa.models.{reader}.",
-        )
+        said = str(given)
+        whole = f"{self.path}?{'&'.join(filter(None, (said, *missing)))}"
+        raise_missing(str(self.path), missing, said or "nothing", whole, reader, self.content)
 
     def class_names(self, given: ClassNames | None) -> tuple[str, ...] | None:
         """Names that the user gives, or else those of the metadata.
@@ -170,7 +166,7 @@ class OnnxFile:
             holds, shape = self.image.size == (None, None), graph.print_shape(self.image.shape)
             require(holds, f"expected input_size=H,W, as {self.path} takes {shape}, got any.")
             return "any"
-        match = re.fullmatch(r"\[\s*(\d+)\s*,\s*(\d+)\s*\]", self.lower_notes.get(SIZE, ""))
+        match = re.fullmatch(r"\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]", self.lower_notes.get(SIZE, ""))
         noted = (int(match[1]), int(match[2])) if match else (None, None)
         return self.image.complete_size(given.input_size, noted)
 

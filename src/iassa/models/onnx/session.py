@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import torch
 
 from iassa.errors import BlackBoxError, InputError, require
+from iassa.models.black_box import seconds_left, until
 
 # Read at its import, and by no call afterwards: else it sends notes on models and errors to its
 # makers, from a thread that no fork of this process has.
@@ -19,6 +22,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 CPU = torch.device("cpu")
+TRIAL = 120.0  # seconds for one image, when a graph is opened
+ENDING = 5.0  # seconds for a run that was told to end
 SILENT = 4  # of its log: what fails is raised as well, what it warns of are its own optimisations
 # What it puts before a reason: its name and a number, the file's name, a place in its own source.
 BEFORE = re.compile(
@@ -72,6 +77,38 @@ def open_session(path: Path, content: bytes | None = None, device: torch.device 
     return session
 
 
+class _Run(threading.Thread):
+    """One run of a graph in a thread of its own, so that the thread that waits can end it.
+
+    Attributes:
+        done: set when it is over.
+        outcome: what it gave or raised; None until then.
+    """
+
+    def __init__(self, session: Any, outputs: Sequence[str], inputs: Mapping[str, Any]) -> None:
+        super().__init__(daemon=True)
+        self._call = (session, list(outputs), dict(inputs))
+        self._options = onnxruntime.RunOptions()
+        # Not `join`: after Ctrl-C, a second one would return at once.
+        self.done = threading.Event()
+        self.outcome: list[Any] | Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Run the graph."""
+        session, outputs, inputs = self._call
+        try:
+            self.outcome = session.run(outputs, inputs, self._options)
+        except Exception as error:  # noqa: BLE001 - it has its own kinds, which share no base
+            self.outcome = error
+        self.done.set()
+
+    def end(self) -> None:
+        """End the run after the node that is computed now."""
+        self._options.terminate = True
+        self.done.wait(ENDING)
+
+
 def run_session(session: Any, outputs: Sequence[str], inputs: Mapping[str, Any]) -> list[Any]:
     """Outputs of a graph for a batch of images.
 
@@ -81,18 +118,29 @@ def run_session(session: Any, outputs: Sequence[str], inputs: Mapping[str, Any])
         inputs: by name.
 
     Raises:
-        BlackBoxError: ONNX Runtime fails at it.
+        BlackBoxError: ONNX Runtime fails at it, or it runs beyond the time; see `until`.
     """
+    started, left = time.perf_counter(), seconds_left()
+    running = _Run(session, outputs, inputs)
     try:
-        arrays: list[Any] = session.run(list(outputs), dict(inputs))
-    except Exception as error:  # as above
-        count = max(len(each) for each in inputs.values())
+        running.done.wait(None if left == float("inf") else max(0.0, left))
+    finally:  # the time is up, or Ctrl-C
+        if not running.done.is_set():
+            running.end()
+    count = max(len(each) for each in inputs.values())
+    if time.perf_counter() - started >= left and not isinstance(running.outcome, list):
+        raise BlackBoxError(
+            f"expected an answer for {count} image(s), got none within {left:.0f} s. The graph may "
+            "run for ever. Give more time, or fewer images with --batch-size."
+        )
+    if isinstance(running.outcome, Exception):
         # Often a shape was written down when it was exported with one image.
         raise BlackBoxError(
-            f"ONNX Runtime fails on {count} image(s): {_reason(error)}. If it takes one image at a "
-            "time, say --batch-size 1, or export it for any number."
-        ) from error
-    return arrays
+            f"ONNX Runtime fails on {count} image(s): {_reason(running.outcome)}. If it takes one "
+            "image at a time, say --batch-size 1, or export it for any number."
+        ) from running.outcome
+    assert running.outcome is not None, "else the time is up"
+    return running.outcome
 
 
 @contextmanager
@@ -104,10 +152,11 @@ def checking_size(path: str | Path, size: tuple[int, int]) -> Iterator[None]:
         size: (height, width) of the images.
 
     Raises:
-        InputError: it failed.
+        InputError: it failed, or has no answer after `TRIAL` seconds.
     """
     try:
-        yield
+        with until(time.perf_counter() + TRIAL):
+            yield
     except InputError:
         raise
     except Exception as error:  # an answer that cannot be read may raise whatever it likes
