@@ -353,9 +353,16 @@ def test_a_saved_explanation_whose_boxes_are_damaged(tmp_path: Path) -> None:
     explain(detector(), calls=60).save(tmp_path)
     path = tmp_path / "explanation.json"
     record = json.loads(path.read_text())
-    for boxes in ([], [{"name": "dog"}], 7, [{**record["boxes"][0], "box": [5, 0, 1, 1]}] * 3):
+    first = record["boxes"][0]
+    for boxes, told in (
+        ([], "expected boxes for class_scores, got none"),
+        ([{"name": "dog"}], r"expected boxes\[0\]\.box, got none"),
+        (7, "expected boxes to be"),
+        ([{**first, "box": [5, 0, 1, 1]}] * 3, "expected boxes as top, left, bottom, right"),
+        ([first] * 4, r"expected class_scores \(4, any\)"),
+    ):
         path.write_text(json.dumps({**record, "boxes": boxes}))
-        with pytest.raises(InputError, match=r"boxes in .* cannot be read"):
+        with pytest.raises(InputError, match=told):
             iassa.Explanation.load(tmp_path)
 
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from iassa.archives import pack_arrays, read_arrays, take_array
-from iassa.errors import BlackBoxError, InputError, list_some
+from iassa.errors import BlackBoxError, InputError, list_some, require
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.original import Original, describe, pack, resize_maps, size_of, unpack
 from iassa.explanations.plot import figure_png, overlay, sheet
@@ -338,6 +338,7 @@ class RunFailedError(BlackBoxError):
 
 def _restore_boxes(record: Record, arrays: Mapping[str, NDArray[Any]]) -> TargetBoxes | None:
     if not record.boxes:
+        require("class_scores" not in arrays, "expected boxes for class_scores, got none.")
         return None
     class_scores = take_array(arrays, "class_scores", (len(record.boxes), None), np.float32)
     return TargetBoxes.restore([*map(dataclasses.asdict, record.boxes)], class_scores)
