@@ -195,7 +195,7 @@ def test_v2_floats_are_asked_for_as_those_of_a_file_are(server, datatype, monkey
         open_model(given)
     text = str(error.value)
     missing = "output_name=probabilities&layout=NCHW&input_size=224,224&range=0-1"
-    assert f"as '{server.url}?...#auth_env=TOKEN&rate=50.0&{missing}', as more options" in text
+    assert f"as '{server.url}?...#auth_env=TOKEN&rate=50&{missing}', as more options" in text
     assert " ".join(f"--model-option {one}" for one in missing.split("&")) in text
     assert "mean=... and std=..., as 0.485,0.456,0.406" in text
     assert "s3cr3tkey" not in text
