@@ -195,7 +195,7 @@ def test_v2_floats_are_asked_for_as_those_of_a_file_are(server, datatype, monkey
         open_model(given)
     text = str(error.value)
     missing = "output_name=probabilities&layout=NCHW&input_size=224,224&range=0-1"
-    assert f"as in '{server.url}?...#auth_env=TOKEN&rate=50.0&{missing}'. In Python" in text
+    assert f"as in '{server.url}?...#auth_env=TOKEN&rate=50&{missing}'. In Python" in text
     options = "--model-option output_name=probabilities --model-option layout=NCHW"
     assert f"add {options} --input-size 224,224 --range 0-1, with your values" in text
     assert "mean=... and std=... of its training, as 0.485,0.456,0.406" in text

@@ -172,6 +172,13 @@ def test_a_round_is_small_enough_to_be_drawn() -> None:
     assert iassa.methods.Rise(round_calls=100_000).round_calls == 100_000
 
 
+def test_coalitions_are_counted_before_they_are_made() -> None:
+    with pytest.raises(InputError, match=r"at most \d+ calls for kernel-shap with \d+ superpixels"):
+        explain("kernel-shap", calls=10**9)
+    few = iassa.methods.KernelShap(num_segments=2, max_segments=1)
+    assert explain(few, calls=10**9).stopped == "rounds"  # all there are
+
+
 def test_a_long_range_is_not_unrolled() -> None:
     for length in (10**7, 10**12, 10**400):
         with pytest.raises(InputError, match="expected seeds to be a tuple"):

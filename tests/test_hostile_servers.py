@@ -546,6 +546,8 @@ METADATA = {
     ) + b', "outputs": [{"name": "b"}]}',
     "no pixels": b'{"inputs": [{"name": "a", "datatype": "FP32", "shape": [-1, 3, 0, 5]}]'
     b', "outputs": [{"name": "b"}]}',
+    "a million pixels a side": b'{"inputs": [{"name": "a", "datatype": "FP32", "shape": '
+    b'[-1, 3, 1000000, 1000000]}], "outputs": [{"name": "b"}]}',
     "truth": b'{"inputs": [{"name": "a", "datatype": "FP32", "shape": [true, 3, 4, 5]}]'
     b', "outputs": [{"name": "b"}]}',
     "long": b'{"inputs": [{"name": "%s", "datatype": "FP32", "shape": 3}]' % (b"\\u202e" * 9999)

@@ -31,6 +31,7 @@ from iassa.masks.superpixels import Algorithm, Segmentations, segment_once
 from iassa.methods.engine.shap_game import CoalitionGame, ShapExplainer
 
 ENDS = 2  # calls: the whole image, the baseline alone
+MOST_BITS = 2**24  # of all coalitions; the package holds some forty bytes for each
 EACH = 2  # coalitions for a superpixel to have a value: they come in pairs that say the same
 
 
@@ -80,6 +81,13 @@ class KernelShap(ShapExplainer):
                 f"expected a budget of at least {ENDS + fewest} calls for {self.name} (the whole "
                 f"image, the baseline, {EACH} for each of {players} superpixels), got "
                 f"{ENDS + samples}."
+            )
+        samples = min(samples, 2**players - 2)
+        if samples * players > MOST_BITS:
+            raise InputError(
+                f"expected a budget of at most {ENDS + MOST_BITS // players} calls for "
+                f"{self.name} with {players} superpixels, got {ENDS + samples}: it holds all "
+                "coalitions at once. Allow fewer calls, or ask for fewer superpixels."
             )
         with game.played() as shap:
             explainer = shap.KernelExplainer(game.play, np.zeros((1, players)))

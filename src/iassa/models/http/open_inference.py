@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.checks import InputSize, Within, fits
+from iassa.checks import SIDES, InputSize, Within, fits
 from iassa.errors import BlackBoxError, InputError, list_choices, require, show
 from iassa.models.conventions import ASK_RANGE, Conventions, raise_missing, to_bytes
 from iassa.models.http.connection import Connection
@@ -250,7 +250,7 @@ def _choose_size(
     height, width = wanted or edges
     require(
         fits((height, width), InputSize),
-        f"expected an input with pixels, {got}. Check the model's metadata.",
+        f"expected an input with sides {SIDES}, {got}. Check the model's metadata.",
     )
     require(
         all(edge in (-1, pixels) for edge, pixels in zip(edges, (height, width), strict=True)),
