@@ -234,7 +234,7 @@ def judged(saliency: np.ndarray, right: np.ndarray) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("box", BOXES.values(), ids=str)
+@pytest.mark.parametrize("box", BOXES.values(), ids=list(BOXES))
 def test_the_right_map_has_all_and_a_flat_map_what_chance_has(box: KnownBox) -> None:
     right = right_map(box, read_regions(as_floats(draw_scene(0))))
     assert judged(right, right) == [1.0, 1.0, 1.0, 1.0]

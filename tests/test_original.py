@@ -1,4 +1,4 @@
-"""What is concluded of a case: maps at the size of the photograph."""
+"""Maps at another size: that of the photograph, or of what is kept of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from iassa.explanations.original import resize_maps
 from iassa.image import resize
-from iassa.methods.engine.conclusion import _enlarge
 from rounding import steps
 
 
@@ -44,7 +44,7 @@ def test_an_error_is_infinite_where_it_is_made_of_an_infinite_one(h, w, rows, co
     rng = np.random.default_rng(seed)
     unknown = rng.random((h, w)) < share
     error = np.where(unknown, np.inf, rng.random((h, w)) + 1).astype(np.float32)
-    found = _enlarge(torch.from_numpy(error)[None], np.zeros((rows, columns, 3), np.float32))[0]
+    found = resize_maps(torch.from_numpy(error)[None], (rows, columns))[0]
     lost = triangles(h, rows) @ unknown @ triangles(w, columns).T
     assert np.isinf(found[lost > 0.01]).all()
     assert np.isfinite(found[lost < 1e-5]).all()
@@ -58,7 +58,7 @@ def test_a_corner_that_is_not_known_stays_a_corner(size):
     """Photographs smaller than the masks: the weights of a resize add up to 0.9999999."""
     error = torch.ones((1, 224, 224))
     error[0, :5, :5] = torch.inf
-    found = _enlarge(error, np.zeros((*size, 3), np.float32))[0]
+    found = resize_maps(error, size)[0]
     assert np.isinf(found[0, 0])
     reach = [5 * length // 224 + 2 for length in size]
     assert np.isfinite(found[reach[0] :]).all()
