@@ -20,6 +20,7 @@ from iassa.benchmark.report.columns import METRICS
 from iassa.benchmark.report.figures import Panel, draw_panels, figure_bytes, styles
 from iassa.benchmark.report.statistics import Estimate
 from iassa.benchmark.report.trajectories import Trajectory
+from iassa.cli import main
 from iassa.errors import plain
 from iassa.explanations.plot import figure_png, overlay, sheet
 
@@ -110,7 +111,9 @@ def test_names_on_a_terminal() -> None:
         assert SHOWN in written
 
 
-def test_names_in_a_pipe_and_in_a_report(workplace: Path) -> None:
+def test_names_in_a_pipe_and_in_a_report(
+    workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The stored path is for programs, and stays as it is."""
     command = [sys.executable, "-m", "iassa", "benchmark", "images", "--images", "images"]
     command += ["--model", "hostile:hostile", "--methods", "rise", "--calls", "40"]
@@ -119,10 +122,12 @@ def test_names_in_a_pipe_and_in_a_report(workplace: Path) -> None:
     assert done.stdout == f"run{TURN}\n"
     check(done.stderr)
     assert f"rise: {SHOWN}.png" in done.stderr
-    command = [sys.executable, "-m", "iassa", "report", f"run{TURN}", "--images", "images"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    with pytest.raises(SystemExit):
+        main(["report", f"run{TURN}", "--images", "images"])
     folder = workplace / f"run{TURN}" / "report"
-    assert done.stdout == f"run{TURN}/report/report.md\nrun{TURN}/report/report.html\n"
+    written = capfd.readouterr()
+    assert written.out == f"run{TURN}/report/report.md\nrun{TURN}/report/report.html\n"
+    check(written.err)
     for name in ("report.md", "report.html"):
         text = (folder / name).read_text("utf-8")
         assert all(line.isprintable() for line in text.split("\n"))
