@@ -347,6 +347,8 @@ def test_files_that_are_no_model(tmp_path: Path, capfd: pytest.CaptureFixture[st
         path.write_bytes(whole[: int(share * len(whole))])
         assert "expected an ONNX" in refusal(str(path), NAMES)
     path.write_bytes(whole.replace(b"Gemm", b"Ge\xf6m"))  # ONNX Runtime prints of it, left alone
+    assert "expected names in UTF-8" in refusal(str(path), NAMES)
+    path.write_bytes(whole.replace(b"Gemm", b"Genm"))
     assert "that ONNX Runtime opens, got" in refusal(str(path), NAMES)
     assert capfd.readouterr() == ("", "")
     folder = tmp_path / "folder.onnx"

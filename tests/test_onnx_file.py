@@ -582,7 +582,7 @@ def test_external_data_that_is_missing_or_cut(path: Path) -> None:
             for entry in tensor.external_data:
                 entry.value = place if entry.key == "location" else entry.value
         onnx.save(model, path)
-        assert f"beside it, got {place!r}. Save it with them there" in refusal(path)
+        assert f"the name of a file in {path.parent}, got {place!r}" in refusal(path)
 
 
 def test_links_as_in_the_cache_of_a_hub(path: Path) -> None:
@@ -620,7 +620,7 @@ def test_scores_that_are_not_finite(path: Path) -> None:
     black_box = iassa.models.OnnxModel(path, range=(0, 1), softmax=False)
     dark = np.zeros((2, *SIZE, 3), np.float32)
     assert (logits_of(dark.transpose(0, 3, 1, 2)) < 0).any()
-    with pytest.raises(BlackBoxError, match="expected finite scores, got NaN or infinity for 2"):
+    with pytest.raises(BlackBoxError, match="got NaN or infinity for 2 of 2"):
         black_box(dark)
 
 

@@ -113,15 +113,28 @@ def test_inputs_that_are_too_large(path: Path, shape: tuple[int | str, ...]) -> 
     assert "to take 16777216 pixels or fewer in a batch, got" in refusal(path, means(shape=shape))
 
 
-def test_a_size_that_is_too_large(path: Path) -> None:
-    path.write_bytes(means(shape=("n", 3, "h", "w")).SerializeToString())
-    with pytest.raises(InputError, match=r"or fewer in a batch, got 1 image\(s\) of \(4097, 4096"):
-        open_model(f"{path}{SAID}&input_size=4097,4096")
-    path.write_bytes(
-        means(shape=("n", 3, "h", "w"), notes={"imgsz": f"[6, {'9' * 5000}]"}).SerializeToString()
-    )
+def test_a_batch_and_a_size_that_are_too_large_together(path: Path) -> None:
+    path.write_bytes(means(shape=(2, 3, "h", "w")).SerializeToString())
+    with pytest.raises(InputError, match=r"or fewer in a batch, got 2 image\(s\) of \(4096, 4096"):
+        open_model(f"{path}{SAID}&input_size=4096,4096")
+
+
+def test_a_noted_size_of_thousands_of_digits(path: Path) -> None:
+    notes = {"imgsz": f"[6, {'9' * 5000}]"}
+    path.write_bytes(means(shape=("n", 3, "h", "w"), notes=notes).SerializeToString())
     with pytest.raises(InputError, match="Give input_size"):
         open_model(f"{path}{SAID}")
+
+
+def test_names_of_several_lines(path: Path) -> None:
+    model = means(notes={"a\nb": "c\nd"})
+    model.graph.node[1].op_type = "Mat\nMul"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError) as caught:
+        open_model(str(path))
+    assert "It comes from Mat Mul" in str(caught.value)
+    assert "metadata a b=c d" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 # --- weights in other files -------------------------------------------------------------------
@@ -132,14 +145,15 @@ def test_a_size_that_is_too_large(path: Path) -> None:
 def test_offsets_that_are_no_numbers(path: Path, key: str, value: str) -> None:
     path.with_name("net.data").write_bytes(bytes(64))
     text = refusal(path, outside(means(), **{key: value}))
-    assert "expected offset and length of the weights net.data of" in text
+    assert "expected offset and length of the weights 'net.data' of" in text
     assert len(text) < 600
 
 
 @pytest.mark.parametrize("place", ["", ".", "x\0y", "n" * 5000, "/etc/passwd", "a/../../net.data"])
 def test_places_that_are_not_beside_the_file(path: Path, place: str) -> None:
     text = refusal(path, outside(means(), location=place))
-    assert "of the weights of" in text or "expected the weights of" in text
+    refused = ("the weights of", "expected the name of a file in")
+    assert any(one in text for one in refused)
     assert len(text) < 6000
 
 
@@ -159,11 +173,11 @@ def test_weights_of_a_graph_inside_of_a_node_and_of_a_constant(path: Path) -> No
     hidden = outside(means(), location="/etc/passwd").graph.initializer[1]
     model = counting("once")
     model.graph.node[1].attribute[0].g.initializer.append(hidden)
-    assert "beside it, got '/etc/passwd'" in refusal(path, model)
+    assert f"the name of a file in {path.parent}, got '/etc/passwd'" in refusal(path, model)
     constant = helper.make_node("Constant", [], ["c"], value=hidden)
     model = means()
     model.graph.node.insert(0, constant)
-    assert "beside it, got '/etc/passwd'" in refusal(path, model)
+    assert "got '/etc/passwd'" in refusal(path, model)
 
 
 # --- graphs that run for ever -----------------------------------------------------------------

@@ -6,14 +6,16 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx.external_data_helper import uses_external_data
 
+from iassa.checks import SIDES
 from iassa.errors import InputError, list_choices, list_some, require, show
+from iassa.files import inside
 from iassa.models.conventions import Layout
 
 Shape = tuple[int | None, ...]  # None where a side is open
@@ -21,7 +23,7 @@ Size = tuple[int | None, int | None]  # (height, width), likewise
 
 TYPES = ("float32", "float16", "float64", "uint8")  # of images that a graph takes
 NOT_COLOUR = {1, 2, 4}  # channels; no image has so few rows or columns
-MOST_PIXELS = 2**24  # of a batch, 4096 x 4096: 200 MB of float32, of which a run takes several
+MOST_PIXELS = int(SIDES.high) ** 2  # of a batch: 200 MB of float32, of which a run takes several
 WHOLE = re.compile(r"[0-9]{1,18}")
 OWN_FUNCTION = (
     "Export it so, or write a function that makes its inputs and runs it: docs/models.md."
@@ -184,40 +186,35 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 def _external(model: onnx.ModelProto, path: str | Path) -> dict[Path, int]:
     """Files beside it that hold weights, and how many bytes each needs to have."""
-    folder, home = Path(path).parent, Path(path).resolve().parent
     sizes: dict[Path, int] = {}
     for tensor in filter(uses_external_data, _tensors(model)):
         stored = {entry.key: entry.value for entry in tensor.external_data}
         place = stored.get("location", "")
-        beside = folder / place
-        require(
-            _lies_in(beside, place, (folder.resolve(), home)),
-            f"expected the weights of {path} beside it, got {show(place)}. Save it with them "
-            "there.",
-        )
         span = [stored.get(key, "0") for key in ("offset", "length")]
         require(
             all(map(WHOLE.fullmatch, span)),
-            f"expected offset and length of the weights {place} of {path} in bytes, got "
+            f"expected offset and length of the weights {show(place)} of {path} in bytes, got "
             f"{' and '.join(map(show, span))}. Export it again.",
         )
+        beside = _beside(Path(path), place)
         sizes[beside] = max(sizes.get(beside, 0), sum(map(int, span)))
     return sizes
 
 
-def _lies_in(file: Path, place: str, folders: tuple[Path, Path]) -> bool:
-    """Whether a file is in a folder, by its name and, if it is a link, by what it points to.
+def _beside(path: Path, place: str) -> Path:
+    """The file of weights that a model names, which may be a link, but not to another folder.
 
-    Args:
-        file: which need not be there.
-        place: its name as the model gives it.
-        folders: that of the model, and that of what the model's own name points to: the cache of a
-            hub is made of links.
+    Raises:
+        InputError: it lies elsewhere.
     """
-    written = PurePath(place)
-    if not place or "\0" in place or written.is_absolute() or ".." in written.parts:
-        return False
-    return any(file.resolve().is_relative_to(folder) for folder in folders)
+    beside = inside(path.parent, place)
+    # In the cache of a hub the model is a link as well, to the same folder as its weights.
+    folders = path.parent.resolve(), path.resolve().parent
+    require(
+        place and "\0" not in place and any(map(beside.resolve().is_relative_to, folders)),
+        f"expected the weights of {path} beside it, got {show(place)}. Save it with them there.",
+    )
+    return beside
 
 
 def _size_of(file: Path) -> int:
@@ -285,7 +282,7 @@ def read_outputs(model: onnx.ModelProto) -> tuple[Output, ...]:
             last = node.op_type
             if last not in PASSING:
                 break
-        return last
+        return " ".join(last.split())
 
     return tuple(
         Output(value.name, shape_of(value), operator(value.name)) for value in model.graph.output
