@@ -43,7 +43,9 @@ def saved(tmp_path_factory):
         compactness=(9.0,),
     )
     targets = [0, "1,2", "3 vs 4"]
-    iassa.explain(image, bright, method=method, target=targets, calls=60).save(folder)
+    iassa.explain(image, bright, method=method, target=targets, calls=60).save(
+        folder, pictures="none"
+    )
     return {name: (folder / name).read_bytes() for name in (*FILES, "explanation.json")}
 
 
