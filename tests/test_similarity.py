@@ -236,7 +236,7 @@ def test_a_cat_in_another_picture_is_what_makes_it_like_a_cat():
     inside[20:190, 420:570] = True
     like = iassa.models.Similarity({"cat": cat, "coffee": "example:coffee"}, device="cpu")
     found = iassa.explain(scene, like, target=["cat", "coffee"], calls=300)
-    to_cat, to_coffee = found.saliency
+    to_cat, to_coffee = found.enlarge(found.saliency)
     # Of 300 calls: 0.057 and -0.003; 78 % of what is positive is in a tenth of the picture.
     assert to_cat[inside].mean() > 10 * abs(to_cat[~inside].mean())
     assert np.maximum(to_cat, 0)[inside].sum() > 0.6 * np.maximum(to_cat, 0).sum()
@@ -254,7 +254,7 @@ def test_names_of_queries(tmp_path, monkeypatch):
     paths = ["a/cat.png", Path("b/cat.png"), "b/dog, wet.png", pictures(1)[0]]
     like = iassa.models.Similarity(paths, embed)
     assert like.class_names == ("a/cat.png", "b/cat.png", "dog, wet.png", "query 3")
-    listed = "a/cat.png, b/cat.png, b/dog, wet.png, query 3"
+    listed = "a/cat.png, b/cat.png, b/dog, wet.png and 1 more"
     assert like.name == f"embed compared by cosine with {listed}"
     given_names = iassa.models.Similarity({"x/y": paths[0], "z": paths[1]}, embed)
     assert given_names.class_names == ("x/y", "z")
