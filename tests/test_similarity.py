@@ -71,7 +71,7 @@ def test_scores_are_those_of_scikit_learn(seed, count):
     assert cosine.shape == (count, 3)
 
 
-@given(exponent=st.integers(-150, 150), seed=st.integers(0, 99))
+@given(exponent=st.integers(-150, 37), seed=st.integers(0, 99))
 def test_cosine_does_not_depend_on_the_size_of_features(exponent, seed):
     images, query = pictures(4, seed), pictures(1, seed + 1)[0]
     plain = iassa.models.Similarity(query, embed)(images)
