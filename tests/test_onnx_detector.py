@@ -456,7 +456,7 @@ def test_what_is_left_open_is_told_at_once_with_what_was_found(path: Path) -> No
     graph(path, "yolov10")
     with pytest.raises(InputError, match="if it detects objects, say detector=LAYOUT"):
         open_model(f"{path}?range=0-1&softmax=no")
-    with pytest.raises(InputError, match="a detector for a layout or a threshold"):
+    with pytest.raises(InputError, match="a detector for a layout, a threshold or resize"):
         open_model(f"{path}?range=0-1&softmax=no&threshold=0.5")
 
 

@@ -51,8 +51,8 @@ ModelOption = Annotated[
     list[str] | None,
     _about_model(
         metavar="FIELD=VALUE",
-        help="Any other field, repeatable: layout, bgr, output_name, detector, threshold; for a "
-        "URL rate, cache, retries and more. See docs/models.md and docs/endpoint.md.",
+        help="Any other field, repeatable: layout, bgr, output_name, detector, threshold, resize; "
+        "for a URL rate, cache, retries and more. See docs/models.md and docs/endpoint.md.",
     ),
 ]
 

@@ -158,7 +158,7 @@ def extend(
     drawn_by = _method(explanation, method)
     wanted = explanation.targets if target is None else target
     case = reopen_case(explanation, evidence, opened, wanted, drawn_by.baseline, batch_size)
-    size = tuple(opened.input_size or explanation.image_size)
+    size = tuple(opened.size_for(explanation.image_size))
     if size != case.size:
         raise InputError(
             f"expected a black box that looks at {case.size} pixels, as before, got one that "

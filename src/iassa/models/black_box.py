@@ -75,6 +75,13 @@ class BlackBox(ABC):
         """
         return self.name
 
+    def size_for(self, photo_size: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) at which it looks at an image of a (height, width).
+
+        Images are resized to it before they are masked.
+        """
+        return self.input_size or photo_size
+
     def first_call(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[BlackBox, Tensor]:
         """The first call of a run, about the whole image.
 

@@ -24,6 +24,7 @@ from iassa.files import user_path
 from iassa.query import format_fields, parse_fields
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
+Resize: TypeAlias = Literal["stretch", "letterbox", "letterbox-corner"]
 Triple: TypeAlias = tuple[float, float, float]
 ClassNames: TypeAlias = "Iterable[str] | Mapping[int, str] | str | Path"
 
@@ -61,6 +62,9 @@ class Conventions:
         detector: layout of a detector's outputs, one of `DETECTORS`; see
             `iassa.models.onnx.detector_layouts`.
         threshold: least confidence of the boxes that are explained, from 0 to 1.
+        resize: how a detector's images become its input: 'stretch' to its sides; 'letterbox', in
+            the middle of a grey field with their aspect kept, as Ultralytics has it; or
+            'letterbox-corner', at the top left of it, as YOLOX has it.
 
     Raises:
         InputError: a value of another type or out of bounds, or values that do not go together.
@@ -78,6 +82,7 @@ class Conventions:
     class_names: str | None = None
     detector: str | None = None
     threshold: Annotated[float | None, Within(0, 1)] = None
+    resize: Resize | None = None
 
     def __post_init__(self) -> None:
         """Check the fields, alone and together."""
@@ -200,6 +205,7 @@ class ConventionFields(TypedDict, total=False):
     output_name: str | None
     detector: str | None
     threshold: float | None
+    resize: Resize | None
 
 
 def raise_missing(

@@ -86,7 +86,7 @@ class Detector(BlackBox):
         photo = as_image(image)
         size = (photo.shape[0], photo.shape[1])
         if boxes is None:
-            planes = to_planes(photo, self.input_size or size).to(self.device).contiguous()
+            planes = to_planes(photo, self.size_for(size)).to(self.device).contiguous()
             return self.first_call(planes, size)[0]
         if not isinstance(boxes, TargetBoxes):
             given = [box if isinstance(box, Box) else Box(*_corners(box)) for box in boxes]
@@ -193,6 +193,10 @@ class AimedDetector(BlackBox):
     def identity(self) -> str:
         """That of the detector, and a digest of the boxes."""
         return f"{self._detector.identity()} boxes {self.boxes.digest()}"
+
+    def size_for(self, photo_size: tuple[int, int]) -> tuple[int, int]:
+        """That of the detector; see `BlackBox.size_for`."""
+        return self._detector.size_for(photo_size)
 
     def first_call(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[BlackBox, Tensor]:
         """See `BlackBox.first_call`."""

@@ -191,7 +191,7 @@ def open_case(
     wanted = list_targets(target)
     batch_size = take(batch_size, BATCH_SIZE, "batch_size")
     photo_size = (photo.shape[0], photo.shape[1])
-    image = to_planes(photo, black_box.input_size or photo_size).to(black_box.device).contiguous()
+    image = to_planes(photo, black_box.size_for(photo_size)).to(black_box.device).contiguous()
     fill = open_baseline(baseline, image, seed)  # before a call is spent
     with until(budget.deadline):
         black_box, whole = black_box.first_call(image, photo_size)

@@ -45,7 +45,7 @@ WEIGHTS = {
     "model*.safetensors": "model.safetensors.index.json",
     "pytorch_model*.bin": "pytorch_model.bin.index.json",
 }
-NOT_TAKEN = ("layout", "output_name", "detector", "threshold")
+NOT_TAKEN = ("layout", "output_name", "detector", "threshold", "resize")
 OFFLINE = {"local_files_only": True, "trust_remote_code": False}
 SECONDS_TO_ANSWER = 5.0
 LONGEST_REASON = 300  # characters of an error of another library

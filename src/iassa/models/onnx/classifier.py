@@ -68,9 +68,10 @@ class OnnxModel(ActivatedModel, OnnxBlackBox):
     def _complete(self, given: Conventions) -> tuple[tuple[Output, ...], None, Conventions]:
         """See `OnnxBlackBox`; one error lists all that is missing."""
         require(
-            given.detector is None and given.threshold is None,
-            f"expected a detector for a layout or a threshold, got {self._file.path}, whose "
-            f"outputs do not tell. Give detector=LAYOUT, or neither. {self._file.content}",
+            given.detector is None and given.threshold is None and given.resize is None,
+            "expected a detector for a layout, a threshold or resize, got "
+            f"{self._file.path}, whose outputs do not tell. Give detector=LAYOUT, or neither. "
+            f"{self._file.content}",
         )
         output = self._choose(given.output_name)
         completed, missing = self._file.complete(given)

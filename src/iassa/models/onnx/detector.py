@@ -23,6 +23,7 @@ from iassa.models.detector import THRESHOLD, Detector
 from iassa.models.onnx import detector_layouts as layouts
 from iassa.models.onnx.classifier import OnnxModel
 from iassa.models.onnx.graph import Output
+from iassa.models.onnx.letterbox import Letterbox
 from iassa.models.onnx.model import OnnxBlackBox, OnnxFile
 
 ULTRALYTICS = "ultralytics"  # by `author`; its exports take RGB in [0, 1]
@@ -37,8 +38,8 @@ class OnnxDetector(OnnxBlackBox, Detector):
     'detr', 'rt-detr'; `threshold`, the least confidence of the boxes that are explained, 0.25 by
     default; and `output_name`, the outputs in the order of the layout with commas between, if
     shapes and names do not tell them. `range` is (0, 1) where metadata say that Ultralytics
-    exported the file. Images are resized to `input_size`, not letterboxed; boxes are in pixels of
-    the image as given.
+    exported the file. `resize` says how images become its input: 'stretch' by default, 'letterbox'
+    or 'letterbox-corner'; see `Conventions`. Boxes are in pixels of the image as given.
 
     Example:
         >>> OnnxDetector("yolo.onnx", detector="yolov8", range=(0, 1))  # doctest: +SKIP
@@ -47,7 +48,24 @@ class OnnxDetector(OnnxBlackBox, Detector):
     def detect(self, planes: Tensor) -> Sequence[Detections]:
         """Detections in planes; see `Detector.detect`."""
         with one_thread():  # more would spin on the cores that ONNX Runtime needs
-            return list(chain.from_iterable(self._answers(planes)))
+            letterbox = self._letterbox
+            if letterbox is None:
+                return list(chain.from_iterable(self._answers(planes)))
+            size = (planes.shape[2], planes.shape[3])
+            found = chain.from_iterable(self._answers(letterbox.put(planes)))
+            return [letterbox.take_out(one, size) for one in found]
+
+    def size_for(self, photo_size: tuple[int, int]) -> tuple[int, int]:
+        """Without letterboxing its input's, else that which fits into it with the same aspect."""
+        letterbox = self._letterbox
+        return super().size_for(photo_size) if letterbox is None else letterbox.fit(photo_size)
+
+    @property
+    def _letterbox(self) -> Letterbox | None:
+        size, resize = self._conventions.input_size, self._conventions.resize
+        if resize is None or not isinstance(size, tuple):
+            return None
+        return Letterbox(size, centred=resize == "letterbox")
 
     def _read(self, arrays: list[Any], count: int, size: tuple[int, int]) -> list[Detections]:
         has_more = self._file.lower_notes.get("task") in layouts.TASKS[1:]
@@ -75,6 +93,12 @@ class OnnxDetector(OnnxBlackBox, Detector):
                 "is the number of classes"
             )
         file.raise_missing(given, missing, "OnnxDetector")
+        letterboxed = given.resize not in (None, "stretch")
+        require(
+            not letterboxed or size != "any",
+            f"expected input_size=HEIGHT,WIDTH of the letterbox of {file.path}, got any. Give it, "
+            "or leave out resize.",
+        )
         assert layout is not None, "else it is missing"
         kind = layouts.DETECTOR_LAYOUTS[layout]
         outputs = layouts.find_outputs(layout, file.outputs, given.output_name)
@@ -87,6 +111,8 @@ class OnnxDetector(OnnxBlackBox, Detector):
         )
         chosen = ",".join(output.name for output in outputs)
         whole = replace(completed, detector=layout, output_name=chosen, threshold=None)
+        if not letterboxed:
+            whole = replace(whole, resize=None)
         return outputs, None if kind.batched else 1, whole
 
 

@@ -225,6 +225,8 @@ class OnnxBlackBox(BlackBox):
         if self.input_size is not None:
             with checking_size(self._file.path, self.input_size):
                 self._answers(torch.full((1, 3, *self.input_size), 0.5))
+        if self._conventions.resize is not None:  # then it resizes by itself
+            self.input_size = None
 
     def __reduce__(self) -> tuple[Callable[[], OnnxBlackBox], tuple[()]]:
         """Opened again with the same arguments: a session cannot be pickled."""
