@@ -18,7 +18,6 @@ from scipy import ndimage
 from torch import nn
 
 import iassa
-from iassa.benchmark.workers.tasks import Model
 from iassa.cli import main
 from iassa.errors import BlackBoxError, InputError
 from iassa.models.detections import overlaps
@@ -276,8 +275,6 @@ def test_what_cannot_be_aimed_at_or_asked() -> None:
         explain(aimed, street((60, 44)))
     with pytest.raises(BlackBoxError, match="a detector that is aimed at an image"):
         detector()(street()[None])
-    with pytest.raises(InputError, match="scores classes, got the detector detect"):
-        Model(detector()).open()
     with pytest.raises(
         BlackBoxError, match=r"scores, got detections\. Use iassa\.models\.Function"
     ):

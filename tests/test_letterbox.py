@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import iassa
+from iassa.benchmark import Contestant, Protocol, Store, run
+from iassa.benchmark.datasets import Coco
 from iassa.errors import InputError
 from iassa.models.onnx.letterbox import Letterbox
 from iassa.models.opening import open_model
@@ -200,6 +203,36 @@ def test_a_map_is_of_the_image_as_it_was_given(path: Path, size: tuple[int, int]
     np.testing.assert_array_equal(more.saliency, at_once.saliency)
     with pytest.raises(InputError, match="expected the black box that was asked before"):
         iassa.extend(explanation, opened(path, None), calls=100)
+
+
+def test_a_benchmark_asks_at_the_size_on_the_field(path: Path, tmp_path: Path) -> None:
+    size, box = (96, 192), (30, 102, 62, 134)
+    (tmp_path / "photos").mkdir()
+    pixels = np.rint(photo(size, box) * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photos" / "a.png")
+    table = {
+        "images": [{"id": 1, "file_name": "a.png", "height": size[0], "width": size[1]}],
+        "categories": [{"id": 1, "name": "patch"}],
+        "annotations": [
+            {"image_id": 1, "category_id": 1, "bbox": [box[1], box[0], 32, 32]},
+        ],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(table))
+    run(
+        Coco(tmp_path / "photos", tmp_path / "boxes.json"),
+        tmp_path / "run",
+        [Contestant("rise", iassa.methods.Rise(baseline=0.0), (40,))],
+        model=f"{path}?range=0-1&detector=yolov10&resize=letterbox",
+        protocol=Protocol(pixels_per_step=100, gain_fills=()),
+    )
+    with Store.read(tmp_path / "run") as store:
+        (item,) = store.items(with_curves=True)
+        (entry,) = store.entries()
+        assert store.saliency(item.key, 0).shape == (32, 64)
+    assert entry.key == "a.png patch 1"  # 36 x 36 pixels around it are found, an IoU of 0.79
+    curve = item.snapshots[0].curves["deletion"]
+    assert len(curve.scores) == 1 + -(-32 * 64 // 100)
+    assert curve.scores[0] == pytest.approx(entry.score)
 
 
 def test_what_fits_already_stays() -> None:

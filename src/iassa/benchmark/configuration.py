@@ -20,6 +20,8 @@ DATA = {
     IMAGES: "the images of the folder (names and sizes of the files)",
     "dataset.annotations": "the content of the annotation file",
     "dataset.photographs": "the photographs (names and sizes of the files)",
+    "dataset.pairs": "the pairs of images",
+    "dataset.queries": "the content of the query images",
     "dataset.masks": "the masks (names and contents of the files)",
     "targets.classes": "the classes of the model that stand for the categories",
 }

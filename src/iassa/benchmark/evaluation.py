@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from iassa import metrics
+from iassa.benchmark.aim import Aim
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.curves import ask_curves, summarise
 from iassa.benchmark.protocol import Protocol
@@ -31,7 +32,7 @@ from iassa.errors import ImageWarning, InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
 from iassa.image import decode_image, resize, to_planes
 from iassa.methods.engine.loop import Method
-from iassa.methods.explain import explain, extend
+from iassa.methods.explain import aim_again, explain, extend
 from iassa.models.black_box import BlackBox
 from iassa.models.targets import Target
 
@@ -49,6 +50,7 @@ class MakeItem(Task):
         protocol: how the maps are measured.
         reading: how the file is read.
         right: (H, W) float32, the right map, at the same size; None where it is not known.
+        aim: makes the black box of the entry; None for that of the run.
     """
 
     key: ItemKey
@@ -59,6 +61,7 @@ class MakeItem(Task):
     protocol: Protocol
     reading: Reading = UPRIGHT
     right: NDArray[np.float32] | None = None
+    aim: Aim | None = None
 
     def run(self, black_box: BlackBox) -> Item:
         """Make the item: the same in any process, but for its times.
@@ -67,8 +70,11 @@ class MakeItem(Task):
             InputError: the image cannot be read, or an argument cannot be used.
             BlackBoxError: the black box failed.
         """
-        size = self.protocol.size or black_box.input_size
-        photo, seen = _decode(self.content, self.key.entry, self.reading, size)
+        photo = _decode(self.content, self.key.entry, self.reading)
+        if self.aim is not None:
+            black_box = self.aim.at(black_box)
+        size = self.protocol.size or black_box.size_for((photo.shape[0], photo.shape[1]))
+        seen = to_planes(photo.copy(), size).permute(1, 2, 0).numpy()
         snapshots: list[Snapshot] = []
         calls = 0
         seconds = metric_seconds = 0.0
@@ -81,7 +87,8 @@ class MakeItem(Task):
             repeat = next(again, None) if self._is_repeated(explanation) else None
             other = None if repeat is None else repeat[1]
             repeated += 0 if repeat is None else repeat[2]
-            snapshots.append(self._measure(budget, explanation, other, seen, black_box))
+            asked = aim_again(black_box, explanation)
+            snapshots.append(self._measure(budget, explanation, other, seen, asked))
             calls += made
             seconds += explained - started
             started = time.perf_counter()
@@ -91,7 +98,7 @@ class MakeItem(Task):
         curves = [curve for snapshot in snapshots for curve in snapshot.curves.values()]
         return Item(
             key=self.key,
-            calls=calls,
+            calls=calls + (0 if self.aim is None else self.aim.calls),
             metric_calls=repeated + sum(len(curve.scores) for curve in curves),
             seconds=seconds,
             metric_seconds=metric_seconds,
@@ -200,16 +207,13 @@ class MakeItem(Task):
 
 
 @functools.lru_cache(maxsize=1)  # the items of one entry come one after another
-def _decode(
-    content: bytes, name: str, reading: Reading, size: tuple[int, int] | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The image (H, W, 3), and the same at the size of the curves; both for reading only."""
+def _decode(content: bytes, name: str, reading: Reading) -> NDArray[np.float32]:
+    """The image (H, W, 3), for reading only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)  # it was said when the image was scored
         photo = decode_image(content, name, reading)
-    seen = to_planes(photo, size or photo.shape[:2]).permute(1, 2, 0).numpy()
-    photo.flags.writeable = seen.flags.writeable = False
-    return photo, seen
+    photo.flags.writeable = False
+    return photo
 
 
 def method_seed(key: ItemKey, repeat: int = 0) -> int:

@@ -17,12 +17,13 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from iassa.benchmark.choosing import choose_selection
 from iassa.benchmark.contestant import Contestant
-from iassa.benchmark.datasets import Dataset, Sample, category_targets
+from iassa.benchmark.datasets import Dataset, Sample
 from iassa.benchmark.evaluation import MakeItem
 from iassa.benchmark.outcome import Outcome, Tally
 from iassa.benchmark.protocol import Protocol
-from iassa.benchmark.selection import ScoreImage, Selection, leave_out
+from iassa.benchmark.selection import ScoreImage, Selection, entry_key, leave_out
 from iassa.benchmark.store.records import (
     Entry,
     Failure,
@@ -39,10 +40,8 @@ from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, one_line
 from iassa.checks import Within, take
 from iassa.errors import BlackBoxError, ImageWarning, InputError, warn
 from iassa.files import read_whole, user_path
-from iassa.models.black_box import BlackBox
 from iassa.models.opening import BlackBoxLike
 
-GREY_SIZE = (224, 224)  # of a grey image, to ask a black box how many outputs it has
 WHOLE = "whole image"  # stands for the method where an image could not be scored
 MOST_FAILURES = 3  # of whole images, before any is scored
 PUT_BACK = "Put back what was there when the run began, or begin another run."
@@ -114,16 +113,7 @@ def run(
     # The device that it is on here, so that no worker takes another.
     sent = Model(model, device or str(black_box.device))
     protocol = (protocol or Protocol()).at(black_box.input_size)
-    num_outputs = _num_outputs(black_box)
-    categories = None
-    if target is None and any(dataset.categories):
-        categories = category_targets(
-            dataset.categories, black_box.class_names, num_outputs, classes
-        )
-    selection = Selection(
-        dataset, black_box.class_names, categories, target or "top-1", min_score, half
-    )
-    selection.resolve(np.zeros(num_outputs))  # finds a mistake before the run is stored
+    selection = choose_selection(dataset, black_box, classes, target, min_score, half)
     configuration = {
         "dataset": dataset.describe(),
         "model": {"name": black_box.name, "identity": black_box.identity()},
@@ -212,11 +202,12 @@ class _Job:
                 continue
             try:
                 content, digest = _read(sample)
+                aim = self.selection.aim_whole(sample)
             except InputError as error:
                 fail(name, one_line(error))
                 continue
             if digest != known.get(name):
-                yield ScoreImage(name, content, digest, self.selection.dataset.reading)
+                yield ScoreImage(name, content, digest, self.selection.dataset.reading, aim)
 
     def _perform(self, tasks: Iterator[Task]) -> Iterator[tuple[Any, Any]]:
         for task, result in self.pool.run(tasks):
@@ -299,6 +290,7 @@ class _Job:
                 return
             try:
                 content, annotation, right = self._material(entry, samples, digests)
+                aim = self.selection.aim(samples[entry.image], entry)
             except InputError as error:
                 for key in keys:
                     fail(key, one_line(error))
@@ -307,7 +299,7 @@ class _Job:
                 if self.cancel():
                     return
                 asked = (entry.target, annotation, left[key], protocol)
-                yield MakeItem(key, content, *asked, self.selection.dataset.reading, right)
+                yield MakeItem(key, content, *asked, self.selection.dataset.reading, right, aim)
 
     def _material(
         self, entry: Entry, samples: Mapping[str, Sample], digests: Mapping[str, str]
@@ -323,8 +315,8 @@ class _Job:
         content, digest = _read(sample)
         if digest != digests[entry.image]:
             raise InputError(f"{sample.path} is not as it was when the run began. {PUT_BACK}")
-        for each in self.selection.dataset.annotations(sample, entry.size):
-            if each.category == entry.category:
+        for each in self.selection.annotations(sample, entry.size):
+            if entry_key(sample.name, each.category, each.number) == entry.key:
                 return content, each.annotation, each.right
         if entry.annotated is not None:
             raise InputError(f"the annotation of {entry.key} has gone. {PUT_BACK}")
@@ -340,13 +332,6 @@ def _check_apart(folder: Path, dataset: Dataset) -> None:
             f"expected a run apart from the images, got {folder} inside of {images}. Choose "
             "another folder."
         )
-
-
-def _num_outputs(black_box: BlackBox) -> int:
-    if black_box.class_names is not None:
-        return len(black_box.class_names)
-    size = black_box.input_size or GREY_SIZE
-    return int(black_box(np.full((1, *size, 3), 0.5, np.float32)).shape[1])
 
 
 def _read(sample: Sample) -> tuple[bytes, str]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from iassa.benchmark.aim import Aim
 from iassa.benchmark.configuration import list_changed_images
-from iassa.benchmark.datasets import CategoryTargets, Dataset, Sample
+from iassa.benchmark.datasets import Annotated, CategoryTargets, Dataset, Sample
 from iassa.benchmark.store.records import Entry
 from iassa.benchmark.workers.tasks import Task
 from iassa.decoding import UPRIGHT, Reading
 from iassa.errors import ImageWarning, InputError
-from iassa.image import decode_image
+from iassa.image import decode_image, to_planes
 from iassa.models.black_box import BlackBox
+from iassa.models.detections import Detections, TargetBoxes
+from iassa.models.detector import Detector
 from iassa.models.targets import Target, resolve_targets
 
 HALVES = {"both": (0, 1), "even": (0,), "odd": (1,)}
@@ -29,13 +32,15 @@ class ScoredImage:
 
     Attributes:
         size: (height, width) of the image file.
-        scores: (K,) float64.
+        scores: (K,) float64; of a detector those of the boxes that it finds.
         remarks: what is doubtful about how the file was read.
+        found: the boxes that a detector finds, in pixels of the image; None for another model.
     """
 
     size: tuple[int, int]
     scores: NDArray[np.float64]
     remarks: tuple[str, ...] = ()
+    found: Detections | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,20 +52,30 @@ class ScoreImage(Task):
         content: of its file.
         digest: of the content.
         reading: how the file is read.
+        aim: makes the black box to ask; None for that of the run.
     """
 
     name: str
     content: bytes
     digest: str
     reading: Reading = UPRIGHT
+    aim: Aim | None = None
 
     def run(self, black_box: BlackBox) -> ScoredImage:
-        """Decode the image and score it, in one call."""
+        """Decode the image and score it, in one call beside those of `aim`."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ImageWarning)
             photo = decode_image(self.content, self.name, self.reading)
         remarks = tuple(str(one.message).removeprefix(f"{self.name}: ") for one in caught)
-        return ScoredImage(photo.shape[:2], black_box(photo[None])[0].astype(np.float64), remarks)
+        size = (photo.shape[0], photo.shape[1])
+        asked = black_box if self.aim is None else self.aim.at(black_box)
+        if not isinstance(asked, Detector):
+            return ScoredImage(size, asked(photo[None])[0].astype(np.float64), remarks)
+        planes = to_planes(photo, asked.size_for(size)).to(asked.device).contiguous()
+        found, everything = asked.find(planes, size)
+        boxes = TargetBoxes.detected(found, asked.class_names)
+        shrunk = (planes.shape[1] / size[0], planes.shape[2] / size[1])
+        return ScoredImage(size, boxes.compare(everything, shrunk), remarks, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +121,24 @@ class Selection:
         """See `configuration.list_changed_images`."""
         return list_changed_images(known, [each.name for each in self.dataset.samples()], self.half)
 
+    def annotations(self, sample: Sample, size: tuple[int, int]) -> Iterator[Annotated]:
+        """What is annotated in an image, an entry each; see `Dataset.annotations`."""
+        return self.dataset.annotations(sample, size)
+
+    def aim_whole(self, sample: Sample) -> Aim | None:
+        """Makes the black box that scores a whole image; None for that of the run.
+
+        Raises:
+            InputError: a file that it needs cannot be read.
+        """
+        del sample
+        return None
+
+    def aim(self, sample: Sample, entry: Entry) -> Aim | None:
+        """Makes the black box of an entry of an image; see `aim_whole`."""
+        del sample, entry
+        return None
+
     def entries(self, sample: Sample, whole: ScoredImage) -> list[Entry]:
         """The entries of an image, those that are left out included.
 
@@ -117,7 +150,7 @@ class Selection:
             One entry for each category that is annotated, or one without a category.
         """
         try:
-            annotated = list(self.dataset.annotations(sample, whole.size))
+            annotated = list(self.annotations(sample, whole.size))
         except InputError as error:
             return [leave_out(sample, str(error), whole.size)]
         if not annotated and any(self.dataset.categories):
@@ -161,14 +194,22 @@ class Selection:
         else:
             target = self.categories.targets[category]
         score = float(whole.scores[list(target.indices)] @ np.array(target.weights))
+        entry = leave_out(sample, "", whole.size, category)
+        return self.scored(entry, target, score, annotated)
+
+    def scored(self, entry: Entry, target: Target, score: float, annotated: float | None) -> Entry:
+        """An entry with its target and score, left out where the score is too low."""
         low = self.min_score is not None and score < self.min_score
         reason = f"score below the minimum of {self.min_score:g}" if low else ""
-        entry = leave_out(sample, reason, whole.size, category)
-        return replace(entry, target=target, score=score, annotated=annotated)
+        return replace(entry, target=target, score=score, annotated=annotated, excluded=reason)
 
 
 def leave_out(
-    sample: Sample, reason: str, size: tuple[int, int] = (0, 0), category: str = ""
+    sample: Sample,
+    reason: str,
+    size: tuple[int, int] = (0, 0),
+    category: str = "",
+    number: int = 0,
 ) -> Entry:
     """An entry without a target.
 
@@ -177,9 +218,10 @@ def leave_out(
         reason: why it is left out.
         size: (height, width) of the image file; (0, 0) if it cannot be decoded.
         category: that is left out; '' for the whole image.
+        number: of the object among those of its category; 0 for all of them.
     """
     return Entry(
-        key=f"{sample.name} {category}" if category else sample.name,
+        key=entry_key(sample.name, category, number),
         image=sample.name,
         image_index=sample.index,
         size=size,
@@ -188,3 +230,8 @@ def leave_out(
         score=0.0,
         excluded=reason,
     )
+
+
+def entry_key(image: str, category: str, number: int = 0) -> str:
+    """Key of an entry: 'a.png', 'a.png dog', or of one of several objects 'a.png dog 2'."""
+    return " ".join([image, *([category] if category else []), *([str(number)] if number else [])])

@@ -20,7 +20,7 @@ from rich.progress import (
 from typer import Argument, Option
 
 from iassa.cli import options
-from iassa.cli.dataset_options import SYNTHETIC, choose_reading, open_dataset, open_scenes
+from iassa.cli.dataset_options import PAIRS, SYNTHETIC, choose_reading, open_dataset, open_scenes
 from iassa.cli.terminal import (
     BAD,
     complain,
@@ -40,13 +40,15 @@ if TYPE_CHECKING:
     from iassa.benchmark import Outcome, Protocol, Tally
     from iassa.decoding import Reading
 
+DEFAULT_MODELS = {PAIRS: "efficientnet-lite0-features"}
+
 Kind = Annotated[
     str,
     Argument(
-        metavar="coco|masks|images|synthetic",
-        help="What the images come with: annotations in MS-COCO's format, a mask PNG each, or "
-        "nothing (insertion and deletion only). Synthetic: drawn scenes, and black boxes whose "
-        "right maps are known.",
+        metavar="coco|masks|images|pairs|synthetic",
+        help="What the images come with: annotations in MS-COCO's format, a mask PNG each, "
+        "nothing (insertion and deletion only), or a table of pairs that are alike. Synthetic: "
+        "drawn scenes, and black boxes whose right maps are known.",
     ),
 ]
 Images = Annotated[
@@ -59,6 +61,9 @@ Scenes = Annotated[
 RunFolder = Annotated[Path, Option("--run", help="Folder of the run.")]
 Annotations = Annotated[Path | None, Option(help="For coco: file in COCO's instances format.")]
 Masks = Annotated[Path | None, Option(help="For masks: folder of PNGs, not 0 where the object is.")]
+Pairs = Annotated[
+    Path | None, Option(help="For pairs: CSV file, image,query and a row for each pair.")
+]
 Boxes = Annotated[
     bool,
     Option("--boxes", help="For coco: the box of an object that has no outline is its region."),
@@ -116,6 +121,7 @@ def benchmark(
     scenes: Scenes = None,
     annotations: Annotations = None,
     masks: Masks = None,
+    pairs: Pairs = None,
     boxes: Boxes = False,
     orientation: Orientation = None,
     white: options.White = None,
@@ -186,8 +192,8 @@ def _open_dataset(context: typer.Context) -> dict[str, Any]:
     reading = _reading(given)
     files = (given["images"], given["annotations"], given["masks"])
     return {
-        "dataset": open_dataset(kind, *files, given["boxes"], reading),
-        "model": options.described_model(context) or "efficientnet-lite0",
+        "dataset": open_dataset(kind, *files, given["boxes"], reading, given["pairs"]),
+        "model": options.described_model(context) or DEFAULT_MODELS.get(kind, "efficientnet-lite0"),
         "classes": given["classes"] or "auto",
     }
 
@@ -197,7 +203,7 @@ def _open_synthetic(context: typer.Context) -> dict[str, Any]:
     from iassa.benchmark.synthetic import SyntheticModel
 
     given = context.params
-    foreign = [name for name in ("annotations", "masks", "boxes") if given[name]]
+    foreign = [name for name in ("annotations", "masks", "pairs", "boxes") if given[name]]
     foreign += [name for name in ("classes", "target", "model", "device") if given[name]]
     if foreign or options.described_model(context):
         wrong = f"--{foreign[0]}"

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from iassa.decoding import Reading
 
 SYNTHETIC = "synthetic"
-KINDS = ("coco", "masks", "images", SYNTHETIC)
+PAIRS = "pairs"
+KINDS = ("coco", "masks", "images", PAIRS, SYNTHETIC)
 SCENES = "scenes"  # folder of the scenes, in that of their run
 
 
@@ -23,16 +24,18 @@ def open_dataset(
     masks: Path | None,
     boxes: bool = False,
     reading: Reading | None = None,
+    pairs: Path | None = None,
 ) -> Dataset:
     """The dataset that `iassa benchmark KIND` names.
 
     Args:
-        kind: coco, masks or images; `open_scenes` opens synthetic.
+        kind: coco, masks, images or pairs; `open_scenes` opens synthetic.
         images: folder of the images.
         annotations: file in COCO's instances format; for coco only.
         masks: folder of mask PNGs; for masks only.
         boxes: whether a box is a region where there is no outline; for coco only.
         reading: how the images are read; see `choose_reading` for the default.
+        pairs: table of pairs; for pairs only.
 
     Raises:
         InputError: another kind, an option that is missing or belongs to another kind, or see the
@@ -45,17 +48,20 @@ def open_dataset(
     for owner, option, value in (
         ("coco", "--annotations", annotations),
         ("masks", "--masks", masks),
+        (PAIRS, "--pairs", pairs),
     ):
         if (value is None) is (owner == kind):
             verb = "with" if owner == kind else "without"
             raise InputError(f"expected `iassa benchmark {kind}` {verb} {option}. See --help.")
     if boxes and kind != "coco":
         raise InputError(f"expected `iassa benchmark {kind}` without --boxes. See --help.")
-    from iassa.benchmark.datasets import Coco, ImageFolder, MaskFolder
+    from iassa.benchmark.datasets import Coco, ImageFolder, ImagePairs, MaskFolder
 
     reading = reading or choose_reading(kind, None, None, None)
     if annotations is not None:
         return Coco(images, annotations, reading, boxes)
+    if pairs is not None:
+        return ImagePairs(images, pairs, reading)
     return ImageFolder(images, reading) if masks is None else MaskFolder(images, masks, reading)
 
 
@@ -95,7 +101,7 @@ def choose_reading(
     """
     from iassa.decoding import MAX_PIXELS, Reading
 
-    chosen = orientation or ("upright" if kind in ("images", SYNTHETIC) else "stored")
+    chosen = orientation or ("upright" if kind in ("images", PAIRS, SYNTHETIC) else "stored")
     if chosen not in ("stored", "upright"):
         raise InputError(f"expected --orientation stored or upright, got {orientation!r}.")
     most = MAX_PIXELS if max_pixels is None else max_pixels

@@ -118,18 +118,22 @@ def _outline(
     if images is None or (annotations is not None and masks is not None):
         raise InputError("expected --images with one of --annotations and --masks. See --help.")
     from iassa.benchmark import Store
+    from iassa.benchmark.datasets import Coco
+    from iassa.benchmark.selection import entry_key
     from iassa.cli.dataset_options import open_dataset
     from iassa.decoding import Reading
 
     with Store.read(run_folder) as store:
         made = store.configuration.get("dataset", {})
+        of_objects = "objects" in store.configuration.get("targets", {})
     kind, boxes = "masks" if annotations is None else "coco", bool(made.get("boxes"))
     dataset = open_dataset(kind, images, annotations, masks, boxes, Reading.of(made))
     samples = {sample.name: sample for sample in dataset.samples()}
+    annotated = dataset.objects if isinstance(dataset, Coco) and of_objects else dataset.annotations
 
     def find(entry: Entry) -> NDArray[np.bool_] | None:
-        for each in dataset.annotations(samples[entry.image], entry.size):
-            if each.category == entry.category:
+        for each in annotated(samples[entry.image], entry.size):
+            if entry_key(entry.image, each.category, each.number) == entry.key:
                 return each.annotation
         return None
 

@@ -147,9 +147,7 @@ def extend(
     checked = explanation.calls > 1 + len(evidence)
     budget = Budget(calls, max_seconds, progress, cancel, tolerance, spent, checked)
     opened = open_model(black_box, device)
-    if explanation.boxes is not None and isinstance(opened, Detector):
-        # The boxes of then: another look would cost a call, and may find other boxes.
-        opened = AimedDetector(opened, explanation.boxes, explanation.image_size)
+    opened = aim_again(opened, explanation)
     if opened.identity() != explanation.identity:
         raise InputError(
             f"expected the black box that was asked before, {explanation.identity}, got "
@@ -167,6 +165,16 @@ def extend(
     _check_targets(case, explanation.targets, evidence)
     budget.start()
     return last(drawn_by.run(case, budget))
+
+
+def aim_again(black_box: BlackBox, explanation: Explanation) -> BlackBox:
+    """The black box whose outputs an explanation is of: a detector, aimed at the boxes of then.
+
+    Another look for boxes would cost a call, and may find others.
+    """
+    if explanation.boxes is None or not isinstance(black_box, Detector):
+        return black_box
+    return AimedDetector(black_box, explanation.boxes, explanation.image_size)
 
 
 def retarget(

@@ -97,10 +97,34 @@ class Detector(BlackBox):
         self, image: Tensor, photo_size: tuple[int, int]
     ) -> tuple[AimedDetector, Tensor]:
         """Aim at the detections in the whole image; see `BlackBox.first_call`."""
-        (detections,) = self.look(image[None].clone())
-        chosen = self._choose(detections, image, photo_size)
+        chosen, found = self.find(image, photo_size)
+        if not len(chosen):
+            surest = found.confidence.max(initial=0)
+            best = f"a confidence of {surest:.2g} at most" if len(found) else "none"
+            raise InputError(
+                f"expected {self.name} to detect something with a confidence of {self.threshold:g} "
+                f"or more, got {best}. Lower the threshold, or give --box, or boxes of aim()."
+            )
         aimed = AimedDetector(self, TargetBoxes.detected(chosen, self.class_names), photo_size)
-        return aimed, aimed.compare([detections], image[None]).to(image.device)
+        return aimed, aimed.compare([found], image[None]).to(image.device)
+
+    def find(self, image: Tensor, photo_size: tuple[int, int]) -> tuple[Detections, Detections]:
+        """Look for the boxes of a whole image, in one call.
+
+        Args:
+            image: (3, H, W) float32 in [0, 1], on the device of the detector; left as it is.
+            photo_size: (height, width) of the image as it was given.
+
+        Returns:
+            The boxes to be explained, in pixels of the image as it was given, by falling
+            confidence, see `aim`; there may be none. And all detections, in pixels of `image`.
+
+        Raises:
+            InputError: boxes that are shares of the image.
+            BlackBoxError: the detector failed, or returned no `Detections`.
+        """
+        (found,) = self.look(image[None].clone())
+        return self._choose(found, image, photo_size), found
 
     def look(self, planes: Tensor) -> Sequence[Detections]:
         """As `detect`, checked.
@@ -137,16 +161,9 @@ class Detector(BlackBox):
         low, high = detections.boxes[:, :2], detections.boxes[:, 2:]
         inside = np.all((high > 0) & (low < (height, width)), axis=1)
         chosen = select(detections[inside], self.threshold, OVERLAP, MOST)
-        if not len(chosen):
-            surest = detections.confidence.max(initial=0)
-            best = f"a confidence of {surest:.2g} at most" if len(detections) else "none"
-            raise InputError(
-                f"expected {self.name} to detect something with a confidence of {self.threshold:g} "
-                f"or more, got {best}. Lower the threshold, or give --box, or boxes of aim()."
-            )
-        farthest = chosen.boxes.max()
+        farthest = chosen.boxes.max(initial=0)
         require(
-            farthest > 2 or min(height, width) < SMALLEST_IMAGE,
+            not len(chosen) or farthest > 2 or min(height, width) < SMALLEST_IMAGE,
             f"expected boxes in pixels of {height} x {width} from {self.name}, got none beyond "
             f"{farthest:.2g}. Multiply boxes that are shares of the image by its size.",
         )

@@ -7,6 +7,7 @@ Out: samples and what is annotated in them, and the outputs of a model that a ca
 from iassa.benchmark.datasets.categories import CategoryTargets, category_targets, imagenet_groups
 from iassa.benchmark.datasets.coco import Coco
 from iassa.benchmark.datasets.image_folder import IMAGE_SUFFIXES, ImageFolder
+from iassa.benchmark.datasets.image_pairs import ImagePairs
 from iassa.benchmark.datasets.mask_folder import MaskFolder
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
 from iassa.benchmark.datasets.synthetic_scenes import SyntheticScenes
@@ -18,6 +19,7 @@ __all__ = [
     "Coco",
     "Dataset",
     "ImageFolder",
+    "ImagePairs",
     "MaskFolder",
     "Sample",
     "SyntheticScenes",

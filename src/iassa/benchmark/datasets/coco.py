@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from iassa.benchmark.datasets.coco_outline import (
+    box_corners,
     box_outline,
     check_units,
     draw_outline,
+    extent,
     import_pycocotools,
 )
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
@@ -128,6 +130,19 @@ class Coco(Dataset):
 
     def annotations(self, sample: Sample, size: tuple[int, int]) -> Iterator[Annotated]:
         """For each category the union of its objects; see `Dataset`."""
+        return self._draw(self._image(sample, size))
+
+    def objects(self, sample: Sample, size: tuple[int, int]) -> Iterator[Annotated]:
+        """Each object by itself, with its box; see `annotations`.
+
+        The box of an object is its region where it has no outline. The extent of its outline is its
+        box where the file has none.
+        """
+        for category, objects in self._image(sample, size).objects.items():
+            for number, item in enumerate(objects, 1):
+                yield _one_object(category, number, item, size)
+
+    def _image(self, sample: Sample, size: tuple[int, int]) -> _Image:
         image = self._images[sample.name]
         if image.size != tuple(size):
             height, width = image.size
@@ -136,7 +151,7 @@ class Coco(Dataset):
                 f"{self._file.name}, got {size[0]} x {size[1]}. Use the annotated image, "
                 f"neither scaled nor turned.{self._turned(image.size, size)}"
             )
-        return self._draw(image)
+        return image
 
     def describe(self) -> dict[str, Any]:
         """The digest of the annotation file, which holds names and sizes of the images."""
@@ -164,6 +179,18 @@ class Coco(Dataset):
             if not excluded and not annotation.any():
                 excluded = "its outlines hold no pixel"
             yield Annotated(category, annotation, excluded)
+
+
+def _one_object(category: str, number: int, item: Record, size: tuple[int, int]) -> Annotated:
+    outline, box = item.get("segmentation"), item.get("bbox")
+    try:
+        annotation = draw_outline(outline or box_outline(box), size)
+        if not annotation.any():
+            raise InputError("its outlines hold no pixel")
+        corners = extent(annotation) if box is None else box_corners(box)
+    except InputError as error:
+        return Annotated(category, np.zeros(size, np.bool_), str(error), number=number)
+    return Annotated(category, annotation, number=number, box=corners)
 
 
 def _parse(content: bytes, path: Path) -> dict[str, list[Record]]:

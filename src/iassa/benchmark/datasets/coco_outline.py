@@ -43,11 +43,28 @@ def import_pycocotools() -> Any:
 
 def box_outline(box: Any) -> Any:
     """A box of MS-COCO, [x, y, width, height], as a list of one polygon."""
+    top, left, bottom, right = box_corners(box)
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def box_corners(box: Any) -> tuple[float, float, float, float]:
+    """A box of MS-COCO, [x, y, width, height], as top, left, bottom and right.
+
+    Raises:
+        InputError: it is none.
+    """
     if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
         raise InputError(f"expected a box [x, y, width, height], got {show(box)}.")
     left, top, width, height = box
-    right, bottom = left + width, top + height
-    return [[left, top, right, top, right, bottom, left, bottom]]
+    return top, left, top + height, left + width
+
+
+def extent(annotation: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """Top, left, bottom and right of what is set in (H, W), one pixel at least."""
+    (top, bottom), (left, right) = (
+        np.flatnonzero(annotation.any(axis))[[0, -1]].tolist() for axis in (1, 0)
+    )
+    return top, left, bottom + 1, right + 1
 
 
 def check_units(outlines: Iterable[Any], path: Path) -> None:

@@ -24,12 +24,17 @@ class Annotated:
             the category is excluded.
         excluded: why the annotation cannot be used; '' if it can.
         right: (H, W) float32, the right map of the category, where it is known.
+        number: of the object among those of its category, from 1; 0 for all of them.
+        box: of the object, (top, left, bottom, right) in pixels; None for all of them, and for an
+            object that is excluded.
     """
 
     category: str
     annotation: NDArray[np.bool_]
     excluded: str = ""
     right: NDArray[np.float32] | None = None
+    number: int = 0
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import torch
 
 from iassa.errors import IassaError, InputError
 from iassa.models.black_box import BlackBox
-from iassa.models.detector import Detector
 from iassa.models.opening import BlackBoxLike, open_model
 
 # The black boxes of this process, by token. A process of Ray may serve one run after another.
@@ -34,15 +33,9 @@ class Model:
         """Open the black box.
 
         Raises:
-            InputError: it cannot be opened, or it is a detector.
+            InputError: it cannot be opened.
         """
-        black_box = open_model(self.reference, self.device)
-        if isinstance(black_box, Detector):
-            raise InputError(
-                f"expected a black box that scores classes, got the detector {black_box.name}, "
-                "whose outputs are boxes of one image. Explain its images with iassa explain."
-            )
-        return black_box
+        return open_model(self.reference, self.device)
 
 
 @dataclass(frozen=True)
