@@ -28,7 +28,8 @@ from torch import Tensor
 from iassa.checks import Within
 from iassa.errors import InputError
 from iassa.masks.superpixels import Algorithm, Segmentations, segment_once
-from iassa.methods.engine.shap_game import CoalitionGame, ShapExplainer
+from iassa.methods.engine.game import CoalitionGame
+from iassa.methods.engine.shap_game import ShapExplainer, played
 
 ENDS = 2  # calls: the whole image, the baseline alone
 EACH = 2  # coalitions for a superpixel to have a value: they come in pairs that say the same
@@ -65,12 +66,12 @@ class KernelShap(ShapExplainer):
         spent_on = f"the whole image, the baseline, {EACH} for each of {segments} superpixels"
         return ENDS + EACH * segments, spent_on
 
-    def players(self, image: Tensor) -> Segmentations:
+    def players(self, image: Tensor, calls: int) -> Segmentations:
         """Superpixels."""
         return segment_once(image, self.segmentation, self.num_segments)
 
     def attribute(self, game: CoalitionGame) -> NDArray[np.float64]:
-        """Shapley values (S, T); see `ShapExplainer.attribute`."""
+        """Shapley values (S, T); see `GameExplainer.attribute`."""
         players = game.num_players
         fewest = EACH * min(players, self.max_segments or players)
         needed = min(fewest, 2**players - 2)
@@ -81,7 +82,7 @@ class KernelShap(ShapExplainer):
                 f"image, the baseline, {EACH} for each of {players} superpixels), got "
                 f"{ENDS + samples}."
             )
-        with game.played() as shap:
+        with played(game) as shap:
             explainer = shap.KernelExplainer(game.play, np.zeros((1, players)))
             found = explainer.shap_values(
                 np.ones((1, players)),
