@@ -101,6 +101,10 @@ METHODS = [
     iassa.methods.Occlusion(),
     iassa.methods.Lime(segmentation="slic"),
     iassa.methods.ShapPartition(),
+    iassa.methods.Sobol(),  # 60 calls ask about fewer cells than 100
+    iassa.methods.Hsic(round_calls=64),
+    iassa.methods.ShapBpt(),
+    iassa.methods.Greedy(),
 ]
 
 
@@ -133,8 +137,8 @@ def test_calls_are_counted_once(method: iassa.methods.Explainer) -> None:
     # At two budgets: two curves, and two for each of two fills.
     assert item.metric_calls == 2 * (2 * (1 + 18 * 25 / 30) + 2 * 2 * (1 + 9))
     first, last = (snapshot.calls for snapshot in item.snapshots)
-    # SHAP keeps no evidence to go on from: it is run again.
-    again = isinstance(method, iassa.methods.ShapPartition)
+    # Games keep no evidence to go on from, and Sobol has another grid: they are run again.
+    again = method.name in ("shap-partition", "shap-bpt", "greedy", "sobol")
     assert item.calls == (first + last if again else last)
 
 

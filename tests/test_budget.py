@@ -17,7 +17,7 @@ import iassa.methods.engine.budget
 from iassa.errors import CancelledError, InputError, WeakEvidenceWarning
 from iassa.estimators.effect import Effect
 from iassa.estimators.jackknife import Lattice
-from iassa.methods import Iassa, IassaPaper, Lime, Occlusion, Rise
+from iassa.methods import Hsic, Iassa, IassaPaper, Lime, Occlusion, Rise, Sobol
 from iassa.methods.engine.budget import Budget, Progress
 
 SIZE = (18, 27)
@@ -36,6 +36,8 @@ METHODS = {
     "rise": Rise(round_calls=32),
     "sliding-window": Occlusion(round_calls=32),
     "lime": Lime(round_calls=32, segmentation="slic", num_segments=12),
+    "sobol": Sobol(round_designs=3, grid_size=3),
+    "hsic": Hsic(round_calls=32, grid_size=4),
 }
 
 

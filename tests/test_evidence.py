@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 import iassa
 from iassa.errors import BlackBoxError, InputError
 from iassa.explanations.evidence import Evidence, Feedback, Scored, ScoredRound
-from iassa.masks.plans import GridPlan, SegmentPlan, WindowPlan
+from iassa.masks.plans import CellPlan, GridPlan, SegmentPlan, WindowPlan
 from iassa.methods import Iassa
 from iassa.models.readout import Readout, open_readout
 from iassa.models.targets import Target, resolve_targets
@@ -48,6 +48,8 @@ def plans(draw, kind, count, size, region):
         rows, columns = draw(SIZES)
         cells = rng.random((count, rows + 2, columns + 2)) < 0.5
         return GridPlan(keep, cells, rng.random((count, 2), np.float32), region)
+    if kind == "cell":
+        return CellPlan(keep, rng.random((count, *draw(SIZES)), np.float32))
     if kind == "segment":
         bits = rng.random((count, draw(st.integers(1, 300)))) < 0.5
         return SegmentPlan(keep, bits, rng.integers(0, 256, count).astype(np.uint8), region)
@@ -71,7 +73,9 @@ def evidences(draw):
         ranks = draw(
             st.none() | arrays.arrays(np.float32, (2, *size), elements=st.floats(0, 1, width=32))
         )
-        kinds = draw(st.lists(st.sampled_from(["grid", "segment", "window", "level"]), unique=True))
+        kinds = draw(
+            st.lists(st.sampled_from(["grid", "cell", "segment", "window", "level"]), unique=True)
+        )
         for kind in kinds:
             count = draw(st.integers(1, 40))
             width = draw(st.sampled_from([np.float32, np.float64]))

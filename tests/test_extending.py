@@ -23,7 +23,7 @@ import iassa
 import iassa.masks.superpixels
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
-from iassa.methods import Iassa, IassaPaper, Lime, Occlusion, Rise
+from iassa.methods import Hsic, Iassa, IassaPaper, Lime, Occlusion, Rise, Sobol
 from iassa.methods.engine.loop import Method
 from iassa.methods.registry import METHODS
 from rounding import steps
@@ -54,6 +54,8 @@ CASES = {
     "rise, debiased": Rise(round_calls=32, debiased=True),
     "sliding-window": Occlusion(round_calls=32),
     "lime": Lime(round_calls=32, segmentation="slic", num_segments=12),
+    "sobol": Sobol(round_designs=3, grid_size=3),
+    "hsic": Hsic(round_calls=32, grid_size=4),
 }
 methods = pytest.mark.parametrize("name", CASES)
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from iassa.masks.grids import draw_grids, draw_segments
-from iassa.masks.plans import GridPlan, MaskPlan, SegmentPlan
+from iassa.masks.plans import CellPlan, GridPlan, MaskPlan, SegmentPlan
 from iassa.masks.rendering import Canvas, DenseMasks, HiddenWindows, Masks
 from iassa.masks.superpixels import Segmentations
 from iassa.masks.windows import plan_windows, sliding_windows
@@ -99,6 +99,18 @@ def test_segments_equal_plain_indexing(seed: int, confined: bool) -> None:
         if region is not None:
             expected[~region] = 1
         np.testing.assert_array_equal(values[n], expected)
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (3, 4), (12, 19), (5, 25)])
+def test_cells_have_hard_edges(grid: tuple[int, int]) -> None:
+    """More cells than pixels, too: some are at no pixel."""
+    size = (12, 19)
+    plan = CellPlan(np.full(5, 0.5, np.float32), generator(1).random((5, *grid), np.float32))
+    assert (plan.num_cells, plan.reach(size)) == (grid[0] * grid[1], 1)
+    found = everywhere(Canvas(size, 7).render(plan), size).numpy()
+    for n, row, column in np.ndindex(5, *size):
+        cell = (row * grid[0] // size[0], column * grid[1] // size[1])
+        assert found[n, row, column] == plan.values[n][cell]
 
 
 @pytest.mark.parametrize("num_masks", [1, 2, 7])

@@ -361,7 +361,7 @@ def test_classes_that_the_image_has_little_of_are_not_saturated(seed: int) -> No
 # --- methods that keep no evidence ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["kernel-shap", "shap-partition"])
+@pytest.mark.parametrize("name", ["kernel-shap", "shap-partition", "shap-bpt", "greedy"])
 @pytest.mark.parametrize(
     ("scores", "text"),
     [(linear, ""), (falling, ""), (flat, FLAT), (lambda share: 0.97 + 0.01 * share, SURE)],

@@ -128,7 +128,9 @@ class MakeItem(Task):
                 return
             explanation: Explanation | None = None
             for budget in budgets:
-                if explanation is None or not isinstance(method, Method):
+                # With few calls a method may have run with other settings, which its record tells.
+                same = explanation is not None and explanation.method == method.as_dict()
+                if explanation is None or not isinstance(method, Method) or not same:
                     made = 0
                     explanation = explain(photo, black_box, method=method, calls=budget, **options)
                 elif explanation.stopped != "rounds":  # otherwise there are no more masks

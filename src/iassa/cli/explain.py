@@ -50,7 +50,10 @@ Boxes = Annotated[
 ]
 Method = Annotated[
     str,
-    Option(help="iassa, iassa-paper, rise, sliding-window, lime, kernel-shap, shap-partition."),
+    Option(
+        help="iassa, iassa-paper, rise, sliding-window, lime, sobol, hsic, kernel-shap, "
+        "shap-partition, shap-bpt, greedy."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

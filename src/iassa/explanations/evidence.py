@@ -22,7 +22,7 @@ from iassa.archives import check_promise, read_arrays, take_array
 from iassa.checks import Within, take_json
 from iassa.errors import InputError, list_choices, list_some, require
 from iassa.explanations.record import LARGEST, Natural
-from iassa.masks.plans import GridPlan, MaskPlan, SegmentPlan, WindowPlan
+from iassa.masks.plans import CellPlan, GridPlan, MaskPlan, SegmentPlan, WindowPlan
 from iassa.models.readout import Readout, apply_function
 
 MOST_PIXELS = 2**26  # of masks: the image is enlarged to them
@@ -31,16 +31,17 @@ FORMAT = 2  # of what `Evidence.pack` gives; 1 is that of evidence without a num
 # The attributes of `Evidence` that are in the header as they are.
 PLAIN = ("num_outputs", "outputs", "functions", "class_names", "superpixels")
 PLANS: dict[str, type[MaskPlan]] = {
-    plan.__name__: plan for plan in (GridPlan, SegmentPlan, WindowPlan)
+    plan.__name__: plan for plan in (GridPlan, CellPlan, SegmentPlan, WindowPlan)
 }
-# Types of the arrays of plans, and their axes behind that of the masks.
-PARTS: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
-    "keep_probability": (np.float32, ()),
-    "cells": (np.bool_, (None, None)),
-    "shifts": (np.float32, (2,)),
-    "bits": (np.bool_, (None,)),
-    "segmentation": (np.uint8, ()),
-    "windows": (np.int32, (4,)),
+# Types of the arrays of plans, their axes behind that of the masks, and their range.
+PARTS: dict[str, tuple[type[np.generic], tuple[int | None, ...], Within | None]] = {
+    "keep_probability": (np.float32, (), None),
+    "cells": (np.bool_, (None, None), None),
+    "shifts": (np.float32, (2,), None),
+    "values": (np.float32, (None, None), Within(0, 1)),
+    "bits": (np.bool_, (None,), None),
+    "segmentation": (np.uint8, (), None),
+    "windows": (np.int32, (4,), None),
 }
 
 
@@ -48,7 +49,7 @@ PARTS: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
 class _Family:
     """What the header says of the masks of one family in one round."""
 
-    plan: Literal["GridPlan", "SegmentPlan", "WindowPlan"]
+    plan: Literal["GridPlan", "CellPlan", "SegmentPlan", "WindowPlan"]
     confined: bool
 
 
@@ -307,8 +308,8 @@ def _unpack_round(
 
 
 def _part(arrays: Mapping[str, NDArray[Any]], place: str, part: str, count: int) -> Any:
-    kind, shape = PARTS[part]
-    return take_array(arrays, f"{place}/{part}", (count, *shape), kind)
+    kind, shape, rule = PARTS[part]
+    return take_array(arrays, f"{place}/{part}", (count, *shape), kind, rule)
 
 
 def _readings(

@@ -64,7 +64,7 @@ def overlay(
         saliency: (H, W).
         standard_error: (H, W) in the map's units, infinite where no mask varied; None, or infinite
             everywhere, for no third panel.
-        measures: 'effect' or 'mean score', see `Explainer.measures`.
+        measures: what the values are, see `Explainer.measures`.
         title: the target's name and score.
         caption: how the map was made.
         outlines: boxes (n, 4) top, left, bottom, right, drawn as thin lines over the image and the
@@ -135,7 +135,7 @@ def sheet(
         image: (H, W, 3) in [0, 1].
         saliency: (T, H, W); 60 at most are shown.
         names: of the T maps.
-        measures: 'effect' or 'mean score', see `Explainer.measures`.
+        measures: what the values are, see `Explainer.measures`.
         caption: how the maps were made.
         outlines: of each map the boxes (n, 4), as `overlay` takes them; or none at all.
         size: as `overlay` takes it.
@@ -188,7 +188,8 @@ def sheet(
 
 
 def _unit(measures: str) -> str:
-    return "effect on the score" if measures == "effect" else "mean score where kept"
+    units = {"effect": "effect on the score", "mean score": "mean score where kept"}
+    return units.get(measures, measures)
 
 
 def _axes(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
@@ -212,7 +213,7 @@ def draw_map(
         axes: to draw on.
         image: (H, W, 3) in [0, 1].
         saliency: (H, W).
-        measures: 'effect' or 'mean score', see `Explainer.measures`.
+        measures: what the values are, see `Explainer.measures`.
         fit: 'equal' for square pixels, 'auto' to fill the axes.
         longest: pixels of the longer side of what is drawn.
 

@@ -2,8 +2,9 @@
 
 One polarity: mask 1 = pixel kept, 0 = pixel replaced by the baseline. A plan never holds masks: a
 thousand masks take a tenth of a megabyte, can be pickled, compared and hashed, and are rendered a
-batch at a time (`rendering`). `grids`, `windows` and `level_sets` draw a plan whole before any of
-it is rendered, so the masks cannot depend on the batch size, the number of threads or the device.
+batch at a time (`rendering`). `grids`, `cells`, `windows` and `level_sets` draw a plan whole before
+any of it is rendered, so the masks cannot depend on the batch size, the number of threads or the
+device.
 """
 
 from __future__ import annotations
@@ -132,6 +133,29 @@ class SegmentPlan(_RegionalPlan):
     def num_cells(self) -> int | None:
         """Segments, if all masks are of one segmentation; several smooth each other."""
         return self.bits.shape[1] if len(np.unique(self.segmentation)) == 1 else None
+
+
+@dataclass(frozen=True, eq=False)
+class CellPlan(MaskPlan):
+    """Grids of cells, each kept to a degree of its own, with hard edges and no shifts.
+
+    With G = (rows, columns) cells over the image, pixel (r, c) of mask n has the value of cell
+    (floor(r rows / H), floor(c columns / W)).
+    """
+
+    PER_MASK: ClassVar[tuple[str, ...]] = ("keep_probability", "values")
+
+    values: NDArray[np.float32]  # (N, rows, columns) in [0, 1], 1 = kept
+
+    @property
+    def num_cells(self) -> int:
+        """Cells over the image."""
+        return int(np.prod(self.values.shape[1:]))
+
+    def reach(self, size: tuple[int, int]) -> float:
+        """All of the image."""
+        del size
+        return 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.masks.plans import GridPlan, MaskPlan, SegmentPlan, WindowPlan
+from iassa.masks.plans import CellPlan, GridPlan, MaskPlan, SegmentPlan, WindowPlan
 from iassa.masks.superpixels import Segmentations
 
 
@@ -129,7 +129,7 @@ class Canvas:
     @singledispatchmethod
     def render(self, plan: MaskPlan) -> Masks:
         """Masks of all of a plan, which must fit the batch size; they live until the next call."""
-        raise TypeError(f"expected a grid, segment or window plan, got {type(plan).__name__}")
+        raise TypeError(f"expected a grid, cell, segment or window plan, got {type(plan).__name__}")
 
     @render.register
     def _(self, plan: GridPlan) -> DenseMasks:
@@ -139,6 +139,17 @@ class Canvas:
         values = self._values[: len(plan)]
         torch.bmm(rows @ nodes, columns.transpose(1, 2), out=values)
         return DenseMasks(_confine(values, plan.region))
+
+    @render.register
+    def _(self, plan: CellPlan) -> DenseMasks:
+        values = torch.tensor(plan.values, device=self.device)
+        rows, columns = (
+            torch.arange(pixels, device=self.device) * cells // pixels
+            for pixels, cells in zip(self.size, values.shape[1:], strict=True)
+        )
+        wide = values.index_select(2, columns)
+        torch.index_select(wide, 1, rows, out=self._values[: len(plan)])
+        return DenseMasks(self._values[: len(plan)])
 
     @render.register
     def _(self, plan: SegmentPlan) -> DenseMasks:

@@ -65,7 +65,7 @@ def segment(
     Returns:
         len(counts) * len(compactness) segmentations, counts in the outer loop.
     """
-    pixels, enlarge = _shrink(image, MAX_PIXELS)
+    pixels, enlarge = shrink(image, MAX_PIXELS)
     wanted = tuple(n for n in counts for _ in compactness)
     labels = np.empty((len(wanted), *image.shape[-2:]), np.int32)
     for n, (count, compact) in enumerate(itertools.product(counts, compactness)):
@@ -85,7 +85,7 @@ def segment_once(image: Tensor, algorithm: Algorithm, count: int) -> Segmentatio
     Returns:
         One segmentation.
     """
-    pixels, enlarge = _shrink(image, MAX_PIXELS_ONCE)
+    pixels, enlarge = shrink(image, MAX_PIXELS_ONCE)
     if algorithm == "quickshift":
         found = _quickshift(pixels)
     else:
@@ -94,9 +94,7 @@ def segment_once(image: Tensor, algorithm: Algorithm, count: int) -> Segmentatio
     return Segmentations(torch.from_numpy(labels).to(image.device), 1 + int(labels.max()), (count,))
 
 
-def _shrink(
-    image: Tensor, most: int
-) -> tuple[NDArray[np.float32], tuple[NDArray[np.integer], ...]]:
+def shrink(image: Tensor, most: int) -> tuple[NDArray[np.float32], tuple[NDArray[np.integer], ...]]:
     """An image (h, w, 3) of this many pixels at most, and the index that enlarges its labels."""
     height, width = image.shape[-2:]
     shrink = min(1.0, (most / (height * width)) ** 0.5)

@@ -7,6 +7,8 @@ Out: an explanation after every round. `registry` finds methods by name, `explai
 from iassa.methods.engine.base import Explainer
 from iassa.methods.engine.loop import Method
 from iassa.methods.explain import explain, extend, retarget
+from iassa.methods.greedy import Greedy
+from iassa.methods.hsic import Hsic
 from iassa.methods.iassa import Iassa
 from iassa.methods.iassa_paper import IassaPaper
 from iassa.methods.kernel_shap import KernelShap
@@ -14,11 +16,15 @@ from iassa.methods.lime import Lime
 from iassa.methods.occlusion import Occlusion
 from iassa.methods.registry import METHODS, open_method, read_fields
 from iassa.methods.rise import Rise
+from iassa.methods.shap_bpt import ShapBpt
 from iassa.methods.shap_partition import ShapPartition
+from iassa.methods.sobol import Sobol
 
 __all__ = [
     "METHODS",
     "Explainer",
+    "Greedy",
+    "Hsic",
     "Iassa",
     "IassaPaper",
     "KernelShap",
@@ -26,7 +32,9 @@ __all__ = [
     "Method",
     "Occlusion",
     "Rise",
+    "ShapBpt",
     "ShapPartition",
+    "Sobol",
     "explain",
     "extend",
     "open_method",

@@ -28,7 +28,8 @@ from torch import Tensor
 from iassa.checks import Within
 from iassa.errors import InputError
 from iassa.masks.superpixels import Algorithm, Segmentations, segment_once
-from iassa.methods.engine.shap_game import CoalitionGame, ShapExplainer
+from iassa.methods.engine.game import CoalitionGame
+from iassa.methods.engine.shap_game import ShapExplainer, played
 
 ENDS = 2  # calls: the whole image, the baseline alone
 MOST_BITS = 2**24  # of all coalitions; the package holds some forty bytes for each
@@ -66,12 +67,12 @@ class KernelShap(ShapExplainer):
         spent_on = f"the whole image, the baseline, {EACH} for each of {segments} superpixels"
         return ENDS + EACH * segments, spent_on
 
-    def players(self, image: Tensor) -> Segmentations:
+    def players(self, image: Tensor, calls: int) -> Segmentations:
         """Superpixels."""
         return segment_once(image, self.segmentation, self.num_segments)
 
     def attribute(self, game: CoalitionGame) -> NDArray[np.float64]:
-        """Shapley values (S, T); see `ShapExplainer.attribute`."""
+        """Shapley values (S, T); see `GameExplainer.attribute`."""
         players = game.num_players
         fewest = EACH * min(players, self.max_segments or players)
         needed = min(fewest, 2**players - 2)
@@ -89,7 +90,7 @@ class KernelShap(ShapExplainer):
                 f"{self.name} with {players} superpixels, got {ENDS + samples}: it holds all "
                 "coalitions at once. Allow fewer calls, or ask for fewer superpixels."
             )
-        with game.played() as shap:
+        with played(game) as shap:
             explainer = shap.KernelExplainer(game.play, np.zeros((1, players)))
             found = explainer.shap_values(
                 np.ones((1, players)),

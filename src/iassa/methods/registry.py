@@ -11,18 +11,25 @@ from typing import Any
 from iassa.errors import InputError, list_some, show
 from iassa.masks import baselines
 from iassa.methods.engine.base import Explainer
+from iassa.methods.greedy import Greedy
+from iassa.methods.hsic import Hsic
 from iassa.methods.iassa import Iassa
 from iassa.methods.iassa_paper import IassaPaper
 from iassa.methods.kernel_shap import KernelShap
 from iassa.methods.lime import Lime
 from iassa.methods.occlusion import Occlusion
 from iassa.methods.rise import Rise
+from iassa.methods.shap_bpt import ShapBpt
 from iassa.methods.shap_partition import ShapPartition
+from iassa.methods.sobol import Sobol
 from iassa.models import features
 
 METHODS: dict[str, type[Explainer]] = {
     method.name: method
-    for method in (Iassa, IassaPaper, Rise, Occlusion, Lime, KernelShap, ShapPartition)
+    for method in (
+        *(Iassa, IassaPaper, Rise, Occlusion, Lime, Sobol, Hsic),
+        *(KernelShap, ShapPartition, ShapBpt, Greedy),
+    )
 }
 ALIASES = {"occlusion": Occlusion.name}  # the field's word, as the class has it
 # The fields whose text may name a file or code of a user's, and which texts do not.

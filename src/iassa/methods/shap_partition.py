@@ -28,7 +28,8 @@ from torch import Tensor
 from iassa.checks import Within
 from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.budget import FEWEST_MASKS
-from iassa.methods.engine.shap_game import CoalitionGame, ShapExplainer
+from iassa.methods.engine.game import CoalitionGame
+from iassa.methods.engine.shap_game import ShapExplainer, played
 
 FREE = 2  # of `max_evals`, the package counts the baseline alone and the whole image
 
@@ -72,14 +73,14 @@ class ShapPartition(ShapExplainer):
         )
         return FEWEST_MASKS + self.step_calls, spent_on
 
-    def players(self, image: Tensor) -> Segmentations:
+    def players(self, image: Tensor, calls: int) -> Segmentations:
         """Every pixel."""
         height, width = image.shape[1:]
         labels = torch.arange(height * width, dtype=torch.int32, device=image.device)
         return Segmentations(labels.view(1, height, width), height * width, (height * width,))
 
     def attribute(self, game: CoalitionGame) -> NDArray[np.float64]:
-        """Owen values (S, T); see `ShapExplainer.attribute`."""
+        """Owen values (S, T); see `GameExplainer.attribute`."""
         # A step begins while fewer than this were scored, and goes on to its end.
         return self._owen(game, game.calls_left(self.step_calls) - self.step_calls + 1)
 
@@ -93,11 +94,11 @@ class ShapPartition(ShapExplainer):
 
     def _owen(self, game: CoalitionGame, most: int) -> NDArray[np.float64]:
         """Run the package until it has scored at least so many patches."""
-        with game.played() as shap:
+        with played(game) as shap:
             if game.num_players == 1:  # nothing to divide: the package has no tree for it
                 both = game.play(np.array([[False], [True]]))
                 return both[1:] - both[:1]
-            tree = shap.maskers.Image(0, shape=(*game.size, 1)).clustering
+            tree = shap.maskers.Image(0, shape=(*game.image.shape[1:], 1)).clustering
             explainer = shap.PartitionExplainer(game.play, _AsItIs(tree))
             found = explainer(
                 np.zeros((1, game.num_players)),

@@ -42,7 +42,11 @@ class Explainer(ABC):
 
     @property
     def measures(self) -> str:
-        """What the map's values are: 'effect', signed about 0, or 'mean score' where kept."""
+        """What the map's values are.
+
+        'effect', in score units and signed about 0, or 'mean score' where a pixel is kept. Maps
+        with other words have no score unit and no sign: the same map belongs to scores of any size.
+        """
         return "effect"
 
     baseline: BaselineLike = 0.5
