@@ -91,7 +91,7 @@ def test_the_order_is_that_of_a_loop(pending, seed):
         ranks = np.empty(segments)
         ranks[order] = np.arange(segments, 0, -1) / segments
         np.testing.assert_array_equal(found.saliency[target], ranks[labels].astype(np.float32))
-    # And the whole image, the baseline, and one image again. All superpixels, or none, cost nothing.
+    # And the whole image, the baseline, one image again. All superpixels, or none, cost nothing.
     assert found.calls == len(box.shown) <= 3 + total
     assert found.calls >= 3 + total - 8
     assert found.stopped == "rounds"
