@@ -15,6 +15,7 @@ import traceback
 import warnings
 import zipfile
 from collections import Counter
+from copy import deepcopy
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def _replace(place: dict | list, key: object, rng: np.random.Generator) -> None:
     elif chance < 0.45 and isinstance(place[key], int | float):
         place[key] = place[key] * float(rng.normal())
     else:
-        place[key] = ODD[rng.integers(len(ODD))]
+        place[key] = deepcopy(ODD[rng.integers(len(ODD))])
 
 
 def edit_text(content: bytes, rng: np.random.Generator) -> bytes:
