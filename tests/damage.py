@@ -15,6 +15,7 @@ import traceback
 import warnings
 import zipfile
 from collections import Counter
+from copy import deepcopy
 
 import numpy as np
 
@@ -74,9 +75,10 @@ def _replace(place: dict | list, key: object, rng: np.random.Generator) -> None:
         for _ in range(int(rng.integers(2, 900))):
             place[key] = [place[key]]
     elif chance < 0.45 and isinstance(place[key], int | float):
-        place[key] = place[key] * float(rng.normal())
+        few = int(rng.integers(-3, 99))
+        place[key] = place[key] * few if isinstance(place[key], int) else place[key] / 7 * few
     else:
-        place[key] = ODD[rng.integers(len(ODD))]
+        place[key] = deepcopy(ODD[rng.integers(len(ODD))])
 
 
 def edit_text(content: bytes, rng: np.random.Generator) -> bytes:

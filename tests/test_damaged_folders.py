@@ -139,6 +139,21 @@ def test_what_does_not_fit_is_named(saved, tmp_path, changes, told):
     assert len(str(refusal.value)) < 900
 
 
+@pytest.mark.parametrize(
+    "shape", [[10**400], [2**31] * 40, [0, 2**63], [0, 10**400], [2**31, 0] * 9]
+)
+def test_a_shape_of_any_size_is_refused(saved, tmp_path, shape):
+    with np.load(io.BytesIO(saved["evidence.npz"])) as archive:
+        arrays = dict(archive)
+    header = json.loads(arrays["header"].tobytes())
+    header["bits"]["0/grid/cells"] = shape
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    contents = {"explanation.npz": saved["explanation.npz"], "evidence.npz": npz(arrays)}
+    write(tmp_path, contents, saved["explanation.json"])
+    with pytest.raises(InputError, match="cannot read the evidence: expected"):
+        Explanation.load(tmp_path)
+
+
 @pytest.mark.parametrize("bits", [True, False])
 def test_a_bomb_is_refused_before_memory_is_taken(saved, tmp_path, bits):
     """Three MB that would be three GB, of a size that the record promises too."""

@@ -72,10 +72,10 @@ def check_promise(promised: int, weight: int) -> None:
         InputError: it does.
     """
     most = max(FREE, RATIO * weight)
+    got = min(promised, 2**60) // 2**20  # the number itself may have thousands of digits
     require(
         promised <= most,
-        f"expected arrays of at most {most / 2**20:.0f} MB in {weight / 1e6:.1f} MB, got "
-        f"{promised / 2**20:.0f} MB.",
+        f"expected arrays of at most {most // 2**20} MB in {weight / 1e6:.1f} MB, got {got} MB.",
     )
 
 

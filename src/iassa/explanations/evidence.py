@@ -68,7 +68,7 @@ class _Header:
 
     size: Annotated[tuple[int, int], Within(1)]
     rounds: tuple[_Layout, ...]
-    bits: Mapping[str, tuple[Natural, ...]]
+    bits: Mapping[str, tuple[Annotated[int, Within(0, 2**31)], ...]]
     num_outputs: Annotated[int, Within(1, MOST_OUTPUTS)]
     outputs: tuple[Natural, ...]
     functions: Mapping[str, str]
