@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import iassa
+from iassa.checks import take
 from iassa.errors import BlackBoxError, InputError
 from iassa.explanations.evidence import Evidence, Feedback, Scored, ScoredRound
 from iassa.masks.plans import CellPlan, GridPlan, SegmentPlan, WindowPlan
 from iassa.methods import Iassa
+from iassa.methods.engine.case import KEEP
 from iassa.models.readout import Readout, open_readout
 from iassa.models.targets import Target, resolve_targets
 from rounding import steps
@@ -282,8 +284,17 @@ def test_which_outputs_are_kept(wanted, keep, outputs):
 
 @pytest.mark.parametrize("keep", [-1, 1.5, True, None, "some", "ALL"])
 def test_what_cannot_be_kept_is_refused_before_a_call(keep):
-    with pytest.raises(InputError, match="keep_scores to be 'all' or a whole number, 0"):
+    with pytest.raises(InputError, match="keep_scores to be 'all' or a whole number, from 0 to"):
         Iassa().iterate(np.zeros((8, 9, 3)), lambda images: 1 / 0, keep_scores=keep)
+
+
+def test_outputs_are_kept_by_index_as_well():
+    targets = resolve_targets([0], SCORES, None)
+    for keep in ([4, 2], np.array([4, 2]), (2, 4, 2)):
+        assert open_readout(targets, SCORES, take(keep, KEEP, "keep_scores")).outputs == (0, 2, 4)
+    assert open_readout(targets, SCORES, ()).outputs == (0,)
+    with pytest.raises(InputError, match="among the outputs 0 to 5, got 6, -1"):
+        open_readout(targets, SCORES, (3, 6, -1))
 
 
 def test_targets_are_a_matrix_over_what_is_kept():

@@ -59,7 +59,7 @@ def explain(
         seed: of all randomness: the same seed gives the same map whatever the batch size.
         batch_size: the most images at a time; None takes 16 on a CPU, 128 on a GPU.
         keep_scores: how many outputs to keep the scores of, beside those of the targets; 'all' for
-            all. `retarget` can explain any of them later without a call.
+            all, or which, by index. `retarget` can explain any of them later without a call.
         device: where the black box and the masks are; see `open_device`.
         progress: called after every batch.
         cancel: called after every batch; True ends the run with the map so far.

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import BlackBoxError, describe_error, require
+from iassa.errors import BlackBoxError, describe_error, list_some, require
 from iassa.models.answers import to_numbers
 from iassa.models.identity import digest_code
 from iassa.models.targets import Target, TargetFunction
 
-Keep: TypeAlias = 'int | Literal["all"]'
+Keep: TypeAlias = 'int | Literal["all"] | Sequence[int]'
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +98,23 @@ def open_readout(targets: Sequence[Target], scores: NDArray[np.float64], keep: K
     Args:
         targets: whose outputs and functions are kept.
         scores: (K,) of the whole image.
-        keep: how many of the highest outputs of the whole image to keep as well, or 'all'.
+        keep: how many of the highest outputs of the whole image to keep as well, 'all', or which.
+
+    Raises:
+        InputError: there is no such output.
     """
-    number = len(scores) if keep == "all" else keep
-    highest = np.argsort(-scores, kind="stable")[:number].tolist()
-    outputs = {*highest, *(index for target in targets for index in target.indices)}
+    if isinstance(keep, Sequence) and keep != "all":
+        named = [int(index) for index in keep]
+        last = len(scores) - 1
+        wrong = [index for index in named if not 0 <= index <= last]
+        require(
+            not wrong,
+            f"expected keep_scores among the outputs 0 to {last}, got {list_some(wrong)}. Name "
+            "outputs that there are.",
+        )
+    else:
+        number = len(scores) if keep == "all" else keep
+        named = np.argsort(-scores, kind="stable")[:number].tolist()
+    outputs = {*named, *(index for target in targets for index in target.indices)}
     functions = {t.name: t.function for t in targets if t.function is not None}
     return Readout(len(scores), tuple(sorted(outputs)), functions)

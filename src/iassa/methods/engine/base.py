@@ -121,8 +121,9 @@ class Explainer(ABC):
             batch_size: the most images at a time; None takes 16 on a CPU, 128 on a GPU. Fewer where
                 they would take over 32 MB, or 512 MB on a GPU.
             keep_scores: how many outputs to keep the scores of, beside those of the targets: those
-                that are highest for the whole image; 'all' for all. `iassa.retarget` explains
-                any of them later without a call. Only of methods that keep their evidence.
+                that are highest for the whole image; 'all' for all, or which, by index.
+                `iassa.retarget` explains any of them later without a call. Only of methods that
+                keep their evidence.
             device: where the black box and the masks are; see `open_device`.
             progress: called after every batch.
             cancel: called after every batch; True ends the run with the map so far.

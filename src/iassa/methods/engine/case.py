@@ -26,7 +26,7 @@ from iassa.models.readout import Keep, Readout, open_readout
 from iassa.models.targets import Target, TargetLike, list_targets, resolve_targets
 
 BATCH_SIZE = Annotated[int | None, Within(1, 65_536)]
-KEEP = Literal["all"] | Annotated[int, Within(0, 10**9)]
+KEEP = Literal["all"] | Annotated[int, Within(0, 10**9)] | tuple[int, ...]
 SEED = Annotated[int, Within(0, 2**64 - 1)]
 
 # What a warning of `check_neighbours` ends with: an extended explanation keeps it.
