@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from iassa.errors import InputError
-from iassa.metrics import rank_correlation, structural_similarity, top_overlap
+from iassa.metrics import random_logit, rank_correlation, structural_similarity, top_overlap
 from rounding import steps
 
 Map = NDArray[np.float32]
@@ -40,6 +40,20 @@ def test_rank_correlation_equals_scipys(pair: tuple[Map, Map]) -> None:
         assert correlation == 0
     assert rank_correlation(second, first) == correlation
     assert -1 <= correlation <= 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_logit_is_the_likeness_of_two_maps(seed: int) -> None:
+    first, second = random_map(13, 17, seed), random_map(13, 17, seed + 9)
+    found = random_logit(first, second)
+    expected = spearmanr(first.ravel(), second.ravel()).statistic
+    assert found.rank_correlation == pytest.approx(expected, abs=1e-12)
+    assert found.structural_similarity == structural_similarity(first, second)
+    same = random_logit(first, 3 * first + 1)
+    assert same.rank_correlation == pytest.approx(1)
+    assert same.structural_similarity == pytest.approx(1)
+    with pytest.raises(InputError, match="maps of one size"):
+        random_logit(first, second[:, :-1])
 
 
 def test_rank_correlation_by_hand() -> None:

@@ -24,6 +24,7 @@ Out: values for one image, with the curve if there is one. The benchmark takes t
 | `input_stability` | nearly equal images make it | as above | higher | Yeh et al., 2019 |
 | `error_coverage` | another seed is within its errors | [0, 1] | 0.95 | - |
 | `model_randomisation` | it goes with what was learnt | [-1, 1] | near 0 | Adebayo et al., 2018 |
+| `random_logit` | it goes with the class that it is of | [-1, 1] | lower | Sixt et al., 2020 |
 | `rank_correlation` | it has the order of another | [-1, 1] | - | Spearman, 1904 |
 | `top_overlap` | it has the top pixels of another | [0, 1] | - | Ghorbani et al., 2019 |
 | `structural_similarity` | it looks like another | [-1, 1] | - | Wang et al., 2004 |
@@ -48,6 +49,7 @@ from iassa.metrics.overlap import (
     threshold_region,
 )
 from iassa.metrics.pointing_game import Pointing, pointing_game
+from iassa.metrics.random_logit import RandomLogit, random_logit
 from iassa.metrics.randomisation import Randomisation, Stage, model_randomisation, randomised
 from iassa.metrics.relevance_gain import RelevanceGain, relevance_gain
 from iassa.metrics.relevance_mass import relevance_mass
@@ -66,6 +68,7 @@ __all__ = [
     "Normalisation",
     "Overlap",
     "Pointing",
+    "RandomLogit",
     "Randomisation",
     "RelevanceGain",
     "Remove",
@@ -87,6 +90,7 @@ __all__ = [
     "overlap_at",
     "pixel_level",
     "pointing_game",
+    "random_logit",
     "randomised",
     "rank_correlation",
     "relevance_gain",
