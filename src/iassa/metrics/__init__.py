@@ -24,6 +24,7 @@ Out: values for one image, with the curve if there is one. The benchmark takes t
 | `input_stability` | nearly equal images make it | as above | higher | Yeh et al., 2019 |
 | `error_coverage` | another seed is within its errors | [0, 1] | 0.95 | - |
 | `model_randomisation` | it goes with what was learnt | [-1, 1] | near 0 | Adebayo et al., 2018 |
+| `onnx_randomisation` | the same, of an ONNX file | [-1, 1] | near 0 | Adebayo et al., 2018 |
 | `random_logit` | it goes with the class that it is of | [-1, 1] | lower | Sixt et al., 2020 |
 | `rank_correlation` | it has the order of another | [-1, 1] | - | Spearman, 1904 |
 | `top_overlap` | it has the top pixels of another | [0, 1] | - | Ghorbani et al., 2019 |
@@ -38,6 +39,7 @@ from iassa.metrics.error_coverage import error_coverage
 from iassa.metrics.fidelity import Fidelity, mu_fidelity
 from iassa.metrics.imputation import linear_imputation
 from iassa.metrics.input_stability import InputStability, input_stability
+from iassa.metrics.onnx_randomisation import onnx_layers, onnx_randomisation, randomised_onnx
 from iassa.metrics.overlap import (
     BestF1,
     Overlap,
@@ -87,11 +89,14 @@ __all__ = [
     "measure_overlap",
     "model_randomisation",
     "mu_fidelity",
+    "onnx_layers",
+    "onnx_randomisation",
     "overlap_at",
     "pixel_level",
     "pointing_game",
     "random_logit",
     "randomised",
+    "randomised_onnx",
     "rank_correlation",
     "relevance_gain",
     "relevance_mass",

@@ -25,7 +25,8 @@ batch norm, stays as it is.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -34,7 +35,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from iassa.errors import InputError, list_choices
+from iassa.errors import InputError, list_choices, require
 from iassa.metrics.overlap import as_map
 from iassa.metrics.similarity import rank_correlation, structural_similarity
 
@@ -94,16 +95,31 @@ def model_randomisation(
         >>> [(stage.layer, round(stage.rank_correlation, 6)) for stage in stages]
         [('2', 1.0), ('0', 1.0)]
     """
+    names = [name for name, _ in _layers(module)][::-1] if layers is None else list(layers)
+    _choose(module, names)
+    return compare_stages(lambda chosen: explain(randomised(module, seed, chosen)), names, order)
+
+
+def compare_stages(
+    explain: Callable[[Sequence[str]], ArrayLike], names: Sequence[str], order: Randomisation
+) -> tuple[Stage, ...]:
+    """Compare the map of the trained network with that of each stage.
+
+    Args:
+        explain: names of the layers that are randomised -> map (H, W).
+        names: of the layers, from the output down.
+        order: 'cascading' or 'independent'.
+
+    Raises:
+        InputError: the order is another, or the maps cannot be compared.
+    """
     if order not in get_args(Randomisation):
         known = ", ".join(map(repr, get_args(Randomisation)))
         raise InputError(f"expected an order among {known}, got {order!r}.")
-    names = [name for name, _ in _layers(module)][::-1] if layers is None else list(layers)
-    _choose(module, names)
-    trained = as_map(explain(randomised(module, seed, ())))
+    trained = as_map(explain(()))
     stages = []
     for last, name in enumerate(names):
-        chosen = names[: last + 1] if order == "cascading" else [name]
-        saliency = as_map(explain(randomised(module, seed, chosen)))
+        saliency = as_map(explain(names[: last + 1] if order == "cascading" else [name]))
         stages.append(
             Stage(
                 layer=name,
@@ -134,8 +150,7 @@ def randomised(module: nn.Module, seed: int, layers: Sequence[str] | None = None
         InputError: the module has no such layer or no parameters or cannot be copied, or the seed
             is negative.
     """
-    if seed < 0:
-        raise InputError(f"expected a seed of 0 or more, got {seed}. Use 0.")
+    check_seed(seed)
     chosen = _choose(module, [""] if layers is None else layers)
     try:
         copied = copy.deepcopy(module)
@@ -146,18 +161,42 @@ def randomised(module: nn.Module, seed: int, layers: Sequence[str] | None = None
     with torch.no_grad():
         for place, (name, layer) in enumerate(_layers(copied)):
             if name in chosen:
-                _shuffle(layer, np.random.SeedSequence((seed, place)))
+                tensors = [*_tensors(layer)]
+                orders = draw_orders([tensor.shape for tensor in tensors], seed, place)
+                for tensor, order in zip(tensors, orders, strict=True):
+                    values = tensor.flatten()[order.to(tensor.device)]
+                    tensor.copy_(values.reshape(tensor.shape))
     return copied
 
 
-def _shuffle(layer: nn.Module, seed: np.random.SeedSequence) -> None:
-    generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0]))
+def check_seed(seed: int) -> None:
+    """Refuse a negative seed.
+
+    Raises:
+        InputError: it is negative.
+    """
+    require(seed >= 0, f"expected a seed of 0 or more, got {seed}. Use 0.")
+
+
+def draw_orders(shapes: Iterable[Sequence[int]], seed: int, place: int) -> list[Tensor]:
+    """New orders of the values in the tensors of a layer; vectors of one length have the same.
+
+    Args:
+        shapes: of the tensors.
+        seed: not negative.
+        place: of the layer among all of the network.
+
+    Returns:
+        For each tensor its places, shuffled.
+    """
+    sequence = np.random.SeedSequence((seed, place))
+    generator = torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
     of_channels: dict[int, Tensor] = {}
-    for tensor in _tensors(layer):
-        order = torch.randperm(tensor.numel(), generator=generator)
-        if tensor.ndim == 1:
-            order = of_channels.setdefault(len(tensor), order)
-        tensor.copy_(tensor.flatten()[order.to(tensor.device)].reshape(tensor.shape))
+    orders = []
+    for shape in shapes:
+        order = torch.randperm(math.prod(shape), generator=generator)
+        orders.append(of_channels.setdefault(shape[0], order) if len(shape) == 1 else order)
+    return orders
 
 
 def _choose(module: nn.Module, names: Sequence[str]) -> set[str]:
