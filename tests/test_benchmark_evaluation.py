@@ -16,7 +16,7 @@ import iassa
 import working
 from iassa.benchmark import evaluation
 from iassa.benchmark.contestant import Contestant
-from iassa.benchmark.evaluation import MakeItem, method_seed
+from iassa.benchmark.evaluation import MakeItem, method_seed, other_output
 from iassa.benchmark.protocol import Protocol
 from iassa.benchmark.store.records import Item, ItemKey
 from iassa.errors import InputError
@@ -31,6 +31,7 @@ from iassa.metrics import (
     linear_imputation,
     overlap_at,
     pointing_game,
+    random_logit,
     relevance_gain,
     relevance_mass,
     relevance_rank_accuracy,
@@ -258,6 +259,97 @@ def test_without_fills_there_is_no_gain() -> None:
     ).snapshots
     assert set(snapshot.curves) == {"deletion", "insertion"}
     assert not [name for name in snapshot.metrics if name.startswith("gain")]
+
+
+# --- the map of another class -------------------------------------------------------------------
+
+
+def made_with(contestant: Contestant, other: int | None, protocol: Protocol = PROTOCOL) -> Item:
+    black_box = iassa.open_model(working.brightness)
+    asked = (KEY, png(), TARGET, None, contestant, protocol)
+    return MakeItem(*asked, other=other).run(black_box)
+
+
+def outputs_of(item: Item) -> tuple[int, ...]:
+    assert item.evidence is not None
+    return Evidence.unpack(item.evidence).outputs
+
+
+@pytest.mark.parametrize("method", METHODS[:4], ids=lambda method: method.name)
+def test_each_map_is_compared_with_that_of_another_class(method: iassa.methods.Method) -> None:
+    contestant = Contestant("label", method, (60, 100))
+    item, without = made_with(contestant, 2), made_with(contestant, None)
+    assert (item.calls, item.metric_calls) == (without.calls, without.metric_calls)
+    assert outputs_of(item) == (1, 2, 3)
+    assert outputs_of(without) == (1, 3)
+    assert item.evidence is not None
+    assert without.evidence is not None
+    column = 8 * (item.calls - 1)  # of one output, in double precision
+    assert len(item.evidence) - len(without.evidence) < column + 200
+    for snapshot in item.snapshots:
+        assert snapshot.budget is not None
+        photo = np.asarray(Image.open(io.BytesIO(png())), np.float32) / np.float32(255)
+        whole = iassa.explain(
+            photo,
+            working.brightness,
+            method=method,
+            target=TARGET,
+            calls=snapshot.budget,
+            seed=method_seed(KEY),
+            keep_scores="all",
+        )
+        found = random_logit(whole.saliency[0], iassa.retarget(whole, 2).saliency[0])
+        assert snapshot.metrics["other_class_rank_correlation"] == found.rank_correlation
+        assert snapshot.metrics["other_class_structural_similarity"] == found.structural_similarity
+
+
+@pytest.mark.parametrize(
+    ("contestant", "other", "protocol"),
+    [
+        (Contestant("label", iassa.methods.ShapPartition(), (60,)), 2, PROTOCOL),
+        (Contestant("label", iassa.methods.Rise(round_calls=40), (80,), True), 2, PROTOCOL),
+        (Contestant("label", iassa.methods.Rise(), (60,)), None, PROTOCOL),
+        (
+            Contestant("label", iassa.methods.Rise(), (60,)),
+            2,
+            dataclasses.replace(PROTOCOL, other_class=False),
+        ),
+    ],
+    ids=["no evidence", "every round", "no other", "not asked for"],
+)
+def test_where_there_is_no_map_of_another_class(
+    contestant: Contestant, other: int | None, protocol: Protocol
+) -> None:
+    item = made_with(contestant, other, protocol)
+    assert not any(name.startswith("other") for one in item.snapshots for name in one.metrics)
+
+
+def test_a_method_that_ran_with_other_settings_is_taken_as_it_ran() -> None:
+    made_by = iassa.methods.Sobol(grid_size=14, baseline="blur")
+    item = made_with(Contestant("label", made_by, (60,)), 2)
+    assert "other_class_rank_correlation" in item.snapshots[0].metrics
+
+
+def test_a_map_of_another_class_that_is_flat_or_small_is_none() -> None:
+    def second_is_flat(images: np.ndarray) -> np.ndarray:
+        return np.stack([images.mean((1, 2, 3)), images[:, 0, 0, 0] * 0 + 0.5], axis=1)
+
+    contestant = Contestant("label", iassa.methods.Rise(), (60,))
+    for size, other in ((SIZE, 1), ((10, 30), 0)):
+        asked = (KEY, png(size=size), Target("a", (1 - other,), (1.0,)), None, contestant, PROTOCOL)
+        item = MakeItem(*asked, other=other).run(iassa.open_model(second_is_flat))
+        assert "other_class_rank_correlation" not in item.snapshots[0].metrics
+
+
+def test_the_other_class_is_drawn_by_entry_and_seed_among_all_but_the_target_s() -> None:
+    keys = [ItemKey(f"{number}.png", "a", number % 3) for number in range(600)]
+    drawn = [other_output(key, TARGET, 6) for key in keys]
+    counts = {output: drawn.count(output) for output in (0, 2, 4, 5)}
+    assert sum(counts.values()) == 600
+    assert min(counts.values()) > 110  # of 150
+    again = [other_output(dataclasses.replace(key, method="b"), TARGET, 6) for key in keys]
+    assert drawn == again
+    assert other_output(KEY, Target("all", (0, 1), (1.0, 1.0)), 2) is None
 
 
 def test_the_curves_are_taken_at_what_the_black_box_looks_at() -> None:

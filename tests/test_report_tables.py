@@ -15,6 +15,8 @@ from iassa.benchmark.report.markdown import bullets, code, escape, fill, fold, t
 from iassa.benchmark.report.ranks import rank_table
 from iassa.benchmark.report.statistics import Estimate
 from iassa.benchmark.report.tables import (
+    MINUS,
+    NOTHING,
     best_cells,
     cost_table,
     failure_table,
@@ -22,6 +24,7 @@ from iassa.benchmark.report.tables import (
     metric_table,
     number,
     number_format,
+    other_class_table,
 )
 from iassa.benchmark.store.records import Failure, ItemKey
 from reported_runs import make_entry, stored
@@ -263,6 +266,18 @@ def test_costs():
         ["a", "2", "15.0", "2.50", "1.00", "0.100", "1"],
         ["b", "1", "200.0", "2.00", "1.00", "0.100", "0"],
     ]
+
+
+def test_likeness_of_another_class_has_a_dash_where_there_is_none():
+    none = Estimate(math.nan, math.nan, math.nan, 0, 0)
+    found = other_class_table(
+        {A: [Estimate(0.25, 0.125, 0.5, 9, 9), Estimate(-0.5, -0.75, 0.0, 9, 9)], B: [none] * 2}
+    )
+    assert cells(found) == [
+        ["a", "500", "0.250 [0.125, 0.500]", f"{MINUS}0.500 [{MINUS}0.750, 0.000]"],
+        ["b", "500", NOTHING, NOTHING],
+    ]
+    assert other_class_table({A: [none] * 2}) == other_class_table({}) == ""
 
 
 def test_failures_are_counted_by_method_and_error():

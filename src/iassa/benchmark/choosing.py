@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from iassa.benchmark.datasets import Coco, Dataset, ImagePairs, category_targets
+from iassa.benchmark.datasets import (
+    CategoryTargets,
+    Coco,
+    Dataset,
+    ImagePairs,
+    category_targets,
+)
 from iassa.benchmark.objects import ObjectSelection
 from iassa.benchmark.pairs import PairSelection
 from iassa.benchmark.selection import Selection
@@ -40,14 +46,21 @@ def choose_selection(
     same = (min_score, half)
     if isinstance(dataset, ImagePairs):
         _check_pairs(black_box, classes, target)
-        return PairSelection(dataset, None, None, "similarity", *same)
+        return PairSelection(dataset, None, None, "similarity", *same, num_outputs=1)
     if isinstance(black_box, Detector):
         return _choose_objects(dataset, black_box, classes, target, *same)
     num_outputs = _count_outputs(black_box)
     names, categories = black_box.class_names, None
-    if target is None and any(dataset.categories):
+    if dataset.targets is not None:
+        require(
+            target is None,
+            f"expected no target with {dataset.kind}, whose images have their own, got {target!r}. "
+            "Leave it out.",
+        )
+        categories = CategoryTargets(dataset.kind, dataset.targets, {})
+    elif target is None and any(dataset.categories):
         categories = category_targets(dataset.categories, names, num_outputs, classes)
-    selection = Selection(dataset, names, categories, target or "top-1", *same)
+    selection = Selection(dataset, names, categories, target or "top-1", *same, num_outputs)
     selection.resolve(np.zeros(num_outputs))  # finds a mistake before the run is stored
     return selection
 
@@ -89,7 +102,9 @@ def _choose_objects(
         kind = "same" if classes == "auto" else classes
         categories = category_targets(dataset.categories, names, number, kind)
     return ObjectSelection(
-        dataset, names, categories, "box", min_score, half, threshold=detector.threshold
+        *(dataset, names, categories, "box", min_score, half),
+        num_outputs=1,
+        threshold=detector.threshold,
     )
 
 

@@ -28,11 +28,12 @@ from iassa.benchmark.protocol import Protocol
 from iassa.benchmark.store.records import Item, ItemKey, Snapshot
 from iassa.benchmark.workers.tasks import Task
 from iassa.decoding import UPRIGHT, Reading
-from iassa.errors import ImageWarning, InputError, WeakEvidenceWarning
+from iassa.errors import BlackBoxError, ImageWarning, InputError, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
 from iassa.image import decode_image, resize, to_planes
 from iassa.methods.engine.loop import Method
-from iassa.methods.explain import aim_again, explain, extend
+from iassa.methods.explain import aim_again, explain, extend, retarget
+from iassa.metrics.similarity import WINDOW
 from iassa.models.black_box import BlackBox
 from iassa.models.targets import Target
 
@@ -51,6 +52,7 @@ class MakeItem(Task):
         reading: how the file is read.
         right: (H, W) float32, the right map, at the same size; None where it is not known.
         aim: makes the black box of the entry; None for that of the run.
+        other: an output whose map each map is compared with; None for none.
     """
 
     key: ItemKey
@@ -62,6 +64,7 @@ class MakeItem(Task):
     reading: Reading = UPRIGHT
     right: NDArray[np.float32] | None = None
     aim: Aim | None = None
+    other: int | None = None
 
     def run(self, black_box: BlackBox) -> Item:
         """Make the item: the same in any process, but for its times.
@@ -117,7 +120,8 @@ class MakeItem(Task):
         """Each explanation that is measured, with its budget and the calls since the one before."""
         method, budgets = self.contestant.method, self.contestant.calls
         seed = method_seed(self.key, repeat)
-        options: dict[str, Any] = {"target": self.target, "seed": seed, "keep_scores": 0}
+        kept = () if self.other is None or not self.protocol.other_class else (self.other,)
+        options: dict[str, Any] = {"target": self.target, "seed": seed, "keep_scores": kept}
         made = 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", WeakEvidenceWarning)  # the item has them
@@ -157,6 +161,7 @@ class MakeItem(Task):
             "activated_pixels": float(metrics.count_activated(shrunk)),
             **self._overlap(saliency),
             **self._compare_with_right(explanation, other),
+            **self._compare_with_other_class(explanation),
         }
         if not np.isfinite([*values.values()]).all():
             raise InputError(f"expected finite metrics, got {values}. Is the score very large?")
@@ -207,6 +212,28 @@ class MakeItem(Task):
             found |= {} if np.isnan(covered) else {"error_coverage": covered}
         return found
 
+    def _compare_with_other_class(self, explanation: Explanation) -> dict[str, float]:
+        """How like the map is to that of another class, which the same masks give without a call.
+
+        Nothing where that is not known: without evidence, or where no map can show the scores of
+        the other class. Nothing after every round either, as each map is made of all rounds again.
+        """
+        evidence, method = explanation.evidence, self.contestant.method
+        if evidence is None or self.other not in evidence.outputs or self.contestant.every_round:
+            return {}
+        assert isinstance(method, Method), "no other has evidence"
+        # With few calls it may have run with other settings, which its record tells.
+        same = explanation.method == method.as_dict()
+        drawn_by = method if same else {"baseline": method.baseline}
+        try:
+            saliency = retarget(explanation, self.other, method=drawn_by).saliency[0]
+        except BlackBoxError:  # scores that are too small or too large for a map
+            return {}
+        if min(saliency.shape) < WINDOW or np.ptp(saliency) == 0:
+            return {}
+        found = metrics.random_logit(explanation.saliency[0], saliency)
+        return {f"other_class_{name}": value for name, value in dataclasses.asdict(found).items()}
+
 
 @functools.lru_cache(maxsize=1)  # the items of one entry come one after another
 def _decode(content: bytes, name: str, reading: Reading) -> NDArray[np.float32]:
@@ -226,3 +253,22 @@ def method_seed(key: ItemKey, repeat: int = 0) -> int:
     """
     sequence = np.random.SeedSequence((key.seed, zlib.crc32(key.entry.encode())))
     return int(sequence.generate_state(1 + repeat)[repeat])
+
+
+def other_output(key: ItemKey, target: Target, num_outputs: int) -> int | None:
+    """Another class to compare maps with: an output that the target is not of.
+
+    Drawn at random, as Sixt et al. (2020) do, by entry and seed: it is the same for all methods.
+    The highest other class would often be a kin of the target, whose map is rightly alike.
+
+    Args:
+        key: of the item.
+        target: what it explains.
+        num_outputs: of the black box.
+
+    Returns:
+        Its index; None where all outputs are the target's.
+    """
+    others = np.setdiff1d(np.arange(num_outputs), target.indices)
+    sequence = np.random.SeedSequence((key.seed, zlib.crc32(key.entry.encode()), num_outputs))
+    return int(np.random.default_rng(sequence).choice(others)) if len(others) else None

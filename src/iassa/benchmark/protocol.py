@@ -33,6 +33,8 @@ class Protocol:
             'road'. Each fill asks for 2 (gain_steps + 1) scores; none is left to measure without
             them.
         gain_steps: of each of these curves.
+        other_class: whether each map is compared with that of another class, drawn by the seed.
+            It costs no calls; methods without evidence have no such map.
     """
 
     size: InputSize = None
@@ -45,6 +47,7 @@ class Protocol:
     tolerance: Annotated[float, Within(0, 10_000)] = 15.0
     gain_fills: tuple[str, ...] = ("grey", "blur", "mean", "road")
     gain_steps: Annotated[int, Within(1, 10**6)] = 28
+    other_class: bool = True
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

@@ -6,13 +6,12 @@ is in the store is not done again, so the same command goes on where it was stop
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,11 @@ from numpy.typing import NDArray
 from iassa.benchmark.choosing import choose_selection
 from iassa.benchmark.contestant import Contestant
 from iassa.benchmark.datasets import Dataset, Sample
-from iassa.benchmark.evaluation import MakeItem
+from iassa.benchmark.evaluation import MakeItem, other_output
 from iassa.benchmark.outcome import Outcome, Tally
 from iassa.benchmark.protocol import Protocol
-from iassa.benchmark.selection import ScoreImage, Selection, entry_key, leave_out
+from iassa.benchmark.scoring import Stage, read_image
+from iassa.benchmark.selection import entry_key
 from iassa.benchmark.store.records import (
     Entry,
     Failure,
@@ -36,14 +36,12 @@ from iassa.benchmark.store.records import (
 from iassa.benchmark.store.store import Store
 from iassa.benchmark.workers.local import LocalWorkers
 from iassa.benchmark.workers.ray_workers import RayWorkers
-from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, one_line
+from iassa.benchmark.workers.tasks import Model, TaskFailure, one_line
 from iassa.checks import Within, take
-from iassa.errors import BlackBoxError, ImageWarning, InputError, warn
-from iassa.files import read_whole, user_path
+from iassa.errors import InputError
+from iassa.files import user_path
 from iassa.models.opening import BlackBoxLike
 
-WHOLE = "whole image"  # stands for the method where an image could not be scored
-MOST_FAILURES = 3  # of whole images, before any is scored
 PUT_BACK = "Put back what was there when the run began, or begin another run."
 
 
@@ -108,7 +106,7 @@ def run(
     target = None if target is None else str(take(target, str | int, "target"))
     min_score = take(min_score, float | None, "min_score")
     folder = user_path(folder)
-    _check_apart(folder, dataset)
+    check_apart(folder, dataset)
     black_box = Model(model, device).open()
     # The device that it is on here, so that no worker takes another.
     sent = Model(model, device or str(black_box.device))
@@ -128,6 +126,7 @@ def run(
         missing = [name for name in dataset.missing if name not in known]
         last = {"limit": limit, "command": command, "missing": missing}
         store.remember(last)
+        dataset.prepare()
         show, stop = progress or (lambda _: None), cancel or (lambda: False)
         job = _Job(store, selection, pool, show, stop)
         unscored = job.score_images()
@@ -137,83 +136,8 @@ def run(
 
 
 @dataclass(frozen=True, eq=False)
-class _Job:
+class _Job(Stage):
     """The two stages of a run: score the whole images, then make the items."""
-
-    store: Store
-    selection: Selection
-    pool: LocalWorkers | RayWorkers
-    progress: Callable[[Tally], object]
-    cancel: Callable[[], bool]
-
-    def score_images(self) -> list[Failure]:
-        """Score every whole image that is new, and store its entries.
-
-        Returns:
-            The images that could not be scored. The same command tries them again.
-        """
-        samples = self.selection.samples()
-        known = self.store.images()
-        total, done = len(samples), len(known.keys() & samples.keys())
-        failures: list[Failure] = []
-
-        def fail(name: str, error: str) -> None:
-            failures.append(Failure(ItemKey(name, WHOLE, 0), error))
-
-        remarks: dict[str, list[str]] = {}
-        failed_runs = 0
-        for task, result in self._perform(self._image_tasks(samples, known, fail)):
-            sample = samples[task.name]
-            if isinstance(result, TaskFailure) and result.blame == "run":
-                fail(task.name, result.error)
-                failed_runs += 1
-                if failed_runs >= MOST_FAILURES and not done:
-                    raise BlackBoxError(f"{sample.path}: {result.error}")
-                continue
-            if isinstance(result, TaskFailure):
-                entries = [leave_out(sample, result.error)]
-            else:
-                entries = self.selection.entries(sample, result)
-                for remark in result.remarks:
-                    remarks.setdefault(remark, []).append(task.name)
-            if task.name in known:
-                self.store.replace_image(task.name, entries, task.digest)
-            else:
-                self.store.add_image(task.name, entries, task.digest)
-                done += 1
-            self.progress(Tally("images", done, total, len(failures)))
-        if remarks:
-            warn(list_reasons(remarks), ImageWarning)
-        return failures
-
-    def _image_tasks(
-        self,
-        samples: Mapping[str, Sample],
-        known: Mapping[str, str],
-        fail: Callable[[str, str], None],
-    ) -> Iterator[ScoreImage]:
-        """Images to score: new ones, and files that replace an image that could not be used.
-
-        `fail` gets the name of an image that cannot be read, and the error.
-        """
-        unusable = {entry.image for entry in self.store.entries() if _is_unusable_image(entry)}
-        for name, sample in samples.items():
-            if (name in known and name not in unusable) or self.cancel():
-                continue
-            try:
-                content, digest = _read(sample)
-                aim = self.selection.aim_whole(sample)
-            except InputError as error:
-                fail(name, one_line(error))
-                continue
-            if digest != known.get(name):
-                yield ScoreImage(name, content, digest, self.selection.dataset.reading, aim)
-
-    def _perform(self, tasks: Iterator[Task]) -> Iterator[tuple[Any, Any]]:
-        for task, result in self.pool.run(tasks):
-            if isinstance(result, TaskFailure) and result.blame == "model":
-                raise InputError(f"a worker cannot open the model: {result.error}")
-            yield task, result
 
     def make_items(
         self,
@@ -253,7 +177,7 @@ class _Job:
             self.store.add_failure(failures[-1])
             show()
 
-        for task, result in self._perform(self._item_tasks(chosen, left, protocol, fail)):
+        for task, result in self.perform(self._item_tasks(chosen, left, protocol, fail)):
             if isinstance(result, TaskFailure):
                 fail(task.key, result.error)
             else:
@@ -299,7 +223,9 @@ class _Job:
                 if self.cancel():
                     return
                 asked = (entry.target, annotation, left[key], protocol)
-                yield MakeItem(key, content, *asked, self.selection.dataset.reading, right, aim)
+                other = other_output(key, entry.target, self.selection.num_outputs)
+                reading = self.selection.dataset.reading
+                yield MakeItem(key, content, *asked, reading, right, aim, other)
 
     def _material(
         self, entry: Entry, samples: Mapping[str, Sample], digests: Mapping[str, str]
@@ -312,7 +238,7 @@ class _Job:
         if entry.image not in samples:
             raise InputError(f"the image {entry.image} has gone. {PUT_BACK}")
         sample = samples[entry.image]
-        content, digest = _read(sample)
+        content, digest = read_image(sample)
         if digest != digests[entry.image]:
             raise InputError(f"{sample.path} is not as it was when the run began. {PUT_BACK}")
         for each in self.selection.annotations(sample, entry.size):
@@ -323,7 +249,7 @@ class _Job:
         return content, None, None
 
 
-def _check_apart(folder: Path, dataset: Dataset) -> None:
+def check_apart(folder: Path, dataset: Dataset) -> None:
     """Refuse a run folder among the images: the pictures of its report would be more of them."""
     sample = dataset.samples()[0]
     images = sample.path.resolve().parents[sample.name.count("/")]
@@ -332,14 +258,3 @@ def _check_apart(folder: Path, dataset: Dataset) -> None:
             f"expected a run apart from the images, got {folder} inside of {images}. Choose "
             "another folder."
         )
-
-
-def _read(sample: Sample) -> tuple[bytes, str]:
-    """The content of an image file, and its digest."""
-    content = read_whole(sample.path)
-    return content, hashlib.sha256(content).hexdigest()
-
-
-def _is_unusable_image(entry: Entry) -> bool:
-    """Whether the whole image was left out before it was scored, as a damaged one is."""
-    return bool(entry.excluded and entry.key == entry.image and not entry.target.indices)

@@ -89,6 +89,7 @@ class Selection:
         wanted: one target, see `resolve_targets`.
         min_score: the score of the whole image that an entry needs; None for any.
         half: 'both', or the images at 'even' or 'odd' places of the dataset only.
+        num_outputs: of the black box of an entry.
     """
 
     dataset: Dataset
@@ -97,6 +98,7 @@ class Selection:
     wanted: str
     min_score: float | None
     half: str
+    num_outputs: int
 
     def __post_init__(self) -> None:
         """Refuse a half that does not exist."""

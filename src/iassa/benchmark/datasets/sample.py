@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iassa.decoding import Reading
+from iassa.models.targets import Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +60,10 @@ class Dataset(ABC):
 
     Attributes:
         kind: the name of the dataset's format on the command line: 'coco', 'masks', 'images',
-            'synthetic'.
+            'synthetic', 'mosaics'.
         categories: names of all categories, in the dataset's order; empty without annotations.
+        targets: what is explained for each category, where the images were chosen by it; None
+            where the model's outputs are to be found for the categories.
         missing: names of annotated images that are not in the folder.
         reading: how the image files are read: annotations are most often of the pixels as they are
             stored, whatever the EXIF orientation.
@@ -68,8 +71,18 @@ class Dataset(ABC):
 
     kind: ClassVar[str]
     categories: tuple[str, ...] = ()
+    targets: Mapping[str, Target] | None = None
     missing: tuple[str, ...] = ()
     reading: Reading
+
+    def prepare(self) -> None:  # noqa: B027 - most have nothing to make
+        """Write the images that are to be made and are not there.
+
+        A run calls it once it holds its folder.
+
+        Raises:
+            InputError: what they are made of has changed, or the folder cannot be written.
+        """
 
     def _turned(self, expected: Sequence[int], got: Sequence[int]) -> str:
         """What to add to an error about a size where the two sides are exchanged."""

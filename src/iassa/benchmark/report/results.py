@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ from iassa.benchmark.store.store import Store
 from iassa.errors import InputError, list_choices
 
 ArmName = tuple[str, int]  # label and calls
+OTHER_CLASS = ("other_class_rank_correlation", "other_class_structural_similarity")
+NONE = Estimate(math.nan, math.nan, math.nan, 0, 0)
 PLOTTED = (*MAIN, METRICS["best_f1"], METRICS["best_iou"], METRICS["sparsity"])
 
 
@@ -49,6 +52,8 @@ class Results:
         trajectories: over rounds.
         curves: mean curves.
         stabilities: of each arm's maps over seeds: rank correlation, overlap of the top tenth.
+        other_classes: how like the map of another class is, of each arm: rank correlation,
+            structural similarity; NaN for an arm without.
         bootstrap: draws the intervals.
     """
 
@@ -66,6 +71,7 @@ class Results:
     trajectories: Sequence[Trajectory]
     curves: Sequence[Trajectory]
     stabilities: Mapping[Arm, Sequence[Estimate]]
+    other_classes: Mapping[Arm, Sequence[Estimate]]
     bootstrap: Bootstrap
 
     @property
@@ -159,6 +165,7 @@ def compute_results(
         trajectories=along_rounds(items, entries, started, seeds, bootstrap),
         curves=along_curves(with_curves, common, shown, bootstrap),
         stabilities=_stabilities(store, items, common, shown, seeds, bootstrap),
+        other_classes=_other_classes(items, common, arms, bootstrap),
         bootstrap=bootstrap,
     )
 
@@ -206,4 +213,25 @@ def _stabilities(
         ]
         values = np.array([[one.rank_correlation, one.top_overlap] for one in each])
         found[arm] = bootstrap.estimate_means(values, [entry.image for entry in entries])
+    return found
+
+
+def _other_classes(
+    items: Sequence[Item], entries: Sequence[Entry], arms: Sequence[Arm], bootstrap: Bootstrap
+) -> dict[Arm, list[Estimate]]:
+    """Means of the likeness of the maps of another class, over seeds and then entries."""
+    images = {entry.key: entry.image for entry in entries}
+    found = {}
+    for arm in arms:
+        of_entries: dict[str, list[list[float]]] = {}
+        for item in items:
+            place = comparing.place_at_calls(item, arm.calls)
+            if item.key.method == arm.label and item.key.entry in images and place is not None:
+                values = item.snapshots[place].metrics
+                if all(name in values for name in OTHER_CLASS):
+                    own = of_entries.setdefault(item.key.entry, [])
+                    own.append([values[name] for name in OTHER_CLASS])
+        means = np.array([np.mean(some, axis=0) for some in of_entries.values()])
+        named = [images[key] for key in of_entries]
+        found[arm] = bootstrap.estimate_means(means, named) if named else [NONE] * len(OTHER_CLASS)
     return found

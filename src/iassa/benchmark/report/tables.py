@@ -186,6 +186,22 @@ def stability_table(stabilities: Mapping[Arm, Sequence[Estimate]]) -> str:
     )
 
 
+def other_class_table(estimates: Mapping[Arm, Sequence[Estimate]]) -> str:
+    """How like the map of another class is, of each arm; '' where no arm has one."""
+    if all(math.isnan(each.mean) for some in estimates.values() for each in some):
+        return ""
+    columns = map(_write, zip(*estimates.values(), strict=True))
+    return table(
+        "Likeness of the map of another class",
+        ["method", "calls"],
+        ["Spearman ↓", "structural similarity ↓"],
+        [
+            ((arm.label, str(arm.calls)), values)
+            for arm, values in zip(estimates, zip(*columns, strict=True), strict=True)
+        ],
+    )
+
+
 def failure_table(failures: Iterable[Failure]) -> str:
     """Items that failed, those of one method with the same error together, most frequent first."""
     groups: dict[tuple[str, str], list[str]] = {}
