@@ -160,7 +160,10 @@ def test_the_report_of_a_limited_run_that_is_done(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["benchmark", "movies", *RUN[2:]], "coco, masks, images, pairs, synthetic, got 'movies'"),
+        (
+            ["benchmark", "movies", *RUN[2:]],
+            "coco, masks, images, pairs, synthetic, mosaics, got 'movies'",
+        ),
         (["benchmark", "coco", *RUN[2:]], "with --annotations"),
         (["benchmark", "masks", *RUN[2:]], "with --masks"),
         ([*RUN, "--masks", "photos"], "without --masks"),

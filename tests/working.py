@@ -14,6 +14,7 @@ from scipy import ndimage
 
 import iassa
 from iassa.benchmark.workers.tasks import Task
+from iassa.models import FunctionDetector, FunctionModel
 
 WEIGHTS = np.random.default_rng(5).normal(size=(6, 8, 4))
 
@@ -24,6 +25,26 @@ def brightness(images):
     columns = np.linspace(0, images.shape[2] - 1, 8).astype(int)
     grey = images.mean(axis=3)[:, rows][:, :, columns]
     return np.tensordot(grey, WEIGHTS, 2)
+
+
+COLOURS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1]], np.float32)
+
+
+def colours(images):
+    """The share of each of five colours among the pixels that have one; writes what it was asked.
+
+    Grey has none. As a probability it is 1 for an image with one colour.
+    """
+    if "COUNT" in os.environ:
+        with Path(os.environ["COUNT"]).open("a") as file:
+            file.write("x" * len(images))
+    near = np.stack([1 - np.abs(images - colour).max(axis=3) for colour in COLOURS], axis=1)
+    areas = near.clip(0.6, 1).mean(axis=(2, 3)) - 0.6
+    return areas / (areas.sum(axis=1, keepdims=True) + 1e-3)
+
+
+small_colours = FunctionModel(colours, input_size=(48, 64))
+detector = FunctionDetector(colours, class_names=["cat"])
 
 
 def moody(images):
@@ -87,6 +108,12 @@ def patches():
 def nameless():
     """The same without names of its classes."""
     return iassa.models.FunctionDetector(find_patches, name="nameless")
+
+
+def choosy_colours(images):
+    """As `colours`, with the mood of `choosy`."""
+    choosy(images)
+    return colours(images)
 
 
 def slow(images):

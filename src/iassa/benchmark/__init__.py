@@ -4,6 +4,7 @@ In: a dataset, a model, methods and numbers of calls; `run` shares the work out 
 Out: a store of maps and metrics, one for each image, method and seed, and a report that reads it.
 """
 
+from iassa.benchmark.composing import compose_mosaics
 from iassa.benchmark.contestant import Contestant, parse_contestant, read_contestants
 from iassa.benchmark.outcome import Outcome, Tally
 from iassa.benchmark.protocol import Protocol
@@ -23,6 +24,7 @@ __all__ = [
     "Snapshot",
     "Store",
     "Tally",
+    "compose_mosaics",
     "parse_contestant",
     "read_contestants",
     "run",

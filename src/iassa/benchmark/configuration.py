@@ -22,6 +22,7 @@ DATA = {
     "dataset.photographs": "the photographs (names and sizes of the files)",
     "dataset.pairs": "the pairs of images",
     "dataset.queries": "the content of the query images",
+    "dataset.mosaics": "the mosaics (which images are in which quarter)",
     "dataset.masks": "the masks (names and contents of the files)",
     "targets.classes": "the classes of the model that stand for the categories",
 }

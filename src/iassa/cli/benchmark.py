@@ -20,7 +20,14 @@ from rich.progress import (
 from typer import Argument, Option
 
 from iassa.cli import options
-from iassa.cli.dataset_options import PAIRS, SYNTHETIC, choose_reading, open_dataset, open_scenes
+from iassa.cli.dataset_options import (
+    MOSAICS,
+    PAIRS,
+    SYNTHETIC,
+    choose_reading,
+    open_dataset,
+    open_scenes,
+)
 from iassa.cli.terminal import (
     BAD,
     complain,
@@ -34,7 +41,7 @@ from iassa.cli.terminal import (
     warnings_as_lines,
     words,
 )
-from iassa.errors import ImageWarning, InputError, counted, list_some
+from iassa.errors import CancelledError, ImageWarning, InputError, counted, list_some
 
 if TYPE_CHECKING:
     from iassa.benchmark import Outcome, Protocol, Tally
@@ -45,10 +52,11 @@ DEFAULT_MODELS = {PAIRS: "efficientnet-lite0-features"}
 Kind = Annotated[
     str,
     Argument(
-        metavar="coco|masks|images|pairs|synthetic",
-        help="What the images come with: annotations in MS-COCO's format, a mask PNG each, "
-        "nothing (insertion and deletion only), or a table of pairs that are alike. Synthetic: "
-        "drawn scenes, and black boxes whose right maps are known.",
+        metavar="KIND",
+        help="What the images come with. coco: annotations in MS-COCO's format. masks: a mask PNG "
+        "each. images: nothing (insertion and deletion only). pairs: a table of pairs that are "
+        "alike. synthetic: drawn scenes, and black boxes whose right maps are known. mosaics: four "
+        "of the images in one picture, each of another class.",
     ),
 ]
 Images = Annotated[
@@ -57,6 +65,10 @@ Images = Annotated[
 ]
 Scenes = Annotated[
     int | None, Option(help="For synthetic: how many; default: 3 drawn ones, or all photographs.")
+]
+Number = Annotated[
+    int | None,
+    Option("--mosaics", help="For mosaics: how many; default: as many as the images give."),
 ]
 RunFolder = Annotated[Path, Option("--run", help="Folder of the run.")]
 Annotations = Annotated[Path | None, Option(help="For coco: file in COCO's instances format.")]
@@ -86,7 +98,13 @@ Budgets = Annotated[
     str, Option(metavar="N,...", help="Budgets of model calls at which maps are measured.")
 ]
 Limit = Annotated[int | None, Option(help="Most targets to explain, the highest scores first.")]
-MinScore = Annotated[float | None, Option(help="Least score of a target in the whole image.")]
+MinScore = Annotated[
+    float | None,
+    Option(
+        help="Least score of a target in the whole image; for mosaics: of the class of an image "
+        "that is alone, default: 0.5."
+    ),
+]
 Half = Annotated[str, Option(metavar="even|odd|both", help="Explain every other image only.")]
 Classes = Annotated[
     str | None,
@@ -108,7 +126,7 @@ ProtocolFields = Annotated[
         "--protocol",
         metavar="FIELD=VALUE",
         help="How maps are measured, repeatable: size, pixels_per_step, fill, blur_size, "
-        "blur_sigma, normalise, threshold, tolerance. See docs/benchmark.md.",
+        "blur_sigma, normalise, threshold, tolerance, other_class. See docs/benchmark.md.",
     ),
 ]
 
@@ -119,6 +137,7 @@ def benchmark(
     run_folder: RunFolder,
     images: Images = None,
     scenes: Scenes = None,
+    mosaics: Number = None,
     annotations: Annotations = None,
     masks: Masks = None,
     pairs: Pairs = None,
@@ -165,12 +184,12 @@ def benchmark(
     contestants = _contestants(methods, method or [], calls, kind)
     what = _open_synthetic(context) if kind == SYNTHETIC else _open_dataset(context)
     with graceful_interrupt(quiet, "items") as interrupts, _watched(quiet, interrupts) as watching:
+        if kind == MOSAICS:
+            what |= _compose(context, what, watching, interrupts)
         outcome = run(
             contestants=contestants,
             folder=run_folder,
-            device=device,
             target=target,
-            min_score=min_score,
             half=half,
             limit=limit,
             seeds=_range(seed, seeds),
@@ -187,15 +206,46 @@ def _open_dataset(context: typer.Context) -> dict[str, Any]:
     """The arguments of `run` that say which images and which model."""
     given = context.params
     kind = given["kind"]
-    if given["scenes"] is not None:
-        raise InputError(f"expected `iassa benchmark {kind}` without --scenes. See --help.")
+    _refuse(given, kind, "scenes", *(() if kind == MOSAICS else ("mosaics",)))
     reading = _reading(given)
     files = (given["images"], given["annotations"], given["masks"])
     return {
         "dataset": open_dataset(kind, *files, given["boxes"], reading, given["pairs"]),
         "model": options.described_model(context) or DEFAULT_MODELS.get(kind, "efficientnet-lite0"),
+        "device": given["device"],
         "classes": given["classes"] or "auto",
+        "min_score": given["min_score"],
     }
+
+
+def _compose(
+    context: typer.Context,
+    what: dict[str, Any],
+    watching: dict[str, Callable[..., Any]],
+    interrupts: list[int],
+) -> dict[str, Any]:
+    """What replaces the images in the arguments of `run`: mosaics of them."""
+    from iassa.benchmark import compose_mosaics
+
+    given = context.params
+    _refuse(given, MOSAICS, "classes", "target")
+    same = {name: given[name] for name in ("device", "seed", "workers", "ray")}
+    options: dict[str, Any] = {"model": what["model"], "number": given["mosaics"], **same}
+    if given["min_score"] is not None:
+        options["min_score"] = given["min_score"]
+    try:
+        mosaics = compose_mosaics(what["dataset"], given["run_folder"], **options | watching)
+    except CancelledError as error:
+        complain(f"{error} The same command goes on from here.")
+        raise typer.Exit(status_of(interrupts)) from None
+    return {"dataset": mosaics, "min_score": None}
+
+
+def _refuse(given: dict[str, Any], kind: str, *names: str) -> None:
+    """Refuse options that belong to other kinds of datasets."""
+    for name in names:
+        if given[name] is not None:
+            raise InputError(f"expected `iassa benchmark {kind}` without --{name}. See --help.")
 
 
 def _open_synthetic(context: typer.Context) -> dict[str, Any]:
@@ -203,6 +253,7 @@ def _open_synthetic(context: typer.Context) -> dict[str, Any]:
     from iassa.benchmark.synthetic import SyntheticModel
 
     given = context.params
+    _refuse(given, SYNTHETIC, "mosaics")
     foreign = [name for name in ("annotations", "masks", "pairs", "boxes") if given[name]]
     foreign += [name for name in ("classes", "target", "model", "device") if given[name]]
     if foreign or options.described_model(context):
@@ -213,7 +264,8 @@ def _open_synthetic(context: typer.Context) -> dict[str, Any]:
         )
     reading = _reading(given)
     scenes = open_scenes(given["run_folder"], given["images"], given["scenes"], reading)
-    return {"dataset": scenes, "model": SyntheticModel(), "classes": "same"}
+    least = given["min_score"]
+    return {"dataset": scenes, "model": SyntheticModel(), "classes": "same", "min_score": least}
 
 
 def _reading(given: dict[str, Any]) -> Reading:
@@ -221,11 +273,12 @@ def _reading(given: dict[str, Any]) -> Reading:
 
 
 def _protocol(kind: str, texts: list[str]) -> Protocol:
-    """How maps are measured. Where the right map is known, no curve has to stand for it."""
+    """How maps are measured. Where the right place is known, no curve has to stand for it."""
     from iassa.benchmark import Protocol
     from iassa.query import encode_fields, parse_fields
 
-    usual: dict[str, Any] = {"gain_fills": ()} if kind == SYNTHETIC else {}
+    usual: dict[str, Any] = {"gain_fills": ()} if kind in (SYNTHETIC, MOSAICS) else {}
+    usual |= {"other_class": False} if kind == SYNTHETIC else {}  # its classes are black boxes
     return Protocol(**usual | parse_fields(Protocol, encode_fields(texts)))
 
 

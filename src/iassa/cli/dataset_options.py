@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 SYNTHETIC = "synthetic"
 PAIRS = "pairs"
-KINDS = ("coco", "masks", "images", PAIRS, SYNTHETIC)
+MOSAICS = "mosaics"
+KINDS = ("coco", "masks", "images", PAIRS, SYNTHETIC, MOSAICS)
 SCENES = "scenes"  # folder of the scenes, in that of their run
 
 
@@ -29,7 +30,8 @@ def open_dataset(
     """The dataset that `iassa benchmark KIND` names.
 
     Args:
-        kind: coco, masks, images or pairs; `open_scenes` opens synthetic.
+        kind: coco, masks, images or pairs; of mosaics the images that they are made of.
+            `open_scenes` opens synthetic.
         images: folder of the images.
         annotations: file in COCO's instances format; for coco only.
         masks: folder of mask PNGs; for masks only.
@@ -101,7 +103,7 @@ def choose_reading(
     """
     from iassa.decoding import MAX_PIXELS, Reading
 
-    chosen = orientation or ("upright" if kind in ("images", PAIRS, SYNTHETIC) else "stored")
+    chosen = orientation or ("stored" if kind in ("coco", "masks") else "upright")
     if chosen not in ("stored", "upright"):
         raise InputError(f"expected --orientation stored or upright, got {orientation!r}.")
     most = MAX_PIXELS if max_pixels is None else max_pixels

@@ -9,6 +9,7 @@ from iassa.benchmark.datasets.coco import Coco
 from iassa.benchmark.datasets.image_folder import IMAGE_SUFFIXES, ImageFolder
 from iassa.benchmark.datasets.image_pairs import ImagePairs
 from iassa.benchmark.datasets.mask_folder import MaskFolder
+from iassa.benchmark.datasets.mosaics import Mosaics
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
 from iassa.benchmark.datasets.synthetic_scenes import SyntheticScenes
 
@@ -21,6 +22,7 @@ __all__ = [
     "ImageFolder",
     "ImagePairs",
     "MaskFolder",
+    "Mosaics",
     "Sample",
     "SyntheticScenes",
     "category_targets",

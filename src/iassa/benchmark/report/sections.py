@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata, resources
 
+from iassa.benchmark.datasets import Mosaics
 from iassa.benchmark.report import tables
 from iassa.benchmark.report.columns import FURTHER, LEVELS, MAIN, METRICS, Level, Metric
 from iassa.benchmark.report.known_answers import answer_means, answer_table, standing_table
@@ -50,6 +51,7 @@ def write_text(
         "title": escape(title),
         **_facts(results),
         **_known_answers(results),
+        **_right_quarter(results),
         **_summary(results),
         **_quality(results),
         **_differences(results),
@@ -58,6 +60,7 @@ def write_text(
         "photos": join(photo_blocks) if show_photos else "",
         "cost_table": tables.cost_table(results.items, results.configuration["methods"]),
         "stability_table": tables.stability_table(results.stabilities),
+        "other_class_table": tables.other_class_table(results.other_classes),
         **_left_out(results),
         "run_command": _command("run", str(results.last.get("command", ""))),
         "report_command": _command("report", command),
@@ -100,6 +103,21 @@ def _known_answers(results: Results) -> dict[str, str]:
     known = any("right_order" in one.metrics for item in results.items for one in item.snapshots)
     means = answer_means(results.items, comparison.entries, comparison.arms) if known else {}
     return {"answers": answer_table(means), "standing": standing_table(means)}
+
+
+def _right_quarter(results: Results) -> dict[str, str]:
+    """The table of a run of mosaics; of another it is empty."""
+    dataset = results.configuration.get("dataset", {})
+    if not isinstance(dataset, Mapping) or dataset.get("kind") != Mosaics.kind:
+        return {"quarter_means": "", "asked_images": ""}
+    shown = [METRICS[name] for name in ("relevance_mass", "pointing", "average_precision")]
+    best, heads = tables.best_cells(results.equal), ("method", "calls")
+    return {
+        "quarter_means": tables.metric_table(
+            "Maps of mosaics", heads, results.means, shown, "image", best=best, folds=False
+        ),
+        "asked_images": counted(int(dataset["calls"]), "image"),
+    }
 
 
 def _summary(results: Results) -> dict[str, str]:
