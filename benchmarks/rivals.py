@@ -1,0 +1,173 @@
+"""The settings with which each rival does best, for a comparison that its authors would accept.
+
+    python benchmarks/rivals.py --images DIR --annotations FILE --calls 500
+
+Each method runs with a small grid of settings, its defaults among them, on the even half of a
+dataset in COCO's format. At each budget the settings of the highest mean symmetric relevance gain
+are chosen, over the pairs that all settings of the method have. They go to the terminal as options
+of `iassa benchmark --half odd`, and into rivals.json with the gains of all that were tried. The
+same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from iassa.benchmark import Contestant, Item, Protocol, Store, Tally, parse_contestant, run
+from iassa.benchmark.datasets import Coco
+from iassa.errors import IassaError
+from iassa.files import write_whole
+
+GAIN = "gain"  # of `iassa.benchmark.curves.summarise`: the mean over the fills
+FILLS = ("baseline=grey", "baseline=blur")
+# The first of each is the default. Every one is tried with both fills.
+GRIDS: Mapping[str, tuple[str, ...]] = {
+    "rise": (
+        "grid_size=7",
+        "grid_size=5",
+        "grid_size=7,debiased=True",
+        "grid_size=5,debiased=True",
+    ),
+    "sliding-window": ("window=50,stride=20", "window=75,stride=25", "window=40,stride=10"),
+    "lime": ("segmentation=quickshift", "segmentation=slic", "segmentation=slic,num_segments=50"),
+    "sobol": ("grid_size=8", "grid_size=6", "grid_size=5"),
+    "hsic": ("grid_size=8", "grid_size=6", "grid_size=11"),
+    "kernel-shap": ("max_segments=10", "max_segments=None", "num_segments=25,max_segments=None"),
+    "shap-partition": ("step_calls=10", "step_calls=2"),
+    "shap-bpt": ("step_calls=10", "step_calls=2", "step_calls=64"),
+    "greedy": ("pending=8", "pending=0"),
+}
+
+messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, choose, print.
+
+    Returns:
+        Exit status: 0 when done or skipped, 2 for what cannot be used or done.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=Path, required=True, help="folder of images")
+    parser.add_argument("--annotations", type=Path, required=True, help="in COCO's format")
+    parser.add_argument("--calls", type=int, nargs="+", default=[500], help="budgets")
+    parser.add_argument("--methods", nargs="+", choices=GRIDS, default=[*GRIDS])
+    parser.add_argument("--min-score", type=float, default=0.4, help="of the whole image")
+    parser.add_argument("--limit", type=int, help="the most pairs, highest scores first")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--run", type=Path, default=Path(__file__).parent / "results" / "rivals", help="its folder"
+    )
+    options = parser.parse_args(arguments)
+    for path in (options.images, options.annotations):
+        if not path.exists():
+            messages.print(f"skipped: no {path}. See --images and --annotations.")
+            return 0
+    tried = list_settings(options.methods, sorted({*options.calls}))
+    try:
+        with Progress(console=messages) as bar:
+            task = bar.add_task("items", total=None)
+
+            def show(tally: Tally) -> None:
+                bar.update(task, description=tally.stage, completed=tally.done, total=tally.total)
+
+            outcome = run(
+                Coco(options.images, options.annotations),
+                options.run,
+                [contestant for _, contestant in tried.values()],
+                half="even",
+                min_score=options.min_score,
+                limit=options.limit,
+                # Half of the steps of a report, and next to none of deletion, which does not count.
+                protocol=Protocol(pixels_per_step=12544, gain_steps=14),
+                workers=options.workers,
+                progress=show,
+            )
+        with Store.read(options.run) as store:
+            gains = read_gains(store.items())
+    except IassaError as error:
+        messages.print(f"error: {error}")
+        return 2
+    chosen = choose(gains, {label: text for label, (text, _) in tried.items()})
+    for one in chosen:
+        print(f"--method {one['option']}")
+    write_whole(options.run, {"rivals.json": json.dumps(chosen, indent=1).encode()})
+    messages.print(str(options.run / "rivals.json"))
+    return 2 if outcome.failures else 0
+
+
+def list_settings(
+    methods: Iterable[str], calls: Sequence[int]
+) -> dict[str, tuple[str, Contestant]]:
+    """Settings and contestants by label: the method, and the number of its settings."""
+    found = {}
+    for method in methods:
+        for number, parts in enumerate(itertools.product(GRIDS[method], FILLS)):
+            label, text = f"{method}.{number}", ",".join(parts)
+            found[label] = (text, parse_contestant(f"{label}={method}:{text}", calls))
+    return found
+
+
+def read_gains(items: Iterable[Item]) -> dict[tuple[str, int], dict[tuple[str, int], float]]:
+    """Gain by label and budget, then by entry and seed."""
+    gains: dict[tuple[str, int], dict[tuple[str, int], float]] = {}
+    for item in items:
+        for snapshot in item.snapshots:
+            assert snapshot.budget is not None, "no contestant is measured after each round"
+            arm = gains.setdefault((item.key.method, snapshot.budget), {})
+            arm[item.key.entry, item.key.seed] = snapshot.metrics[GAIN]
+    return gains
+
+
+def choose(
+    gains: Mapping[tuple[str, int], Mapping[tuple[str, int], float]], settings: Mapping[str, str]
+) -> list[dict[str, object]]:
+    """The best settings of each method at each budget.
+
+    Args:
+        gains: as `read_gains` gives them.
+        settings: text by label, of the labels that count; as METHOD.NUMBER.
+
+    Returns:
+        For each method and budget what `rivals.json` says. Of equals the first one is chosen.
+    """
+    arms: dict[tuple[str, int], list[str]] = {}
+    for label in settings:
+        for known, budget in gains:
+            if known == label:
+                arms.setdefault((label.rpartition(".")[0], budget), []).append(label)
+    found: list[dict[str, object]] = []
+    for (method, budget), labels in arms.items():
+        values = [gains[label, budget] for label in labels]
+        common = sorted(set.intersection(*(set(each) for each in values)))
+        if not common:
+            continue
+        means = [float(np.mean([each[key] for key in common])) for each in values]
+        best = int(np.argmax(means))
+        text = settings[labels[best]]
+        found.append(
+            {
+                "method": method,
+                "calls": budget,
+                "settings": text,
+                "option": f"{method}-tuned-{budget}={method}@{budget}:{text}",
+                "gain": means[best],
+                "pairs": len(common),
+                "tried": {settings[label]: mean for label, mean in zip(labels, means, strict=True)},
+            }
+        )
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
