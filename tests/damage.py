@@ -72,7 +72,7 @@ def _replace(place: dict | list, key: object, rng: np.random.Generator) -> None:
     elif chance < 0.25:
         place[key] = [place[key]] * 3
     elif chance < 0.3:
-        for _ in range(int(rng.integers(2, 900))):
+        for _ in range(int(rng.integers(2, 400))):
             place[key] = [place[key]]
     elif chance < 0.45 and isinstance(place[key], int | float):
         few = int(rng.integers(-3, 99))

@@ -110,7 +110,7 @@ def changed(saved, **changes):
         ({"model": 7}, "expected model to be a text, got 7"),
         ({"image": []}, r"expected image with its parts, got \[\]"),
         ({"image": {"path": None}}, r"expected image\.size, got none"),
-        ({"image": {"path": None, "size": [12, 18]}}, r"expected saliency \(3, 12, 18\) float32"),
+        ({"image": {"path": None, "size": [12, 18]}}, r"expected image \(12, 18, 3\) uint8"),
         ({"targets": []}, "expected targets, got none"),
         (
             {"targets": [{"name": "a", "indices": [0]}] * 3},
