@@ -45,6 +45,7 @@ def random_logit(saliency: ArrayLike, other: ArrayLike) -> RandomLogit:
             smaller than 11 pixels.
 
     Example:
+        >>> import numpy as np
         >>> rising = np.arange(144.0).reshape(12, 12)
         >>> random_logit(rising, 2 * rising), random_logit(rising, -rising).rank_correlation
         (RandomLogit(rank_correlation=1.0, structural_similarity=1.0), -1.0)
