@@ -233,7 +233,7 @@ def test_the_default_with_a_network_of_another_size():
     part = iassa.explain(IMAGE, black_box, method=method, target=["top-1", "0 vs 1"], calls=331)
     made = iassa.extend(part, black_box, calls=269, method=method)
     assert_same(made, whole, 64)
-    with pytest.raises(InputError, match=r"(?s)open the method again from its record: .*`method=`"):
+    with pytest.raises(InputError, match=r"(?s)named again.* the object itself where it was"):
         iassa.extend(part, black_box)
 
 
@@ -416,12 +416,13 @@ def test_in_another_process(mine):
     wholes = [run(name, TOTAL, box, target=targets, batch_size=16) for name in names]
     for name in names:
         run(name, 50, box, target=targets, batch_size=16).save(mine / f"saved {name}")
-    script = """
+    script = f"""
         import iassa
         for name in ("iassa", "lime"):
-            part = iassa.Explanation.load(f"saved {name}")
-            made = iassa.extend(part, "mine_extended:black_box", calls=101, batch_size=16)
-            made.save(f"again {name}")
+            part = iassa.Explanation.load(f"saved {{name}}")
+            again = dict(target={targets}, batch_size=16)  # a record names no function
+            made = iassa.extend(part, "mine_extended:black_box", calls=101, **again)
+            made.save(f"again {{name}}")
     """
     finished = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], cwd=mine, capture_output=True, text=True

@@ -82,7 +82,7 @@ def reopen_method(record: Mapping[str, Any], again: Mapping[str, Any]) -> Explai
         raise InputError(
             f"expected {list_some(outside)} of {record['name']} to be named again, as nothing that "
             "a saved file names is opened. If you trust what it names, add "
-            f"{options} (in Python method={show(outside)})."
+            f"{options} (in Python method={show(outside)}, or the object itself where it was one)."
         )
     try:
         return open_method(record["name"], **fields)
