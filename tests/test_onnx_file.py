@@ -657,8 +657,8 @@ def test_a_device_that_is_not_there(path: Path) -> None:
 
 def test_what_an_onnx_classifier_does_not_take(path: Path) -> None:
     graph(path)
-    assert "a detector for a layout or a threshold" in refusal(path, detector="yolov8")
-    assert "a detector for a layout or a threshold" in refusal(path, threshold=0.5)
+    assert "a detector for a layout, a threshold or resize" in refusal(path, detector="yolov8")
+    assert "a detector for a layout, a threshold or resize" in refusal(path, threshold=0.5)
     with pytest.raises(TypeError, match="colour"):
         iassa.models.OnnxModel(path, colour="rgb")  # type: ignore[call-arg]
 
