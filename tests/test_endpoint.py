@@ -1100,4 +1100,6 @@ def test_the_benchmark_asks_endpoints(server, tmp_path, monkeypatch):
             assert b"0123456789abcdef" not in path.read_bytes()
     done = go("other", "--model-option", "rate=0")
     assert done.returncode == 2
-    assert done.stderr == "error: expected rate to be a number or None, above 0, got 0.0. Change it.\n"
+    assert (
+        done.stderr == "error: expected rate to be a number or None, above 0, got 0.0. Change it.\n"
+    )
