@@ -81,7 +81,7 @@ def _kill(
     counts = {"kills": 0, "runs": 0, "lost": 0, "twice": 0, "different": 0}
     while counts["kills"] < kills:
         name = f"killed-{workers}-{counts['runs']}"
-        while _run(workplace, name, workers, seconds=moments.uniform(0.3, 1.0) * took):
+        while _run(workplace, name, workers, seconds=moments.uniform(0.3, 0.6) * took):
             counts["kills"] += 1
         found = _contents(workplace / name)
         counts["runs"] += 1
