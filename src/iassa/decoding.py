@@ -25,7 +25,7 @@ from iassa.errors import ImageWarning, InputError, list_choices, require, warn
 
 Decoded = TypeVar("Decoded")
 
-# That are opened, in Pillow's words, whatever a file's name says. Of the others one starts
+# Only these formats are opened, whatever a file's name says. Another of Pillow's starts
 # Ghostscript, and few are photographs.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MULTI_PICTURE = "MPO"  # what Pillow calls a JPEG with further pictures behind the first

@@ -47,7 +47,7 @@ def keep(image: NDArray[np.float32], seen: Tensor) -> tuple[NDArray[np.float32],
 
     Returns:
         A picture of it, and what it was. An image of at most `LONGEST` pixels on the longer side is
-        kept as it is, and has no original. Of another the picture has 8 bits a channel.
+        kept as it is, and has no original. The picture of a larger one has 8 bits a channel.
     """
     size = (image.shape[0], image.shape[1])
     if bound(size) == size:

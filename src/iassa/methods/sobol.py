@@ -10,7 +10,7 @@ What differs from the authors' package, xplique:
 - The sequence is scrambled, so that seeds differ.
 - The variance is that of all scores; see there.
 - The map of cells is enlarged with a bilinear filter; the package's is bicubic.
-- Any budget is used to its end. Of a design that the calls cut short, the cells that were asked
+- Any budget is used to its end. Where the calls cut a design short, the cells that were asked
   about count. A budget below one design, d + 2 masks, goes to the largest grid that has one.
 """
 

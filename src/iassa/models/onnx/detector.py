@@ -56,7 +56,7 @@ class OnnxDetector(OnnxBlackBox, Detector):
             return [letterbox.take_out(one, size) for one in found]
 
     def size_for(self, photo_size: tuple[int, int]) -> tuple[int, int]:
-        """Without letterboxing its input's, else that which fits into it with the same aspect."""
+        """The input's size; with letterboxing, the largest of the photograph's aspect within it."""
         letterbox = self._letterbox
         return super().size_for(photo_size) if letterbox is None else letterbox.fit(photo_size)
 
