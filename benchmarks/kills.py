@@ -76,13 +76,16 @@ def _kill(
 ) -> dict[str, int]:
     """Kill runs with so many workers until there were as many kills, each run to its end.
 
-    A run that is left alone takes so many seconds, of which the first are spent on imports.
+    A run that is left alone takes so many seconds, of which the first are spent on imports. On a
+    machine that does other things they may be all that fits in: each kill of a run comes later.
     """
     counts = {"kills": 0, "runs": 0, "lost": 0, "twice": 0, "different": 0}
     while counts["kills"] < kills:
         name = f"killed-{workers}-{counts['runs']}"
-        while _run(workplace, name, workers, seconds=moments.uniform(0.3, 0.6) * took):
+        wait = took
+        while _run(workplace, name, workers, seconds=moments.uniform(0.3, 0.6) * wait):
             counts["kills"] += 1
+            wait *= 1.1
         found = _contents(workplace / name)
         counts["runs"] += 1
         counts["lost"] += len(whole.keys() - found.keys())
