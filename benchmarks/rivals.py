@@ -86,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 half="even",
                 min_score=options.min_score,
                 limit=options.limit,
-                # Half of the steps of a report, and next to none of deletion, which does not count.
-                protocol=Protocol(pixels_per_step=12544, gain_steps=14),
+                # Half of the steps of the plan, and next to none of deletion, which does not count.
+                protocol=Protocol(pixels_per_step=12544, gain_steps=7),
                 workers=options.workers,
                 progress=show,
             )
