@@ -1,0 +1,55 @@
+"""benchmarks/registered.py: differences image by image, and Holm's correction."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PATH = Path(__file__).parents[1] / "benchmarks" / "registered.py"
+
+
+@pytest.fixture(scope="module")
+def registered():
+    spec = importlib.util.spec_from_file_location("registered", PATH)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["registered"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["registered"]
+
+
+def test_entries_of_an_image_are_one_difference(registered):
+    ours = {"a.jpg dog": {"gain": 0.5}, "a.jpg cat": {"gain": 0.3}, "b.jpg dog": {"gain": 0.2}}
+    theirs = {"a.jpg dog": {"gain": 0.4}, "a.jpg cat": {"gain": 0.0}, "c.jpg dog": {"gain": 9.0}}
+    theirs["b.jpg dog"] = {"gain": 0.6}
+    arms = {("iassa", 500): ours, ("rise", 1000): theirs}
+    found = registered.compare("gain", arms, ("rise", 1000), "coco")
+    assert found.differences == pytest.approx([0.2, -0.4])
+    assert found.name == "`rise` at 1000 | gain | coco"
+
+
+def test_the_smallest_p_has_the_strictest_level_and_the_order_stays(registered, monkeypatch):
+    monkeypatch.setattr(registered, "RESAMPLES", 2000)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, 12)
+    rows = registered.correct(
+        [
+            registered.Comparison("none", noise - noise.mean()),
+            registered.Comparison("clear", 5 + noise),
+            registered.Comparison("weak", 0.4 + noise - noise.mean()),
+        ]
+    )
+    assert [row.split(" | ")[0] for row in rows] == ["| none", "| clear", "| weak"]
+    assert [row.split(" | ")[4] for row in rows] == ["0.0500", "0.0167", "0.0250"]
+    assert [row.split(" | ")[5] for row in rows] == ["no |", "yes |", "no |"]
+    # By hand: all 12 signs must agree, one way or the other, in 2 of 2 ** 12 cases.
+    assert float(rows[1].split(" | ")[3]) == pytest.approx(2 / 2**12, abs=2e-3)
+
+
+def test_seeds_are_averaged_over_the_metrics_that_all_have(registered):
+    found = registered.average([{"gain": 0.2, "f1": 1.0}, {"gain": 0.4}])
+    assert found == pytest.approx({"gain": 0.3})
