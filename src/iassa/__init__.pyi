@@ -8,7 +8,8 @@ from .errors import (
     TrainingModeWarning,
     WeakEvidenceWarning,
 )
-from .explanations.explanation import Explanation, RunFailedError
+from .explanations.explanation import Explanation
+from .explanations.failure import RunFailedError
 from .image import example_image, load_image
 from .methods.engine.budget import Progress
 from .methods.explain import explain, extend, retarget

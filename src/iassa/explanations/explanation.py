@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from iassa.archives import pack_arrays, read_arrays, take_array
-from iassa.errors import BlackBoxError, InputError, list_some, require
+from iassa.errors import InputError, list_some, require
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.original import Original, describe, pack, resize_maps, size_of, unpack
 from iassa.explanations.plot import figure_png, overlay, sheet
@@ -76,8 +76,9 @@ class Explanation:
             'running' for a map in between.
         warnings: what the user should know before trusting the map.
         versions: of iassa and what it computes with.
-        boxes: what the outputs of a detector stand for, of which the targets are some; None of a
-            black box that has scores of its own. They are in pixels of the image as it was given.
+        target_boxes: what the outputs of a detector stand for, of which the targets are some; None
+            of a black box that has scores of its own. They are in pixels of the image as it was
+            given.
         original: of an image that was scaled down, what it was; None where `image` is the image.
         evidence: the masks and their scores; None where it was not saved, or
             where the method keeps none.
@@ -102,7 +103,7 @@ class Explanation:
     stopped: str
     warnings: tuple[str, ...]
     versions: Mapping[str, str]
-    boxes: TargetBoxes | None = None
+    target_boxes: TargetBoxes | None = None
     original: Original | None = None
     evidence: Evidence | None = None
 
@@ -186,7 +187,7 @@ class Explanation:
     def _boxes_of(self, target: Target) -> NDArray[np.float32]:
         """(n, 4), none for a target that is no box."""
         none = np.zeros((0, 4), np.float32)
-        return none if self.boxes is None else self.boxes.boxes[list(target.indices)]
+        return none if self.target_boxes is None else self.target_boxes.boxes[list(target.indices)]
 
     def _caption(self, known_to: str) -> str:
         state = "" if self.complete else f", incomplete ({self.stopped})"
@@ -209,7 +210,7 @@ class Explanation:
             "warnings": list(self.warnings),
             "rounds": [dataclasses.asdict(one) for one in self.rounds],
             "versions": dict(self.versions),
-            **({} if self.boxes is None else {"boxes": self.boxes.describe()}),
+            **({} if self.target_boxes is None else {"boxes": self.target_boxes.describe()}),
         }
 
     def save(self, directory: str | Path, *, pictures: Pictures = "all") -> Path:
@@ -296,7 +297,7 @@ class Explanation:
                 standard_error=take_array(arrays, "standard_error", maps, np.float32),
                 image=image,
                 original=original,
-                boxes=_restore_boxes(record, arrays),
+                target_boxes=_restore_boxes(record, arrays),
                 evidence=evidence,
                 **_restore_fields(record),
             )
@@ -306,34 +307,13 @@ class Explanation:
             ) from damage
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
+        boxes = self.target_boxes
         return {
             "saliency": self.saliency,
             "standard_error": self.standard_error,
             **pack(self.image, self.original),
-            **({} if self.boxes is None else {"class_scores": self.boxes.class_scores}),
+            **({} if boxes is None else {"class_scores": boxes.class_scores}),
         }
-
-
-class RunFailedError(BlackBoxError):
-    """The black box failed in a run that had a map by then.
-
-    Attributes:
-        explanation: the map of the masks that were scored before the failure, marked incomplete.
-    """
-
-    def __init__(self, message: str, explanation: Explanation) -> None:
-        super().__init__(message, explanation)
-        self.explanation = explanation
-
-    @classmethod
-    def after(cls, failure: BlackBoxError, explanation: Explanation) -> Self:
-        """The same failure with the map; raise it from what caused the failure."""
-        error = cls(str(failure), explanation)
-        error.images = failure.images
-        return error
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def _restore_boxes(record: Record, arrays: Mapping[str, NDArray[Any]]) -> TargetBoxes | None:

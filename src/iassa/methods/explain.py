@@ -172,9 +172,9 @@ def aim_again(black_box: BlackBox, explanation: Explanation) -> BlackBox:
 
     Another look for boxes would cost a call, and may find others.
     """
-    if explanation.boxes is None or not isinstance(black_box, Detector):
+    if explanation.target_boxes is None or not isinstance(black_box, Detector):
         return black_box
-    return AimedDetector(black_box, explanation.boxes, explanation.image_size)
+    return AimedDetector(black_box, explanation.target_boxes, explanation.image_size)
 
 
 def retarget(
@@ -225,7 +225,7 @@ class _Recorded(BlackBox):
 
     def __init__(self, explanation: Explanation) -> None:
         self.name = explanation.model
-        self.boxes = explanation.boxes
+        self.boxes = explanation.target_boxes
         self._identity = explanation.identity
 
     def identity(self) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from iassa.errors import BlackBoxError, WeakEvidenceWarning, warn
 from iassa.estimators.effect import Effect
 from iassa.explanations.evidence import Evidence
-from iassa.explanations.explanation import Explanation, RunFailedError, versions
+from iassa.explanations.explanation import Explanation, versions
+from iassa.explanations.failure import RunFailedError
 from iassa.explanations.original import bound, resize_maps
 from iassa.methods.engine.budget import Budget
 from iassa.methods.engine.case import Case
@@ -50,7 +51,7 @@ def conclude(
         model=case.black_box.name,
         identity=case.black_box.identity(),
         device=str(case.black_box.device),
-        boxes=case.black_box.boxes,
+        target_boxes=case.black_box.boxes,
         source=case.source,
         complete=budget.stopped in ("calls", "seconds", "tolerance", "rounds"),
         stopped=budget.stopped or "running",

@@ -49,10 +49,10 @@ def find_difference(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the run itself will warn
-            wanted = resolve_among_kept(target, known, of_boxes=saved.boxes is not None)
+            wanted = resolve_among_kept(target, known, of_boxes=saved.target_boxes is not None)
     except InputError:
         all_kept = known is saved.evidence and len(known.outputs) == known.num_outputs
-        if all_kept and saved.boxes is None:
+        if all_kept and saved.target_boxes is None:
             raise  # nobody can explain it
         return "targets"  # all that was explained was kept
     return "" if _outputs(wanted) == _outputs(saved.targets) else "targets"
