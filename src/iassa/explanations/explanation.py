@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
@@ -15,20 +13,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iassa.archives import pack_arrays, read_arrays, take_array
-from iassa.errors import InputError, list_some, require
+from iassa.archives import pack_arrays
+from iassa.errors import list_some, require
+from iassa.explanations.check import CONTENT, Check
 from iassa.explanations.evidence import Evidence
-from iassa.explanations.original import Original, describe, pack, resize_maps, size_of, unpack
+from iassa.explanations.loading import PLAIN, load_fields
+from iassa.explanations.original import Original, describe, pack, resize_maps, size_of
 from iassa.explanations.plot import figure_png, overlay, sheet
 from iassa.explanations.record import (
     RECORD,
     SCHEMA,
-    Record,
     Round,
     list_earlier,
-    read_content,
-    read_record,
     write_record,
+)
+from iassa.explanations.regions import (
+    SMALLEST,
+    RegionBox,
+    box_component,
+    choose_region,
+    split_region,
 )
 from iassa.files import user_path, write_whole
 from iassa.models.detections import TargetBoxes
@@ -38,13 +42,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Pictures: TypeAlias = Literal["none", "sheet", "all"]
-
-# Fields that JSON holds as they are, and those that are lists or mappings there.
-PLAIN = (
-    *("model", "identity", "device", "seed"),
-    *("calls", "seconds", "complete", "stopped"),
-)
-LISTED = ("scores", "rounds", "warnings", "versions")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,6 +79,7 @@ class Explanation:
         original: of an image that was scaled down, what it was; None where `image` is the image.
         evidence: the masks and their scores; None where it was not saved, or
             where the method keeps none.
+        check: what `iassa.verify` said of the maps; None before, see `with_check`.
     """
 
     saliency: NDArray[np.float32]
@@ -106,6 +104,7 @@ class Explanation:
     target_boxes: TargetBoxes | None = None
     original: Original | None = None
     evidence: Evidence | None = None
+    check: Check | None = None
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -140,6 +139,73 @@ class Explanation:
             (..., H, W) float32, infinite where the maps are infinite.
         """
         return resize_maps(torch.from_numpy(maps), self.image_size)
+
+    def with_check(self, check: Check) -> Self:
+        """The same with what `iassa.verify` said of it: it is drawn, saved and loaded with it."""
+        names = [one[0].target for one in check.statements]
+        require(
+            names == [target.name for target in self.targets],
+            f"expected a check of these maps, got one of {list_some(names)}. Verify this one.",
+        )
+        return dataclasses.replace(self, check=check)
+
+    def region(
+        self,
+        target: int | str = 0,
+        *,
+        share: float | None = None,
+        mass: float | None = None,
+        level: float | None = None,
+        full_size: bool = False,
+    ) -> NDArray[np.bool_]:
+        """The highest part of a map, by one of three rules: at 0.3 of the peak without any.
+
+        Args:
+            target: its place, from 0, or its name.
+            share: so much of the image.
+            mass: so much of the sum of all positive pixels.
+            level: all from this share of the peak on.
+            full_size: whether at the size of the image as it was given, as of `enlarge`.
+
+        Returns:
+            (h, w) bool, at the size of `saliency`, or (H, W). Pixels of one height come together,
+            so that a share or a mass may be a little more.
+
+        Raises:
+            InputError: no such target, or see `choose_region`.
+        """
+        saliency = self.saliency[find_target(target, self.targets)]
+        whole = self.enlarge(saliency) if full_size else saliency
+        return choose_region(whole, share=share, mass=mass, level=level)
+
+    def boxes(
+        self,
+        target: int | str = 0,
+        *,
+        share: float | None = None,
+        mass: float | None = None,
+        level: float | None = None,
+        smallest: float = SMALLEST,
+    ) -> tuple[RegionBox, ...]:
+        """The boxes of the connected components of `region`, the largest first.
+
+        Args:
+            target: as of `region`, and likewise share, mass and level.
+            share: see there.
+            mass: see there.
+            level: see there.
+            smallest: the fewest pixels of a component, as a share of those of the largest one.
+
+        Returns:
+            In pixels of the image as it was given, with mean and peak of the saliency.
+
+        Raises:
+            InputError: see `region` and `split_region`.
+        """
+        region = self.region(target, share=share, mass=mass, level=level)
+        saliency = self.saliency[find_target(target, self.targets)]
+        parts = split_region(region, smallest)
+        return tuple(box_component(part, saliency, self.image_size) for part in parts)
 
     def plot(self, target: int | str = 0) -> Figure:
         """The image, the map over it, and the standard error of the map.
@@ -211,13 +277,15 @@ class Explanation:
             "rounds": [dataclasses.asdict(one) for one in self.rounds],
             "versions": dict(self.versions),
             **({} if self.target_boxes is None else {"boxes": self.target_boxes.describe()}),
+            **({} if self.check is None else {"check": self.check.describe()}),
         }
 
     def save(self, directory: str | Path, *, pictures: Pictures = "all") -> Path:
         """Write the arrays and the record, whole or not at all, then the pictures.
 
-        They are `explanation.npz`, `explanation.json`, what `draw` draws and, to go on from,
-        `evidence.npz`. What an earlier explanation that was saved there left is removed.
+        They are `explanation.npz`, `explanation.json`, what `draw` draws, to go on from
+        `evidence.npz`, and of a map that was verified `check.npz`. What an earlier explanation that
+        was saved there left is removed.
 
         Args:
             directory: made if it is not there.
@@ -235,6 +303,8 @@ class Explanation:
         contents = {"explanation.npz": pack_arrays(self._arrays())}
         if self.evidence is not None:
             contents["evidence.npz"] = self.evidence.pack()
+        if self.check is not None:
+            contents[CONTENT] = self.check.pack()
         record = write_record(self.as_dict(), contents)
         # The record first: it says of the others, after a kill too, that they are ours.
         write_whole(directory, {RECORD: record} | contents)
@@ -281,30 +351,7 @@ class Explanation:
             InputError: a file is missing, damaged, of another schema, holds what `save` would not
                 write, or the two do not match.
         """
-        directory = user_path(directory)
-        record = read_record(directory)
-        content = read_content(directory, "explanation.npz", record)
-        evidence = None
-        if (directory / "evidence.npz").exists():  # without it, an explanation can still be read
-            evidence = Evidence.unpack(read_content(directory, "evidence.npz", record))
-        saved = record.image
-        try:
-            arrays = read_arrays(content)
-            image, original = unpack(saved.size, saved.digest, arrays)
-            maps = (len(record.targets), *image.shape[:2])
-            return cls(
-                saliency=take_array(arrays, "saliency", maps, np.float32),
-                standard_error=take_array(arrays, "standard_error", maps, np.float32),
-                image=image,
-                original=original,
-                target_boxes=_restore_boxes(record, arrays),
-                evidence=evidence,
-                **_restore_fields(record),
-            )
-        except InputError as damage:
-            raise InputError(
-                f"cannot read explanation.npz in {directory}: {damage} Make it again."
-            ) from damage
+        return cls(**load_fields(user_path(directory)))
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         boxes = self.target_boxes
@@ -314,34 +361,3 @@ class Explanation:
             **pack(self.image, self.original),
             **({} if boxes is None else {"class_scores": boxes.class_scores}),
         }
-
-
-def _restore_boxes(record: Record, arrays: Mapping[str, NDArray[Any]]) -> TargetBoxes | None:
-    if not record.boxes:
-        require("class_scores" not in arrays, "expected boxes for class_scores, got none.")
-        return None
-    class_scores = take_array(arrays, "class_scores", (len(record.boxes), None), np.float32)
-    return TargetBoxes.restore([*map(dataclasses.asdict, record.boxes)], class_scores)
-
-
-def _restore_fields(record: Record) -> dict[str, Any]:
-    """Fields of an explanation that the record holds."""
-    return {
-        **{name: getattr(record, name) for name in (*PLAIN, *LISTED)},
-        "method": dataclasses.asdict(record.method),
-        "source": record.image.path,
-        "targets": tuple(
-            Target(t.name, t.indices, t.weights, offset=t.offset) for t in record.targets
-        ),
-        "relative_errors": tuple(np.inf if e is None else e for e in record.relative_errors),
-    }
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Versions of what a map depends on."""
-    names = ("iassa", "numpy", "torch", "onnxruntime", "scikit-image")
-    return {
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in names},
-    }
