@@ -19,7 +19,9 @@ from typer.core import TyperGroup
 
 import iassa
 from iassa.cli.benchmark import benchmark
+from iassa.cli.checking import verify
 from iassa.cli.explain import explain, extend
+from iassa.cli.exporting import export
 from iassa.cli.report import report, salvage
 from iassa.cli.terminal import BAD, INTERRUPTED, SOME_FAILED, complain, warnings_as_lines
 from iassa.errors import IassaError
@@ -42,7 +44,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
 )
-for command in (explain, extend, benchmark, report, salvage):
+for command in (explain, extend, verify, export, benchmark, report, salvage):
     app.command()(command)
 
 

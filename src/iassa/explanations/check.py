@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iassa.archives import check_promise, pack_arrays, read_arrays, take_array
-from iassa.errors import require
+from iassa.errors import counted, require
 from iassa.explanations.record import SavedCheck, SavedPart
 
 PORTION = 0.9  # of what the image adds to the score: what is kept, or lost
@@ -73,10 +73,13 @@ class Statement:
             )
         alone, rest = (percent(part.share) for part in (self.keeps, self.loses))
         same = np.array_equal(self.keeps.region, self.loses.region)
-        without = "them" if same else f"the dotted {rest}"
+        without = "them" if same else f"the dotted {rest},"
+        left = f"{self.loses.score:.3g} is left"
+        if self.hidden > self.whole:  # the image lowers the score
+            left = f"it is {self.loses.score:.3g}"
         text = (
             f"the outlined {alone} alone give {self.keeps.score:.3g} of {self.whole:.3g}; "
-            f"without {without} {self.loses.score:.3g} is left"
+            f"without {without} {left}"
         )
         if abs(self.hidden) > NOTICEABLE * abs(self.whole):
             text += f" (the fill alone gives {self.hidden:.3g})"
@@ -113,6 +116,33 @@ class Check:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+    def count(self) -> str:
+        """What it took, as '235 calls, 200 of them for smaller regions'."""
+        shrunk = f", {self.refine_calls} of them for smaller regions" if self.refine_calls else ""
+        return counted(self.calls, "call") + shrunk
+
+    def regions(self, target: int) -> list[list[NDArray[np.bool_]]]:
+        """What is outlined in a picture of a target, on the image and on the map.
+
+        It is the part that keeps and the part that loses, (h, w) each, by the first fill and by the
+        second.
+        """
+        parts = [[part for part in _parts(one).values() if part] for one in self._drawn(target)]
+        return [[part.region for part in of_one] for of_one in parts]
+
+    def notes(self, target: int) -> list[str]:
+        """The sentences below that picture, those of fills that are not drawn among them."""
+        statements = self.statements[target]
+        if len(statements) == 1:
+            return [f"Hidden by {one.fill}: {one}" for one in statements]
+        places = ["On the image", "On the map", *["Not drawn"] * (len(statements) - 2)]
+        pairs = zip(places, statements, strict=True)
+        return [f"{place}, hidden by {one.fill}: {one}" for place, one in pairs]
+
+    def _drawn(self, target: int) -> list[Statement]:
+        statements = self.statements[target]
+        return [statements[0], statements[min(1, len(statements) - 1)]]
 
     def describe(self) -> dict[str, Any]:
         """What `explanation.json` holds of it, beside `pack`."""

@@ -232,6 +232,8 @@ class Explanation:
             caption=self._caption(known_to),
             outlines=self._boxes_of(known),
             size=self.image_size,
+            regions=self.check.regions(target) if self.check else (),
+            notes=self.check.notes(target) if self.check else (),
         )
 
     def plot_sheet(self) -> Figure:
@@ -240,14 +242,17 @@ class Explanation:
         Returns:
             A matplotlib figure, as `plot`.
         """
+        several = range(len(self.targets))
+        note = "" if self.check is None else "; outlined: what the model was asked about"
         return sheet(
             self.image,
             self.saliency,
             [f"{t.name}: {s:.3g}" for t, s in zip(self.targets, self.scores, strict=True)],
             measures=self.method["measures"],
-            caption=self._caption(""),
+            caption=self._caption(note),
             outlines=[self._boxes_of(one) for one in self.targets],
             size=self.image_size,
+            regions=[self.check.regions(k)[0][:1] for k in several] if self.check else (),
         )
 
     def _boxes_of(self, target: Target) -> NDArray[np.float32]:

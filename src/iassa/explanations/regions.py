@@ -86,13 +86,7 @@ def choose_region(
         InputError: several rules, a number beyond (0, 1], a map that is the same everywhere, or,
             but for a share, one that is positive nowhere: such a region has no pixels.
     """
-    rules = {"share": share, "mass": mass, "level": level}
-    given = {name: take(value, Share, name) for name, value in rules.items() if value is not None}
-    require(
-        len(given) <= 1,
-        f"expected a share, a mass or a level, got {list_some(given)}. Leave one.",
-    )
-    ((rule, number),) = given.items() or {"level": LEVEL}.items()
+    rule, number = choose_rule(share, mass, level) or ("level", LEVEL)
     peak = float(saliency.max())
     if rule == "share":
         require(
@@ -113,6 +107,23 @@ def choose_region(
     positive = np.maximum(saliency, 0).astype(np.float64).ravel()
     sums = np.cumsum(np.bincount(sets.depth.ravel(), weights=positive))
     return sets[int(np.searchsorted(sums, number * sums[-1]))]
+
+
+def choose_rule(
+    share: float | None, mass: float | None, level: float | None
+) -> tuple[str, float] | None:
+    """Which of the rules of `choose_region` is given; None for none.
+
+    Raises:
+        InputError: several, or a number beyond (0, 1].
+    """
+    rules = {"share": share, "mass": mass, "level": level}
+    given = {name: take(value, Share, name) for name, value in rules.items() if value is not None}
+    require(
+        len(given) <= 1,
+        f"expected a share, a mass or a level, got {list_some(given)}. Leave one.",
+    )
+    return next(iter(given.items()), None)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,8 @@ def verify(
     opened = open_again(explanation, black_box, device)
     _check_maps(explanation, target)
     image = _seen(explanation, opened)
-    shown = open_fills(default_fills(explanation) if fills is None else fills, image, explanation)
+    own = default_fills(_own_fill(explanation)) if fills is None else fills
+    shown = open_fills(own, image, explanation)
     most = 1 + len(shown) * (1 + 2 * sum(QUESTIONS) * len(explanation.targets)) + refine
     budget = Budget(most, None, progress, cancel, checked=True)
     with one_thread() as threads:
@@ -153,21 +154,26 @@ def _state(
     )
 
 
-def default_fills(explanation: Explanation) -> tuple[BaselineLike, BaselineLike]:
-    """That of the map, and another.
+def default_fills(own: BaselineLike) -> tuple[BaselineLike, BaselineLike]:
+    """That of a map, and another."""
+    return own, "grey" if isinstance(own, str) and own == "blur" else "blur"
+
+
+def _own_fill(explanation: Explanation) -> BaselineLike:
+    """That of the map.
 
     Raises:
-        InputError: that of the map is a file or an array, which nobody opens by its record.
+        InputError: it is a file or an array, which nobody opens by its record.
     """
     own: Any = explanation.method["fields"].get("baseline")
-    own = tuple(own) if isinstance(own, list) else own
     known = not isinstance(own, dict) and (not isinstance(own, str) or is_built_in(own))
     require(
         known,
         f"expected the fills to be named, as the map's own is {shorten(show(own))}, and nothing "
         "that a saved file names is opened. Name two: fills=[..., 'blur'], or --baseline twice.",
     )
-    return own, "grey" if own == "blur" else "blur"
+    fill: BaselineLike = tuple(own) if isinstance(own, list) else own
+    return fill
 
 
 def open_fills(

@@ -12,8 +12,8 @@ import numpy as np
 from iassa.errors import InputError
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
+from iassa.explanations.original import digest_image
 from iassa.methods.engine.case import resolve_among_kept
-from iassa.models.identity import digest_arrays
 from iassa.models.targets import Target, TargetLike
 
 
@@ -60,8 +60,7 @@ def find_difference(
 
 def digest_of(explanation: Explanation) -> str:
     """Digest of the image as it was given, see `digest_arrays`."""
-    original = explanation.original
-    return digest_arrays([explanation.image]) if original is None else original.digest
+    return digest_image(explanation.image, explanation.original)
 
 
 def _outputs(targets: Sequence[Target]) -> list[tuple[object, tuple[float, ...]]]:

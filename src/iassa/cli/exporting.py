@@ -1,0 +1,51 @@
+"""`iassa export`: regions in a format that others read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+import iassa
+from iassa.cli.terminal import say, show_path
+from iassa.errors import require
+from iassa.files import write_whole
+
+Saved = Annotated[
+    Path,
+    Argument(metavar="DIR", help="Folder of a saved explanation, or of several folders with one."),
+]
+Coco = Annotated[bool, Option("--coco", help="Instances of MS-COCO as run lengths, and masks.")]
+Share = Annotated[float | None, Option(help="The highest part of the map: so much of the image.")]
+Mass = Annotated[float | None, Option(help="... so much of the sum of all positive pixels.")]
+Level = Annotated[
+    float | None, Option(help="... all from this share of the peak on; default: 0.3.")
+]
+Out = Annotated[Path | None, Option(help="Folder for the files; default: DIR/coco.")]
+
+
+def export(
+    directory: Saved,
+    coco: Coco = False,
+    share: Share = None,
+    mass: Mass = None,
+    level: Level = None,
+    out: Out = None,
+) -> None:
+    """Write the regions of maps as COCO annotations and mask PNGs.
+
+    Without --share, --mass and --level it is the region that was verified to
+    keep the score, where there is one. Each connected component is an
+    annotation, the name of the target its category.
+    """
+    require(coco, "expected --coco, the one format there is, got none. Add it.")
+    from iassa.explanations.coco import INSTANCES, export_coco, find_saved
+
+    found = find_saved(directory)
+    saved = ((name, iassa.Explanation.load(folder)) for name, folder in found.items())
+    files = export_coco(saved, share=share, mass=mass, level=level)
+    folder = out or directory / "coco"
+    write_whole(folder, files)
+    say(f"{len(files) - 1} masks of {len(found)} explanations")
+    show_path(folder / INSTANCES)
