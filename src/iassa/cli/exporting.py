@@ -9,8 +9,8 @@ from typer import Argument, Option
 
 import iassa
 from iassa.cli.terminal import say, show_path
-from iassa.errors import require
-from iassa.files import write_whole
+from iassa.errors import InputError, counted, list_some, require
+from iassa.files import is_there, write_whole
 
 Saved = Annotated[
     Path,
@@ -40,12 +40,25 @@ def export(
     annotation, the name of the target its category.
     """
     require(coco, "expected --coco, the one format there is, got none. Add it.")
-    from iassa.explanations.coco import INSTANCES, export_coco, find_saved
+    from iassa.explanations.coco import INSTANCES, export_coco, find_saved, is_ours
 
     found = find_saved(directory)
-    saved = ((name, iassa.Explanation.load(folder)) for name, folder in found.items())
+    saved = ((name, _load(folder)) for name, folder in found.items())
     files = export_coco(saved, share=share, mass=mass, level=level)
     folder = out or directory / "coco"
+    there = [name for name in files if is_there(folder / name)]
+    require(
+        not there or is_ours(folder),
+        f"expected {folder} without files of yours that have names of ours, got "
+        f"{list_some(there)}. Move them, or choose another --out.",
+    )
     write_whole(folder, files)
-    say(f"{len(files) - 1} masks of {len(found)} explanations")
+    say(f"{counted(len(files) - 1, 'mask')} of {counted(len(found), 'explanation')}")
     show_path(folder / INSTANCES)
+
+
+def _load(folder: Path) -> iassa.Explanation:
+    try:
+        return iassa.Explanation.load(folder)
+    except InputError as error:  # it may be one of many
+        raise InputError(f"{folder}: {error}") from error

@@ -24,6 +24,7 @@ from iassa.explanations.record import RECORD
 from iassa.explanations.regions import box_component, choose_rule, split_region
 
 INSTANCES = "instances.json"
+DESCRIPTION = "Regions that a model relies on, by iassa"
 
 
 def export_coco(
@@ -88,7 +89,7 @@ def export_coco(
         path = image.pop("path")
         image["file_name"] = image["file_name"] if names[image["file_name"]] == 1 else path
     content = {
-        "info": {"description": "Regions that a model relies on, by iassa"},
+        "info": {"description": DESCRIPTION},
         "images": [*images.values()],
         "annotations": annotations,
         "categories": [{"id": number, "name": name} for name, number in categories.items()],
@@ -112,6 +113,16 @@ def find_saved(directory: Path) -> dict[str, Path]:
         "Name the --out of iassa explain.",
     )
     return found
+
+
+def is_ours(directory: Path) -> bool:
+    """Whether a folder holds what `export_coco` made: a new export may take its place."""
+    try:
+        content = json.loads((directory / INSTANCES).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    info = content.get("info") if isinstance(content, dict) else None
+    return isinstance(info, dict) and info.get("description") == DESCRIPTION
 
 
 def run_lengths(region: NDArray[np.bool_]) -> list[int]:

@@ -243,7 +243,8 @@ class Explanation:
             A matplotlib figure, as `plot`.
         """
         several = range(len(self.targets))
-        note = "" if self.check is None else "; outlined: what the model was asked about"
+        fill = "" if self.check is None else self.check.statements[0][0].fill
+        note = f"; outlined: what keeps the score, hidden by {fill}" if fill else ""
         return sheet(
             self.image,
             self.saliency,
