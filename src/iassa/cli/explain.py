@@ -146,18 +146,10 @@ def explain(
     checking = choose_checking(verify, refine, chosen.baseline, batch_size)
     by_default = range(len(similar_to)) if similar_to else f"top-{len(box) if box else 1}"
     wanted = target or by_default
-    make = functools.partial(
-        iassa.explain,
-        method=chosen,
-        target=wanted,
-        calls=calls,
-        max_seconds=seconds,
-        tolerance=tolerance,
-        seed=seed,
-        batch_size=batch_size,
-        keep_scores=_keep(keep),
-        device=device,
-    )
+    given: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "device": device}
+    limits: dict[str, Any] = {"calls": calls, "max_seconds": seconds, "tolerance": tolerance}
+    wishes: dict[str, Any] = {"target": wanted, "method": chosen, "keep_scores": _keep(keep)}
+    make = functools.partial(iassa.explain, **wishes, **limits, **given)
     name = options.described_model(context) or _default_model(similar_to)
     photo = photo_reader(white, max_pixels)
     queries = [*map(photo_reader(None, max_pixels), similar_to or [])]
