@@ -7,6 +7,7 @@ it. `iassa.methods.verify` asks; this is the answer, as data.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -136,9 +137,10 @@ class Check:
         statements = self.statements[target]
         if len(statements) == 1:
             return [f"Hidden by {one.fill}: {one}" for one in statements]
-        places = ["On the image", "On the map", *["Not drawn"] * (len(statements) - 2)]
-        pairs = zip(places, statements, strict=True)
-        return [f"{place}, hidden by {one.fill}: {one}" for place, one in pairs]
+        pairs = zip(("On the image", "On the map"), statements, strict=False)
+        drawn = [f"{place}, hidden by {one.fill}: {one}" for place, one in pairs]
+        others = [f"Hidden by {one.fill}: {one}" for one in statements[2:]]
+        return drawn + [re.sub("the (outlined|dotted)", "the best", one) for one in others]
 
     def _drawn(self, target: int) -> list[Statement]:
         statements = self.statements[target]
