@@ -196,6 +196,9 @@ def _summarise(explanation: iassa.Explanation) -> None:
     precision = "standard error not known"
     if math.isfinite(explanation.relative_error):
         precision = f"standard error {explanation.relative_error:.1%} of the peak"
+    if explanation.fills is not None:
+        for one in explanation.fills.agreements:
+            say(f"{one.target}: rank correlation of the maps under {one}")
     state = "" if explanation.complete else f"; incomplete: {explanation.stopped}"
     say(
         f"{counted(explanation.calls, 'call')} of {explanation.model} on {explanation.device}, "

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from iassa.archives import pack_arrays, read_arrays, take_array
 from iassa.errors import BlackBoxError, InputError, list_some, require
 from iassa.explanations.evidence import Evidence
+from iassa.explanations.fills import Fills
 from iassa.explanations.original import Original, describe, pack, resize_maps, size_of, unpack
 from iassa.explanations.plot import figure_png, overlay, sheet
 from iassa.explanations.record import (
@@ -78,6 +79,8 @@ class Explanation:
         versions: of iassa and what it computes with.
         boxes: what the outputs of a detector stand for, of which the targets are some; None of a
             black box that has scores of its own. They are in pixels of the image as it was given.
+        fills: where hidden pixels showed several fills, each one's own map, and how far they agree:
+            `saliency` is their mean. None under one fill.
         original: of an image that was scaled down, what it was; None where `image` is the image.
         evidence: the masks and their scores; None where it was not saved, or
             where the method keeps none.
@@ -103,6 +106,7 @@ class Explanation:
     warnings: tuple[str, ...]
     versions: Mapping[str, str]
     boxes: TargetBoxes | None = None
+    fills: Fills | None = None
     original: Original | None = None
     evidence: Evidence | None = None
 
@@ -156,6 +160,8 @@ class Explanation:
         known = self.targets[target]
         error = self.relative_errors[target]
         known_to = f"; standard error {error:.0%} of the peak" if np.isfinite(error) else ""
+        if self.fills is not None:
+            known_to += f"; maps under {self.fills.agreement(target)}"
         return overlay(
             self.image,
             self.saliency[target],
@@ -165,6 +171,7 @@ class Explanation:
             caption=self._caption(known_to),
             outlines=self._boxes_of(known),
             size=self.image_size,
+            under=self._maps_under_fills(target),
         )
 
     def plot_sheet(self) -> Figure:
@@ -182,6 +189,12 @@ class Explanation:
             outlines=[self._boxes_of(one) for one in self.targets],
             size=self.image_size,
         )
+
+    def _maps_under_fills(self, target: int) -> dict[str, NDArray[np.float32]]:
+        """Each fill's own map (h, w), by its name."""
+        if self.fills is None:
+            return {}
+        return dict(zip(self.fills.names, self.fills.saliency[:, target], strict=True))
 
     def _boxes_of(self, target: Target) -> NDArray[np.float32]:
         """(n, 4), none for a target that is no box."""
@@ -210,6 +223,7 @@ class Explanation:
             "rounds": [dataclasses.asdict(one) for one in self.rounds],
             "versions": dict(self.versions),
             **({} if self.boxes is None else {"boxes": self.boxes.describe()}),
+            **({} if self.fills is None else self.fills.describe()),
         }
 
     def save(self, directory: str | Path, *, pictures: Pictures = "all") -> Path:
@@ -297,6 +311,7 @@ class Explanation:
                 image=image,
                 original=original,
                 boxes=_restore_boxes(record, arrays),
+                fills=Fills.restore(record, arrays, maps),
                 evidence=evidence,
                 **_restore_fields(record),
             )
@@ -311,6 +326,7 @@ class Explanation:
             "standard_error": self.standard_error,
             **pack(self.image, self.original),
             **({} if self.boxes is None else {"class_scores": self.boxes.class_scores}),
+            **({} if self.fills is None else self.fills.arrays()),
         }
 
 

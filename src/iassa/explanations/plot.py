@@ -6,7 +6,7 @@ import io
 import math
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -38,6 +38,7 @@ GAP = 0.15  # between a panel and what is at its right
 BAR, BAR_ROOM = 0.2, 1.3  # a colour bar; with its gap, its numbers and its label
 TALLEST = 5.0  # of a sheet's
 TITLE, CAPTION = 0.5, 0.4
+ABOVE = 0.3  # a name above a panel
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, what a grey picture of colours is
 
 
@@ -51,6 +52,7 @@ def overlay(
     caption: str,
     outlines: Sequence[Sequence[float]] | NDArray[np.float32] = (),
     size: tuple[int, int] | None = None,
+    under: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Figure:
     """The image, its map over a dimmed grey image, and the standard error.
 
@@ -70,6 +72,8 @@ def overlay(
         outlines: boxes (n, 4) top, left, bottom, right, drawn as thin lines over the image and the
             map.
         size: (height, width) of the image whose pixels the boxes count; None for `image`.
+        under: of a map that is the mean over several fills, each fill's own (H, W) by its name; all
+            are drawn on the scale of the highest.
 
     Returns:
         The figure.
@@ -77,6 +81,8 @@ def overlay(
     from matplotlib.figure import Figure  # here: half a second to import
 
     height, width = saliency.shape
+    under = under or {}
+    scale = _scale(np.stack([saliency, *under.values()]), measures) if under else None
     known = standard_error is not None and bool(np.isfinite(standard_error).any())
     if standard_error is not None and known:
         error = _shrink_known(standard_error)
@@ -84,21 +90,30 @@ def overlay(
     panel = (WIDTH / max(aspect**0.5, 0.6), WIDTH * max(aspect**0.5, 0.6))
     panels = 3 if known else 2
     step = GAP + panel[0] + BAR_ROOM
+    below = math.ceil(len(under) / panels)  # rows
+    bottom = CAPTION + below * (panel[1] + ABOVE)
     figure = Figure(
-        figsize=(2 * MARGIN + panel[0] + (panels - 1) * step, CAPTION + panel[1] + TITLE), dpi=DPI
+        figsize=(2 * MARGIN + panel[0] + (panels - 1) * step, bottom + panel[1] + TITLE), dpi=DPI
     )
     places = [MARGIN, *(MARGIN + panel[0] + GAP + k * step for k in range(panels - 1))]
-    left, right, *third = (_axes(figure, x, CAPTION, *panel) for x in places)
+    left, right, *third = (_axes(figure, x, bottom, *panel) for x in places)
     fit: Fit = "equal" if aspect == height / width else "auto"
     left.imshow(_opaque(255 * _shrink(image)), aspect=fit)
-    shown = draw_map(right, image, saliency, measures=measures, fit=fit)
+    shown = draw_map(right, image, saliency, measures=measures, fit=fit, scale=scale)
+    for k, (name, one) in enumerate(under.items()):
+        row, column = divmod(k, panels)
+        y = CAPTION + (below - 1 - row) * (panel[1] + ABOVE)
+        axes = _axes(figure, places[column], y, *panel)
+        draw_map(axes, image, one, measures=measures, fit=fit, scale=scale)
+        axes.set_title(plain(shorten(f"under {name}", 30)), fontsize=9, parse_math=False)
+        axes.set_axis_off()
     bars = [(shown, _unit(measures))]
     for axes in third:
         most = float(np.nanmax(error.astype(np.float64)))
         shown = axes.imshow(error, cmap="viridis", vmin=0, vmax=most or 1.0, aspect=fit)
         bars.append((shown, "standard error"))
     for x, (shown, label) in zip(places[1:], bars, strict=True):
-        bar = _axes(figure, x + panel[0] + GAP, CAPTION + 0.05 * panel[1], BAR, 0.9 * panel[1])
+        bar = _axes(figure, x + panel[0] + GAP, bottom + 0.05 * panel[1], BAR, 0.9 * panel[1])
         figure.colorbar(shown, cax=bar, label=label)
         # A power of ten is written to the right, off the map, and above the highest number.
         bar.yaxis.set_offset_position("left")
@@ -206,6 +221,7 @@ def draw_map(
     measures: str,
     fit: Fit = "equal",
     longest: int = LONGEST,
+    scale: ScalarMappable | None = None,
 ) -> ScalarMappable:
     """Draw a map over its dimmed grey image, as `overlay` does.
 
@@ -216,12 +232,13 @@ def draw_map(
         measures: what the values are, see `Explainer.measures`.
         fit: 'equal' for square pixels, 'auto' to fill the axes.
         longest: pixels of the longer side of what is drawn.
+        scale: of the colours; None for that of the map.
 
     Returns:
         What a colour bar is made of.
     """
     image, saliency = _shrink(image, longest), _shrink(saliency[:, :, None], longest)[:, :, 0]
-    scale = _scale(saliency, measures)
+    scale = scale or _scale(saliency, measures)
     axes.imshow(_paint(image, saliency, scale, measures), aspect=fit)
     return scale
 
