@@ -1,19 +1,22 @@
 """How far the maps of two fills agree, beside what their errors alone would do to them.
 
-Spearman's rank correlation r of two maps, over the pixels of the jackknife's lattice. Fills change
-the size of effects, an order has none. Its interval is the jackknife's: r is taken again without
-each group of masks, left out under both fills, on Fisher's scale z = atanh r,
+Spearman's rank correlation r of two maps, over the pixels of the jackknife's lattice: fills change
+the size of effects, an order has none. With u and v the ranks of the maps, standardised to length
+1, r = u v. Leaving out a group of masks under both fills moves them by u_g and v_g, so that with
+k = (G - 1) / G
 
-    SE_z^2 = (G - 1) / G sum_g (z_(g) - z)^2        tanh(z - 1.96 SE_z) to tanh(z + 1.96 SE_z)
+    V = k sum_g ((u + u_g)(v + v_g) - r)^2    W = k^2 sum_gh (u_g v_h)^2    SE^2 = max(V - W, V / 2)
 
-Two estimates of one map differ by their errors, so r would not be 1 if the fills agreed. With u and
-v the ranks of the two maps, standardised to length 1, and u_(g) and v_(g) those without a group,
+V is the jackknife's variance. It counts twice what the errors of both maps do together (Efron and
+Stein, Annals of Statistics, 1981), which is W and at most half of it. The interval is taken on
+Fisher's scale, atanh r.
 
-    e_u^2 = (G - 1) / G sum_g |u_(g) - u|^2    c = (G - 1) / G sum_g (u_(g) - u)(v_(g) - v)
-    expected = sqrt((1 - e_u^2) (1 - e_v^2)) + c
-
-is what is left of a correlation of 1 (Spearman's attenuation, Am. J. Psychology, 1904, with errors
-that may go together). Where the interval ends below that, the maps disagree beyond their errors.
+Two estimates of one map differ by their errors, so r would not be 1 if the fills agreed. Errors
+once more, sqrt(k) sum_g s_g d_g with signs s that are balanced over g, are added to a map. If its
+ranks then correlate by a with those from before, then the map has the share 2 - 1 / a^2 of its
+variance from what is so, and the rest from its errors. The root of the product of both maps' shares
+is what is left of a correlation of 1 (Spearman, Am. J. Psychology, 1904), with k sum_g u_g v_g from
+errors that go together. Where the interval ends below, the maps disagree beyond their errors.
 """
 
 from __future__ import annotations
@@ -22,7 +25,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from iassa.estimators.effect import Effect
@@ -30,7 +32,6 @@ from iassa.image import resize
 from iassa.metrics.similarity import correlate, standardise_ranks
 
 NORMAL = 1.96  # standard errors to either side: 95 %
-NEARLY_ONE = 1 - 1e-12  # atanh of 1 is infinite
 
 
 @dataclass(frozen=True)
@@ -63,43 +64,71 @@ def rank_agreement(first: Effect, second: Effect) -> tuple[RankAgreement, ...]:
         settled = np.ones(first.saliency.shape[-2:], np.bool_)
     found = []
     for t in range(len(first.saliency)):
-        u, v = (_ranks(one, t, groups if known else 0, settled) for one in (first, second))
+        u, v = (_rank(one, t, groups if known else 0, settled) for one in (first, second))
         found.append(_agree(u, v))
     return tuple(found)
 
 
-def _ranks(effect: Effect, t: int, groups: int, settled: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Standardised ranks of the map of target t, and of those without each group, (1 + G, P)."""
-    shape = (settled.shape[0], settled.shape[1])
-    whole = resize(effect.saliency[t : t + 1].double(), shape)
-    maps = torch.cat([whole, whole + effect.deviations[:groups, t]] if groups else [whole])
-    rows = maps.cpu().numpy()[:, settled]
-    if not np.isfinite(rows).all():  # scores that are too small for a map have no error
-        rows = rows[:1]
-    return np.stack([standardise_ranks(row) for row in rows])
+@dataclass(frozen=True, eq=False)
+class _Ranks:
+    """Standardised ranks of a map at P pixels.
+
+    Attributes:
+        whole: (P,).
+        moves: (G, P) what leaving out each group changes; of no group, where that is not known.
+        share: of the variance of the map that is not its errors'.
+    """
+
+    whole: NDArray[np.float64]
+    moves: NDArray[np.float64]
+    share: float = 0.0
 
 
-def _agree(first: NDArray[np.float64], second: NDArray[np.float64]) -> RankAgreement:
-    """Of the standardised ranks (1 + G, P) of two maps, or of these alone, (1, P)."""
-    if not first[0].any() or not second[0].any():
+def _rank(effect: Effect, t: int, groups: int, settled: NDArray[np.bool_]) -> _Ranks:
+    """Those of the map of target t, where settled."""
+    saliency = resize(effect.saliency[t : t + 1].double(), (settled.shape[0], settled.shape[1]))
+    values = saliency[0].cpu().numpy()[settled]
+    whole = standardise_ranks(values)
+    deviations = effect.deviations[:groups, t].cpu().numpy()
+    # Scores that are too small for a map have no error.
+    if groups == 0 or not whole.any() or not np.isfinite(deviations).all():
+        return _Ranks(whole, np.zeros((0, len(whole))))
+    deviations = deviations[:, settled]
+    moves = np.stack([standardise_ranks(values + one) - whole for one in deviations])
+    errors = math.sqrt((groups - 1) / groups) * _balanced_signs(groups) @ deviations
+    again = math.fsum(correlate(whole, standardise_ranks(values + one)) for one in errors)
+    again /= len(errors)
+    return _Ranks(whole, moves, max(0.0, 2 - again**-2) if again > 0 else 0.0)
+
+
+def _balanced_signs(groups: int) -> NDArray[np.float64]:
+    """Rows of signs (R, G): columns sum to 0, and so do the products of any two (Hadamard's)."""
+    signs = np.ones((1, 1))
+    while len(signs) <= groups:
+        signs = np.block([[signs, signs], [signs, -signs]])
+    return signs[:, 1 : groups + 1]
+
+
+def _agree(first: _Ranks, second: _Ranks) -> RankAgreement:
+    u, v = first.whole, second.whole
+    if not u.any() or not v.any():
         return RankAgreement(None)
-    correlation = correlate(first[0], second[0])
-    groups = min(len(first), len(second)) - 1
+    r = correlate(u, v)
+    groups = min(len(first.moves), len(second.moves))
     if groups < 2:
-        return RankAgreement(correlation)
-    share = (groups - 1) / groups
-    z = _fisher(correlation)
-    moved = [_fisher(correlate(*pair)) - z for pair in zip(first[1:], second[1:], strict=True)]
-    error = NORMAL * math.sqrt(share * math.fsum(one**2 for one in moved))
-    u, v = first[1:] - first[0], second[1:] - second[0]
-    of_u, of_v, of_both = (share * float((a * b).sum()) for a, b in ((u, u), (v, v), (u, v)))
-    left = math.sqrt(max(0.0, 1 - of_u) * max(0.0, 1 - of_v)) + of_both
-    return RankAgreement(
-        correlation=correlation,
-        interval=(math.tanh(z - error), math.tanh(z + error)),
-        expected=min(1.0, max(-1.0, left)),
-    )
+        return RankAgreement(r)
+    k = (groups - 1) / groups
+    products = first.moves @ second.moves.T
+    moved = first.moves @ v + second.moves @ u + products.diagonal()
+    both = k * float(np.square(moved).sum())
+    variance = max(both - k**2 * float(np.square(products).sum()), both / 2)
+    expected = math.sqrt(first.share * second.share) + k * float(products.trace())
+    return RankAgreement(r, _interval(r, variance), min(1.0, max(-1.0, expected)))
 
 
-def _fisher(correlation: float) -> float:
-    return math.atanh(max(-NEARLY_ONE, min(NEARLY_ONE, correlation)))
+def _interval(r: float, variance: float) -> tuple[float, float]:
+    """Of a correlation, by Fisher's transformation."""
+    if variance == 0 or abs(r) == 1:
+        return r, r
+    reach = NORMAL * math.sqrt(variance) / (1 - r * r)
+    return math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)

@@ -78,11 +78,12 @@ class Agreement:
         return known and self.interval[1] < self.expected  # type: ignore[index, operator]
 
     def __str__(self) -> str:
-        """As in 'grey and blur 0.81 [0.76, 0.85]'."""
+        """As in 'grey and blur 0.81 [0.76, 0.85] (errors alone would leave 0.93)'."""
         first, second = self.fills
         found = "unknown" if self.correlation is None else f"{self.correlation:.2f}"
         low_high = "" if self.interval is None else " [{:.2f}, {:.2f}]".format(*self.interval)
-        return f"{first} and {second} {found}{low_high}"
+        left = "" if self.expected is None else f" (errors alone would leave {self.expected:.2f})"
+        return f"{first} and {second} {found}{low_high}{left}"
 
 
 @dataclass(frozen=True)

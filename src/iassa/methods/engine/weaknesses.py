@@ -74,9 +74,8 @@ def _disagreement(fills: Fills) -> tuple[str, ...]:
     targets = dict.fromkeys(one.target for one in apart)
     of = f"{list_some(targets)}: " if fills.saliency.shape[1] > 1 else ""
     text = (
-        f"{of}the maps under different fills disagree beyond their errors, by rank correlation "
-        f"{worst}; errors alone would leave {worst.expected:.2f}. What is true under one fill only "
-        "may be the fill's doing: compare each fill's own map"
+        f"{of}the maps under different fills disagree beyond their errors: rank correlation of "
+        f"{worst}. What only one of them shows may be the fill's doing: compare each fill's own map"
     )
     return (text,)
 
