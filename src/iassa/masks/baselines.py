@@ -246,8 +246,6 @@ def _split(value: BaselineLike) -> Sequence[FillLike]:
     if isinstance(value, str):
         # A file may have commas in its name.
         return [*_split_text(value)] if "," in value and not _is_file(value) else [value]
-    if getattr(value, "ndim", None) == 1:
-        value = value.tolist()  # type: ignore[union-attr]
     several = isinstance(value, list | tuple) and not _is_triple(value)
     return cast("Sequence[FillLike]", value if several else (value,))
 
