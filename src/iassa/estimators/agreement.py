@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from iassa.estimators.effect import Effect
 from iassa.image import resize
-from iassa.metrics.similarity import correlate, standardise_ranks
+from iassa.metrics.similarity import correlate, standardise_ranks, standardise_rows
 
 NORMAL = 1.96  # standard errors to either side: 95 %
 
@@ -93,11 +93,11 @@ def _rank(effect: Effect, t: int, groups: int, settled: NDArray[np.bool_]) -> _R
     # Scores that are too small for a map have no error.
     if groups == 0 or not whole.any() or not np.isfinite(deviations).all():
         return _Ranks(whole, np.zeros((0, len(whole))))
-    deviations = deviations[:, settled]
-    moves = np.stack([standardise_ranks(values + one) - whole for one in deviations])
+    # Less their mean, which is what fewer masks change, whichever they are.
+    deviations = deviations[:, settled] - deviations[:, settled].mean(0)
+    moves = standardise_rows(values + deviations) - whole
     errors = math.sqrt((groups - 1) / groups) * _balanced_signs(groups) @ deviations
-    again = math.fsum(correlate(whole, standardise_ranks(values + one)) for one in errors)
-    again /= len(errors)
+    again = float((standardise_rows(values + errors) @ whole).mean())
     return _Ranks(whole, moves, max(0.0, 2 - again**-2) if again > 0 else 0.0)
 
 
