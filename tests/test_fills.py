@@ -285,16 +285,21 @@ def test_maps_that_differ_by_fill_are_known_and_told() -> None:
     assert found.beyond_errors
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_maps_that_are_one_map_agree_within_their_errors(seed: int) -> None:
-    method = Rise(debiased=True, baseline=BLACK_AND_WHITE)
-    made = iassa.explain(GREY, keeping, method=method, target=0, calls=400, seed=seed)
-    assert made.warnings == ()
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    "method",
+    [Rise(debiased=True, baseline=BLACK_AND_WHITE), CASES["hsic"], CASES["sliding-window"]],
+)
+def test_maps_that_are_one_map_agree_within_their_errors(method: Method, seed: int) -> None:
+    """Errors may be too large, as those of HSIC, or those of the same windows."""
+    made = iassa.explain(GREY, keeping, method=method, target=0, calls=300, seed=seed)
+    assert not any("disagree" in text for text in made.warnings)
     assert made.fills is not None
     found = made.fills.agreement()
     assert found.interval is not None
     assert found.expected is not None
-    assert found.interval[0] < found.expected < 1
+    assert found.expected <= found.interval[1] + 1e-12
+    assert found.interval[0] > 0
 
 
 def test_a_flat_map_agrees_with_nothing() -> None:

@@ -15,8 +15,9 @@ Two estimates of one map differ by their errors, so r would not be 1 if the fill
 once more, sqrt(k) sum_g s_g d_g with signs s that are balanced over g, are added to a map. If its
 ranks then correlate by a with those from before, then the map has the share 2 - 1 / a^2 of its
 variance from what is so, and the rest from its errors. The root of the product of both maps' shares
-is what is left of a correlation of 1 (Spearman, Am. J. Psychology, 1904), with k sum_g u_g v_g from
-errors that go together. Where the interval ends below, the maps disagree beyond their errors.
+is what is left of a correlation of 1 (Spearman, Am. J. Psychology, 1904); more is left of it where
+errors go together, as those of windows do. Where the interval ends below, the maps disagree beyond
+their errors.
 """
 
 from __future__ import annotations
@@ -122,8 +123,7 @@ def _agree(first: _Ranks, second: _Ranks) -> RankAgreement:
     moved = first.moves @ v + second.moves @ u + products.diagonal()
     both = k * float(np.square(moved).sum())
     variance = max(both - k**2 * float(np.square(products).sum()), both / 2)
-    expected = math.sqrt(first.share * second.share) + k * float(products.trace())
-    return RankAgreement(r, _interval(r, variance), min(1.0, max(-1.0, expected)))
+    return RankAgreement(r, _interval(r, variance), math.sqrt(first.share * second.share))
 
 
 def _interval(r: float, variance: float) -> tuple[float, float]:

@@ -69,7 +69,7 @@ class Agreement:
     fills: tuple[str, str]
     correlation: Annotated[float | None, Within(-1, 1)]
     interval: Annotated[tuple[float, float] | None, Within(-1, 1)]
-    expected: Annotated[float | None, Within(-1, 1)]
+    expected: Annotated[float | None, Within(0, 1)]
 
     @property
     def beyond_errors(self) -> bool:

@@ -112,7 +112,8 @@ def standardise_rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
     ranks: NDArray[np.float64] = rankdata(values, axis=1) - (values.shape[1] + 1) / 2
     # Not a product by BLAS, whose threads cost more than so short a sum.
     lengths = np.sqrt(np.square(ranks).sum(1, keepdims=True))
-    return ranks / np.where(lengths > 0, lengths, 1)
+    standardised: NDArray[np.float64] = ranks / np.where(lengths > 0, lengths, 1)
+    return standardised
 
 
 def correlate(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
