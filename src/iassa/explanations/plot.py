@@ -105,8 +105,7 @@ def overlay(
         y = CAPTION + (below - 1 - row) * (panel[1] + ABOVE)
         axes = _axes(figure, places[column], y, *panel)
         draw_map(axes, image, one, measures=measures, fit=fit, scale=scale)
-        axes.set_title(plain(shorten(f"under {name}", 30)), fontsize=9, parse_math=False)
-        axes.set_axis_off()
+        _name(axes, f"under {name}")
     bars = [(shown, _unit(measures))]
     for axes in third:
         most = float(np.nanmax(error.astype(np.float64)))
@@ -200,6 +199,12 @@ def sheet(
     note = plain(shorten(caption + more, int(14 * figure.get_figwidth())))
     figure.supxlabel(note, fontsize=9, color="0.35", parse_math=False)
     return figure
+
+
+def _name(axes: Axes, name: str) -> None:
+    """Write a name above a panel without lines."""
+    axes.set_title(plain(shorten(name, 30)), fontsize=9, parse_math=False)
+    axes.set_axis_off()
 
 
 def _unit(measures: str) -> str:

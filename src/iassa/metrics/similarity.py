@@ -102,7 +102,8 @@ def standardise_ranks(saliency: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         (H W,) float64 of mean 0 and length 1; all 0 for a flat map.
     """
-    return standardise_rows(saliency.reshape(1, -1))[0]
+    row: NDArray[np.float64] = standardise_rows(saliency.reshape(1, -1))[0]
+    return row
 
 
 def standardise_rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
