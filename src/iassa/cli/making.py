@@ -197,8 +197,9 @@ def _summarise(explanation: iassa.Explanation) -> None:
     if math.isfinite(explanation.relative_error):
         precision = f"standard error {explanation.relative_error:.1%} of the peak"
     if explanation.fills is not None:
-        for one in explanation.fills.agreements:
-            say(f"{one.target}: rank correlation of the maps under {one}")
+        for t, target in enumerate(explanation.targets):
+            least = explanation.fills.agreement(t)
+            say(f"{target.name}: rank correlation of the maps under {least}")
     state = "" if explanation.complete else f"; incomplete: {explanation.stopped}"
     say(
         f"{counted(explanation.calls, 'call')} of {explanation.model} on {explanation.device}, "
