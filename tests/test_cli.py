@@ -680,7 +680,7 @@ def test_tiny_images(explain, workplace, size, method):
         (["photo.png", "--baseline", "blurr"], "Did you mean blur?"),
         (["photo.png", "--baseline", ""], "expected baseline of rise"),
         (["photo.png", "--baseline", "2"], "expected baseline of rise"),
-        (["photo.png", "--baseline", "0,1"], "expected baseline of rise"),
+        (["photo.png", "--baseline", "0,2"], "expected baseline of rise"),
         (["photo.png", "--baseline", "none.png"], "baseline: no such image: none.png"),
         (["photo.png", "--baseline", "blur", "--set", "baseline=0"], "one value for baseline"),
         (["photo.png", "--set", "grid_size=4", "--set", "grid-size=5"], "one value for grid_size"),

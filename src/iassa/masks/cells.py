@@ -77,5 +77,5 @@ def _points(
     return np.concatenate([points, rest]) if first == 0 else rest
 
 
-def _plan(values: NDArray[np.float32], design_length: int = 1) -> CellPlan:
+def _plan(values: NDArray[np.float32], design_length: int | None = None) -> CellPlan:
     return CellPlan(np.full(len(values), 0.5, np.float32), values, design_length)

@@ -156,12 +156,12 @@ class CellPlan(MaskPlan):
     PER_MASK: ClassVar[tuple[str, ...]] = ("keep_probability", "values")
 
     values: NDArray[np.float32]  # (N, rows, columns) in [0, 1], 1 = kept
-    design_length: int = 1  # masks of a design; a stored plan does not say it
+    design_length: int | None = None  # masks of a design, if there are; a stored plan has none
 
     @property
     def together(self) -> int:
         """Masks of a design."""
-        return self.design_length
+        return self.design_length or 1
 
     @property
     def num_cells(self) -> int:
