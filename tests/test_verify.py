@@ -222,9 +222,8 @@ def count_bright(scores):
         ({}, None, {}, "expected a black box|None"),
         ({"target": 3}, parts, {}, "expected a score that depends on the image, got 0.25"),
         ({"saliency": 0 * MAP}, parts, {}, "expected a map with a highest part"),
-        ({}, parts, {"fills": [0.5, "grey"]}, "fills that differ, got grey and grey"),
-        ({}, parts, {"fills": []}, "expected fills in a list"),
-        ({}, parts, {"fills": "grey"}, "expected fills in a list"),
+        ({}, parts, {"fills": [0.5, "grey"]}, "fills that differ"),
+        ({}, parts, {"fills": []}, "to be one to 8 fills, got 0"),
         ({}, parts, {"refine": -1}, "refine to be a whole number, from 0"),
         ({}, parts, {"target": 1}, "expected the targets that were explained"),
     ],
@@ -256,6 +255,9 @@ def test_a_fill_that_a_record_names_is_named_again():
     blurred = iassa.explain(IMAGE, parts, method=iassa.methods.Rise(baseline="blur"), calls=20)
     check = iassa.verify(dataclasses.replace(blurred, saliency=MAP[None]), parts)
     assert [one.fill for one in check.statements[0]] == ["blur", "grey"]
+    several = iassa.explain(IMAGE, parts, method=iassa.methods.Rise(baseline="zero,0.1"), calls=40)
+    check = iassa.verify(dataclasses.replace(several, saliency=MAP[None]), parts)
+    assert [one.fill for one in check.statements[0]] == ["zero", "0.1"]
 
 
 def test_what_is_saved_is_loaded_and_tied_to_its_maps(tmp_path):
@@ -419,12 +421,12 @@ def test_the_command_verifies_after_a_run_or_later(run):
         assert f"hidden by {one['fill']}: {one['says']}" in err
     assert f"verified with {told['calls']} calls" in err
     model = QUICK[-2:]
-    fills = ("--baseline", "0.25", "--baseline", "#102030")
+    fills = ("--baseline", "0.25,#102030")
     status, out, err = run("verify", "explanations/photo", *model, *fills)
     assert status == 0, err
     assert out.split() == ["explanations/photo/overlay-0.png"]
     saved = iassa.Explanation.load("explanations/photo").check
-    assert [one.fill for one in saved.statements[0]] == ["grey 0.25", "#102030"]
+    assert [one.fill for one in saved.statements[0]] == ["0.25", "#102030"]
     assert saved.refine_calls == 0
 
 
@@ -434,7 +436,7 @@ def test_the_command_says_what_is_wrong_in_one_line_and_keeps_the_map(run):
     for arguments, text in {
         there: "expected --model",
         (*there, "--model", "verified_box:fails_late"): "black box that was asked before",
-        (*there, *QUICK[-2:], "--baseline", "0.5", "--baseline", "grey"): "fills that differ",
+        (*there, *QUICK[-2:], "--baseline", "0.5,grey"): "fills that differ",
         ("verify", "nowhere", *QUICK[-2:]): "expected a saved explanation in nowhere",
         ("explain", "photo.png", *QUICK, "--refine", "9"): "expected --refine 9 with --verify",
     }.items():

@@ -18,16 +18,16 @@ from iassa.cli.terminal import warn
 from iassa.errors import BlackBoxError, CancelledError, InputError, require
 
 if TYPE_CHECKING:
-    from iassa.masks.baselines import BaselineLike
+    from iassa.masks.baselines import BaselineLike, Fill
     from iassa.models.black_box import BlackBox
 
 Saved = Annotated[Path, Argument(metavar="DIR", help="Folder of a saved explanation.")]
 Fills = Annotated[
-    list[str] | None,
+    str | None,
     Option(
         "--baseline",
-        metavar="FILL",
-        help="What hidden pixels show, as of `iassa explain`; repeatable; default: the map's own "
+        metavar="FILL,...",
+        help="What hidden pixels show, as of `iassa explain`; default: the map's own "
         "and blur, or grey.",
     ),
 ]
@@ -79,7 +79,7 @@ def verify(
             iassa.verify,
             saved,
             opened,
-            fills=None if baseline is None else [*map(_read_fill, baseline)],
+            fills=None if baseline is None else _read_fills(baseline),
             refine=refine or 0,
             target=target,
             batch_size=batch_size,
@@ -89,19 +89,19 @@ def verify(
         make_all(folders, lambda _, **by: saved.with_check(check(**by)), 0, saving, lambda *_: "")
 
 
-def _read_fill(text: str) -> BaselineLike:
-    """A fill as `--baseline` of `iassa explain` has it: 0.5 is a number."""
+def _read_fills(text: str) -> BaselineLike:
+    """Fills as `--baseline` of `iassa explain` has them: 0.5 is a number."""
     from iassa.methods.registry import read_fields
 
-    fill: BaselineLike = read_fields("iassa", [f"baseline={text}"])["baseline"]
-    return fill
+    fills: BaselineLike = read_fields("iassa", [f"baseline={text}"])["baseline"]
+    return fills
 
 
 @dataclass(frozen=True)
 class Checking:
     """How `iassa explain --verify` verifies: see `iassa.verify`."""
 
-    fills: tuple[BaselineLike, ...]
+    fills: tuple[Fill, ...]
     refine: int
     batch_size: int | None
 

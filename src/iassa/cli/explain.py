@@ -63,9 +63,10 @@ Settings = Annotated[
 Baseline = Annotated[
     str | None,
     Option(
-        metavar="FILL",
+        metavar="FILL[,FILL]",
         help="What hidden pixels show: a grey (default 0.5), r,g,b, #rrggbb, zero, grey, mean, "
-        "blur, noise, or an image file. Short for --set baseline=FILL.",
+        "blur, noise, or an image file. Of several, as in grey,blur, each has its share of the "
+        "masks, and the map is the mean over them. Short for --set baseline=FILL.",
     ),
 ]
 Calls = Annotated[int, Option(help="Budget of model calls for the maps, never exceeded.")]

@@ -196,6 +196,10 @@ def _summarise(explanation: iassa.Explanation) -> None:
     precision = "standard error not known"
     if math.isfinite(explanation.relative_error):
         precision = f"standard error {explanation.relative_error:.1%} of the peak"
+    if explanation.fills is not None:
+        for t, target in enumerate(explanation.targets):
+            least = explanation.fills.agreement(t)
+            say(f"{target.name}: rank correlation of the maps under {least}")
     state = "" if explanation.complete else f"; incomplete: {explanation.stopped}"
     say(
         f"{counted(explanation.calls, 'call')} of {explanation.model} on {explanation.device}, "

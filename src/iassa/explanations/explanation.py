@@ -17,6 +17,7 @@ from iassa.archives import pack_arrays
 from iassa.errors import list_some, require
 from iassa.explanations.check import CONTENT, Check
 from iassa.explanations.evidence import Evidence
+from iassa.explanations.fills import Fills
 from iassa.explanations.loading import PLAIN, load_fields
 from iassa.explanations.original import Original, describe, pack, resize_maps, size_of
 from iassa.explanations.plot import figure_png, overlay, sheet
@@ -76,6 +77,8 @@ class Explanation:
         target_boxes: what the outputs of a detector stand for, of which the targets are some; None
             of a black box that has scores of its own. They are in pixels of the image as it was
             given.
+        fills: where hidden pixels showed several fills, each one's own map, and how far they agree:
+            `saliency` is their mean. None under one fill.
         original: of an image that was scaled down, what it was; None where `image` is the image.
         evidence: the masks and their scores; None where it was not saved, or
             where the method keeps none.
@@ -102,6 +105,7 @@ class Explanation:
     warnings: tuple[str, ...]
     versions: Mapping[str, str]
     target_boxes: TargetBoxes | None = None
+    fills: Fills | None = None
     original: Original | None = None
     evidence: Evidence | None = None
     check: Check | None = None
@@ -223,6 +227,8 @@ class Explanation:
         known = self.targets[target]
         error = self.relative_errors[target]
         known_to = f"; standard error {error:.0%} of the peak" if np.isfinite(error) else ""
+        if self.fills is not None:
+            known_to += f"; maps under {self.fills.agreement(target)}"
         return overlay(
             self.image,
             self.saliency[target],
@@ -234,6 +240,7 @@ class Explanation:
             size=self.image_size,
             regions=self.check.regions(target) if self.check else (),
             notes=self.check.notes(target) if self.check else (),
+            under=self._maps_under_fills(target),
         )
 
     def plot_sheet(self) -> Figure:
@@ -255,6 +262,12 @@ class Explanation:
             size=self.image_size,
             regions=[self.check.regions(k)[0][:1] for k in several] if self.check else (),
         )
+
+    def _maps_under_fills(self, target: int) -> dict[str, NDArray[np.float32]]:
+        """Each fill's own map (h, w), by its name."""
+        if self.fills is None:
+            return {}
+        return dict(zip(self.fills.names, self.fills.saliency[:, target], strict=True))
 
     def _boxes_of(self, target: Target) -> NDArray[np.float32]:
         """(n, 4), none for a target that is no box."""
@@ -284,6 +297,7 @@ class Explanation:
             "versions": dict(self.versions),
             **({} if self.target_boxes is None else {"boxes": self.target_boxes.describe()}),
             **({} if self.check is None else {"check": self.check.describe()}),
+            **({} if self.fills is None else self.fills.describe()),
         }
 
     def save(self, directory: str | Path, *, pictures: Pictures = "all") -> Path:
@@ -366,4 +380,5 @@ class Explanation:
             "standard_error": self.standard_error,
             **pack(self.image, self.original),
             **({} if boxes is None else {"class_scores": boxes.class_scores}),
+            **({} if self.fills is None else self.fills.arrays()),
         }

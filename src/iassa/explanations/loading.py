@@ -14,6 +14,7 @@ from iassa.archives import read_arrays, take_array
 from iassa.errors import InputError, require
 from iassa.explanations.check import CONTENT, Check
 from iassa.explanations.evidence import Evidence
+from iassa.explanations.fills import Fills
 from iassa.explanations.original import unpack
 from iassa.explanations.record import Record, read_content, read_record
 from iassa.models.detections import TargetBoxes
@@ -49,6 +50,7 @@ def load_fields(directory: Path) -> dict[str, Any]:
             "image": image,
             "original": original,
             "target_boxes": _restore_boxes(record, arrays),
+            "fills": Fills.restore(record, arrays, maps),
             "evidence": evidence,
         }
     except InputError as damage:

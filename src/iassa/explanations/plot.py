@@ -7,7 +7,7 @@ import math
 import textwrap
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -40,6 +40,7 @@ GAP = 0.15  # between a panel and what is at its right
 BAR, BAR_ROOM = 0.2, 1.3  # a colour bar; with its gap, its numbers and its label
 TALLEST = 5.0  # of a sheet's
 TITLE, CAPTION, NOTE = 0.5, 0.4, 0.18
+ABOVE = 0.3  # a name above a panel
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, what a grey picture of colours is
 
 
@@ -55,6 +56,7 @@ def overlay(
     size: tuple[int, int] | None = None,
     regions: Sequence[Sequence[Region]] = (),
     notes: Sequence[str] = (),
+    under: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Figure:
     """The image, its map over a dimmed grey image, and the standard error.
 
@@ -76,6 +78,8 @@ def overlay(
         size: (height, width) of the image whose pixels the boxes count; None for `image`.
         regions: of the image, then of the map: one (h, w) to outline, and another one in dots.
         notes: sentences below the picture.
+        under: of a map that is the mean over several fills, each fill's own (H, W) by its name; all
+            are drawn on the scale of the highest.
 
     Returns:
         The figure.
@@ -83,6 +87,8 @@ def overlay(
     from matplotlib.figure import Figure  # here: half a second to import
 
     height, width = saliency.shape
+    under = under or {}
+    scale = _scale(np.stack([saliency, *under.values()]), measures) if under else None
     known = standard_error is not None and bool(np.isfinite(standard_error).any())
     if standard_error is not None and known:
         error = _shrink_known(standard_error)
@@ -93,19 +99,26 @@ def overlay(
     inches = 2 * MARGIN + panel[0] + (panels - 1) * step
     lines = [line for note in notes for line in textwrap.wrap(plain(note), int(14 * inches))]
     below = CAPTION + NOTE * len(lines)
-    figure = Figure(figsize=(inches, below + panel[1] + TITLE), dpi=DPI)
+    bottom = below + (rows := math.ceil(len(under) / panels)) * (panel[1] + ABOVE)
+    figure = Figure(figsize=(inches, bottom + panel[1] + TITLE), dpi=DPI)
     places = [MARGIN, *(MARGIN + panel[0] + GAP + k * step for k in range(panels - 1))]
-    left, right, *third = (_axes(figure, x, below, *panel) for x in places)
+    left, right, *third = (_axes(figure, x, bottom, *panel) for x in places)
     fit: Fit = "equal" if aspect == height / width else "auto"
     left.imshow(_opaque(255 * _shrink(image)), aspect=fit)
-    shown = draw_map(right, image, saliency, measures=measures, fit=fit)
+    shown = draw_map(right, image, saliency, measures=measures, fit=fit, scale=scale)
+    for k, (name, one) in enumerate(under.items()):
+        row, column = divmod(k, panels)
+        y = below + (rows - 1 - row) * (panel[1] + ABOVE)
+        axes = _axes(figure, places[column], y, *panel)
+        draw_map(axes, image, one, measures=measures, fit=fit, scale=scale)
+        _name(axes, f"under {name}")
     bars = [(shown, _unit(measures))]
     for axes in third:
         most = float(np.nanmax(error.astype(np.float64)))
         shown = axes.imshow(error, cmap="viridis", vmin=0, vmax=most or 1.0, aspect=fit)
         bars.append((shown, "standard error"))
     for x, (shown, label) in zip(places[1:], bars, strict=True):
-        bar = _axes(figure, x + panel[0] + GAP, below + 0.05 * panel[1], BAR, 0.9 * panel[1])
+        bar = _axes(figure, x + panel[0] + GAP, bottom + 0.05 * panel[1], BAR, 0.9 * panel[1])
         figure.colorbar(shown, cax=bar, label=label)
         # A power of ten is written to the right, off the map, and above the highest number.
         bar.yaxis.set_offset_position("left")
@@ -117,14 +130,22 @@ def overlay(
         _draw_borders(axes, regions[k : k + 1], drawn.shape[:2])
     for axes in (left, right, *third):
         axes.set_axis_off()
-    # Names are text, not formulas: a dollar sign in one is a dollar sign.
+    _write(figure, title, lines, below, caption)
+    return figure
+
+
+def _write(figure: Figure, title: str, lines: Sequence[str], below: float, caption: str) -> None:
+    """The words around the panels, of which the lines begin so many inches from below.
+
+    Names are text, not formulas: a dollar sign in one is a dollar sign.
+    """
+    inches = figure.get_figwidth()
     figure.suptitle(plain(shorten(title, int(10 * inches))), fontsize=13, parse_math=False)
     for k, line in enumerate(lines):
         place = (0.5, (below - 0.05 - NOTE * (k + 1)) / figure.get_figheight())
         figure.text(*place, line, ha="center", fontsize=9, parse_math=False)
     note = plain(shorten(caption, int(14 * inches)))
     figure.supxlabel(note, fontsize=9, color="0.35", parse_math=False)
-    return figure
 
 
 def sheet(
@@ -201,6 +222,12 @@ def sheet(
     return figure
 
 
+def _name(axes: Axes, name: str) -> None:
+    """Write a name above a panel without lines."""
+    axes.set_title(plain(shorten(name, 30)), fontsize=9, parse_math=False)
+    axes.set_axis_off()
+
+
 def _unit(measures: str) -> str:
     units = {"effect": "effect on the score", "mean score": "mean score where kept"}
     return units.get(measures, measures)
@@ -220,6 +247,7 @@ def draw_map(
     measures: str,
     fit: Fit = "equal",
     longest: int = LONGEST,
+    scale: ScalarMappable | None = None,
 ) -> ScalarMappable:
     """Draw a map over its dimmed grey image, as `overlay` does.
 
@@ -230,12 +258,13 @@ def draw_map(
         measures: what the values are, see `Explainer.measures`.
         fit: 'equal' for square pixels, 'auto' to fill the axes.
         longest: pixels of the longer side of what is drawn.
+        scale: of the colours; None for that of the map.
 
     Returns:
         What a colour bar is made of.
     """
     image, saliency = _shrink(image, longest), _shrink(saliency[:, :, None], longest)[:, :, 0]
-    scale = _scale(saliency, measures)
+    scale = scale or _scale(saliency, measures)
     axes.imshow(_paint(image, saliency, scale, measures), aspect=fit)
     return scale
 

@@ -26,7 +26,8 @@ Positive: TypeAlias = Annotated[float, Within(0)]
 Plain: TypeAlias = bool | int | float | str | None
 # Of a hyperparameter: a nesting of some depth, as it is written down again.
 Value: TypeAlias = Plain | tuple[Plain | tuple[Plain, ...], ...]
-Fields: TypeAlias = Mapping[str, Value | Mapping[str, Value]]
+Parts: TypeAlias = Mapping[str, Value]  # of an array, as of a fill
+Fields: TypeAlias = Mapping[str, Value | Parts | tuple[Value | Parts, ...]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,40 @@ class Round:
     score_low: tuple[float, ...]
     score_high: tuple[float, ...]
     seconds: Positive
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the maps of a target under two fills agree; see `estimators.agreement`.
+
+    Attributes:
+        target: its name.
+        fills: names of the two.
+        correlation: Spearman's, of the maps; None where one is flat.
+        interval: of 95 %; None where the errors of the maps are not known.
+        expected: what the errors of the maps alone would leave of a correlation of 1; None where
+            they are not known.
+    """
+
+    target: str
+    fills: tuple[str, str]
+    correlation: Annotated[float | None, Within(-1, 1)]
+    interval: Annotated[tuple[float, float] | None, Within(-1, 1)]
+    expected: Annotated[float | None, Within(0, 1)]
+
+    @property
+    def beyond_errors(self) -> bool:
+        """Whether the maps disagree beyond their errors."""
+        known = self.interval is not None and self.expected is not None
+        return known and self.interval[1] < self.expected  # type: ignore[index, operator]
+
+    def __str__(self) -> str:
+        """As in 'grey and blur 0.81 [0.76, 0.85] (errors alone would leave 0.93)'."""
+        first, second = self.fills
+        found = "unknown" if self.correlation is None else f"{self.correlation:.2f}"
+        low_high = "" if self.interval is None else " [{:.2f}, {:.2f}]".format(*self.interval)
+        left = "" if self.expected is None else f" (errors alone would leave {self.expected:.2f})"
+        return f"{first} and {second} {found}{low_high}{left}"
 
 
 @dataclass(frozen=True)
@@ -141,6 +176,8 @@ class Record:
     sha256: Mapping[str, str]
     boxes: tuple[SavedBox, ...] = ()
     check: SavedCheck | None = None
+    fills: tuple[str, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse numbers that do not belong together.
@@ -157,6 +194,9 @@ class Record:
         for name, values in lengths.items():
             got = len(values)
             require(got == count, f"expected {name} of {count} targets, got {got}.")
+        pairs = count * (len(self.fills) * (len(self.fills) - 1) // 2)
+        got = len(self.agreements)
+        require(got == pairs, f"expected {pairs} agreements of fills, got {got}.")
         for k, target in enumerate(self.targets):
             known = range(len(self.boxes)) if self.boxes else None
             require(

@@ -2,18 +2,20 @@
 
 What an effect means depends on it: 'how the score changes when this is grey' is another question
 than '... when this is blurred'. None is right for all images (Sturmfels et al., *Visualizing the
-Impact of Feature Attribution Baselines*, Distill 2020): compare two where it matters.
+Impact of Feature Attribution Baselines*, Distill 2020): hide by several where it matters.
 
 A fill lies in image space, as the black box sees the image before its own normalisation, and is
-made once for a run, before the first call.
+made once for a run, before the first call. A baseline is one fill, or several that the masks are
+dealt to (`dealing`).
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias, cast
@@ -24,7 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.checks import convert, fits
-from iassa.errors import InputError, show
+from iassa.errors import InputError, list_some, require, show
+from iassa.files import is_there
 from iassa.image import as_image, to_planes
 
 Planes: TypeAlias = NDArray[np.float32]
@@ -37,6 +40,8 @@ BLUR_SHARE = 20 / 224
 # Stands in the place of a round in the noise's generator, (seed, this): no run has as many rounds,
 # so the masks are those of any other baseline.
 NOISE_STREAM = 2**32 - 1
+MOST_FILLS = 8  # each has sums of its own, of the size of the image
+SAME = 1 / 255  # what no pixel of two fills that are equal differs by more
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,10 @@ class FillImage:
         return {"shape": list(self.shape), "sha256": self.sha256}
 
 
-Baseline: TypeAlias = float | tuple[float, float, float] | str | FillImage
-BaselineLike: TypeAlias = Baseline | PurePath | NDArray[Any]
+Fill: TypeAlias = float | tuple[float, float, float] | str | FillImage
+FillLike: TypeAlias = Fill | PurePath | NDArray[Any]
+Baseline: TypeAlias = Fill | tuple[Fill, ...]
+BaselineLike: TypeAlias = FillLike | tuple[FillLike, ...] | list[FillLike]
 
 
 def zero(image: Planes, seed: int) -> Planes:
@@ -105,7 +112,7 @@ FILLS: dict[str, Callable[[Planes, int], Planes]] = {
 }
 EXPECTED = (
     f"a grey or (r, g, b) in [0, 1], {', '.join(map(repr, FILLS))}, '#rrggbb', the path of an "
-    "image or an array (H, W, 3)"
+    "image or an array (H, W, 3), or several of these"
 )
 
 
@@ -118,24 +125,146 @@ def read_baseline(value: BaselineLike, owner: str) -> Baseline:
     """Check a baseline as far as it can be without the image, and make a value of it.
 
     Args:
-        value: a grey in [0, 1], an RGB triple in [0, 1], a name in `FILLS`, '#rrggbb', the path of
-            an image file or 'example:cat', or an array as `as_image` takes it. A string is a path
-            if it has a folder or an ending, whether or not there is such a file.
+        value: one fill: a grey in [0, 1], an RGB triple in [0, 1], a name in `FILLS`, '#rrggbb',
+            the path of an image file or 'example:cat', or an array as `as_image` takes it. A string
+            is a path if it has a folder or an ending, whether or not there is such a file. Or
+            several of these, in a sequence, or in a text between commas. Three numbers alone in a
+            sequence, or three in a row in a text, are one colour.
         owner: whose field it is, for the message.
 
     Returns:
-        The same; a `Path` as a string, an array as a `FillImage`, which has its own copy.
+        The same; a `Path` as a string, an array as a `FillImage`, which has its own copy, several
+        fills as a tuple of them.
 
     Raises:
-        InputError: none of these.
+        InputError: none of these, or fills that are too many or equal.
 
     Example:
         >>> read_baseline("blur", "rise"), read_baseline(Path("fill.png"), "rise")
         ('blur', './fill.png')
         >>> read_baseline(np.zeros((4, 6, 3)), "rise").shape
         (4, 6, 3)
+        >>> read_baseline("grey, 0.1,0.2,0.3", "rise")
+        ('grey', (0.1, 0.2, 0.3))
     """
-    value = convert(value, Baseline)
+    fills = tuple(_read_fill(one, owner) for one in _split(value))
+    if len(fills) == 1:
+        return fills[0]
+    names = list_some(map(name_fill, fills))
+    require(
+        len({*fills}) == len(fills),
+        f"expected baseline of {owner} to be fills that differ, got {names}. Give each once.",
+    )
+    require(
+        0 < len(fills) <= MOST_FILLS,
+        f"expected baseline of {owner} to be one to {MOST_FILLS} fills, got {len(fills)}. Give "
+        "those that matter, such as grey,blur.",
+    )
+    return fills
+
+
+def list_fills(baseline: Baseline) -> tuple[Fill, ...]:
+    """The fills of a baseline that `read_baseline` has read."""
+    several = isinstance(baseline, tuple) and not _is_triple(baseline)
+    return cast("tuple[Fill, ...]", baseline if several else (baseline,))
+
+
+def name_fill(fill: Fill) -> str:
+    """A fill for people: as a command line takes it, where that can be."""
+    if fill == 0.5:
+        return "grey"
+    if isinstance(fill, FillImage):
+        return f"array {fill.sha256[:8]}"
+    return ",".join(map(str, fill)) if isinstance(fill, tuple) else str(fill)
+
+
+def open_fills(baseline: BaselineLike, image: Tensor, seed: int) -> Tensor:
+    """What hidden pixels of an image show, under each fill of a baseline.
+
+    Args:
+        baseline: see `read_baseline`.
+        image: (3, H, W) float32 in [0, 1], as the black box sees it.
+        seed: of the noise.
+
+    Returns:
+        (F, 3, H, W) float32 in [0, 1], contiguous, on the image's device.
+
+    Raises:
+        InputError: a file that cannot be read, or fills that show the same in this image.
+    """
+    fills = list_fills(read_baseline(baseline, "the run"))
+    opened = [open_baseline(fill, image, seed) for fill in fills]
+    for (first, a), (second, b) in itertools.combinations(zip(fills, opened, strict=True), 2):
+        require(
+            float((a - b).abs().max()) > SAME,
+            f"expected fills that differ, got {name_fill(first)} and {name_fill(second)}, which "
+            "show the same in this image. Leave one out.",
+        )
+    return torch.stack(opened)
+
+
+def open_baseline(baseline: FillLike, image: Tensor, seed: int) -> Tensor:
+    """What hidden pixels of an image show, of one fill.
+
+    Args:
+        baseline: see `read_baseline`.
+        image: (3, H, W) float32 in [0, 1], as the black box sees it.
+        seed: of the noise.
+
+    Returns:
+        (3, H, W) float32 in [0, 1], contiguous, on the image's device.
+
+    Raises:
+        InputError: a file that cannot be read.
+
+    Example:
+        >>> open_baseline("#ff0000", torch.zeros(3, 4, 6), seed=0)[:, 0, 0].tolist()
+        [1.0, 0.0, 0.0]
+    """
+    known = _read_fill(baseline, "the run")
+    size = (image.shape[1], image.shape[2])
+    if isinstance(known, FillImage):
+        fill = to_planes(known.pixels.copy(), size).numpy()  # torch takes no read-only array
+    elif isinstance(known, tuple):
+        fill = _plane(*known)
+    elif not isinstance(known, str):
+        fill = _plane(known, known, known)
+    elif known in FILLS:
+        fill = FILLS[known](image.cpu().numpy(), seed)
+    elif _is_colour(known):
+        red, green, blue = bytes.fromhex(known[1:])
+        fill = _plane(red / 255, green / 255, blue / 255)
+    else:
+        try:
+            fill = to_planes(as_image(known), size).numpy()
+        except InputError as error:
+            raise InputError(f"baseline: {error}") from None
+    full = np.array(np.broadcast_to(fill, tuple(image.shape)), order="C")
+    return torch.from_numpy(full).to(image.device)
+
+
+def _split(value: BaselineLike) -> Sequence[FillLike]:
+    """The fills of a sequence or text, or the one that it is."""
+    if isinstance(value, str):
+        # A file may have commas in its name.
+        return [*_split_text(value)] if "," in value and not _is_file(value) else [value]
+    several = isinstance(value, list | tuple) and not _is_triple(value)
+    return cast("Sequence[FillLike]", value if several else (value,))
+
+
+def _split_text(text: str) -> Iterator[FillLike]:
+    parts = [part.strip() for part in text.split(",")]
+    for is_number, run in itertools.groupby(parts, _is_number):
+        if is_number:
+            numbers = tuple(map(float, run))
+            yield from (numbers,) if len(numbers) == 3 else numbers
+        else:
+            yield from run
+
+
+def _read_fill(value: FillLike, owner: str) -> Fill:
+    """One fill; see `read_baseline`."""
+    value = convert(value, Fill)
     if hasattr(value, "ndim"):
         try:
             return _keep(as_image(cast("NDArray[Any]", value)))
@@ -159,46 +288,6 @@ def read_baseline(value: BaselineLike, owner: str) -> Baseline:
     )
 
 
-def open_baseline(baseline: BaselineLike, image: Tensor, seed: int) -> Tensor:
-    """What hidden pixels of an image show.
-
-    Args:
-        baseline: see `read_baseline`.
-        image: (3, H, W) float32 in [0, 1], as the black box sees it.
-        seed: of the noise.
-
-    Returns:
-        (3, H, W) float32 in [0, 1], contiguous, on the image's device.
-
-    Raises:
-        InputError: a file that cannot be read.
-
-    Example:
-        >>> open_baseline("#ff0000", torch.zeros(3, 4, 6), seed=0)[:, 0, 0].tolist()
-        [1.0, 0.0, 0.0]
-    """
-    known = read_baseline(baseline, "the run")
-    size = (image.shape[1], image.shape[2])
-    if isinstance(known, FillImage):
-        fill = to_planes(known.pixels.copy(), size).numpy()  # torch takes no read-only array
-    elif isinstance(known, tuple):
-        fill = _plane(*known)
-    elif not isinstance(known, str):
-        fill = _plane(known, known, known)
-    elif known in FILLS:
-        fill = FILLS[known](image.cpu().numpy(), seed)
-    elif _is_colour(known):
-        red, green, blue = bytes.fromhex(known[1:])
-        fill = _plane(red / 255, green / 255, blue / 255)
-    else:
-        try:
-            fill = to_planes(as_image(known), size).numpy()
-        except InputError as error:
-            raise InputError(f"baseline: {error}") from None
-    full = np.array(np.broadcast_to(fill, tuple(image.shape)), order="C")
-    return torch.from_numpy(full).to(image.device)
-
-
 def _keep(pixels: NDArray[np.float32]) -> FillImage:
     pixels.setflags(write=False)
     content = np.ascontiguousarray(pixels, dtype="<f4").tobytes()
@@ -207,6 +296,26 @@ def _keep(pixels: NDArray[np.float32]) -> FillImage:
 
 def _plane(*rgb: float) -> Planes:
     return np.array(rgb, np.float32).reshape(3, 1, 1)
+
+
+def _is_triple(value: Sequence[object]) -> bool:
+    """Whether a sequence is a colour: as fills, three greys would look like one."""
+    return len(value) == 3 and all(fits(convert(one, float), float) for one in value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return _is_path(text) and is_there(Path(text))
+    except ValueError:  # no name that a file can have
+        return False
 
 
 def _is_share(value: object) -> bool:

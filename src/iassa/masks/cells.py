@@ -41,7 +41,7 @@ def draw_designs(
     values = np.repeat(both[:, :1], cells + 2, axis=1)  # a, in all of the design's masks
     values[:, 1] = both[:, 1]
     values[:, 2 + np.arange(cells), order] = both[:, 1, order]
-    return _plan(values.reshape(-1, *grid))
+    return _plan(values.reshape(-1, *grid), cells + 2)
 
 
 def draw_halves(
@@ -77,5 +77,5 @@ def _points(
     return np.concatenate([points, rest]) if first == 0 else rest
 
 
-def _plan(values: NDArray[np.float32]) -> CellPlan:
-    return CellPlan(np.full(len(values), 0.5, np.float32), values)
+def _plan(values: NDArray[np.float32], design_length: int | None = None) -> CellPlan:
+    return CellPlan(np.full(len(values), 0.5, np.float32), values, design_length)

@@ -38,7 +38,7 @@ class MaskPlan(ABC):
     def __len__(self) -> int:
         return len(self.keep_probability)
 
-    def __getitem__(self, masks: slice) -> Self:
+    def __getitem__(self, masks: slice | NDArray[np.intp]) -> Self:
         """The plan of some of the masks, in order; shared data are shared, not copied."""
         parts = {name: getattr(self, name)[masks] for name in self.PER_MASK}
         return dataclasses.replace(self, **parts)
@@ -67,6 +67,16 @@ class MaskPlan(ABC):
     def population(self) -> int | None:
         """How many masks these are drawn from without replacement; None where each is its own."""
         return None
+
+    @property
+    def together(self) -> int:
+        """Masks in a row that make one design: they are read together, so they show one fill."""
+        return 1
+
+    def repeat(self, times: int) -> Self:
+        """The plan in which each mask stands so many times in a row."""
+        parts = {name: np.repeat(getattr(self, name), times, axis=0) for name in self.PER_MASK}
+        return dataclasses.replace(self, **parts)
 
     def digest(self) -> str:
         """SHA-256 of the family, the shapes and the content, the same in every process."""
@@ -146,6 +156,12 @@ class CellPlan(MaskPlan):
     PER_MASK: ClassVar[tuple[str, ...]] = ("keep_probability", "values")
 
     values: NDArray[np.float32]  # (N, rows, columns) in [0, 1], 1 = kept
+    design_length: int | None = None  # masks of a design, if there are; a stored plan has none
+
+    @property
+    def together(self) -> int:
+        """Masks of a design."""
+        return self.design_length or 1
 
     @property
     def num_cells(self) -> int:

@@ -27,8 +27,15 @@ class DenseMasks:
     values: Tensor
     binary: ClassVar[bool] = False  # 0/1 masks: M^2 = M
 
+    def pick(self, rows: NDArray[np.intp]) -> DenseMasks:
+        """Some of the masks, copied."""
+        return DenseMasks(self.values[torch.from_numpy(rows).to(self.values.device)])
+
     def blend(self, image: Tensor, baseline: Tensor, out: Tensor) -> Tensor:
-        """I * M + baseline * (1 - M), written into `out` (N, 3, H, W)."""
+        """I * M + baseline * (1 - M), written into `out` (N, 3, H, W).
+
+        `baseline` is (3, H, W), or (N, 3, H, W), which may be `out`.
+        """
         torch.lerp(baseline, image, self.values[:, None], out=out)
         return out
 
@@ -70,12 +77,19 @@ class HiddenWindows:
     columns: Tensor
     binary: ClassVar[bool] = True
 
+    def pick(self, rows: NDArray[np.intp]) -> HiddenWindows:
+        """Some of the masks, copied."""
+        index = torch.from_numpy(rows).to(self.rows.device)
+        return HiddenWindows(self.windows[rows], self.rows[index], self.columns[index])
+
     def blend(self, image: Tensor, baseline: Tensor, out: Tensor) -> Tensor:
-        """The image with the baseline pasted into each box, written into `out` (N, 3, H, W)."""
-        # The whole image again, not only the last boxes: a black box may write to its input.
-        out.copy_(image.expand_as(out))
-        for picture, (top, left, bottom, right) in zip(out, self.windows.tolist(), strict=True):
-            picture[:, top:bottom, left:right] = baseline[:, top:bottom, left:right]
+        """The image with the baseline pasted into each box; see `DenseMasks.blend`."""
+        each = zip(out, baseline.expand_as(out), self.windows.tolist(), strict=True)
+        for picture, fill, (top, left, bottom, right) in each:
+            hidden = fill[:, top:bottom, left:right].clone()
+            # The whole image again, not only the last boxes: a black box may write to its input.
+            picture.copy_(image)
+            picture[:, top:bottom, left:right] = hidden
         return out
 
     def weigh(self, weights: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def reopen_method(record: Mapping[str, Any], again: Mapping[str, Any]) -> Explai
     outside = {
         name: fields[name]
         for name, built_in in BUILT_IN.items()
-        if name not in again and isinstance(fields.get(name), str) and not built_in(fields[name])
+        if name not in again and not all(map(built_in, _texts(fields.get(name))))
     }
     if outside:
         options = " ".join(f"--set {name}={show(text)}" for name, text in outside.items())
@@ -115,10 +115,20 @@ def read_fields(method: str, settings: Sequence[str]) -> dict[str, Any]:
         if name in values:
             raise InputError(f"expected one value for {name}, got another: {text!r}. Give it once.")
         try:
-            values[name] = ast.literal_eval(text.strip())
+            # After a '#', as of a colour, Python would read a comment.
+            values[name] = text.strip() if "#" in text else ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             values[name] = text.strip()
     return values
+
+
+def _texts(value: object) -> list[str]:
+    """The texts among one value or several."""
+    return [
+        one
+        for one in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(one, str)
+    ]
 
 
 def _method_type(method: str) -> type[Explainer]:

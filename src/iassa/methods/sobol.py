@@ -71,7 +71,8 @@ class Sobol(Method):
         """With the largest grid up to `grid_size` that the calls can ask about once."""
         size = self.grid_size
         if case.evidence is None:
-            while size > 2 and math.prod(fit_grid(size, case.photo_size)) + MORE > budget.left:
+            designs = len(case.fills)  # at least one for each
+            while size > 2 and designs * self._design(size, case.photo_size) > budget.left:
                 size -= 1
         fitting = dataclasses.replace(self, grid_size=size)
         return Method.run(fitting, case, budget)
@@ -87,6 +88,10 @@ class Sobol(Method):
         """Jansen's."""
         grid = fit_grid(self.grid_size, setting.photo_size)
         return TotalOrder(setting.reference, setting.size, grid, self._order(setting))
+
+    def _design(self, grid_size: int, photo_size: tuple[int, int]) -> int:
+        """Masks of a design."""
+        return math.prod(fit_grid(grid_size, photo_size)) + MORE
 
     def _order(self, setting: Setting) -> NDArray[np.integer]:
         """Of the cells in a design: where calls end inside of one, they have gone to any cells."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import PurePath
 from typing import Annotated, Any
 
 import numpy as np
@@ -28,7 +27,15 @@ from iassa.errors import list_some, require, shorten, show
 from iassa.explanations.check import Check, Part, Statement
 from iassa.explanations.explanation import Explanation
 from iassa.image import to_planes
-from iassa.masks.baselines import BaselineLike, FillImage, is_built_in, open_baseline, read_baseline
+from iassa.masks.baselines import (
+    BaselineLike,
+    Fill,
+    is_built_in,
+    list_fills,
+    name_fill,
+    open_fills,
+    read_baseline,
+)
 from iassa.methods.engine.budget import Budget, Progress
 from iassa.methods.engine.case import BATCH_SIZE
 from iassa.methods.engine.claims import Claim, make_claims, narrow, shrink
@@ -42,14 +49,13 @@ from iassa.models.targets import Target, TargetLike, resolve_targets
 
 REFINE = Annotated[int, Within(0, 10**6)]
 DRIFT = 0.01  # of the score's size: more than single and half precision or another device change
-SAME = 1 / 510  # half a step of 8 bits: fills that differ by less look alike
 
 
 def verify(
     explanation: Explanation,
     black_box: BlackBoxLike,
     *,
-    fills: Sequence[BaselineLike] | None = None,
+    fills: BaselineLike | None = None,
     refine: int = 0,
     target: TargetLike | None = None,
     batch_size: int | None = None,
@@ -67,8 +73,8 @@ def verify(
     Args:
         explanation: of which the maps are checked; it stays as it is, see `with_check`.
         black_box: the one that was asked before, see `open_model`.
-        fills: what hidden pixels show, one or more, in a list; see `iassa.masks.baselines`. None
-            takes that of the map and 'blur', or 'grey' for a map made with the blur.
+        fills: what hidden pixels show, as in `explain`: one, or several as in 'grey,blur'. None
+            takes those of the map, and for a map of one fill 'blur' too, or 'grey' beside the blur.
         refine: the most calls to spend on smaller regions. They leave out superpixels at the edge,
             each time with another call that says that the statement still holds.
         target: the ones that were explained, where functions are among them: of these a saved
@@ -102,12 +108,14 @@ def verify(
     opened = open_again(explanation, black_box, device)
     _check_maps(explanation, target)
     image = _seen(explanation, opened)
-    own = default_fills(_own_fill(explanation)) if fills is None else fills
-    shown = open_fills(own, image, explanation)
+    own = default_fills(_own_fills(explanation)) if fills is None else fills
+    known = read_baseline(own, "the check")
+    names = [*map(name_fill, list_fills(known))]
+    shown = open_fills(known, image, explanation.seed)
     most = 1 + len(shown) * (1 + 2 * sum(QUESTIONS) * len(explanation.targets)) + refine
     budget = Budget(most, None, progress, cancel, checked=True)
     with one_thread() as threads:
-        parts = PartScores(opened, image, [*shown.values()], budget, batch_size, threads)
+        parts = PartScores(opened, image, shown, budget, batch_size, threads)
         everything = np.ones(image.shape[1:], np.bool_)
         ends = [Question(everything), *(Question(~everything, f) for f in range(len(shown)))]
         answers = parts.ask(ends)
@@ -125,7 +133,7 @@ def verify(
         if refine:
             shrink(claims, parts, targets, image, before + refine, budget)
     return Check(
-        statements=_state(explanation, [*shown], scores, claims),
+        statements=_state(explanation, names, scores, claims),
         calls=budget.calls,
         refine_calls=budget.calls - before,
     )
@@ -154,69 +162,27 @@ def _state(
     )
 
 
-def default_fills(own: BaselineLike) -> tuple[BaselineLike, BaselineLike]:
-    """That of a map, and another."""
-    return own, "grey" if isinstance(own, str) and own == "blur" else "blur"
+def default_fills(own: BaselineLike) -> tuple[Fill, ...]:
+    """Those of a map; where it has one alone, another beside it."""
+    fills = list_fills(read_baseline(own, "the check"))
+    return fills if len(fills) > 1 else (*fills, "grey" if fills == ("blur",) else "blur")
 
 
-def _own_fill(explanation: Explanation) -> BaselineLike:
-    """That of the map.
+def _own_fills(explanation: Explanation) -> BaselineLike:
+    """Those of the map.
 
     Raises:
-        InputError: it is a file or an array, which nobody opens by its record.
+        InputError: one is a file or an array, which nobody opens by its record.
     """
     own: Any = explanation.method["fields"].get("baseline")
-    known = not isinstance(own, dict) and (not isinstance(own, str) or is_built_in(own))
-    require(
-        known,
-        f"expected the fills to be named, as the map's own is {shorten(show(own))}, and nothing "
-        "that a saved file names is opened. Name two: fills=[..., 'blur'], or --baseline twice.",
-    )
-    fill: BaselineLike = tuple(own) if isinstance(own, list) else own
-    return fill
-
-
-def open_fills(
-    fills: Sequence[BaselineLike], image: Tensor, explanation: Explanation
-) -> dict[str, Tensor]:
-    """What hidden pixels of an image show, each (3, h, w), by name.
-
-    Raises:
-        InputError: none, no fill, or two that look the same.
-    """
-    require(
-        isinstance(fills, list | tuple) and len(fills) > 0,
-        f"expected fills in a list, got {show(fills)}. Give two, as in ['grey', 'blur'].",
-    )
-    shown: dict[str, Tensor] = {}
-    for one in fills:
-        name = name_fill(one)
-        planes = open_baseline(one, image, explanation.seed)
-        for other, before in shown.items():
-            require(
-                float((planes - before).abs().max()) > SAME,
-                f"expected fills that differ, got {other} and {name}, which show the same here: "
-                "asked twice, the model says nothing new. Name another, as 'blur' or 'noise'.",
-            )
-        shown[f"{name} ({len(shown)})" if name in shown else name] = planes
-    return shown
-
-
-def name_fill(fill: BaselineLike) -> str:
-    """A fill for people.
-
-    Example:
-        >>> [name_fill(fill) for fill in (0.5, 0.25, (1, 0, 0.5), "blur")]
-        ['grey', 'grey 0.25', 'colour 1,0,0.5', 'blur']
-    """
-    known = read_baseline(fill, "the check")
-    if isinstance(known, FillImage):
-        return f"image {known.sha256[:8]}"
-    if isinstance(known, str):
-        return PurePath(known).name
-    if isinstance(known, tuple):
-        return f"colour {','.join(f'{one:g}' for one in known)}"
-    return "grey" if known == 0.5 else f"grey {known:g}"
+    for one in own if isinstance(own, list | tuple) else [own]:
+        require(
+            is_built_in(one) if isinstance(one, str) else not isinstance(one, dict),
+            f"expected the fills to be named, as one of the map's is {shorten(show(one))}, and "
+            "nothing that a saved file names is opened. Name them: fills=..., or --baseline.",
+        )
+    fills: BaselineLike = own
+    return fills
 
 
 def _check_maps(explanation: Explanation, target: TargetLike | None) -> None:

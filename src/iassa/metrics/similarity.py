@@ -102,12 +102,19 @@ def standardise_ranks(saliency: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         (H W,) float64 of mean 0 and length 1; all 0 for a flat map.
     """
+    row: NDArray[np.float64] = standardise_rows(saliency.reshape(1, -1))[0]
+    return row
+
+
+def standardise_rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same of several maps at once, each a row: (R, P) finite to (R, P) float64."""
     from scipy.stats import rankdata  # here, as it is slow to import
 
-    ranks: NDArray[np.float64] = rankdata(saliency, axis=None) - (saliency.size + 1) / 2
+    ranks: NDArray[np.float64] = rankdata(values, axis=1) - (values.shape[1] + 1) / 2
     # Not a product by BLAS, whose threads cost more than so short a sum.
-    length = float(np.sqrt(np.square(ranks).sum()))
-    return ranks / length if length > 0 else ranks
+    lengths = np.sqrt(np.square(ranks).sum(1, keepdims=True))
+    standardised: NDArray[np.float64] = ranks / np.where(lengths > 0, lengths, 1)
+    return standardised
 
 
 def correlate(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -11,16 +11,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 
 from iassa.checks import take_fields
 from iassa.decoding import ImageFile
-from iassa.errors import InputError, show
+from iassa.errors import InputError, list_some, require, show
 from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike, as_image
-from iassa.masks.baselines import BaselineLike, FillImage, read_baseline
+from iassa.masks.baselines import (
+    Baseline,
+    BaselineLike,
+    Fill,
+    FillImage,
+    list_fills,
+    name_fill,
+    read_baseline,
+)
 from iassa.methods.engine.budget import Budget, Progress
 from iassa.methods.engine.case import Case, open_case
 from iassa.models.opening import BlackBoxLike, open_model
@@ -35,10 +43,12 @@ class Explainer(ABC):
     Attributes:
         baseline: what hidden pixels show: a grey or RGB in [0, 1], '#rrggbb', 'zero', 'grey',
             'mean', 'blur', 'noise', the path of an image or an array (H, W, 3); see
-            `iassa.masks.baselines`.
+            `iassa.masks.baselines`. Several of these, as 'grey,blur' or a sequence, where masks can
+            be dealt to them: then the map is the mean of each fill's own, see `Explanation.fills`.
     """
 
     name: ClassVar[str]
+    deals: ClassVar[bool] = False  # whether its masks can be dealt to several fills
 
     @property
     def measures(self) -> str:
@@ -55,7 +65,18 @@ class Explainer(ABC):
         """Refuse hyperparameters that their annotations exclude; a subclass may `_require` more."""
         # An array becomes a value: a method can be compared, hashed and written down.
         object.__setattr__(self, "baseline", read_baseline(self.baseline, self.name))
+        names = list_some(map(name_fill, self.fills))
+        require(
+            self.deals or len(self.fills) == 1,
+            f"expected one fill as baseline of {self.name}, got {names}: what it asks next depends "
+            "on all answers before, which are those of one fill. Give one, or use iassa.",
+        )
         take_fields(self, f" of {self.name}")
+
+    @property
+    def fills(self) -> tuple[Fill, ...]:
+        """The fills of the baseline."""
+        return list_fills(cast("Baseline", self.baseline))
 
     def _require(self, field: str, holds: bool, expected: str) -> None:
         if not holds:
@@ -166,11 +187,7 @@ def last(explanations: Iterator[Explanation]) -> Explanation:
 def _plain(value: object) -> object:
     if isinstance(value, FillImage):
         return value.as_dict()
-    # The `str` of an object is what opens it again by name, where there is such a text.
-    return value if _is_plain(value) else str(value)
-
-
-def _is_plain(value: object) -> bool:
     if isinstance(value, tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)
+        return tuple(map(_plain, value))
+    # The `str` of an object is what opens it again by name, where there is such a text.
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -18,7 +18,8 @@ from iassa.explanations.evidence import Evidence, ScoredRound
 from iassa.explanations.explanation import Explanation
 from iassa.explanations.original import Original, keep, size_of
 from iassa.image import to_planes
-from iassa.masks.baselines import BaselineLike, open_baseline
+from iassa.masks.baselines import BaselineLike, open_fills
+from iassa.masks.rendering import Masks
 from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.budget import Budget
 from iassa.models.black_box import BlackBox, until
@@ -48,7 +49,7 @@ class Case:
         source: path of its file, if it came from one.
         black_box: the one that scores this image.
         image: (3, height, width) float32, as the black box sees it, on its device.
-        baseline: the same shape, what hidden pixels show.
+        fills: (F, 3, height, width), what hidden pixels show, under each of F fills.
         targets: T of them.
         readout: what is kept of the black box's answers.
         class_names: names of the outputs that are kept; empty if the black box has none.
@@ -64,7 +65,7 @@ class Case:
     source: str | None
     black_box: BlackBox
     image: Tensor
-    baseline: Tensor
+    fills: Tensor
     targets: tuple[Target, ...]
     readout: Readout
     class_names: tuple[str, ...]
@@ -83,6 +84,13 @@ class Case:
     def photo_size(self) -> tuple[int, int]:
         """(height, width) of the image as it was given."""
         return size_of(self.picture, self.original)
+
+    def hide(self, masks: Masks, fills: NDArray[np.uint8], out: Tensor) -> Tensor:
+        """The image behind N masks, with the fills of these numbers (N,), in `out` (N, 3, H, W)."""
+        if len(self.fills) == 1:
+            return masks.blend(self.image, self.fills[0], out)
+        torch.index_select(self.fills, 0, torch.from_numpy(fills).int().to(out.device), out=out)
+        return masks.blend(self.image, out, out)
 
     @functools.cached_property
     def weights(self) -> Tensor:
@@ -192,7 +200,7 @@ def open_case(
     batch_size = take(batch_size, BATCH_SIZE, "batch_size")
     photo_size = (photo.shape[0], photo.shape[1])
     image = to_planes(photo, black_box.size_for(photo_size)).to(black_box.device).contiguous()
-    fill = open_baseline(baseline, image, seed)  # before a call is spent
+    fills = open_fills(baseline, image, seed)  # before a call is spent
     with until(budget.deadline):
         black_box, whole = black_box.first_call(image, photo_size)
     budget.spend(1)
@@ -208,7 +216,7 @@ def open_case(
         source=source,
         black_box=black_box,
         image=image,
-        baseline=fill,
+        fills=fills,
         targets=targets,
         readout=readout,
         class_names=tuple(names[k] for k in readout.outputs) if names else (),
@@ -261,7 +269,7 @@ def reopen_case(
         source=explanation.source,
         black_box=black_box,
         image=image,
-        baseline=open_baseline(baseline, image, explanation.seed),
+        fills=open_fills(baseline, image, explanation.seed),
         targets=targets,
         readout=readout,
         class_names=known.class_names,

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import itertools
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+import numpy as np
+
 from iassa.errors import BlackBoxError, WeakEvidenceWarning, warn
+from iassa.estimators.agreement import rank_agreement
 from iassa.estimators.effect import Effect
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
 from iassa.explanations.failure import RunFailedError
+from iassa.explanations.fills import Fills
 from iassa.explanations.original import bound, resize_maps
+from iassa.explanations.record import Agreement
+from iassa.masks.baselines import name_fill
+from iassa.methods.engine.base import Explainer
 from iassa.methods.engine.budget import Budget
 from iassa.methods.engine.case import Case
 from iassa.methods.engine.history import History
@@ -27,6 +36,7 @@ def conclude(
     budget: Budget,
     history: History,
     evidence: Evidence | None,
+    fills: Fills | None = None,
 ) -> Explanation:
     """The result, or the map so far while the run goes on.
 
@@ -37,6 +47,7 @@ def conclude(
         budget: what was spent, and why the run ends if it does.
         history: its rounds.
         evidence: to go on from; None of a method that keeps none.
+        fills: of several fills, their maps.
     """
     return Explanation(
         saliency=resize_maps(effect.saliency, bound(case.photo_size)),
@@ -58,9 +69,34 @@ def conclude(
         source=case.source,
         complete=budget.stopped in ("calls", "seconds", "tolerance", "rounds"),
         stopped=budget.stopped or "running",
-        warnings=(*history.doubts, *weaknesses(case, history)) if budget.stopped else (),
+        warnings=(*history.doubts, *weaknesses(case, history, fills)) if budget.stopped else (),
         versions=versions(),
+        fills=fills,
         evidence=evidence,
+    )
+
+
+def describe_fills(case: Case, method: Explainer, effects: Sequence[Effect]) -> Fills:
+    """Each fill's own map, and how far they agree.
+
+    Args:
+        case: what the run is about.
+        method: whose fills they are.
+        effects: of each of its fills, at the size of the masks.
+    """
+    names = tuple(map(name_fill, method.fills))
+    size = bound(case.photo_size)
+    pairs = list(itertools.combinations(range(len(names)), 2))
+    found = [rank_agreement(effects[i], effects[j]) for i, j in pairs]
+    return Fills(
+        names=names,
+        saliency=np.stack([resize_maps(one.saliency, size) for one in effects]),
+        standard_error=np.stack([resize_maps(one.standard_error, size) for one in effects]),
+        agreements=tuple(
+            Agreement(target.name, (names[i], names[j]), **dataclasses.asdict(of_pair[t]))
+            for t, target in enumerate(case.targets)
+            for (i, j), of_pair in zip(pairs, found, strict=True)
+        ),
     )
 
 

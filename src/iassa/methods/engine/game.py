@@ -141,7 +141,9 @@ class CoalitionGame:
             raise HaltedError
         kept = coalitions.mean(1, dtype=np.float32)
         plan = SegmentPlan(kept, coalitions, np.zeros(len(coalitions), np.uint8), None)
-        batches = score_masks(self._case, plan, self._canvas, self._budget, self._threads)
+        fill = np.zeros(len(plan), np.uint8)  # there is one
+        asking = (self._canvas, self._budget, self._threads)
+        batches = score_masks(self._case, plan, fill, *asking)
         first = len(self.scores)
         for _ in range(0, len(coalitions), self._canvas.batch_size):
             if self._is_over():
@@ -151,7 +153,7 @@ class CoalitionGame:
             self.scores.append(self._case.score(readings).cpu().numpy())
             if len(coalitions) > 1:  # the first, the baseline alone, is no masked image
                 self.doubts += check_neighbours(
-                    self._case, plan[batch], readings, self._canvas, self._budget, self._threads
+                    self._case, plan[batch], fill[batch], readings, *asking
                 )
         return np.concatenate(self.scores[first:])
 

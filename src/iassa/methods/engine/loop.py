@@ -9,23 +9,26 @@ import itertools
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.errors import CancelledError, InputError
+from iassa.errors import CancelledError, InputError, require
 from iassa.estimators.attention import Attention
+from iassa.estimators.by_fill import EstimatorsByFill, average
 from iassa.estimators.effect import Effect, Estimator
 from iassa.explanations.evidence import Feedback, ScoredRound
 from iassa.explanations.explanation import Explanation
+from iassa.masks.dealing import serve
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Canvas
 from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.base import Explainer
-from iassa.methods.engine.budget import Budget
+from iassa.methods.engine.budget import FEWEST_MASKS, Budget
 from iassa.methods.engine.case import Case
-from iassa.methods.engine.conclusion import conclude, deliver
+from iassa.methods.engine.conclusion import conclude, deliver, describe_fills
 from iassa.methods.engine.history import History
 from iassa.methods.engine.scoring import RoundScores, cap_batch, score_round
 from iassa.models.black_box import one_thread
@@ -63,8 +66,23 @@ class Method(Explainer):
     """Masks and an estimator; the fields are hyperparameters.
 
     Attributes:
-        baseline: what hidden pixels show; see `Explainer`.
+        baseline: what hidden pixels show; see `Explainer`. Masks are dealt to several fills.
     """
+
+    deals: ClassVar[bool] = True
+
+    def check_budget(self, budget: Budget) -> None:
+        """Refuse more fills than the calls can serve."""
+        number = len(self.fills)
+        fewest = 1 + number * FEWEST_MASKS
+        if number > 1:
+            budget.forgo_check(fewest)
+            require(
+                budget.left >= fewest,
+                f"expected a budget of at least {fewest} calls for {number} fills (the whole image "
+                f"and {FEWEST_MASKS} masks for each), got {budget.left}. Ask for more, or give "
+                "fewer fills.",
+            )
 
     def _require_room(self, masks: int, cells: int) -> None:
         """Refuse more masks of a round than fit into memory: a plan is drawn whole."""
@@ -133,7 +151,7 @@ class Method(Explainer):
         """
         with one_thread():
             setting = _set(self, case)
-            estimator = self.estimator(setting)
+            estimator = EstimatorsByFill([self.estimator(setting) for _ in case.fills])
         batch_size = cap_batch(case.batch_size, case.size, case.image.device)
         canvas = Canvas(case.size, batch_size, setting.segmentations, case.image.device)
         history = History(doubts=case.doubts)
@@ -146,9 +164,10 @@ class Method(Explainer):
                 if scored.families:
                     seconds = _seconds(case.scored_before(k), started, budget)
                     history = history.after(feedback, scored, seconds, case.size)
-                effect = estimator.estimate()  # S, Eq. 5
-                adjusted = self.adjust(effect, setting.attention)  # S', Eq. 6
-                adjusted = adjusted.lose_error(history.lost)
+                each = estimator.estimate()  # S of each fill, Eq. 5
+                each = tuple(self.adjust(one, setting.attention) for one in each)  # S', Eq. 6
+                each = tuple(one.lose_error(history.lost) for one in each)
+                adjusted = average(each)
                 feedback = _feed_back(self, adjusted.saliency, history.first, setting)  # Eq. 8
                 if case.scored_before(k + 1) is not None:  # an earlier run has yielded this map
                     feedback, plans = _plan(self, k + 1, feedback, case, setting)
@@ -160,7 +179,10 @@ class Method(Explainer):
                 if not history.rounds:
                     raise scored.failure or CancelledError("cancelled before a map: no mask scored")
                 evidence = case.collect(history.scored, setting.segmentations)
-                explanation = conclude(case, self.as_dict(), adjusted, budget, history, evidence)
+                by_fill = describe_fills(case, self, each) if len(each) > 1 else None
+                explanation = conclude(
+                    case, self.as_dict(), adjusted, budget, history, evidence, by_fill
+                )
             deliver(explanation, budget, scored.failure)
             yield explanation
             if budget.stopped:
@@ -208,9 +230,9 @@ def _plan(
     """
     known = case.scored_before(k)
     if known is None:
-        return feedback, method.plan(k, feedback, setting)
+        return feedback, serve(method.plan(k, feedback, setting), len(case.fills))
     # Not what was computed here: another machine may round another way at a region's edge.
-    plans = method.plan(k, known.feedback, setting)
+    plans = serve(method.plan(k, known.feedback, setting), len(case.fills))
     for family, scored in known.families.items():
         if family not in plans or plans[family][: len(scored.plan)] != scored.plan:
             raise _redrawn(f"the masks of round {k + 1} are not those that seed {case.seed} draws")

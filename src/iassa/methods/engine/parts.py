@@ -44,7 +44,7 @@ class PartScores:
         self,
         black_box: BlackBox,
         image: Tensor,
-        fills: Sequence[Tensor],
+        fills: Tensor,
         budget: Budget,
         batch_size: int | None,
         threads: int,
@@ -54,7 +54,7 @@ class PartScores:
         Args:
             black_box: that is asked.
             image: (3, h, w), as the black box sees it.
-            fills: each (3, h, w).
+            fills: (F, 3, h, w).
             budget: counts the calls, reports progress and hears of a cancel.
             batch_size: the most images at a time; None for what the device likes.
             threads: of torch, for the black box.

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.errors import BlackBoxError, shorten
-from iassa.estimators.effect import Estimator
+from iassa.estimators.by_fill import EstimatorsByFill
 from iassa.explanations.evidence import Scored
+from iassa.masks.dealing import deal
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Canvas, Masks
 from iassa.methods.engine.budget import Budget
@@ -68,7 +69,7 @@ def score_round(
     k: int,
     plans: Mapping[str, MaskPlan],
     canvas: Canvas,
-    estimator: Estimator,
+    estimator: EstimatorsByFill,
     budget: Budget,
     threads: int,
 ) -> RoundScores:
@@ -90,20 +91,25 @@ def score_round(
     scores: list[Tensor] = []
     failure: BlackBoxError | None = None
     doubts: tuple[str, ...] = ()
+    places = {family: place for place, family in enumerate(plans)}
     for family, plan in afford(plans, counts, budget.left).items():
         seen = known[family].readings if family in known else None
         # Time that is up at the first call leaves room for a batch: a poor map says more than none.
         if budget.is_over() and (readings or budget.stopped != "seconds"):
             plan = plan[: 0 if seen is None else len(seen)]  # the earlier run's scores are kept
+        fills = deal(plan, len(case.fills), case.seed, k, places[family])
         try:
-            batches = score_masks(case, plan, canvas, budget, threads, seen)
+            batches = score_masks(case, plan, fills, canvas, budget, threads, seen)
             for batch, masks, answer, asked in batches:
                 if asked:
                     budget.spend(asked)
                 scores.append(case.score(answer))
-                estimator.add(masks, scores[-1], plan[batch], family)  # f(I * M_i)
+                shown = fills[batch]
+                estimator.add(masks, scores[-1], plan[batch], shown, family)  # f(I * M_i)
                 readings.setdefault(family, []).append(answer)
-                doubts += check_neighbours(case, plan[batch], answer, canvas, budget, threads)
+                doubts += check_neighbours(
+                    case, plan[batch], shown, answer, canvas, budget, threads
+                )
                 if asked and budget.is_over():
                     break
         except BlackBoxError as error:
@@ -128,6 +134,7 @@ def score_round(
 def score_masks(
     case: Case,
     plan: MaskPlan,
+    fills: NDArray[np.uint8],
     canvas: Canvas,
     budget: Budget,
     threads: int,
@@ -136,8 +143,9 @@ def score_masks(
     """Readings of f(I * M_i + baseline * (1 - M_i)) of the masks of a plan, a batch at a time.
 
     Args:
-        case: image, baseline, black box, and what to keep of its answers.
+        case: image, fills, black box, and what to keep of its answers.
         plan: the masks.
+        fills: (N,) numbers of the fills that they show.
         canvas: renders them; its batch size is used.
         budget: says until when a call is waited for.
         threads: of torch, for the black box; see `one_thread`.
@@ -159,7 +167,7 @@ def score_masks(
         readings = torch.from_numpy(known[batch].copy()).to(image.device)
         asked = batch.stop - start - len(readings)
         if asked:
-            whole = masks.blend(image, case.baseline, masked[: batch.stop - start])
+            whole = case.hide(masks, fills[batch], masked[: batch.stop - start])
             try:
                 with until(budget.deadline):
                     shown = whole[len(readings) :]
@@ -182,7 +190,13 @@ def _read(case: Case, answers: Tensor) -> Tensor:
 
 
 def check_neighbours(
-    case: Case, plan: MaskPlan, readings: Tensor, canvas: Canvas, budget: Budget, threads: int
+    case: Case,
+    plan: MaskPlan,
+    fills: NDArray[np.uint8],
+    readings: Tensor,
+    canvas: Canvas,
+    budget: Budget,
+    threads: int,
 ) -> tuple[str, ...]:
     """Ask about one image of the first batch again, alone: its score is to be the same.
 
@@ -191,8 +205,9 @@ def check_neighbours(
     without it, or once the run is over, nothing is asked.
 
     Args:
-        case: image, baseline, black box, targets.
+        case: image, fills, black box, targets.
         plan: masks of a batch, just scored.
+        fills: (N,) theirs.
         readings: (N, C) theirs.
         canvas: renders the mask.
         budget: that pays.
@@ -211,7 +226,8 @@ def check_neighbours(
     # The median of them: scores that are divided by the highest leave that one as it is.
     row = int(scores[:, 0].median(0).indices)
     masked = case.image.new_empty((1, *case.image.shape))
-    canvas.render(plan[row : row + 1]).blend(case.image, case.baseline, masked)
+    one = slice(row, row + 1)
+    case.hide(canvas.render(plan[one]), fills[one], masked)
     with until(budget.deadline):
         alone = _read(case, ask(case.black_box, masked, case.readout.num_outputs, threads))
     budget.spend(1)

@@ -7,6 +7,7 @@ import numpy as np
 from iassa.errors import list_some
 from iassa.estimators.effect import SMALLEST
 from iassa.estimators.saturation import is_flat, is_gone, stays_sure
+from iassa.explanations.fills import Fills
 from iassa.masks.plans import WindowPlan
 from iassa.methods.engine.budget import FEWEST_MASKS
 from iassa.methods.engine.case import Case
@@ -37,12 +38,13 @@ BARELY = 0.02  # of a likelihood: if no mask moves it further, it does not move
 FEWEST_HIDDEN = 8  # masks that make a background
 
 
-def weaknesses(case: Case, history: History) -> tuple[str, ...]:
+def weaknesses(case: Case, history: History, fills: Fills | None = None) -> tuple[str, ...]:
     """All that makes the map unreliable, each once, by the targets' names if there are several.
 
     Args:
         case: what the run is about.
         history: its rounds, at least one.
+        fills: of several fills, their maps.
     """
     count = sum(sum(one.masks.values()) for one in history.rounds)
     if count < FEWEST_MASKS:
@@ -60,7 +62,22 @@ def weaknesses(case: Case, history: History) -> tuple[str, ...]:
             f"only {count} masks for {cells} cells: the map is mostly noise. Allow more calls, or "
             "use fewer cells"
         )
-    return tuple(texts)
+    return (*texts, *(_disagreement(fills) if fills is not None else ()))
+
+
+def _disagreement(fills: Fills) -> tuple[str, ...]:
+    """What to say of maps that disagree under two fills, of the two that do so most."""
+    apart = [one for one in fills.agreements if one.beyond_errors]
+    if not apart:
+        return ()
+    worst = min(apart, key=lambda one: one.correlation or 0)
+    targets = dict.fromkeys(one.target for one in apart)
+    of = f"{list_some(targets)}: " if fills.saliency.shape[1] > 1 else ""
+    text = (
+        f"{of}the maps under different fills disagree beyond their errors: rank correlation of "
+        f"{worst}. What only one of them shows may be the fill's doing: compare each fill's own map"
+    )
+    return (text,)
 
 
 def _weaknesses_of(case: Case, t: int, history: History) -> list[str]:
