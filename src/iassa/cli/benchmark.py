@@ -9,14 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from typer import Argument, Option
 
 from iassa.cli import options
@@ -61,20 +53,34 @@ Kind = Annotated[
 ]
 Images = Annotated[
     Path | None,
-    Option(help="Folder of the images; for synthetic: photographs to lay the scenes on."),
+    Option(
+        metavar="DIR",
+        help="Folder of the images; for synthetic: photographs to lay the scenes on.",
+    ),
 ]
 Scenes = Annotated[
-    int | None, Option(help="For synthetic: how many; default: 3 drawn ones, or all photographs.")
+    int | None,
+    Option(metavar="N", help="For synthetic: how many; default: 3 drawn ones, or all photographs."),
 ]
 Number = Annotated[
     int | None,
-    Option("--mosaics", help="For mosaics: how many; default: as many as the images give."),
+    Option(
+        "--mosaics",
+        metavar="N",
+        help="For mosaics: how many; default: as many as the images give.",
+    ),
 ]
-RunFolder = Annotated[Path, Option("--run", help="Folder of the run.")]
-Annotations = Annotated[Path | None, Option(help="For coco: file in COCO's instances format.")]
-Masks = Annotated[Path | None, Option(help="For masks: folder of PNGs, not 0 where the object is.")]
+RunFolder = Annotated[Path, Option("--run", metavar="DIR", help="Folder of the run.")]
+Annotations = Annotated[
+    Path | None, Option(metavar="FILE", help="For coco: file in COCO's instances format.")
+]
+Masks = Annotated[
+    Path | None,
+    Option(metavar="DIR", help="For masks: folder of PNGs, not 0 where the object is."),
+]
 Pairs = Annotated[
-    Path | None, Option(help="For pairs: CSV file, image,query and a row for each pair.")
+    Path | None,
+    Option(metavar="FILE", help="For pairs: CSV file, image,query and a row for each pair."),
 ]
 Boxes = Annotated[
     bool,
@@ -97,28 +103,37 @@ Contestant = Annotated[
 Budgets = Annotated[
     str, Option(metavar="N,...", help="Budgets of model calls at which maps are measured.")
 ]
-Limit = Annotated[int | None, Option(help="Most targets to explain, the highest scores first.")]
+Limit = Annotated[
+    int | None, Option(metavar="N", help="Most targets to explain, the highest scores first.")
+]
 MinScore = Annotated[
     float | None,
     Option(
+        metavar="SCORE",
         help="Least score of a target in the whole image; for mosaics: of the class of an image "
-        "that is alone, default: 0.5."
+        "that is alone, default: 0.5.",
     ),
 ]
 Half = Annotated[str, Option(metavar="even|odd|both", help="Explain every other image only.")]
 Classes = Annotated[
     str | None,
     Option(
+        metavar="NAME",
         help="Outputs that stand for a category: same (classes are categories), imagenet (the "
-        "shipped table), a JSON file, or auto (by class names); default: auto."
+        "shipped table), a JSON file, or auto (by class names); default: auto.",
     ),
 ]
 OneTarget = Annotated[
     str | None,
-    Option(help="A class, group, contrast or top-1, for all images; default: their category."),
+    Option(
+        metavar="TARGET",
+        help="A class, group, contrast or top-1, for all images; default: their category.",
+    ),
 ]
-Seeds = Annotated[int, Option(help="Number of seeds per image, to see how stable maps are.")]
-Workers = Annotated[int, Option(help="Processes on this machine, one core each.")]
+Seeds = Annotated[
+    int, Option(metavar="N", help="Number of seeds per image, to see how stable maps are.")
+]
+Workers = Annotated[int, Option(metavar="N", help="Processes on this machine, one core each.")]
 Ray = Annotated[str | None, Option(metavar="ADDRESS", help="Use a Ray cluster: auto, ray://host.")]
 ProtocolFields = Annotated[
     list[str] | None,
@@ -318,11 +333,20 @@ def _contestants(
 @contextmanager
 def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
     """A progress bar: items done, time gone and left, and how many failed."""
-    terminal = messages.is_terminal
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    terminal = messages().is_terminal
     with Progress(
         *(words("{task.description}"), BarColumn(), MofNCompleteColumn()),
         *(TimeElapsedColumn(), TimeRemainingColumn(), words("{task.fields[note]}")),
-        console=messages,
+        console=messages(),
         disable=quiet or not terminal,
     ) as bar:
         tasks: dict[str, TaskID] = {}

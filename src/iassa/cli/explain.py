@@ -30,15 +30,18 @@ NO_CALLS = (
     "targets that were explained. Leave out --model, --calls and the like, or explain anew."
 )
 
-Images = Annotated[list[Path] | None, Argument(metavar="IMAGE...", help="Image files.")]
-Example = Annotated[str | None, Option(help="A bundled photograph: cat or coffee.")]
+Images = Annotated[list[Path] | None, Argument(metavar="IMAGE", help="Image files.")]
+Example = Annotated[
+    str | None, Option(metavar="cat|coffee", help="A photograph that is bundled, to try it.")
+]
 Targets = Annotated[
     list[str] | None,
     Option(
+        metavar="TARGET",
         help="What to explain, repeatable: top-1 (default), top-5, a class name or index, a group "
         "'281,tabby', a contrast 'tabby vs lynx', 'not lynx', or package.module:function of the "
         "scores, (N, K) -> (N,) (its code is run). With --similar-to its file names, all by "
-        "default. With a detector its boxes by class, 'dog' or 'dog 2'."
+        "default. With a detector its boxes by class, 'dog' or 'dog 2'.",
     ),
 ]
 Boxes = Annotated[
@@ -51,8 +54,9 @@ Boxes = Annotated[
 Method = Annotated[
     str,
     Option(
+        metavar="NAME",
         help="iassa, iassa-paper, rise, sliding-window, lime, sobol, hsic, kernel-shap, "
-        "shap-partition, shap-bpt, greedy."
+        "shap-partition, shap-bpt, greedy.",
     ),
 ]
 Settings = Annotated[
@@ -67,28 +71,31 @@ Baseline = Annotated[
         "blur, noise, or an image file. Short for --set baseline=FILL.",
     ),
 ]
-Calls = Annotated[int, Option(help="Budget of model calls, never exceeded.")]
+Calls = Annotated[int, Option(metavar="N", help="Budget of model calls, never exceeded.")]
 Keep = Annotated[
     str, Option(metavar="N|all", help="Save the N highest outputs, for `iassa extend --target`.")
 ]
 Out = Annotated[
     Path | None,
     Option(
+        metavar="DIR",
         help="Folder for the result, of several images one folder each in it; default: "
-        "explanations/IMAGE."
+        "explanations/IMAGE.",
     ),
 ]
 Saved = Annotated[Path, Argument(metavar="DIR", help="Folder of a saved explanation.")]
 NewTargets = Annotated[
     list[str] | None,
     Option(
+        metavar="TARGET",
         help="Explain this from the same masks, without a call; repeatable. With --calls or "
-        "--model: the targets that were explained, named again, as package.module:function must be."
+        "--model: the targets that were explained, named again, as package.module:function must be.",
     ),
 ]
-MoreCalls = Annotated[int | None, Option(help="Most calls to add; default: 1000.")]
+MoreCalls = Annotated[int | None, Option(metavar="N", help="Most calls to add; default: 1000.")]
 NewOut = Annotated[
-    Path | None, Option(help="Folder for the result; default: DIR, with --target DIR-TARGET.")
+    Path | None,
+    Option(metavar="DIR", help="Folder for the result; default: DIR, with --target DIR-TARGET."),
 ]
 LONGEST_NAME = 200  # bytes of a folder's name; systems allow 255
 

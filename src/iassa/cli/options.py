@@ -21,11 +21,15 @@ _about_model = functools.partial(Option, rich_help_panel="The model")
 Model = Annotated[
     str | None,
     _about_model(
+        metavar="MODEL",
         help="efficientnet-lite0 (default), FILE.onnx, hf:NAME, hf:FOLDER, a URL, or "
-        "package.module:attribute (its code is run)."
+        "package.module:attribute (its code is run).",
     ),
 ]
-Device = Annotated[str | None, _about_model(help="cpu, cuda, cuda:1; default: a GPU, if any.")]
+Device = Annotated[
+    str | None,
+    _about_model(metavar="NAME", help="cpu, cuda, cuda:1; default: a GPU, if any."),
+]
 Range = Annotated[
     str | None,
     _about_model("--range", metavar="LOW-HIGH", help="Its black and white: 0-1, 0-255, -1..1."),
@@ -56,14 +60,16 @@ ModelOption = Annotated[
     ),
 ]
 
-Seconds = Annotated[float | None, Option(help="Stop after this time.")]
+Seconds = Annotated[float | None, Option(metavar="SECONDS", help="Stop after this time.")]
 Tolerance = Annotated[
-    float | None, Option(help="Stop at this standard error, as a share of the map's peak: 0.1.")
+    float | None,
+    Option(metavar="SHARE", help="Stop at this standard error, as a share of the map's peak: 0.1."),
 ]
 BatchSize = Annotated[
-    int | None, Option(help="Most images in a batch; default: 16 on a CPU, 128 on a GPU.")
+    int | None,
+    Option(metavar="N", help="Most images in a batch; default: 16 on a CPU, 128 on a GPU."),
 ]
-Seed = Annotated[int, Option(help="The same seed gives the same result.")]
+Seed = Annotated[int, Option(metavar="N", help="The same seed gives the same result.")]
 SimilarTo = Annotated[
     list[str] | None,
     Option(
@@ -85,7 +91,9 @@ White = Annotated[
 ]
 MaxPixels = Annotated[
     int | None,
-    Option(help="Most pixels of an image, 16 bytes of memory each; default: 50 million."),
+    Option(
+        metavar="N", help="Most pixels of an image, 16 bytes of memory each; default: 50 million."
+    ),
 ]
 Quiet = Annotated[bool, Option("--quiet", help="Print errors only.")]
 Overwrite = Annotated[

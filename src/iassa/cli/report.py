@@ -25,31 +25,42 @@ if TYPE_CHECKING:
 def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the report; default: report in RUN.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the report; default: report in RUN."),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of the images, to show maps over some of them on the page."),
+        typer.Option(
+            metavar="DIR", help="Folder of the images, to show maps over some of them on the page."
+        ),
     ] = None,
     pictures: Annotated[
         str | None,
         typer.Option(
-            help="How many of them, or which: names of entries, separated by ';'; default: 6."
+            metavar="N|NAMES",
+            help="How many of them, or which: names of entries, separated by ';'; default: 6.",
         ),
     ] = None,
     annotations: Annotated[
         Path | None,
-        typer.Option(help="File in COCO's instances format, to outline what is annotated in them."),
+        typer.Option(
+            metavar="FILE",
+            help="File in COCO's instances format, to outline what is annotated in them.",
+        ),
     ] = None,
-    masks: Annotated[Path | None, typer.Option(help="Folder of mask PNGs, for the same.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of mask PNGs, for the same.")
+    ] = None,
     photographs: Annotated[
         bool, typer.Option(help="Show them in the Markdown as well, and save them beside it.")
     ] = False,
     methods: Annotated[
-        str | None, typer.Option(help="Labels to report, comma-separated; default: all.")
+        str | None,
+        typer.Option(metavar="LABEL,...", help="Labels to report; default: all."),
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="Label that the others are compared with.")
+        str | None,
+        typer.Option(metavar="LABEL", help="Label that the others are compared with."),
     ] = None,
     compare: Annotated[
         list[str] | None,
