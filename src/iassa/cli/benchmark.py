@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from iassa.cli import options
+from iassa.cli import completing, options
 from iassa.cli.dataset_options import (
+    KINDS,
     MOSAICS,
     PAIRS,
     SYNTHETIC,
@@ -45,6 +46,7 @@ Kind = Annotated[
     str,
     Argument(
         metavar="KIND",
+        autocompletion=completing.among(*KINDS),
         help="What the images come with. coco: annotations in MS-COCO's format. masks: a mask PNG "
         "each. images: nothing (insertion and deletion only). pairs: a table of pairs that are "
         "alike. synthetic: drawn scenes, and black boxes whose right maps are known. mosaics: four "
@@ -90,12 +92,17 @@ Orientation = Annotated[
     str | None,
     Option(
         metavar="stored|upright",
+        autocompletion=completing.among("stored", "upright"),
         help="Whether EXIF turns the images (upright) or not; default: stored with coco and masks.",
     ),
 ]
 Methods = Annotated[
     list[str] | None,
-    Option(metavar="NAME,...", help="With their defaults; default: iassa,rise; synthetic: all."),
+    Option(
+        metavar="NAME,...",
+        autocompletion=completing.several(*completing.METHODS),
+        help="With their defaults; default: iassa,rise; synthetic: all.",
+    ),
 ]
 Contestant = Annotated[
     list[str] | None, Option(metavar="LABEL=METHOD", help="One with settings; see above.")
@@ -114,7 +121,14 @@ MinScore = Annotated[
         "that is alone, default: 0.5.",
     ),
 ]
-Half = Annotated[str, Option(metavar="even|odd|both", help="Explain every other image only.")]
+Half = Annotated[
+    str,
+    Option(
+        metavar="even|odd|both",
+        autocompletion=completing.among("even", "odd", "both"),
+        help="Explain every other image only.",
+    ),
+]
 Classes = Annotated[
     str | None,
     Option(

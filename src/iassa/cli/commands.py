@@ -20,6 +20,7 @@ import iassa
 from iassa.cli.benchmark import benchmark
 from iassa.cli.explain import explain, extend
 from iassa.cli.help import Command, Commands
+from iassa.cli.listing import methods, models
 from iassa.cli.report import report, salvage
 from iassa.cli.terminal import BAD, INTERRUPTED, SOME_FAILED, complain, warnings_as_lines
 from iassa.errors import IassaError
@@ -46,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (explain, extend, benchmark, report, salvage):
+for command in (explain, extend, benchmark, report, salvage, models, methods):
     app.command(cls=Command)(command)
 
 

@@ -14,7 +14,7 @@ import typer
 from typer import Argument, Option
 
 import iassa
-from iassa.cli import options
+from iassa.cli import completing, options
 from iassa.cli.black_box import opened_model
 from iassa.cli.making import make_all
 from iassa.errors import InputError
@@ -32,12 +32,18 @@ NO_CALLS = (
 
 Images = Annotated[list[Path] | None, Argument(metavar="IMAGE", help="Image files.")]
 Example = Annotated[
-    str | None, Option(metavar="cat|coffee", help="A photograph that is bundled, to try it.")
+    str | None,
+    Option(
+        metavar="cat|coffee",
+        help="A photograph that is bundled, to try it.",
+        autocompletion=completing.among("cat", "coffee"),
+    ),
 ]
 Targets = Annotated[
     list[str] | None,
     Option(
         metavar="TARGET",
+        autocompletion=completing.targets,
         help="What to explain, repeatable: top-1 (default), top-5, a class name or index, a group "
         "'281,tabby', a contrast 'tabby vs lynx', 'not lynx', or package.module:function of the "
         "scores, (N, K) -> (N,) (its code is run). With --similar-to its file names, all by "
@@ -55,8 +61,8 @@ Method = Annotated[
     str,
     Option(
         metavar="NAME",
-        help="iassa, iassa-paper, rise, sliding-window, lime, sobol, hsic, kernel-shap, "
-        "shap-partition, shap-bpt, greedy.",
+        autocompletion=completing.among(*completing.METHODS),
+        help=f"{', '.join(completing.METHODS)}. `iassa methods` lists them with their fields.",
     ),
 ]
 Settings = Annotated[
@@ -67,6 +73,7 @@ Baseline = Annotated[
     str | None,
     Option(
         metavar="FILL",
+        autocompletion=completing.several(*completing.FILLS),
         help="What hidden pixels show: a grey (default 0.5), r,g,b, #rrggbb, zero, grey, mean, "
         "blur, noise, or an image file. Short for --set baseline=FILL.",
     ),
@@ -88,8 +95,10 @@ NewTargets = Annotated[
     list[str] | None,
     Option(
         metavar="TARGET",
+        autocompletion=completing.targets,
         help="Explain this from the same masks, without a call; repeatable. With --calls or "
-        "--model: the targets that were explained, named again, as package.module:function must be.",
+        "--model: the targets that were explained, named again, as package.module:function must "
+        "be.",
     ),
 ]
 MoreCalls = Annotated[int | None, Option(metavar="N", help="Most calls to add; default: 1000.")]

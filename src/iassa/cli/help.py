@@ -11,7 +11,7 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import typer
@@ -54,7 +54,7 @@ def _render(command: Any, context: Any) -> str:
         sections["Commands"] = [(str(one.name), one.help or "") for one in there if one]
     usage = [context.command_path, *(["[OPTIONS]"] if shown else []), *map(_usage, shown)]
     usage += ["COMMAND ..."] if isinstance(command, TyperGroup) else []
-    blocks = ["\n".join(_wrap(f"Usage: {' '.join(filter(None, usage))}", width, hang=7))]
+    blocks = ["\n".join(wrap(f"Usage: {' '.join(filter(None, usage))}", width, hang=7))]
     blocks += ["\n".join(describe(inspect.cleandoc(command.help or ""), width)).rstrip()]
     for title, rows in sections.items():
         blocks.append("\n".join([heading(f"{title}:"), *tabulate(rows, width)]))
@@ -82,7 +82,7 @@ def describe(text: str, width: int) -> Iterator[str]:
                 for line in run:
                     yield from _fold(line.strip(), width)
             else:
-                yield from _wrap(" ".join(run), width)
+                yield from wrap(" ".join(run), width)
         yield ""
 
 
@@ -92,13 +92,13 @@ def tabulate(rows: Sequence[tuple[str, str]], width: int, indent: int = 2) -> It
     beside = indent + first + 2
     for name, meaning in rows:
         if width >= NARROW and len(name) <= first:
-            lines = _wrap(_first_paragraph(meaning), width - beside) or [""]
+            lines = wrap(_first_paragraph(meaning), width - beside) or [""]
             yield (" " * indent + _styled(name) + " " * (first + 2 - len(name)) + lines[0]).rstrip()
             yield from (" " * beside + line for line in lines[1:])
         else:
             below = beside if width >= NARROW else indent + 4
-            yield from map(_styled, _wrap(name, width, indent, indent + 2))
-            yield from _wrap(_first_paragraph(meaning), width, below)
+            yield from map(_styled, wrap(name, width, indent, indent + 2))
+            yield from wrap(_first_paragraph(meaning), width, below)
 
 
 def _first_paragraph(text: str) -> str:
@@ -132,7 +132,8 @@ def _fold(command: str, width: int) -> Iterator[str]:
     yield line
 
 
-def _wrap(text: str, width: int, indent: int = 0, hang: int | None = None) -> list[str]:
+def wrap(text: str, width: int, indent: int = 0, hang: int | None = None) -> list[str]:
+    """Lines of a text; a word is never cut. `hang` is the indent of all lines but the first."""
     return textwrap.wrap(
         text,
         max(width, 20),
@@ -178,8 +179,3 @@ def _meaning(parameter: Any) -> str:
     if parameter.show_default and default not in (None, False, ()) and not callable(default):
         notes.append(f"default: {default}")
     return " ".join(filter(None, [parameter.help, *(f"[{note}]" for note in notes)]))
-
-
-def show(lines: Iterable[str]) -> None:
-    """Print lines that are a result."""
-    typer.echo("\n".join(lines))

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, cast, get_args
 import typer
 from typer import Option
 
+from iassa.cli import completing
 from iassa.errors import InputError, list_some
 
 _about_model = functools.partial(Option, rich_help_panel="The model")
@@ -22,6 +23,7 @@ Model = Annotated[
     str | None,
     _about_model(
         metavar="MODEL",
+        autocompletion=completing.models,
         help="efficientnet-lite0 (default), FILE.onnx, hf:NAME, hf:FOLDER, a URL, or "
         "package.module:attribute (its code is run).",
     ),
@@ -79,7 +81,12 @@ SimilarTo = Annotated[
     ),
 ]
 Measure = Annotated[
-    str | None, Option(metavar="cosine|euclidean", help="How to compare; default: cosine.")
+    str | None,
+    Option(
+        metavar="cosine|euclidean",
+        help="How to compare; default: cosine.",
+        autocompletion=completing.among("cosine", "euclidean"),
+    ),
 ]
 AsJson = Annotated[bool, Option("--json", help="Print explanation.json, one line per image.")]
 White = Annotated[
@@ -104,6 +111,7 @@ Pictures = Annotated[
     str,
     Option(
         metavar="none|sheet|all",
+        autocompletion=completing.among("none", "sheet", "all"),
         help="What to draw: nothing, all targets on one scale, or that and a picture of each.",
     ),
 ]
