@@ -84,10 +84,13 @@ def find_named(folder: str) -> dict[str, tuple[str, str]]:
     found = {}
     for path in sorted(ROOT.joinpath(folder).glob("*.py")):
         module = f"iassa.{folder}.{path.stem}"
-        for owner in _parse(module).body:
-            for node in owner.body if isinstance(owner, ast.ClassDef) else ():
-                said = isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "name"
-                if said and isinstance(node.value, ast.Constant):
+        for owner in _classes(module):
+            for node in owner.body:
+                if (
+                    isinstance(node, ast.AnnAssign)
+                    and isinstance(node.value, ast.Constant)
+                    and ast.unparse(node.target) == "name"
+                ):
                     found[str(node.value.value)] = (module, owner.name)
     return found
 
@@ -100,8 +103,11 @@ def _parse(module: str) -> ast.Module:
 
 
 def _find(module: str, name: str) -> ast.ClassDef:
-    classes = (node for node in _parse(module).body if isinstance(node, ast.ClassDef))
-    return next(one for one in classes if one.name == name)
+    return next(one for one in _classes(module) if one.name == name)
+
+
+def _classes(module: str) -> list[ast.ClassDef]:
+    return [node for node in _parse(module).body if isinstance(node, ast.ClassDef)]
 
 
 def _fields(module: str, name: str) -> Iterator[Field]:

@@ -145,7 +145,13 @@ def explain(
     auth_env: options.AuthEnv = None,
     model_option: options.ModelOption = None,
 ) -> None:
-    """Explain which parts of an image a model relies on."""
+    """Explain which parts of an image a model relies on.
+
+    Examples:
+        iassa explain --example cat
+        iassa explain photo.jpg --target "tabby vs Egyptian cat" --calls 2000
+        iassa explain *.jpg --model net.onnx --range 0-255 --out maps
+    """
     folders, saving = _folders(images or [], example, out), options.read_saving(context)
     chosen = _method(method, baseline, set_ or [])
     by_default = range(len(similar_to)) if similar_to else f"top-{len(box) if box else 1}"
@@ -249,6 +255,10 @@ def extend(
     once. Another target goes into a folder beside it, DIR-TARGET. Nothing that
     a saved file names is opened: name files and code again, with --model,
     --target, --baseline and --set features=.
+
+    Examples:
+        iassa extend explanations/photo --calls 1000
+        iassa extend explanations/photo --target tabby
     """
     saved, saving = iassa.Explanation.load(directory), options.read_saving(context)
     differs = functools.partial(_changes, saved, target or saved.targets)

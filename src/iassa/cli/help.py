@@ -7,6 +7,7 @@ columns, and names types as Python does.
 from __future__ import annotations
 
 import inspect
+import re
 import shlex
 import shutil
 import sys
@@ -21,6 +22,7 @@ from iassa.cli.terminal import is_coloured
 
 NARROW = 60  # columns; in fewer, what a name means stands below the name
 WIDEST = 100
+CONTINUED = " \\"  # a shell takes the next line as well
 LONGEST_NAME = 28  # that has its meaning beside it
 
 
@@ -122,13 +124,17 @@ def _runs(lines: Sequence[str]) -> Iterator[tuple[bool, list[str]]]:
 
 
 def _fold(command: str, width: int) -> Iterator[str]:
-    words = shlex.split(command, posix=False)
-    line = "  " + words[0]
-    for word in words[1:]:
-        if len(line) + 1 + len(word) + len(" \\") > width:
-            yield f"{line} \\"
-            line = "     "
-        line += f" {word}"
+    """A command in lines, if possible with each option and its values on one of them."""
+    line = " "
+    for part in re.split(r" (?=--)", command):
+        words = (
+            [part] if len(part) + len(CONTINUED) + 6 <= width else shlex.split(part, posix=False)
+        )
+        for word in words:
+            if line.strip() and len(line) + 1 + len(word) + len(CONTINUED) > width:
+                yield f"{line}{CONTINUED}"
+                line = "     "
+            line += f" {word}"
     yield line
 
 

@@ -5,14 +5,16 @@ They import what they need when they are called, so that `--help` does not wait 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iassa.cli.terminal import say, show_path, typed
+from iassa.cli import options
+from iassa.cli.terminal import say, show_json, show_path, typed
 from iassa.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iassa.benchmark import Entry
+    from iassa.benchmark.report import Report
 
 
 def report(
@@ -66,9 +69,17 @@ def report(
         list[str] | None,
         typer.Option(metavar="LABEL@CALLS vs LABEL@CALLS", help="Compare these too; repeatable."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print means, differences and files as JSON.")
+    ] = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Write what a run shows: Markdown, one HTML page, CSV files and plots."""
+    """Write what a run shows: Markdown, one HTML page, CSV files and plots.
+
+    Examples:
+        iassa report run
+        iassa report run --images photos --compare "iassa@500 vs rise@1000"
+    """
     if images is None and (pictures is not None or photographs):
         option = "--photographs" if pictures is None else "--pictures"
         raise InputError(f"expected --images with {option}, got none. Name the images' folder.")
@@ -92,15 +103,22 @@ def report(
             f"{written.finished} of {written.expected} items, {len(written.entries)} entries "
             "compared"
         )
-    for path in written.files[:2]:
+    if as_json:
+        show_json(_as_json(written))
+    for path in () if as_json else written.files[:2]:
         show_path(path)
 
 
 def salvage(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a damaged run.")],
     into: Annotated[Path, typer.Argument(metavar="NEW", help="Folder to make.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Save what a damaged run still holds into a new run that `iassa benchmark` can continue."""
+    """Save what a damaged run still holds into a new run that `iassa benchmark` can continue.
+
+    Example:
+        iassa salvage run saved
+    """
     from iassa.benchmark import salvage as salvage_run
 
     saved = salvage_run(run_folder, into)
@@ -111,7 +129,29 @@ def salvage(
     )
     for key in saved.lost[:10]:
         say(f"lost {key.method}: {key.entry}")
-    show_path(into)
+    if as_json:
+        show_json({"run": str(into), **dataclasses.asdict(saved)})
+    else:
+        show_path(into)
+
+
+def _as_json(written: Report) -> dict[str, Any]:
+    """The numbers of a report, those that are missing as null, and where they are written."""
+    from iassa.benchmark.report.data_files import as_rows
+
+    return {
+        "folder": str(written.folder),
+        "files": [*map(str, written.files)],
+        "finished": written.finished,
+        "expected": written.expected,
+        "entries": len(written.entries),
+        "means": [*map(_without_nan, as_rows(written.means))],
+        "differences": [*map(_without_nan, as_rows(written.differences))],
+    }
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if value != value else value for name, value in row.items()}
 
 
 def _pictures(text: str) -> int | list[str]:
