@@ -107,21 +107,15 @@ def benchmark(
         outcome = run(
             contestants=contestants,
             folder=run_folder,
-            target=target,
-            half=half,
-            limit=limit,
             seeds=_range(seed, seeds),
             protocol=_protocol(kind, protocol or []),
-            workers=workers,
-            ray=ray,
             command=typed(),
+            **{
+                name: context.params[name] for name in ("target", "half", "limit", "workers", "ray")
+            },
             **what | watching,
         )
-    if as_json:
-        show_json(_as_json(outcome, run_folder))
-    _finish(outcome, run_folder, quiet, interrupts)
-    if not as_json:
-        show_path(run_folder)
+    _finish(outcome, context.params, interrupts)
 
 
 def _open_dataset(context: typer.Context) -> dict[str, Any]:
@@ -281,11 +275,14 @@ def _as_json(outcome: Outcome, folder: Path) -> dict[str, Any]:
     }
 
 
-def _finish(outcome: Outcome, folder: Path, quiet: bool, interrupts: list[int]) -> None:
-    """Say what became of a run, and exit where it is not done."""
+def _finish(outcome: Outcome, given: dict[str, Any], interrupts: list[int]) -> None:
+    """Print what became of a run, and exit with it."""
     from iassa.benchmark.store.records import list_reasons
 
-    if not quiet:
+    folder = given["run_folder"]
+    if given["as_json"]:
+        show_json(_as_json(outcome, folder))
+    if not given["quiet"]:
         if outcome.excluded:
             count = sum(map(len, outcome.excluded.values()))
             say(f"left out {count}: {list_reasons(outcome.excluded)}")
@@ -305,3 +302,5 @@ def _finish(outcome: Outcome, folder: Path, quiet: bool, interrupts: list[int]) 
         lacking = counted(outcome.wanted - outcome.items, "item")
         complain(f"{lacking} not made yet. Run the same command again.")
         raise typer.Exit(BAD)
+    if not given["as_json"]:
+        show_path(folder)

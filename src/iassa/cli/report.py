@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from iassa.cli import options
 from iassa.cli.terminal import say, show_json, show_path, typed
@@ -25,53 +25,56 @@ if TYPE_CHECKING:
     from iassa.benchmark.report import Report
 
 
+RunFolder = Annotated[Path, Argument(metavar="RUN", help="Folder of the run.")]
+Out = Annotated[
+    Path | None, Option(metavar="DIR", help="Folder for the report; default: report in RUN.")
+]
+Images = Annotated[
+    Path | None,
+    Option(metavar="DIR", help="Folder of the images, to show maps over some of them on the page."),
+]
+Pictures = Annotated[
+    str | None,
+    Option(
+        metavar="N|NAMES",
+        help="How many of them, or which: names of entries, separated by ';'; default: 6.",
+    ),
+]
+Annotations = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help="File in COCO's instances format, to outline what is annotated in them.",
+    ),
+]
+Masks = Annotated[Path | None, Option(metavar="DIR", help="Folder of mask PNGs, for the same.")]
+Photographs = Annotated[
+    bool,
+    Option("--photographs", help="Show them in the Markdown as well, and save them beside it."),
+]
+Methods = Annotated[str | None, Option(metavar="LABEL,...", help="Labels to report; default: all.")]
+Reference = Annotated[
+    str | None, Option(metavar="LABEL", help="Label that the others are compared with.")
+]
+Compare = Annotated[
+    list[str] | None,
+    Option(metavar="LABEL@CALLS vs LABEL@CALLS", help="Compare these too; repeatable."),
+]
+AsJson = Annotated[bool, Option("--json", help="Print means, differences and files as JSON.")]
+
+
 def report(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder for the report; default: report in RUN."),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Folder of the images, to show maps over some of them on the page."
-        ),
-    ] = None,
-    pictures: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|NAMES",
-            help="How many of them, or which: names of entries, separated by ';'; default: 6.",
-        ),
-    ] = None,
-    annotations: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="File in COCO's instances format, to outline what is annotated in them.",
-        ),
-    ] = None,
-    masks: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of mask PNGs, for the same.")
-    ] = None,
-    photographs: Annotated[
-        bool, typer.Option(help="Show them in the Markdown as well, and save them beside it.")
-    ] = False,
-    methods: Annotated[
-        str | None,
-        typer.Option(metavar="LABEL,...", help="Labels to report; default: all."),
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(metavar="LABEL", help="Label that the others are compared with."),
-    ] = None,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LABEL@CALLS vs LABEL@CALLS", help="Compare these too; repeatable."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print means, differences and files as JSON.")
-    ] = False,
+    run_folder: RunFolder,
+    out: Out = None,
+    images: Images = None,
+    pictures: Pictures = None,
+    annotations: Annotations = None,
+    masks: Masks = None,
+    photographs: Photographs = False,
+    methods: Methods = None,
+    reference: Reference = None,
+    compare: Compare = None,
+    as_json: AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Write what a run shows: Markdown, one HTML page, CSV files and plots.
@@ -110,9 +113,9 @@ def report(
 
 
 def salvage(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a damaged run.")],
-    into: Annotated[Path, typer.Argument(metavar="NEW", help="Folder to make.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    run_folder: Annotated[Path, Argument(metavar="RUN", help="Folder of a damaged run.")],
+    into: Annotated[Path, Argument(metavar="NEW", help="Folder to make.")],
+    as_json: Annotated[bool, Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Save what a damaged run still holds into a new run that `iassa benchmark` can continue.
 
