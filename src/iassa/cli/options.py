@@ -106,13 +106,14 @@ Quiet = Annotated[bool, Option("--quiet", help="Print errors only.")]
 Overwrite = Annotated[
     bool, Option("--overwrite", help="Write over the result of another image, model or target.")
 ]
-Drawn = Literal["none", "sheet", "all"]
+Drawn = Literal["none", "sheet", "all", "named"]
 Pictures = Annotated[
     str,
     Option(
-        metavar="none|sheet|all",
-        autocompletion=completing.among("none", "sheet", "all"),
-        help="What to draw: nothing, all targets on one scale, or that and a picture of each.",
+        metavar="none|sheet|all|named",
+        autocompletion=completing.among(*get_args(Drawn)),
+        help="What to draw: nothing, all targets on one scale, or that and a picture of each, "
+        "overlay-K.png; with named, the class is in its name, overlay-K-CLASS.png.",
     ),
 ]
 
@@ -136,7 +137,7 @@ def read_saving(context: typer.Context) -> Saving:
     given = context.params
     pictures = given["pictures"]
     if pictures not in get_args(Drawn):
-        raise InputError(f"expected --pictures none, sheet or all, got {pictures!r}.")
+        raise InputError(f"expected --pictures none, sheet, all or named, got {pictures!r}.")
     return Saving(
         overwrite=given["overwrite"],
         pictures=cast("Drawn", pictures),

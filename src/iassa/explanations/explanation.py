@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from iassa.archives import pack_arrays, read_arrays, take_array
+from iassa.checks import take
 from iassa.errors import BlackBoxError, InputError, list_some, require
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.original import Original, describe, pack, resize_maps, size_of, unpack
@@ -26,6 +27,7 @@ from iassa.explanations.record import (
     Record,
     Round,
     list_earlier,
+    picture_name,
     read_content,
     read_record,
     write_record,
@@ -37,7 +39,7 @@ from iassa.models.targets import Target, find_target
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Pictures: TypeAlias = Literal["none", "sheet", "all"]
+Pictures: TypeAlias = Literal["none", "sheet", "all", "named"]
 
 # Fields that JSON holds as they are, and those that are lists or mappings there.
 PLAIN = (
@@ -249,18 +251,21 @@ class Explanation:
         Args:
             directory: made if it is not there.
             pictures: 'sheet' for `sheet.png`, all targets on one scale; 'all' for that, if there
-                are several targets, and for `overlay-<k>.png` of each, which comes first; 'none'.
+                are several targets, and for `overlay-<k>.png` of each, which comes first; 'named'
+                for the same with the class in their names, `overlay-<k>-<class>.png`; 'none'.
 
         Yields:
             The path of each.
 
         Raises:
-            InputError: one cannot be written.
+            InputError: one cannot be written, or no such choice.
         """
-        several = range(len(self.targets))
-        drawn = {f"overlay-{k}.png": functools.partial(self.plot, k) for k in several}
-        wanted: dict[str, Callable[[], Figure]] = dict(drawn) if pictures == "all" else {}
-        if pictures == "sheet" or (pictures == "all" and len(several) > 1):
+        take(pictures, Pictures, "pictures")
+        wanted: dict[str, Callable[[], Figure]] = {}
+        for k, target in enumerate(self.targets if pictures in ("all", "named") else ()):
+            name = picture_name(k, target.name if pictures == "named" else "")
+            wanted[name] = functools.partial(self.plot, k)
+        if pictures == "sheet" or len(wanted) > 1:
             wanted["sheet.png"] = self.plot_sheet
         for name, plot in wanted.items():
             write_whole(Path(directory), {name: figure_png(plot())})
