@@ -229,8 +229,9 @@ class Explanation:
 
         Raises:
             InputError: it cannot be written, or holds files with names of ours that are of no
-                explanation saved there.
+                explanation saved there, or no such choice of pictures.
         """
+        take(pictures, Pictures, "pictures")
         directory = user_path(directory)
         earlier = list_earlier(directory)
         contents = {"explanation.npz": pack_arrays(self._arrays())}
