@@ -49,6 +49,8 @@ def models(incomplete: str) -> Sequence[str]:
 def targets(context: typer.Context, incomplete: str) -> Sequence[str]:
     """Targets of the default model, or of a saved explanation."""
     directory, model = context.params.get("directory"), context.params.get("model")
+    if directory is None and any(each.name == "directory" for each in context.command.params):
+        directory = next(iter(context.args), None)  # where an option still lacks its value
     names: list[str] = []
     if directory is not None:
         names, model = _saved(Path(directory) / "explanation.json")
