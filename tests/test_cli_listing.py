@@ -128,6 +128,18 @@ def test_one_method_with_what_its_fields_mean(call: Call) -> None:
     assert "grid_size=7 Cells per side of a square image. It takes a whole number, from 2" in shown
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_all_that_a_class_says_is_told(call: Call, method: str) -> None:
+    status, out, err = call("methods", method)
+    assert (status, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    shown, said = (" ".join(text.split()) for text in (out, METHODS[method].__doc__ or ""))
+    assert said.partition(" Attributes:")[0] in shown.replace(f"{method}: ", "", 1)
+    for one in declared(METHODS[method]):
+        assert one.meaning[1:] in shown
+        assert f"{one.name}=" in shown
+
+
 def test_the_lists_as_json(call: Call) -> None:
     for command, names in (("methods", METHODS), ("models", MODELS)):
         status, out, err = call(command, "--json")
