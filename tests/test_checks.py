@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iassa.checks import InputSize, Within, convert, describe, fits, take
+from iassa.checks import InputSize, Within, convert, describe, fits, take, take_json
 from iassa.errors import InputError
 from iassa.methods import METHODS, Explainer, Iassa, Occlusion
 
@@ -123,3 +124,21 @@ def test_what_stands_for_no_value_is_refused(value: object, kind: object, words:
 def test_a_number_of_thousands_of_digits_is_refused_without_its_digits() -> None:
     with pytest.raises(InputError, match="a number, got a huge number"):
         take(10**5000, float, "it")
+
+
+@dataclass(frozen=True)
+class Part:
+    length: int
+
+
+@dataclass(frozen=True)
+class Whole:
+    part: Part | None
+
+
+def test_a_part_of_a_file_may_be_none() -> None:
+    assert take_json({"part": None}, Whole, "") == Whole(None)
+    assert take_json({"part": {"length": 2}}, Whole, "") == Whole(Part(2))
+    for got in (3, [], {"length": "long"}):
+        with pytest.raises(InputError, match=r"expected part(\.length)?"):
+            take_json({"part": got}, Whole, "")

@@ -259,7 +259,7 @@ def test_a_detector_that_fails_half_way_leaves_the_map_so_far() -> None:
     with pytest.raises(BlackBoxError, match="raised ConnectionError: gone") as caught:
         explain(iassa.models.FunctionDetector(failing, class_names=NAMES))
     assert isinstance(caught.value, iassa.RunFailedError)
-    assert caught.value.explanation.boxes is not None
+    assert caught.value.explanation.target_boxes is not None
     assert caught.value.explanation.calls == sum(calls)
 
 
@@ -289,10 +289,10 @@ def test_extending_is_as_asking_at_once_and_finds_nothing_anew(tmp_path: Path) -
     part = explain(detector(), target="top-2", calls=120)
     part.save(tmp_path)
     loaded = iassa.Explanation.load(tmp_path)
-    assert loaded.boxes is not None
-    assert part.boxes is not None
-    assert loaded.boxes.digest() == part.boxes.digest()
-    assert loaded.boxes.describe() == part.boxes.describe()
+    assert loaded.target_boxes is not None
+    assert part.target_boxes is not None
+    assert loaded.target_boxes.digest() == part.target_boxes.digest()
+    assert loaded.target_boxes.describe() == part.target_boxes.describe()
     for start in (part, loaded):
         shown: list[int] = []
 
@@ -313,13 +313,13 @@ def test_extending_is_as_asking_at_once_and_finds_nothing_anew(tmp_path: Path) -
         longer = iassa.extend(start, Counting(), calls=80)
         assert sum(shown) == 80
         np.testing.assert_array_equal(longer.saliency, whole.saliency)
-        assert longer.boxes is not None
+        assert longer.target_boxes is not None
         assert longer.as_dict()["boxes"] == whole.as_dict()["boxes"]
         other = iassa.retarget(longer, "dog 2")
         assert other.targets[0].indices == (2,)
         assert other.as_dict()["boxes"] == whole.as_dict()["boxes"]
         other.save(tmp_path / "other")
-        assert iassa.Explanation.load(tmp_path / "other").boxes is not None
+        assert iassa.Explanation.load(tmp_path / "other").target_boxes is not None
 
 
 def test_identity_tells_the_detector_and_the_boxes() -> None:
@@ -391,7 +391,7 @@ def test_the_box_is_drawn_over_the_image_and_the_map() -> None:
     plain = iassa.explain(street(), lambda x: x.mean((1, 2)), method="rise", calls=60)
     assert [*plain.plot_sheet().axes[0].patches] == []
     assert [*plain.plot().axes[0].patches] == []
-    assert plain.boxes is None
+    assert plain.target_boxes is None
     assert "boxes" not in plain.as_dict()
 
 
@@ -557,6 +557,6 @@ def test_python_of_the_page_about_detectors_runs(
     exec(compile(code.replace("calls=1000", "calls=100"), "detectors.md", "exec"), names)
     explanation = names["explanation"]
     assert explanation.saliency.shape == (1, 341, 512)
-    assert explanation.boxes.names[0] == "cup"
+    assert explanation.target_boxes.names[0] == "cup"
     assert capsys.readouterr().out.startswith("cup [")
     assert names["mine"].targets[0].name == "box"

@@ -235,8 +235,8 @@ def place_of(images: NDArray[np.float32]) -> list[iassa.models.Detections]:
 def test_boxes_stay_in_pixels_of_the_photograph(tmp_path: Path) -> None:
     finder = iassa.models.FunctionDetector(place_of, name="finder", input_size=SEEN)
     made = iassa.explain(PHOTO, finder, method="rise", calls=60, batch_size=8)
-    assert made.boxes is not None
-    np.testing.assert_allclose(made.boxes.boxes, [[100, 600, 340, 900]], rtol=1e-5)
+    assert made.target_boxes is not None
+    np.testing.assert_allclose(made.target_boxes.boxes, [[100, 600, 340, 900]], rtol=1e-5)
     made.save(tmp_path)
     more = iassa.extend(Explanation.load(tmp_path), finder, calls=40, batch_size=8)
     at_once = iassa.explain(PHOTO, finder, method="rise", calls=100, batch_size=8)

@@ -331,12 +331,12 @@ def test_a_map_shows_where_the_box_s_score_comes_from(path: Path, layout: str) -
         image[top:bottom, left:right] = value
     chosen = iassa.methods.Iassa(baseline=0.0)
     explanation = iassa.explain(image, detector, target=["dog", "cow"], calls=500, method=chosen)
-    assert explanation.boxes is not None
+    assert explanation.target_boxes is not None
     for target, saliency, place in zip(
         explanation.targets, explanation.saliency, places, strict=True
     ):
         np.testing.assert_allclose(
-            explanation.boxes.boxes[target.indices[0]], place, atol=steps(1024, place)
+            explanation.target_boxes.boxes[target.indices[0]], place, atol=steps(1024, place)
         )
         region = np.zeros(image.shape[:2], bool)
         region[place[0] : place[2], place[1] : place[3]] = True

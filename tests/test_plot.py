@@ -229,3 +229,52 @@ def test_a_large_map_that_is_known_in_part(size, known):
     np.testing.assert_allclose(shown.get_clim(), (0, 2), rtol=1e-5)
     if known == "one half":
         assert np.isfinite(drawn_error).mean() == pytest.approx(0.5, abs=0.15)
+
+
+def test_the_borders_of_regions_are_drawn_where_they_are():
+    region = np.zeros((10, 20), np.bool_)
+    region[2:5, 6:10] = True
+    inner = np.zeros((5, 10), np.bool_)  # of another size: what a model saw
+    inner[1, 3:5] = True
+    saliency = np.random.default_rng(0).random((60, 80)).astype(np.float32)
+    figure = overlay(
+        np.full((60, 80, 3), 0.5, np.float32),
+        saliency,
+        **EFFECT,
+        title="cat",
+        caption="rise",
+        regions=[[region, inner], [region]],
+        notes=["On the image: the outlined 7 %.", "w " * 300],
+    )
+    left, right, *_ = figure.axes
+    solid, dots = [line for line in left.lines if line.get_color() == "white"]
+    assert (solid.get_linestyle(), dots.get_linestyle()) == ("-", ":")
+    assert len([line for line in right.lines if line.get_color() == "white"]) == 1
+    # Each pixel of the regions is 6 rows or 12 high, 4 columns or 8 wide.
+    for line, rows, columns in ((solid, (12, 30), (24, 40)), (dots, (12, 24), (24, 40))):
+        x, y = line.get_data()
+        np.testing.assert_allclose((y.min(), y.max()), np.array(rows) - 0.5, atol=6)
+        np.testing.assert_allclose((x.min(), x.max()), np.array(columns) - 0.5, atol=4)
+    texts = [text.get_text() for text in figure.texts]
+    assert "On the image: the outlined 7 %." in texts
+    assert sum("w w" in text for text in texts) > 2  # a long one is wrapped, not cut
+    plain = overlay(np.full((60, 80, 3), 0.5, np.float32), saliency, **EFFECT, title="", caption="")
+    assert figure.get_figheight() > plain.get_figheight()
+
+
+def test_a_sheet_outlines_each_map_at_its_place():
+    corner = np.zeros((6, 8), np.bool_)
+    corner[:2, :2] = True
+    maps = np.random.default_rng(0).random((2, 60, 80)).astype(np.float32)
+    figure = sheet(
+        np.full((60, 80, 3), 0.5, np.float32),
+        maps,
+        ["a", "b"],
+        **EFFECT,
+        caption="",
+        regions=[[corner], [corner]],
+    )
+    first, second = [line for line in figure.axes[0].lines if line.get_color() == "white"]
+    (ax, ay), (bx, by) = first.get_data(), second.get_data()
+    np.testing.assert_allclose(ay, by)
+    assert bx.min() - ax.min() > 100

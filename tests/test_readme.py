@@ -90,6 +90,25 @@ def test_the_page_on_python_runs(workplace: Path) -> None:
     assert eval(function)(np.eye(3)).tolist() == [1, 1, 1]
 
 
+def test_the_page_on_verifying_runs(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for line in "".join(blocks("docs/verify.md", "bash")).splitlines():
+        words = shlex.split(line, comments=True)
+        made = [{"500": "40", "100": "5"}.get(word, word) for word in words]
+        made += [] if "export" in made else ["--pictures", "none"]
+        with pytest.raises(SystemExit) as exit_:
+            main(made[1:])
+        assert exit_.value.code == 0, capsys.readouterr().err
+    assert (workplace / "regions/instances.json").exists()
+    (code,) = blocks("docs/verify.md", "python")
+    names: dict[str, Any] = {}
+    exec(compile(code.replace("calls=500", "calls=40"), "verify.md", "exec"), names)
+    assert names["check"].calls <= 55
+    assert "outlined" in capsys.readouterr().out
+    assert {"check.npz", "overlay-0.png"} <= {
+        one.name for one in Path("explanations/cat").iterdir()
+    }
+
+
 def test_python_of_the_benchmark_s_page_runs(workplace: Path) -> None:
     (code,) = blocks("docs/benchmark.md", "python")
     script = workplace / "script.py"

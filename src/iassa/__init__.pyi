@@ -8,10 +8,12 @@ from .errors import (
     TrainingModeWarning,
     WeakEvidenceWarning,
 )
-from .explanations.explanation import Explanation, RunFailedError
+from .explanations.explanation import Explanation
+from .explanations.failure import RunFailedError
 from .image import example_image, load_image
 from .methods.engine.budget import Progress
 from .methods.explain import explain, extend, retarget
+from .methods.verify import verify
 from .models.opening import open_model
 from .models.targets import Target
 
@@ -40,4 +42,5 @@ __all__ = [
     "models",
     "open_model",
     "retarget",
+    "verify",
 ]

@@ -169,7 +169,7 @@ def take_json(value: Any, kind: Any, what: str) -> Any:
 
     Args:
         value: as JSON has it: a mapping for a dataclass, whose other names are passed over.
-        kind: a dataclass, a tuple or mapping of these, or see `convert`.
+        kind: a dataclass, one or None, a tuple or mapping of these, or see `convert`.
         what: its name, for the error; that of a part begins with it.
 
     Raises:
@@ -187,6 +187,9 @@ def take_json(value: Any, kind: Any, what: str) -> Any:
             else:
                 require(field.default is not MISSING, f"expected {name}, got none.")
         return typing.cast("Any", kind)(**parts)
+    if (origin is typing.Union or origin is UnionType) and any(map(is_dataclass, arguments)):
+        (part,) = (one for one in arguments if one is not NoneType)
+        return None if value is None else take_json(value, part, what)
     if origin is Mapping and isinstance(value, dict):
         return {key: take_json(one, arguments[1], f"{what}.{key}") for key, one in value.items()}
     if origin is tuple and is_dataclass(arguments[0]) and isinstance(value, list):

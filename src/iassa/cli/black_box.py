@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, cast
 
@@ -92,3 +93,30 @@ def _aim(
         )
     (photo,) = photos
     return black_box.aim(photo, boxes)
+
+
+def photo_reader(white: float | None, max_pixels: int | None) -> Callable[[str], ImageFile]:
+    """What makes the image file of a path."""
+    from iassa.cli.dataset_options import choose_reading
+    from iassa.decoding import ImageFile
+
+    return functools.partial(ImageFile, reading=choose_reading("images", None, white, max_pixels))
+
+
+def described_as_before(
+    name: str | None, saved: iassa.Explanation, similar_to: list[str] | None
+) -> str:
+    """The name of the model that was asked before.
+
+    Raises:
+        InputError: it is another than the default model, and was not named again.
+    """
+    from iassa.models import efficientnet_lite0
+
+    known = efficientnet_lite0.FEATURES if similar_to else saved.model
+    if name is None and known not in efficientnet_lite0.NAMES:
+        raise InputError(
+            "expected --model, --similar-to and --measure as `iassa explain` had them: the "
+            f"explanation does not save how to open {saved.model}. Repeat them."
+        )
+    return name or known

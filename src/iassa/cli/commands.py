@@ -18,7 +18,9 @@ import typer
 
 import iassa
 from iassa.cli.benchmark import benchmark
+from iassa.cli.checking import verify
 from iassa.cli.explain import explain, extend
+from iassa.cli.exporting import export
 from iassa.cli.help import Command, Commands
 from iassa.cli.listing import methods, models
 from iassa.cli.report import report, salvage
@@ -47,7 +49,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (explain, extend, benchmark, report, salvage, models, methods):
+for command in (
+    *(explain, extend, verify, export, benchmark, report, salvage),
+    *(models, methods),
+):
     app.command(cls=Command)(command)
 
 

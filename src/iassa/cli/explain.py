@@ -15,7 +15,8 @@ from typer import Argument, Option
 
 import iassa
 from iassa.cli import completing, options
-from iassa.cli.black_box import opened_model
+from iassa.cli.black_box import described_as_before, opened_model, photo_reader
+from iassa.cli.checking import Checking, check_made, choose_checking
 from iassa.cli.making import make_all
 from iassa.errors import InputError
 from iassa.files import folder_name
@@ -78,9 +79,19 @@ Baseline = Annotated[
         "blur, noise, or an image file. Short for --set baseline=FILL.",
     ),
 ]
-Calls = Annotated[int, Option(metavar="N", help="Budget of model calls, never exceeded.")]
+Calls = Annotated[
+    int, Option(metavar="N", help="Budget of model calls for the maps, never exceeded.")
+]
 Keep = Annotated[
     str, Option(metavar="N|all", help="Save the N highest outputs, for `iassa extend --target`.")
+]
+Verify = Annotated[
+    bool,
+    Option(
+        "--verify",
+        help="Then ask, beyond --calls, about the regions that keep the score and that lose it: 35 "
+        "calls, 32 for each target more.",
+    ),
 ]
 Out = Annotated[
     Path | None,
@@ -126,6 +137,8 @@ def explain(
     seed: options.Seed = 0,
     batch_size: options.BatchSize = None,
     keep: Keep = "10",
+    verify: Verify = False,
+    refine: options.Refine = None,
     white: options.White = None,
     max_pixels: options.MaxPixels = None,
     out: Out = None,
@@ -154,27 +167,20 @@ def explain(
     """
     folders, saving = _folders(images or [], example, out), options.read_saving(context)
     chosen = _method(method, baseline, set_ or [])
+    checking = choose_checking(verify, refine, chosen.baseline, batch_size)
     by_default = range(len(similar_to)) if similar_to else f"top-{len(box) if box else 1}"
     wanted = target or by_default
-    make = functools.partial(
-        iassa.explain,
-        method=chosen,
-        target=wanted,
-        calls=calls,
-        max_seconds=seconds,
-        tolerance=tolerance,
-        seed=seed,
-        batch_size=batch_size,
-        keep_scores=_keep(keep),
-        device=device,
-    )
+    given: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "device": device}
+    limits: dict[str, Any] = {"calls": calls, "max_seconds": seconds, "tolerance": tolerance}
+    wishes: dict[str, Any] = {"target": wanted, "method": chosen, "keep_scores": _keep(keep)}
+    make = functools.partial(iassa.explain, **wishes, **limits, **given)
     name = options.described_model(context) or _default_model(similar_to)
-    photo = _photo(white, max_pixels)
-    queries = [*map(_photo(None, max_pixels), similar_to or [])]
+    photo = photo_reader(white, max_pixels)
+    queries = [*map(photo_reader(None, max_pixels), similar_to or [])]
     aimed = (queries, measure, box, [*map(photo, folders)])
     with opened_model(name, device, quiet, *aimed) as black_box:
         differs = functools.partial(_differ, photo, black_box, chosen, wanted)
-        ask = functools.partial(_ask, photo, make, black_box)
+        ask = functools.partial(_ask, photo, make, black_box, checking)
         make_all(folders, ask, calls, saving, differs)
 
 
@@ -184,22 +190,16 @@ def _default_model(similar_to: list[str] | None) -> str:
     return efficientnet_lite0.FEATURES if similar_to else efficientnet_lite0.NAME
 
 
-def _photo(white: float | None, max_pixels: int | None) -> Callable[[str], ImageFile]:
-    """What makes the image file of a path."""
-    from iassa.cli.dataset_options import choose_reading
-    from iassa.decoding import ImageFile
-
-    return functools.partial(ImageFile, reading=choose_reading("images", None, white, max_pixels))
-
-
 def _ask(
     photo: Callable[[str], ImageFile],
     make: Callable[..., iassa.Explanation],
     black_box: BlackBox,
+    checking: Checking | None,
     path: str,
     **watching: Any,
 ) -> iassa.Explanation:
-    return make(photo(path), black_box, **watching)
+    made = make(photo(path), black_box, **watching)
+    return made if checking is None else check_made(made, black_box, checking, **watching)
 
 
 def _differ(
@@ -272,10 +272,10 @@ def extend(
         return
     if target is not None and differs("", saved):
         raise InputError(NO_CALLS)
-    black_box = _described_as_before(name, saved, similar_to)
+    black_box = described_as_before(name, saved, similar_to)
     more = 1000 if calls is None else calls
     saving = replace(saving, overwrite=overwrite or out in (None, directory))
-    queries = [*map(_photo(None, max_pixels), similar_to or [])]
+    queries = [*map(photo_reader(None, max_pixels), similar_to or [])]
     folders = {str(directory): out or directory}
     with opened_model(black_box, device, quiet, queries, measure) as opened:
         go_on = functools.partial(
@@ -290,25 +290,6 @@ def extend(
             target=target,
         )
         make_all(folders, lambda _, **by: go_on(**by), saved.calls + more, saving, differs)
-
-
-def _described_as_before(
-    name: str | None, saved: iassa.Explanation, similar_to: list[str] | None
-) -> str:
-    """The name of the model that was asked before.
-
-    Raises:
-        InputError: it is another than the default model, and was not named again.
-    """
-    from iassa.models import efficientnet_lite0
-
-    known = efficientnet_lite0.FEATURES if similar_to else saved.model
-    if name is None and known not in efficientnet_lite0.NAMES:
-        raise InputError(
-            "expected --model, --similar-to and --measure as `iassa explain` had them: the "
-            f"explanation does not save how to open {saved.model}. Repeat them."
-        )
-    return name or known
 
 
 def _changes(saved: iassa.Explanation, target: Any, _: str, there: iassa.Explanation) -> str:

@@ -110,7 +110,7 @@ def _bar(name: str, calls: int, quiet: bool) -> Iterator[Callable[[iassa.Progres
             latest = progress.explanation
             if latest is not None and math.isfinite(latest.relative_error):
                 note += f"  ±{latest.relative_error:.0%}"
-            bar.update(task, completed=progress.calls, note=note)
+            bar.update(task, completed=progress.calls, total=progress.budget, note=note)
 
         yield show
 
@@ -206,3 +206,7 @@ def _summarise(explanation: iassa.Explanation) -> None:
         f"{counted(explanation.calls, 'call')} of {explanation.model} on {explanation.device}, "
         f"{explanation.seconds:.1f} s, {precision}{state}"
     )
+    if explanation.check is not None:
+        for line in explanation.check.lines():
+            say(line)
+        say(f"verified with {explanation.check.count()}")

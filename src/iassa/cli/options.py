@@ -103,6 +103,13 @@ MaxPixels = Annotated[
     ),
 ]
 Quiet = Annotated[bool, Option("--quiet", help="Print errors only.")]
+Refine = Annotated[
+    int | None,
+    Option(
+        metavar="N",
+        help="Spend N more calls on smaller verified regions, superpixel by superpixel.",
+    ),
+]
 Overwrite = Annotated[
     bool, Option("--overwrite", help="Write over the result of another image, model or target.")
 ]
@@ -139,7 +146,7 @@ def read_saving(context: typer.Context) -> Saving:
     if pictures not in get_args(Drawn):
         raise InputError(f"expected --pictures none, sheet, all or named, got {pictures!r}.")
     return Saving(
-        overwrite=given["overwrite"],
+        overwrite=given.get("overwrite", True),  # of a command that writes where it read
         pictures=cast("Drawn", pictures),
         as_json=given["as_json"],
         quiet=given["quiet"],

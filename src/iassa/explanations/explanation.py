@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
@@ -15,22 +13,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iassa.archives import pack_arrays, read_arrays, take_array
+from iassa.archives import pack_arrays
 from iassa.checks import take
-from iassa.errors import BlackBoxError, InputError, list_some, require
+from iassa.errors import list_some, require
+from iassa.explanations.check import CONTENT, Check
 from iassa.explanations.evidence import Evidence
-from iassa.explanations.original import Original, describe, pack, resize_maps, size_of, unpack
+from iassa.explanations.loading import PLAIN, load_fields
+from iassa.explanations.original import Original, describe, pack, resize_maps, size_of
 from iassa.explanations.plot import figure_png, overlay, sheet
 from iassa.explanations.record import (
     RECORD,
     SCHEMA,
-    Record,
     Round,
     list_earlier,
     picture_name,
-    read_content,
-    read_record,
     write_record,
+)
+from iassa.explanations.regions import (
+    SMALLEST,
+    RegionBox,
+    box_component,
+    choose_region,
+    split_region,
 )
 from iassa.files import user_path, write_whole
 from iassa.models.detections import TargetBoxes
@@ -40,13 +44,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Pictures: TypeAlias = Literal["none", "sheet", "all", "named"]
-
-# Fields that JSON holds as they are, and those that are lists or mappings there.
-PLAIN = (
-    *("model", "identity", "device", "seed"),
-    *("calls", "seconds", "complete", "stopped"),
-)
-LISTED = ("scores", "rounds", "warnings", "versions")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,11 +75,13 @@ class Explanation:
             'running' for a map in between.
         warnings: what the user should know before trusting the map.
         versions: of iassa and what it computes with.
-        boxes: what the outputs of a detector stand for, of which the targets are some; None of a
-            black box that has scores of its own. They are in pixels of the image as it was given.
+        target_boxes: what the outputs of a detector stand for, of which the targets are some; None
+            of a black box that has scores of its own. They are in pixels of the image as it was
+            given.
         original: of an image that was scaled down, what it was; None where `image` is the image.
         evidence: the masks and their scores; None where it was not saved, or
             where the method keeps none.
+        check: what `iassa.verify` said of the maps; None before, see `with_check`.
     """
 
     saliency: NDArray[np.float32]
@@ -104,9 +103,10 @@ class Explanation:
     stopped: str
     warnings: tuple[str, ...]
     versions: Mapping[str, str]
-    boxes: TargetBoxes | None = None
+    target_boxes: TargetBoxes | None = None
     original: Original | None = None
     evidence: Evidence | None = None
+    check: Check | None = None
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -142,6 +142,73 @@ class Explanation:
         """
         return resize_maps(torch.from_numpy(maps), self.image_size)
 
+    def with_check(self, check: Check) -> Self:
+        """The same with what `iassa.verify` said of it: it is drawn, saved and loaded with it."""
+        names = [one[0].target for one in check.statements]
+        require(
+            names == [target.name for target in self.targets],
+            f"expected a check of these maps, got one of {list_some(names)}. Verify this one.",
+        )
+        return dataclasses.replace(self, check=check)
+
+    def region(
+        self,
+        target: int | str = 0,
+        *,
+        share: float | None = None,
+        mass: float | None = None,
+        level: float | None = None,
+        full_size: bool = False,
+    ) -> NDArray[np.bool_]:
+        """The highest part of a map, by one of three rules: at 0.3 of the peak without any.
+
+        Args:
+            target: its place, from 0, or its name.
+            share: so much of the image.
+            mass: so much of the sum of all positive pixels.
+            level: all from this share of the peak on.
+            full_size: whether at the size of the image as it was given, as of `enlarge`.
+
+        Returns:
+            (h, w) bool, at the size of `saliency`, or (H, W). Pixels of one height come together,
+            so that a share or a mass may be a little more.
+
+        Raises:
+            InputError: no such target, or see `choose_region`.
+        """
+        saliency = self.saliency[find_target(target, self.targets)]
+        whole = self.enlarge(saliency) if full_size else saliency
+        return choose_region(whole, share=share, mass=mass, level=level)
+
+    def boxes(
+        self,
+        target: int | str = 0,
+        *,
+        share: float | None = None,
+        mass: float | None = None,
+        level: float | None = None,
+        smallest: float = SMALLEST,
+    ) -> tuple[RegionBox, ...]:
+        """The boxes of the connected components of `region`, the largest first.
+
+        Args:
+            target: as of `region`, and likewise share, mass and level.
+            share: see there.
+            mass: see there.
+            level: see there.
+            smallest: the fewest pixels of a component, as a share of those of the largest one.
+
+        Returns:
+            In pixels of the image as it was given, with mean and peak of the saliency.
+
+        Raises:
+            InputError: see `region` and `split_region`.
+        """
+        region = self.region(target, share=share, mass=mass, level=level)
+        saliency = self.saliency[find_target(target, self.targets)]
+        parts = split_region(region, smallest)
+        return tuple(box_component(part, saliency, self.image_size) for part in parts)
+
     def plot(self, target: int | str = 0) -> Figure:
         """The image, the map over it, and the standard error of the map.
 
@@ -167,6 +234,8 @@ class Explanation:
             caption=self._caption(known_to),
             outlines=self._boxes_of(known),
             size=self.image_size,
+            regions=self.check.regions(target) if self.check else (),
+            notes=self.check.notes(target) if self.check else (),
         )
 
     def plot_sheet(self) -> Figure:
@@ -175,20 +244,24 @@ class Explanation:
         Returns:
             A matplotlib figure, as `plot`.
         """
+        several = range(len(self.targets))
+        fill = "" if self.check is None else self.check.statements[0][0].fill
+        note = f"; outlined: what keeps the score, hidden by {fill}" if fill else ""
         return sheet(
             self.image,
             self.saliency,
             [f"{t.name}: {s:.3g}" for t, s in zip(self.targets, self.scores, strict=True)],
             measures=self.method["measures"],
-            caption=self._caption(""),
+            caption=self._caption(note),
             outlines=[self._boxes_of(one) for one in self.targets],
             size=self.image_size,
+            regions=[self.check.regions(k)[0][:1] for k in several] if self.check else (),
         )
 
     def _boxes_of(self, target: Target) -> NDArray[np.float32]:
         """(n, 4), none for a target that is no box."""
         none = np.zeros((0, 4), np.float32)
-        return none if self.boxes is None else self.boxes.boxes[list(target.indices)]
+        return none if self.target_boxes is None else self.target_boxes.boxes[list(target.indices)]
 
     def _caption(self, known_to: str) -> str:
         state = "" if self.complete else f", incomplete ({self.stopped})"
@@ -211,14 +284,16 @@ class Explanation:
             "warnings": list(self.warnings),
             "rounds": [dataclasses.asdict(one) for one in self.rounds],
             "versions": dict(self.versions),
-            **({} if self.boxes is None else {"boxes": self.boxes.describe()}),
+            **({} if self.target_boxes is None else {"boxes": self.target_boxes.describe()}),
+            **({} if self.check is None else {"check": self.check.describe()}),
         }
 
     def save(self, directory: str | Path, *, pictures: Pictures = "all") -> Path:
         """Write the arrays and the record, whole or not at all, then the pictures.
 
-        They are `explanation.npz`, `explanation.json`, what `draw` draws and, to go on from,
-        `evidence.npz`. What an earlier explanation that was saved there left is removed.
+        They are `explanation.npz`, `explanation.json`, what `draw` draws, to go on from
+        `evidence.npz`, and of a map that was verified `check.npz`. What an earlier explanation that
+        was saved there left is removed.
 
         Args:
             directory: made if it is not there.
@@ -237,6 +312,8 @@ class Explanation:
         contents = {"explanation.npz": pack_arrays(self._arrays())}
         if self.evidence is not None:
             contents["evidence.npz"] = self.evidence.pack()
+        if self.check is not None:
+            contents[CONTENT] = self.check.pack()
         record = write_record(self.as_dict(), contents)
         # The record first: it says of the others, after a kill too, that they are ours.
         write_whole(directory, {RECORD: record} | contents)
@@ -286,88 +363,13 @@ class Explanation:
             InputError: a file is missing, damaged, of another schema, holds what `save` would not
                 write, or the two do not match.
         """
-        directory = user_path(directory)
-        record = read_record(directory)
-        content = read_content(directory, "explanation.npz", record)
-        evidence = None
-        if (directory / "evidence.npz").exists():  # without it, an explanation can still be read
-            evidence = Evidence.unpack(read_content(directory, "evidence.npz", record))
-        saved = record.image
-        try:
-            arrays = read_arrays(content)
-            image, original = unpack(saved.size, saved.digest, arrays)
-            maps = (len(record.targets), *image.shape[:2])
-            return cls(
-                saliency=take_array(arrays, "saliency", maps, np.float32),
-                standard_error=take_array(arrays, "standard_error", maps, np.float32),
-                image=image,
-                original=original,
-                boxes=_restore_boxes(record, arrays),
-                evidence=evidence,
-                **_restore_fields(record),
-            )
-        except InputError as damage:
-            raise InputError(
-                f"cannot read explanation.npz in {directory}: {damage} Make it again."
-            ) from damage
+        return cls(**load_fields(user_path(directory)))
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
+        boxes = self.target_boxes
         return {
             "saliency": self.saliency,
             "standard_error": self.standard_error,
             **pack(self.image, self.original),
-            **({} if self.boxes is None else {"class_scores": self.boxes.class_scores}),
+            **({} if boxes is None else {"class_scores": boxes.class_scores}),
         }
-
-
-class RunFailedError(BlackBoxError):
-    """The black box failed in a run that had a map by then.
-
-    Attributes:
-        explanation: the map of the masks that were scored before the failure, marked incomplete.
-    """
-
-    def __init__(self, message: str, explanation: Explanation) -> None:
-        super().__init__(message, explanation)
-        self.explanation = explanation
-
-    @classmethod
-    def after(cls, failure: BlackBoxError, explanation: Explanation) -> Self:
-        """The same failure with the map; raise it from what caused the failure."""
-        error = cls(str(failure), explanation)
-        error.images = failure.images
-        return error
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-def _restore_boxes(record: Record, arrays: Mapping[str, NDArray[Any]]) -> TargetBoxes | None:
-    if not record.boxes:
-        require("class_scores" not in arrays, "expected boxes for class_scores, got none.")
-        return None
-    class_scores = take_array(arrays, "class_scores", (len(record.boxes), None), np.float32)
-    return TargetBoxes.restore([*map(dataclasses.asdict, record.boxes)], class_scores)
-
-
-def _restore_fields(record: Record) -> dict[str, Any]:
-    """Fields of an explanation that the record holds."""
-    return {
-        **{name: getattr(record, name) for name in (*PLAIN, *LISTED)},
-        "method": dataclasses.asdict(record.method),
-        "source": record.image.path,
-        "targets": tuple(
-            Target(t.name, t.indices, t.weights, offset=t.offset) for t in record.targets
-        ),
-        "relative_errors": tuple(np.inf if e is None else e for e in record.relative_errors),
-    }
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Versions of what a map depends on."""
-    names = ("iassa", "numpy", "torch", "onnxruntime", "scikit-image")
-    return {
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in names},
-    }

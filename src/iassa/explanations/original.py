@@ -86,6 +86,11 @@ def size_of(picture: NDArray[np.float32], original: Original | None) -> tuple[in
     return (picture.shape[0], picture.shape[1]) if original is None else original.size
 
 
+def digest_image(picture: NDArray[np.float32], original: Original | None) -> str:
+    """Digest of the pixels of the image as it was given, see `digest_arrays`."""
+    return digest_arrays([picture]) if original is None else original.digest
+
+
 def describe(picture: NDArray[np.float32], original: Original | None) -> dict[str, Any]:
     """What JSON holds of an image: its size, and the digest of one that was scaled down."""
     size = {"size": list(size_of(picture, original))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Fit: TypeAlias = Literal["equal", "auto"]
+Region: TypeAlias = NDArray[np.bool_]
 
 LONGEST = 1200  # pixels of the longer side of what is drawn
 WIDTH = 3.0  # inches of one panel of a square image
@@ -37,7 +39,7 @@ MARGIN = 0.1
 GAP = 0.15  # between a panel and what is at its right
 BAR, BAR_ROOM = 0.2, 1.3  # a colour bar; with its gap, its numbers and its label
 TALLEST = 5.0  # of a sheet's
-TITLE, CAPTION = 0.5, 0.4
+TITLE, CAPTION, NOTE = 0.5, 0.4, 0.18
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, what a grey picture of colours is
 
 
@@ -51,6 +53,8 @@ def overlay(
     caption: str,
     outlines: Sequence[Sequence[float]] | NDArray[np.float32] = (),
     size: tuple[int, int] | None = None,
+    regions: Sequence[Sequence[Region]] = (),
+    notes: Sequence[str] = (),
 ) -> Figure:
     """The image, its map over a dimmed grey image, and the standard error.
 
@@ -70,6 +74,8 @@ def overlay(
         outlines: boxes (n, 4) top, left, bottom, right, drawn as thin lines over the image and the
             map.
         size: (height, width) of the image whose pixels the boxes count; None for `image`.
+        regions: of the image, then of the map: one (h, w) to outline, and another one in dots.
+        notes: sentences below the picture.
 
     Returns:
         The figure.
@@ -84,11 +90,12 @@ def overlay(
     panel = (WIDTH / max(aspect**0.5, 0.6), WIDTH * max(aspect**0.5, 0.6))
     panels = 3 if known else 2
     step = GAP + panel[0] + BAR_ROOM
-    figure = Figure(
-        figsize=(2 * MARGIN + panel[0] + (panels - 1) * step, CAPTION + panel[1] + TITLE), dpi=DPI
-    )
+    inches = 2 * MARGIN + panel[0] + (panels - 1) * step
+    lines = [line for note in notes for line in textwrap.wrap(plain(note), int(14 * inches))]
+    below = CAPTION + NOTE * len(lines)
+    figure = Figure(figsize=(inches, below + panel[1] + TITLE), dpi=DPI)
     places = [MARGIN, *(MARGIN + panel[0] + GAP + k * step for k in range(panels - 1))]
-    left, right, *third = (_axes(figure, x, CAPTION, *panel) for x in places)
+    left, right, *third = (_axes(figure, x, below, *panel) for x in places)
     fit: Fit = "equal" if aspect == height / width else "auto"
     left.imshow(_opaque(255 * _shrink(image)), aspect=fit)
     shown = draw_map(right, image, saliency, measures=measures, fit=fit)
@@ -98,20 +105,23 @@ def overlay(
         shown = axes.imshow(error, cmap="viridis", vmin=0, vmax=most or 1.0, aspect=fit)
         bars.append((shown, "standard error"))
     for x, (shown, label) in zip(places[1:], bars, strict=True):
-        bar = _axes(figure, x + panel[0] + GAP, CAPTION + 0.05 * panel[1], BAR, 0.9 * panel[1])
+        bar = _axes(figure, x + panel[0] + GAP, below + 0.05 * panel[1], BAR, 0.9 * panel[1])
         figure.colorbar(shown, cax=bar, label=label)
         # A power of ten is written to the right, off the map, and above the highest number.
         bar.yaxis.set_offset_position("left")
         bar.yaxis.OFFSETTEXTPAD = 9
-    for axes in (left, right):
+    for k, axes in enumerate((left, right)):
         drawn = axes.images[0].get_array()
         assert drawn is not None
         _outline(axes, outlines, size or (height, width), drawn.shape[:2])
+        _draw_borders(axes, regions[k : k + 1], drawn.shape[:2])
     for axes in (left, right, *third):
         axes.set_axis_off()
-    inches = figure.get_figwidth()
     # Names are text, not formulas: a dollar sign in one is a dollar sign.
     figure.suptitle(plain(shorten(title, int(10 * inches))), fontsize=13, parse_math=False)
+    for k, line in enumerate(lines):
+        place = (0.5, (below - 0.05 - NOTE * (k + 1)) / figure.get_figheight())
+        figure.text(*place, line, ha="center", fontsize=9, parse_math=False)
     note = plain(shorten(caption, int(14 * inches)))
     figure.supxlabel(note, fontsize=9, color="0.35", parse_math=False)
     return figure
@@ -126,6 +136,7 @@ def sheet(
     caption: str,
     outlines: Sequence[NDArray[np.float32]] = (),
     size: tuple[int, int] | None = None,
+    regions: Sequence[Sequence[Region]] = (),
 ) -> Figure:
     """Maps over their dimmed grey image, side by side on one scale.
 
@@ -139,6 +150,7 @@ def sheet(
         caption: how the maps were made.
         outlines: of each map the boxes (n, 4), as `overlay` takes them; or none at all.
         size: as `overlay` takes it.
+        regions: of each map, as `overlay` takes those of one; or none at all.
 
     Returns:
         The figure.
@@ -178,6 +190,8 @@ def sheet(
     for boxes, place in zip(outlines, places, strict=False):
         inside = np.clip(boxes, 0, np.tile(full, 2))  # the next map is beside it
         _outline(axes, inside, full, (down, across), place)
+    for one, place in zip(regions, places, strict=False):
+        _draw_borders(axes, [one], (down, across), place)
     tall = min(inches[0], TALLEST)
     bar = _axes(figure, MARGIN + inches[1] + GAP, CAPTION + (inches[0] - tall) / 2, BAR, 0.9 * tall)
     figure.colorbar(scale, cax=bar, label=_unit(measures))
@@ -288,6 +302,30 @@ def _outline(
         for width, colour in ((2.0, "black"), (1.0, "white")):
             frame = Rectangle(corner, *sides, fill=False, linewidth=width, edgecolor=colour)
             axes.add_patch(frame)
+
+
+def _draw_borders(
+    axes: Axes,
+    regions: Sequence[Sequence[Region]],
+    drawn: tuple[int, ...],
+    place: tuple[int, int] = (0, 0),
+) -> None:
+    """The borders of a region, and of a second one in dots; `drawn` and `place` as above."""
+    from skimage.measure import find_contours  # here: half a second to import
+
+    for region, style in (
+        (r, s) for pair in regions for r, s in zip(pair, ("-", ":"), strict=False)
+    ):
+        height, width = region.shape
+        padded = np.pad(region, 1).astype(np.float32)
+        for line in find_contours(padded, 0.5):  # type: ignore[no-untyped-call]
+            # A pixel's middle is at its number, of the padded region one behind.
+            y = (line[:, 0] - 0.5) * drawn[0] / height - 0.5 + place[0]
+            x = (line[:, 1] - 0.5) * drawn[1] / width - 0.5 + place[1]
+            axes.plot(
+                x, y, "-", color="black", linewidth=2.2, alpha=0.8, scalex=False, scaley=False
+            )
+            axes.plot(x, y, style, color="white", linewidth=1.2, scalex=False, scaley=False)
 
 
 def _shrink(planes: NDArray[np.float32], longest: int = LONGEST) -> NDArray[np.float32]:

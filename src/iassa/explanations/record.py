@@ -19,7 +19,9 @@ from iassa.errors import InputError, list_some, plain, require
 SCHEMA = 2
 RECORD = "explanation.json"
 LARGEST = 16 * 2**20  # bytes of a record; Python's lists take twenty times that at worst
-FILES = re.compile(r"explanation\.(json|npz)|evidence\.npz|sheet\.png|overlay-\d+(-.+)?\.png")
+FILES = re.compile(
+    r"explanation\.(json|npz)|(evidence|check)\.npz|sheet\.png|overlay-\d+(-.+)?\.png"
+)
 LONGEST_CLASS = 40  # letters of it in the name of a picture; systems allow 255 bytes
 
 Natural: TypeAlias = Annotated[int, Within(0)]
@@ -89,6 +91,36 @@ class SavedBox:
     confidence: float | None
 
 
+@dataclass(frozen=True)
+class SavedPart:
+    """See `Part`; its region is in `check.npz`."""
+
+    share: Annotated[float, Within(0, 1)]
+    score: float
+
+
+@dataclass(frozen=True)
+class SavedStatement:
+    """See `Statement`."""
+
+    target: str
+    fill: str
+    whole: float
+    hidden: float
+    keeps: SavedPart | None
+    loses: SavedPart | None
+
+
+@dataclass(frozen=True)
+class SavedCheck:
+    """See `Check`, and the (height, width) of its regions."""
+
+    calls: Natural
+    refine_calls: Natural
+    size: Annotated[tuple[int, int], Within(1)]
+    statements: tuple[SavedStatement, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """What `explanation.json` holds; see `Explanation` and `Explanation.as_dict`."""
@@ -111,6 +143,7 @@ class Record:
     versions: Mapping[str, str]
     sha256: Mapping[str, str]
     boxes: tuple[SavedBox, ...] = ()
+    check: SavedCheck | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that do not belong together.

@@ -19,6 +19,7 @@ from iassa.methods.rise import Rise
 from iassa.methods.shap_bpt import ShapBpt
 from iassa.methods.shap_partition import ShapPartition
 from iassa.methods.sobol import Sobol
+from iassa.methods.verify import verify
 
 __all__ = [
     "METHODS",
@@ -40,4 +41,5 @@ __all__ = [
     "open_method",
     "read_fields",
     "retarget",
+    "verify",
 ]

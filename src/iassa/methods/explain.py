@@ -146,13 +146,7 @@ def extend(
     # The whole image, the masks, and one call more: see `check_neighbours`.
     checked = explanation.calls > 1 + len(evidence)
     budget = Budget(calls, max_seconds, progress, cancel, tolerance, spent, checked)
-    opened = open_model(black_box, device)
-    opened = aim_again(opened, explanation)
-    if opened.identity() != explanation.identity:
-        raise InputError(
-            f"expected the black box that was asked before, {explanation.identity}, got "
-            f"{opened.identity()}. Scores of two models make no map: explain again."
-        )
+    opened = open_again(explanation, black_box, device)
     drawn_by = _method(explanation, method)
     wanted = explanation.targets if target is None else target
     case = reopen_case(explanation, evidence, opened, wanted, drawn_by.baseline, batch_size)
@@ -167,14 +161,31 @@ def extend(
     return last(drawn_by.run(case, budget))
 
 
+def open_again(
+    explanation: Explanation, black_box: BlackBoxLike, device: str | torch.device | None
+) -> BlackBox:
+    """The black box that was asked for an explanation, see `aim_again`.
+
+    Raises:
+        InputError: it is another one.
+    """
+    opened = aim_again(open_model(black_box, device), explanation)
+    if opened.identity() != explanation.identity:
+        raise InputError(
+            f"expected the black box that was asked before, {explanation.identity}, got "
+            f"{opened.identity()}. Scores of two models make no map: explain again."
+        )
+    return opened
+
+
 def aim_again(black_box: BlackBox, explanation: Explanation) -> BlackBox:
     """The black box whose outputs an explanation is of: a detector, aimed at the boxes of then.
 
     Another look for boxes would cost a call, and may find others.
     """
-    if explanation.boxes is None or not isinstance(black_box, Detector):
+    if explanation.target_boxes is None or not isinstance(black_box, Detector):
         return black_box
-    return AimedDetector(black_box, explanation.boxes, explanation.image_size)
+    return AimedDetector(black_box, explanation.target_boxes, explanation.image_size)
 
 
 def retarget(
@@ -225,7 +236,7 @@ class _Recorded(BlackBox):
 
     def __init__(self, explanation: Explanation) -> None:
         self.name = explanation.model
-        self.boxes = explanation.boxes
+        self.boxes = explanation.target_boxes
         self._identity = explanation.identity
 
     def identity(self) -> str:

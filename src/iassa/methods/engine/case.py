@@ -243,7 +243,7 @@ def reopen_case(
         BlackBoxError: a function of the scores failed, or scores are of a size that no map has.
     """
     batch_size = take(batch_size, BATCH_SIZE, "batch_size")
-    targets = resolve_among_kept(target, known, of_boxes=explanation.boxes is not None)
+    targets = resolve_among_kept(target, known, of_boxes=explanation.target_boxes is not None)
     outputs = {*known.outputs, *(index for one in targets for index in one.indices)}
     functions = {one.name: one.function for one in targets if one.function is not None}
     readout = Readout(known.num_outputs, tuple(sorted(outputs)), functions)

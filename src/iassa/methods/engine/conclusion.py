@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import platform
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
 from iassa.errors import BlackBoxError, WeakEvidenceWarning, warn
 from iassa.estimators.effect import Effect
 from iassa.explanations.evidence import Evidence
-from iassa.explanations.explanation import Explanation, RunFailedError, versions
+from iassa.explanations.explanation import Explanation
+from iassa.explanations.failure import RunFailedError
 from iassa.explanations.original import bound, resize_maps
 from iassa.methods.engine.budget import Budget
 from iassa.methods.engine.case import Case
@@ -50,7 +54,7 @@ def conclude(
         model=case.black_box.name,
         identity=case.black_box.identity(),
         device=str(case.black_box.device),
-        boxes=case.black_box.boxes,
+        target_boxes=case.black_box.boxes,
         source=case.source,
         complete=budget.stopped in ("calls", "seconds", "tolerance", "rounds"),
         stopped=budget.stopped or "running",
@@ -71,3 +75,13 @@ def deliver(explanation: Explanation, budget: Budget, failure: BlackBoxError | N
         raise RunFailedError.after(failure, explanation) from failure.__cause__
     for text in explanation.warnings:
         warn(text, WeakEvidenceWarning)
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what a map depends on."""
+    names = ("iassa", "numpy", "torch", "onnxruntime", "scikit-image")
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+    }

@@ -12,8 +12,8 @@ import numpy as np
 from iassa.errors import InputError
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
+from iassa.explanations.original import digest_image
 from iassa.methods.engine.case import resolve_among_kept
-from iassa.models.identity import digest_arrays
 from iassa.models.targets import Target, TargetLike
 
 
@@ -49,10 +49,10 @@ def find_difference(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the run itself will warn
-            wanted = resolve_among_kept(target, known, of_boxes=saved.boxes is not None)
+            wanted = resolve_among_kept(target, known, of_boxes=saved.target_boxes is not None)
     except InputError:
         all_kept = known is saved.evidence and len(known.outputs) == known.num_outputs
-        if all_kept and saved.boxes is None:
+        if all_kept and saved.target_boxes is None:
             raise  # nobody can explain it
         return "targets"  # all that was explained was kept
     return "" if _outputs(wanted) == _outputs(saved.targets) else "targets"
@@ -60,8 +60,7 @@ def find_difference(
 
 def digest_of(explanation: Explanation) -> str:
     """Digest of the image as it was given, see `digest_arrays`."""
-    original = explanation.original
-    return digest_arrays([explanation.image]) if original is None else original.digest
+    return digest_image(explanation.image, explanation.original)
 
 
 def _outputs(targets: Sequence[Target]) -> list[tuple[object, tuple[float, ...]]]:

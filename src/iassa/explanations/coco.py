@@ -1,0 +1,168 @@
+"""Regions as others read them: instances in the format of MS-COCO, and a mask of each target.
+
+An annotation is one connected component of the region of one target, as `boxes` has it. Its run
+lengths count pixels down the columns of the image as it was given, those outside of it first.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from iassa.errors import InputError, require, warn
+from iassa.explanations.explanation import Explanation
+from iassa.explanations.original import digest_image
+from iassa.explanations.record import RECORD
+from iassa.explanations.regions import box_component, choose_rule, split_region
+
+INSTANCES = "instances.json"
+DESCRIPTION = "Regions that a model relies on, by iassa"
+
+
+def export_coco(
+    explanations: Iterable[tuple[str, Explanation]],
+    *,
+    share: float | None = None,
+    mass: float | None = None,
+    level: float | None = None,
+) -> dict[str, bytes]:
+    """The regions of explanations as files.
+
+    Without a rule it is the region that keeps the score by the first fill, where the explanation
+    was verified; else that of `Explanation.region` at 0.3 of the peak.
+
+    Args:
+        explanations: each with a name of its own.
+        share: see `Explanation.region`.
+        mass: see there.
+        level: see there.
+
+    Returns:
+        By name: `instances.json`, and `<name>-<k>.png` for each target with a region, (H, W) of 8
+        bits, 255 inside.
+
+    Raises:
+        InputError: several rules, or no region with a pixel in any of them.
+
+    Warns:
+        UserWarning: a target has no region.
+    """
+    by_rule = choose_rule(share, mass, level) is not None
+    files: dict[str, bytes] = {}
+    images: dict[str, dict[str, Any]] = {}
+    categories: dict[str, int] = {}
+    annotations: list[dict[str, Any]] = []
+    for name, one in explanations:
+        digest = digest_image(one.image, one.original)
+        image = images.setdefault(digest, _describe_image(name, one, 1 + len(images)))
+        for k, target in enumerate(one.targets):
+            try:
+                kept = None if by_rule or one.check is None else one.check.statements[k][0].keeps
+                if kept is None:
+                    region = one.region(k, share=share, mass=mass, level=level, full_size=True)
+                else:
+                    region = one.enlarge(kept.region.astype(np.float32)) >= np.float32(0.5)
+                parts = split_region(region)
+            except InputError as error:
+                warn(f"{name}, {target.name}: no region is exported. {error}", UserWarning)
+                continue
+            files[f"{name}-{k}.png"] = _mask_png(region)
+            category = categories.setdefault(target.name, 1 + len(categories))
+            for part in parts:
+                about = {"image_id": image["id"], "category_id": category, "score": one.scores[k]}
+                annotations.append({"id": 1 + len(annotations), **about, **_describe_part(part)})
+    require(
+        annotations,
+        "expected a map with a region to export, got none: no map is positive anywhere. Choose a "
+        "region by --share.",
+    )
+    names = Counter(image["file_name"] for image in images.values())
+    for image in images.values():  # two files of one name in two folders
+        path = image.pop("path")
+        image["file_name"] = image["file_name"] if names[image["file_name"]] == 1 else path
+    content = {
+        "info": {"description": DESCRIPTION},
+        "images": [*images.values()],
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for name, number in categories.items()],
+    }
+    return {INSTANCES: (json.dumps(content) + "\n").encode(), **files}
+
+
+def find_saved(directory: Path) -> dict[str, Path]:
+    """The saved explanations of a folder, by name: it is one, or holds one in each of its own.
+
+    Raises:
+        InputError: there is none.
+    """
+    if (directory / RECORD).exists():
+        return {directory.resolve().name: directory}
+    folders = sorted(directory.iterdir()) if directory.is_dir() else []
+    found = {folder.name: folder for folder in folders if (folder / RECORD).exists()}
+    require(
+        found,
+        f"expected a saved explanation in {directory}, or folders with one each, got no {RECORD}. "
+        "Name the --out of iassa explain.",
+    )
+    return found
+
+
+def is_ours(directory: Path) -> bool:
+    """Whether a folder holds what `export_coco` made: a new export may take its place."""
+    try:
+        content = json.loads((directory / INSTANCES).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    info = content.get("info") if isinstance(content, dict) else None
+    return isinstance(info, dict) and info.get("description") == DESCRIPTION
+
+
+def run_lengths(region: NDArray[np.bool_]) -> list[int]:
+    """Lengths of the runs of 0 and of 1 in turn, down the columns, from 0 on.
+
+    Example:
+        >>> run_lengths(np.array([[True, False], [True, True]]))
+        [0, 2, 1, 1]
+    """
+    pixels = np.concatenate([[False], region.ravel(order="F")])
+    turns = np.flatnonzero(pixels[1:] != pixels[:-1])
+    lengths: list[int] = np.diff([0, *turns.tolist(), region.size]).tolist()
+    return lengths
+
+
+def _describe_image(name: str, one: Explanation, number: int) -> dict[str, Any]:
+    height, width = one.image_size
+    path = f"{name}.png" if one.source is None else one.source
+    file_name = Path(path).name
+    return {
+        "id": number,
+        "file_name": file_name,
+        "path": path,
+        "height": height,
+        "width": width,
+    }
+
+
+def _describe_part(part: NDArray[np.bool_]) -> dict[str, Any]:
+    size = (part.shape[0], part.shape[1])
+    box = box_component(part, part.astype(np.float32), size)
+    return {
+        "segmentation": {"size": list(size), "counts": run_lengths(part)},
+        "area": int(part.sum()),
+        "bbox": [box.left, box.top, box.right - box.left, box.bottom - box.top],
+        "iscrowd": 0,
+    }
+
+
+def _mask_png(region: NDArray[np.bool_]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(region.astype(np.uint8) * np.uint8(255)).save(buffer, "PNG")
+    return buffer.getvalue()

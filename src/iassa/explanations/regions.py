@@ -1,0 +1,198 @@
+"""Regions of a map: its level sets, the part that a share, a mass or a level asks for, its boxes.
+
+A level set holds all pixels above some height. So a region never cuts through pixels that the map
+calls equal, as those of one superpixel are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iassa.checks import Within, take
+from iassa.errors import list_some, require
+
+Share: TypeAlias = Annotated[float | None, Within(0, 1, above=True)]
+Smallest: TypeAlias = Annotated[float, Within(0, 1)]
+
+# Heights that are told apart, over the range of a map. To enlarge a map and shrink it again leaves
+# equal pixels equal but for rounding, which is a tenth of this.
+HEIGHTS = 2**20
+LEVEL = 0.3  # of the peak, as `relative_error` and F1 have it
+SMALLEST = 0.05  # of the largest component
+
+
+@dataclass(frozen=True, eq=False)
+class LevelSets:
+    """The level sets of a map, each within the next: set 0 is empty, the last is all of the image.
+
+    Attributes:
+        depth: (h, w) int64, the number of the first set that holds a pixel, from 1.
+        shares: (n + 1,) float64, the share of the pixels that is in each set.
+    """
+
+    depth: NDArray[np.int64]
+    shares: NDArray[np.float64]
+
+    def __getitem__(self, number: int) -> NDArray[np.bool_]:
+        """(h, w), the pixels of one of them."""
+        return self.depth <= number
+
+    @property
+    def last(self) -> int:
+        """The number of the whole image."""
+        return len(self.shares) - 1
+
+
+def level_sets(saliency: NDArray[np.floating]) -> LevelSets:
+    """The level sets of a map (h, w), from its highest pixels on.
+
+    Example:
+        >>> sets = level_sets(np.array([[0.5, -1.0, 0.5, 2.0]]))
+        >>> sets.shares.tolist(), sets[2].tolist()
+        ([0.0, 0.25, 0.75, 1.0], [[True, False, True, True]])
+    """
+    values = saliency.astype(np.float64)
+    height = values.max() - values
+    whole = height.max()
+    steps = np.round(height / whole * HEIGHTS) if whole > 0 else np.zeros_like(height)
+    _, place, counts = np.unique(steps, return_inverse=True, return_counts=True)
+    shares = np.concatenate([[0.0], np.cumsum(counts) / values.size])
+    return LevelSets(1 + place.reshape(values.shape).astype(np.int64), shares)
+
+
+def choose_region(
+    saliency: NDArray[np.float32],
+    *,
+    share: float | None = None,
+    mass: float | None = None,
+    level: float | None = None,
+) -> NDArray[np.bool_]:
+    """The highest part of a map, by one of three rules; `level` 0.3 without any.
+
+    Args:
+        saliency: (h, w).
+        share: the smallest level set with this share of the pixels, above 0.
+        mass: the smallest level set with this share of the sum of all positive pixels, above 0.
+        level: all pixels of this share of the peak or more, above 0.
+
+    Returns:
+        (h, w), at least one pixel.
+
+    Raises:
+        InputError: several rules, a number beyond (0, 1], a map that is the same everywhere, or,
+            but for a share, one that is positive nowhere: such a region has no pixels.
+    """
+    rule, number = choose_rule(share, mass, level) or ("level", LEVEL)
+    peak = float(saliency.max())
+    if rule == "share":
+        require(
+            peak > saliency.min(),
+            "expected a map with a highest part, got one that is the same everywhere: a share of "
+            "it is any part. Explain with more calls, or another target.",
+        )
+        sets = level_sets(saliency)
+        return sets[int(np.searchsorted(sets.shares, number - 1e-12))]
+    require(
+        peak > 0,
+        f"expected a map that is positive somewhere, got {peak:g} at most: a region by {rule} has "
+        "no pixels. Ask for a share, or explain the other side, as 'not NAME'.",
+    )
+    if rule == "level":
+        return saliency >= np.float64(number) * peak
+    sets = level_sets(saliency)
+    positive = np.maximum(saliency, 0).astype(np.float64).ravel()
+    sums = np.cumsum(np.bincount(sets.depth.ravel(), weights=positive))
+    return sets[int(np.searchsorted(sums, number * sums[-1]))]
+
+
+def choose_rule(
+    share: float | None, mass: float | None, level: float | None
+) -> tuple[str, float] | None:
+    """Which of the rules of `choose_region` is given; None for none.
+
+    Raises:
+        InputError: several, or a number beyond (0, 1].
+    """
+    rules = {"share": share, "mass": mass, "level": level}
+    given = {name: take(value, Share, name) for name, value in rules.items() if value is not None}
+    require(
+        len(given) <= 1,
+        f"expected a share, a mass or a level, got {list_some(given)}. Leave one.",
+    )
+    return next(iter(given.items()), None)
+
+
+@dataclass(frozen=True)
+class RegionBox:
+    """The box of one component of a region.
+
+    Attributes:
+        top: of its first row, in pixels of the image as it was given.
+        left: of its first column.
+        bottom: behind its last row.
+        right: behind its last column.
+        share: of the image's pixels that are in the component.
+        mean: saliency of its pixels, in score units.
+        peak: the highest of them.
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    share: float
+    mean: float
+    peak: float
+
+
+def split_region(
+    region: NDArray[np.bool_], smallest: float = SMALLEST
+) -> tuple[NDArray[np.bool_], ...]:
+    """The connected components of a region, the largest first; specks are left out.
+
+    Args:
+        region: (h, w).
+        smallest: the fewest pixels of a component, as a share of those of the largest one; 0 for
+            all components.
+
+    Returns:
+        Of each (h, w). Pixels that touch at a corner are connected.
+
+    Raises:
+        InputError: a share beyond [0, 1], or a region without pixels.
+    """
+    from scipy import ndimage  # here: half a second to import
+
+    smallest = take(smallest, Smallest, "smallest")
+    require(region.any(), "expected a region, got one without pixels. Ask for a larger one.")
+    labels, _ = ndimage.label(region, np.ones((3, 3)))
+    counts = np.bincount(labels.ravel())[1:]
+    order = np.argsort(-counts, kind="stable")
+    large = [k for k in order if counts[k] >= smallest * counts.max()]
+    return tuple(labels == 1 + k for k in large)
+
+
+def box_component(
+    component: NDArray[np.bool_], saliency: NDArray[np.float32], size: tuple[int, int]
+) -> RegionBox:
+    """The box of a component.
+
+    Args:
+        component: (h, w), some pixels.
+        saliency: (h, w).
+        size: (height, width) of the image as it was given.
+    """
+    sides = []
+    for axis, length, full in zip((1, 0), component.shape, size, strict=True):
+        inside = np.flatnonzero(component.any(axis))
+        # Whole pixels of the image: all that the component touches.
+        first, behind = int(inside[0]) * full // length, -(-(int(inside[-1]) + 1) * full // length)
+        sides.append((first, behind))
+    (top, bottom), (left, right) = sides
+    values = saliency[component].astype(np.float64)
+    share = float(component.mean())
+    return RegionBox(top, left, bottom, right, share, float(values.mean()), float(values.max()))
