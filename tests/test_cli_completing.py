@@ -50,7 +50,7 @@ def complete(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["ex"], ["explain", "extend"]),
+        (["be"], ["benchmark"]),
         (["explain", "--pic"], ["--pictures"]),
         (["explain", "--method", "sh"], ["shap-partition", "shap-bpt"]),
         (["benchmark", "--methods", "rise,li"], ["rise,lime"]),
