@@ -156,8 +156,12 @@ def _typeable(kind: Any) -> Any:
     """An annotation without the objects of Python that a field takes as well."""
     if typing.get_origin(kind) not in (typing.Union, types.UnionType):
         return kind
-    kinds = [one for one in typing.get_args(kind) if one is not Elsewhere]
+    kinds = [one for one in typing.get_args(kind) if one is not list and not _is_elsewhere(one)]
     return functools.reduce(operator.or_, kinds)
+
+
+def _is_elsewhere(kind: Any) -> bool:
+    return kind is Elsewhere or any(map(_is_elsewhere, typing.get_args(kind)))
 
 
 class _Names(dict[str, Any]):
