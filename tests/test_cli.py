@@ -496,8 +496,22 @@ def test_pictures(explain, run, workplace, pictures, drawn):
     assert out.splitlines() == [f"o/{name}" for name in drawn or ["explanation.json"]]
 
 
+def test_pictures_named_by_their_class(explain, workplace):
+    options = ["--target", "cow, ant", "--target", "b$e_e$", "--out", "o", "--pictures"]
+    drawn = ["overlay-0-cow-ant.png", "overlay-1-b-e-e.png", "sheet.png"]
+    status, out, err = explain("photo.png", *options, "named")
+    assert status == 0, err
+    assert out.splitlines() == [f"o/{name}" for name in drawn]
+    assert names(workplace / "o") == sorted([*FILES[:3], *drawn])
+    named = [Path("o", name).read_bytes() for name in drawn]
+    explain("photo.png", *options, "all")  # takes their place
+    drawn = ["overlay-0.png", "overlay-1.png", "sheet.png"]
+    assert names(workplace / "o") == sorted([*FILES[:3], *drawn])
+    assert [len(Path("o", name).read_bytes()) for name in drawn] == [*map(len, named)]
+
+
 def test_pictures_of_another_name(explain):
-    message = "expected --pictures none, sheet or all, got 'few'"
+    message = "expected --pictures none, sheet, all or named, got 'few'"
     assert message in refused(explain("photo.png", "--pictures", "few"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import shlex
 from pathlib import Path
@@ -61,6 +63,11 @@ def test_run_report_and_salvage(place: Path, capsys: pytest.CaptureFixture[str])
         assert store.configuration["methods"]["rise"]["calls"] == [40, 90]
     status, out, err = call([*RUN, *more, "--quiet"], capsys)
     assert (status, out, err) == (0, "run\n", "")
+    status, out, err = call([*RUN, *more, "--json", "--quiet"], capsys)
+    assert (status, err) == (0, "")
+    numbers = {"items": 4, "wanted": 4, "made": 0, "cancelled": False}
+    told = json.loads(out)
+    assert told == {"run": "run", **numbers, "failures": [], "excluded": {}, "missing": []}
 
     compare = ["--compare", "fine@60 vs rise@90", "--images", "photos", "--pictures", "1.png"]
     status, out, err = call(["report", "run", *compare], capsys)
@@ -70,6 +77,17 @@ def test_run_report_and_salvage(place: Path, capsys: pytest.CaptureFixture[str])
     assert "fine at 60 against rise at 90" in text
     assert "data:image/" in Path("run/report/report.html").read_text("utf-8")
     assert not list(Path("run/report").glob("*.jp*g"))
+    status, out, err = call(["report", "run", "--json", "--quiet", "--methods", "rise"], capsys)
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert [told["finished"], told["expected"], told["entries"]] == [2, 2, 2]
+    assert all(Path(file).exists() for file in told["files"])
+    for name in ("summary", "differences"):
+        text = Path(f"run/report/{name}.csv").read_text("utf-8")
+        rows = told["means" if name == "summary" else name]
+        as_text = [["" if one is None else str(one) for one in row.values()] for row in rows]
+        assert [*csv.reader(text.splitlines())][1:] == as_text
+    assert told["means"]
 
     whole = contents(Path("run"))
     database = Path("run/run.sqlite")
@@ -77,10 +95,14 @@ def test_run_report_and_salvage(place: Path, capsys: pytest.CaptureFixture[str])
     status, out, err = call([*RUN, *more], capsys)
     assert status == 2
     assert "with `iassa salvage run NEW`; then go on with NEW" in err
-    status, out, err = call(["salvage", "run", "saved"], capsys)
-    assert (status, out) == (0, "saved\n")
+    status, out, err = call(["salvage", "run", "saved", "--json"], capsys)
+    assert status == 0
     assert "saved" in err
     assert "lost" in err
+    told = json.loads(out)
+    assert told["run"] == "saved"
+    assert len(told["saved"]) + len(told["lost"]) + told["unknown"] == 4
+    assert all({"entry", "method", "seed"} == key.keys() for key in told["saved"])
     again = [word if word != "run" else "saved" for word in RUN]
     status, out, err = call([*again, *more], capsys)
     assert status == 0
@@ -221,8 +243,11 @@ def test_failed_items_are_told(
     monkeypatch.setenv("MOOD", str(place / "mood"))
     (place / "mood").touch()
     moody = [*RUN, "--model", "working:moody", "--methods", "rise"]
-    status, out, err = call(moody, capsys)
-    assert (status, out) == (2, "")
+    status, out, err = call([*moody, "--json"], capsys)
+    assert status == 2
+    (failure,) = json.loads(out)["failures"]
+    assert (failure["method"], failure["entry"].split()[0]) == ("rise", "1.png")
+    assert "not today" in failure["error"]
     assert "rise, 1.png" in err
     assert "not today" in err
     assert "1 failed. The same command tries them again." in err

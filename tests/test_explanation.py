@@ -230,6 +230,37 @@ def test_files_that_it_did_not_write_are_left_as_they_are(tmp_path, name, kept):
     assert {"notes.txt", "overlay-7.jpg"} < set(names(tmp_path))
 
 
+@pytest.mark.parametrize("record", ["whole", "damaged"])
+def test_a_copy_of_a_picture_under_another_name_is_left_as_it_is(tmp_path, record):
+    example(1).save(tmp_path, pictures="named")
+    (tmp_path / "overlay-0-last-week.png").write_text("mine")
+    if record == "damaged":
+        (tmp_path / "explanation.json").write_text("{")
+    with pytest.raises(InputError, match="overlay-0-last-week"):
+        example(1).save(tmp_path)
+    assert (tmp_path / "overlay-0-last-week.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "name", ["../" * 9 + "x", "\u732b" * 200, "a/b\\c:d", "$(rm -r .)", "\n", "-"]
+)
+def test_a_class_of_any_name_makes_a_picture_in_the_folder(tmp_path, name):
+    target = dataclasses.replace(example(1).targets[0], name=name)
+    made = dataclasses.replace(example(1), targets=(target,))
+    made.save(tmp_path, pictures="named")
+    (drawn,) = tmp_path.glob("*.png")
+    assert drawn.name.startswith("overlay-0")
+    assert set(drawn.name.removesuffix(".png")).isdisjoint(" .,/\\:$()\n")
+    made.save(tmp_path, pictures="none")
+    assert not [*tmp_path.glob("*.png")]
+
+
+def test_pictures_of_no_such_kind(tmp_path):
+    with pytest.raises(InputError, match="expected pictures to be 'none' or 'sheet' or 'all' or"):
+        example(1).save(tmp_path / "o", pictures="few")
+    assert not (tmp_path / "o").exists()
+
+
 def test_a_file_that_came_later_is_left_as_it_is(tmp_path):
     example(1).save(tmp_path)
     (tmp_path / "overlay-7.png").write_text("mine")

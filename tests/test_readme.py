@@ -250,7 +250,9 @@ def commands() -> list[list[str]]:
 def test_commands_of_the_readme_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [line[0] for line in commands()] == [
         *("explain", "extend", "benchmark", "report"),
-        *("explain", "extend", "extend", "explain"),
+        *("explain", "extend", "extend"),
+        *("models", "models", "methods", "methods"),
+        "explain",
     ]
     maps = iassa.models.onnx_feature_names("FILE.onnx")
     tensors = f"{maps[16][-1]},{maps[32][-1]}"
@@ -258,7 +260,9 @@ def test_commands_of_the_readme_run(workplace: Path, capsys: pytest.CaptureFixtu
         made = [word.replace("relu_1,relu_4", tensors) for word in line]
         if line[0] == "benchmark":
             made += ["--protocol", "pixels_per_step=12544", "--protocol", "gain_steps=2"]
-        free = line[0] == "report" or (line[0] == "extend" and "--target" in line)
+        free = line[0] in ("report", "models", "methods") or (
+            line[0] == "extend" and "--target" in line
+        )
         made += [] if free else ["--calls", "40"]  # the last --calls counts
         made += ["--overwrite"] if line[0] == "explain" else []
         with pytest.raises(SystemExit) as exit_:

@@ -71,13 +71,31 @@ def _types(kind: type[Any]) -> dict[str, tuple[Any, ...]]:
     hints = typing.get_type_hints(kind)
     found = {}
     for field in fields(kind):
-        hint = hints[field.name]
-        is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-        members = typing.get_args(hint) if is_union else (hint,)
-        readable = [one for one in members if one in READERS or typing.get_origin(one) is Literal]
+        readable = _readable(hints[field.name])
         if readable and field.default is not MISSING:
-            found[field.name] = tuple(readable)
+            found[field.name] = readable
     return found
+
+
+def _readable(hint: Any) -> tuple[Any, ...]:
+    """The alternatives of an annotation that have a reader."""
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    members = typing.get_args(hint) if is_union else (hint,)
+    return tuple(one for one in members if one in READERS or typing.get_origin(one) is Literal)
+
+
+def describe_forms(kind: Any) -> str:
+    """What a value of an annotation looks like in a text; '' where none can be read.
+
+    Example:
+        >>> describe_forms(tuple[float, float] | None), describe_forms(Literal["NCHW", "NHWC"])
+        ('LOW-HIGH, as in 0-1, 0-255 or -1..1', 'NCHW or NHWC')
+    """
+    return " or ".join(map(_form, _readable(kind)))
+
+
+def _form(one: Any) -> str:
+    return READERS[one][0] if one in READERS else " or ".join(filter(None, typing.get_args(one)))
 
 
 def parse_fields(kind: type[Any], text: str) -> dict[str, Any]:
@@ -119,17 +137,14 @@ def parse_fields(kind: type[Any], text: str) -> dict[str, Any]:
 def _read(name: str, alternatives: tuple[Any, ...], text: str, hint: str) -> Any:
     forms = []
     for one in alternatives:
-        if one in READERS:
-            form, read = READERS[one]
-        else:
-            form, read = " or ".join(filter(None, typing.get_args(one))), str
+        read = READERS[one][1] if one in READERS else str
         try:
             value = convert(read(text), one)
         except (ValueError, KeyError):
             value = None
         if fits(value, one):
             return value
-        forms.append(form)
+        forms.append(_form(one))
     raise InputError(f"expected {name} to be {' or '.join(forms)}, got {name}={text}. {hint}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -9,17 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from typer import Argument, Option
 
-from iassa.cli import options
+from iassa.cli import options, run_options
 from iassa.cli.dataset_options import (
     MOSAICS,
     PAIRS,
@@ -34,6 +26,7 @@ from iassa.cli.terminal import (
     graceful_interrupt,
     messages,
     say,
+    show_json,
     show_path,
     status_of,
     typed,
@@ -49,115 +42,35 @@ if TYPE_CHECKING:
 
 DEFAULT_MODELS = {PAIRS: "efficientnet-lite0-features"}
 
-Kind = Annotated[
-    str,
-    Argument(
-        metavar="KIND",
-        help="What the images come with. coco: annotations in MS-COCO's format. masks: a mask PNG "
-        "each. images: nothing (insertion and deletion only). pairs: a table of pairs that are "
-        "alike. synthetic: drawn scenes, and black boxes whose right maps are known. mosaics: four "
-        "of the images in one picture, each of another class.",
-    ),
-]
-Images = Annotated[
-    Path | None,
-    Option(help="Folder of the images; for synthetic: photographs to lay the scenes on."),
-]
-Scenes = Annotated[
-    int | None, Option(help="For synthetic: how many; default: 3 drawn ones, or all photographs.")
-]
-Number = Annotated[
-    int | None,
-    Option("--mosaics", help="For mosaics: how many; default: as many as the images give."),
-]
-RunFolder = Annotated[Path, Option("--run", help="Folder of the run.")]
-Annotations = Annotated[Path | None, Option(help="For coco: file in COCO's instances format.")]
-Masks = Annotated[Path | None, Option(help="For masks: folder of PNGs, not 0 where the object is.")]
-Pairs = Annotated[
-    Path | None, Option(help="For pairs: CSV file, image,query and a row for each pair.")
-]
-Boxes = Annotated[
-    bool,
-    Option("--boxes", help="For coco: the box of an object that has no outline is its region."),
-]
-Orientation = Annotated[
-    str | None,
-    Option(
-        metavar="stored|upright",
-        help="Whether EXIF turns the images (upright) or not; default: stored with coco and masks.",
-    ),
-]
-Methods = Annotated[
-    list[str] | None,
-    Option(metavar="NAME,...", help="With their defaults; default: iassa,rise; synthetic: all."),
-]
-Contestant = Annotated[
-    list[str] | None, Option(metavar="LABEL=METHOD", help="One with settings; see above.")
-]
-Budgets = Annotated[
-    str, Option(metavar="N,...", help="Budgets of model calls at which maps are measured.")
-]
-Limit = Annotated[int | None, Option(help="Most targets to explain, the highest scores first.")]
-MinScore = Annotated[
-    float | None,
-    Option(
-        help="Least score of a target in the whole image; for mosaics: of the class of an image "
-        "that is alone, default: 0.5."
-    ),
-]
-Half = Annotated[str, Option(metavar="even|odd|both", help="Explain every other image only.")]
-Classes = Annotated[
-    str | None,
-    Option(
-        help="Outputs that stand for a category: same (classes are categories), imagenet (the "
-        "shipped table), a JSON file, or auto (by class names); default: auto."
-    ),
-]
-OneTarget = Annotated[
-    str | None,
-    Option(help="A class, group, contrast or top-1, for all images; default: their category."),
-]
-Seeds = Annotated[int, Option(help="Number of seeds per image, to see how stable maps are.")]
-Workers = Annotated[int, Option(help="Processes on this machine, one core each.")]
-Ray = Annotated[str | None, Option(metavar="ADDRESS", help="Use a Ray cluster: auto, ray://host.")]
-ProtocolFields = Annotated[
-    list[str] | None,
-    Option(
-        "--protocol",
-        metavar="FIELD=VALUE",
-        help="How maps are measured, repeatable: size, pixels_per_step, fill, blur_size, "
-        "blur_sigma, normalise, threshold, tolerance, other_class. See docs/benchmark.md.",
-    ),
-]
-
 
 def benchmark(
     context: typer.Context,
-    kind: Kind,
-    run_folder: RunFolder,
-    images: Images = None,
-    scenes: Scenes = None,
-    mosaics: Number = None,
-    annotations: Annotations = None,
-    masks: Masks = None,
-    pairs: Pairs = None,
-    boxes: Boxes = False,
-    orientation: Orientation = None,
+    kind: run_options.Kind,
+    run_folder: run_options.RunFolder,
+    images: run_options.Images = None,
+    scenes: run_options.Scenes = None,
+    mosaics: run_options.Number = None,
+    annotations: run_options.Annotations = None,
+    masks: run_options.Masks = None,
+    pairs: run_options.Pairs = None,
+    boxes: run_options.Boxes = False,
+    orientation: run_options.Orientation = None,
     white: options.White = None,
     max_pixels: options.MaxPixels = None,
-    methods: Methods = None,
-    method: Contestant = None,
-    calls: Budgets = "1000",
-    limit: Limit = None,
-    min_score: MinScore = None,
-    half: Half = "both",
-    classes: Classes = None,
-    target: OneTarget = None,
+    methods: run_options.Methods = None,
+    method: run_options.Contestant = None,
+    calls: run_options.Budgets = "1000",
+    limit: run_options.Limit = None,
+    min_score: run_options.MinScore = None,
+    half: run_options.Half = "both",
+    classes: run_options.Classes = None,
+    target: run_options.OneTarget = None,
     seed: options.Seed = 0,
-    seeds: Seeds = 1,
-    workers: Workers = 1,
-    ray: Ray = None,
-    protocol: ProtocolFields = None,
+    seeds: run_options.Seeds = 1,
+    workers: run_options.Workers = 1,
+    ray: run_options.Ray = None,
+    protocol: run_options.ProtocolFields = None,
+    as_json: run_options.AsJson = False,
     quiet: options.Quiet = False,
     model: options.Model = None,
     device: options.Device = None,
@@ -178,6 +91,11 @@ def benchmark(
     long=iassa-paper@9000/round, measured after every round.
 
     The same command goes on where it was stopped. `iassa report` reads the run.
+
+    Examples:
+        iassa benchmark images --images photos --run run
+        iassa benchmark coco --images val --annotations instances.json --run run
+        iassa benchmark synthetic --run run --methods iassa,lime --calls 250,500
     """
     from iassa.benchmark import run
 
@@ -189,17 +107,15 @@ def benchmark(
         outcome = run(
             contestants=contestants,
             folder=run_folder,
-            target=target,
-            half=half,
-            limit=limit,
             seeds=_range(seed, seeds),
             protocol=_protocol(kind, protocol or []),
-            workers=workers,
-            ray=ray,
             command=typed(),
+            **{
+                name: context.params[name] for name in ("target", "half", "limit", "workers", "ray")
+            },
             **what | watching,
         )
-    _finish(outcome, run_folder, quiet, interrupts)
+    _finish(outcome, context.params, interrupts)
 
 
 def _open_dataset(context: typer.Context) -> dict[str, Any]:
@@ -318,11 +234,20 @@ def _contestants(
 @contextmanager
 def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
     """A progress bar: items done, time gone and left, and how many failed."""
-    terminal = messages.is_terminal
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    terminal = messages().is_terminal
     with Progress(
         *(words("{task.description}"), BarColumn(), MofNCompleteColumn()),
         *(TimeElapsedColumn(), TimeRemainingColumn(), words("{task.fields[note]}")),
-        console=messages,
+        console=messages(),
         disable=quiet or not terminal,
     ) as bar:
         tasks: dict[str, TaskID] = {}
@@ -339,11 +264,25 @@ def _bar(quiet: bool) -> Iterator[Callable[[Tally], None]]:
         yield show
 
 
-def _finish(outcome: Outcome, folder: Path, quiet: bool, interrupts: list[int]) -> None:
+def _as_json(outcome: Outcome, folder: Path) -> dict[str, Any]:
+    """What became of a run."""
+    return {
+        "run": str(folder),
+        **dataclasses.asdict(outcome),
+        "failures": [
+            dataclasses.asdict(one.key) | {"error": one.error} for one in outcome.failures
+        ],
+    }
+
+
+def _finish(outcome: Outcome, given: dict[str, Any], interrupts: list[int]) -> None:
     """Print what became of a run, and exit with it."""
     from iassa.benchmark.store.records import list_reasons
 
-    if not quiet:
+    folder = given["run_folder"]
+    if given["as_json"]:
+        show_json(_as_json(outcome, folder))
+    if not given["quiet"]:
         if outcome.excluded:
             count = sum(map(len, outcome.excluded.values()))
             say(f"left out {count}: {list_reasons(outcome.excluded)}")
@@ -363,4 +302,5 @@ def _finish(outcome: Outcome, folder: Path, quiet: bool, interrupts: list[int]) 
         lacking = counted(outcome.wanted - outcome.items, "item")
         complain(f"{lacking} not made yet. Run the same command again.")
         raise typer.Exit(BAD)
-    show_path(folder)
+    if not given["as_json"]:
+        show_path(folder)

@@ -11,7 +11,7 @@ import typer
 from typer import Argument, Option
 
 import iassa
-from iassa.cli import options
+from iassa.cli import completing, options
 from iassa.cli.black_box import described_as_before, opened_model, photo_reader
 from iassa.cli.making import make_all
 from iassa.cli.terminal import warn
@@ -26,7 +26,8 @@ Fills = Annotated[
     str | None,
     Option(
         "--baseline",
-        metavar="FILL,...",
+        metavar="FILL[,FILL]",
+        autocompletion=completing.several(*completing.FILLS),
         help="What hidden pixels show, as of `iassa explain`; default: the map's own "
         "and blur, or grey.",
     ),
@@ -34,8 +35,9 @@ Fills = Annotated[
 Targets = Annotated[
     list[str] | None,
     Option(
+        metavar="TARGET",
         help="The targets that were explained, named again, as package.module:function must be; "
-        "repeatable."
+        "repeatable.",
     ),
 ]
 
@@ -70,6 +72,9 @@ def verify(
     The answer goes into DIR. The regions, in the map's own order, keep or lose
     90 % of what the image adds to the score of the fill alone. They are
     outlined in the pictures. One target takes 35 calls, each more 32.
+
+    Example:
+        iassa verify explanations/photo
     """
     saved, saving = iassa.Explanation.load(directory), options.read_saving(context)
     name = described_as_before(options.described_model(context), saved, similar_to)

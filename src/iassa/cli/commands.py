@@ -15,13 +15,14 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 import iassa
 from iassa.cli.benchmark import benchmark
 from iassa.cli.checking import verify
 from iassa.cli.explain import explain, extend
 from iassa.cli.exporting import export
+from iassa.cli.help import Command, Commands
+from iassa.cli.listing import methods, models
 from iassa.cli.report import report, salvage
 from iassa.cli.terminal import BAD, INTERRUPTED, SOME_FAILED, complain, warnings_as_lines
 from iassa.errors import IassaError
@@ -30,7 +31,7 @@ from iassa.files import user_path
 CANNOT_PRINT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
-class _Commands(TyperGroup):
+class _Commands(Commands):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; Typer alone would say nothing of Ctrl-C."""
         try:
@@ -42,10 +43,17 @@ class _Commands(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-for command in (explain, extend, verify, export, benchmark, report, salvage):
-    app.command()(command)
+for command in (
+    *(explain, extend, verify, export, benchmark, report, salvage),
+    *(models, methods),
+):
+    app.command(cls=Command)(command)
 
 
 def _show_version(wanted: bool) -> None:
@@ -111,6 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Typer's usage errors are Click's, which it carries under a private name.
         if not hasattr(error, "format_message"):
             raise
-        complain(error.format_message() or "expected a command, as in: iassa explain photo.jpg")
+        said = error.format_message()
+        if type(error).__name__ == "NoArgsIsHelpError":  # which says the help
+            typer.echo(said)
+            said = "expected a command, as in: iassa explain photo.jpg"
+        complain(said)
         status = BAD
     sys.exit(status or 0)

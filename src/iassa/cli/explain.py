@@ -14,7 +14,7 @@ import typer
 from typer import Argument, Option
 
 import iassa
-from iassa.cli import options
+from iassa.cli import completing, options
 from iassa.cli.black_box import described_as_before, opened_model, photo_reader
 from iassa.cli.checking import Checking, check_made, choose_checking
 from iassa.cli.making import make_all
@@ -31,15 +31,24 @@ NO_CALLS = (
     "targets that were explained. Leave out --model, --calls and the like, or explain anew."
 )
 
-Images = Annotated[list[Path] | None, Argument(metavar="IMAGE...", help="Image files.")]
-Example = Annotated[str | None, Option(help="A bundled photograph: cat or coffee.")]
+Images = Annotated[list[Path] | None, Argument(metavar="IMAGE", help="Image files.")]
+Example = Annotated[
+    str | None,
+    Option(
+        metavar="cat|coffee",
+        help="A photograph that is bundled, to try it.",
+        autocompletion=completing.among("cat", "coffee"),
+    ),
+]
 Targets = Annotated[
     list[str] | None,
     Option(
+        metavar="TARGET",
+        autocompletion=completing.targets,
         help="What to explain, repeatable: top-1 (default), top-5, a class name or index, a group "
         "'281,tabby', a contrast 'tabby vs lynx', 'not lynx', or package.module:function of the "
         "scores, (N, K) -> (N,) (its code is run). With --similar-to its file names, all by "
-        "default. With a detector its boxes by class, 'dog' or 'dog 2'."
+        "default. With a detector its boxes by class, 'dog' or 'dog 2'.",
     ),
 ]
 Boxes = Annotated[
@@ -52,8 +61,9 @@ Boxes = Annotated[
 Method = Annotated[
     str,
     Option(
-        help="iassa, iassa-paper, rise, sliding-window, lime, sobol, hsic, kernel-shap, "
-        "shap-partition, shap-bpt, greedy."
+        metavar="NAME",
+        autocompletion=completing.among(*completing.METHODS),
+        help=f"{', '.join(completing.METHODS)}. `iassa methods` lists them with their fields.",
     ),
 ]
 Settings = Annotated[
@@ -64,12 +74,15 @@ Baseline = Annotated[
     str | None,
     Option(
         metavar="FILL[,FILL]",
+        autocompletion=completing.several(*completing.FILLS),
         help="What hidden pixels show: a grey (default 0.5), r,g,b, #rrggbb, zero, grey, mean, "
         "blur, noise, or an image file. Of several, as in grey,blur, each has its share of the "
         "masks, and the map is the mean over them. Short for --set baseline=FILL.",
     ),
 ]
-Calls = Annotated[int, Option(help="Budget of model calls for the maps, never exceeded.")]
+Calls = Annotated[
+    int, Option(metavar="N", help="Budget of model calls for the maps, never exceeded.")
+]
 Keep = Annotated[
     str, Option(metavar="N|all", help="Save the N highest outputs, for `iassa extend --target`.")
 ]
@@ -84,21 +97,26 @@ Verify = Annotated[
 Out = Annotated[
     Path | None,
     Option(
+        metavar="DIR",
         help="Folder for the result, of several images one folder each in it; default: "
-        "explanations/IMAGE."
+        "explanations/IMAGE.",
     ),
 ]
 Saved = Annotated[Path, Argument(metavar="DIR", help="Folder of a saved explanation.")]
 NewTargets = Annotated[
     list[str] | None,
     Option(
+        metavar="TARGET",
+        autocompletion=completing.targets,
         help="Explain this from the same masks, without a call; repeatable. With --calls or "
-        "--model: the targets that were explained, named again, as package.module:function must be."
+        "--model: the targets that were explained, named again, as package.module:function must "
+        "be.",
     ),
 ]
-MoreCalls = Annotated[int | None, Option(help="Most calls to add; default: 1000.")]
+MoreCalls = Annotated[int | None, Option(metavar="N", help="Most calls to add; default: 1000.")]
 NewOut = Annotated[
-    Path | None, Option(help="Folder for the result; default: DIR, with --target DIR-TARGET.")
+    Path | None,
+    Option(metavar="DIR", help="Folder for the result; default: DIR, with --target DIR-TARGET."),
 ]
 LONGEST_NAME = 200  # bytes of a folder's name; systems allow 255
 
@@ -141,7 +159,13 @@ def explain(
     auth_env: options.AuthEnv = None,
     model_option: options.ModelOption = None,
 ) -> None:
-    """Explain which parts of an image a model relies on."""
+    """Explain which parts of an image a model relies on.
+
+    Examples:
+        iassa explain --example cat
+        iassa explain photo.jpg --target "tabby vs Egyptian cat" --calls 2000
+        iassa explain *.jpg --model net.onnx --range 0-255 --out maps
+    """
     folders, saving = _folders(images or [], example, out), options.read_saving(context)
     chosen = _method(method, baseline, set_ or [])
     checking = choose_checking(verify, refine, chosen.baseline, batch_size)
@@ -232,6 +256,10 @@ def extend(
     once. Another target goes into a folder beside it, DIR-TARGET. Nothing that
     a saved file names is opened: name files and code again, with --model,
     --target, --baseline and --set features=.
+
+    Examples:
+        iassa extend explanations/photo --calls 1000
+        iassa extend explanations/photo --target tabby
     """
     saved, saving = iassa.Explanation.load(directory), options.read_saving(context)
     differs = functools.partial(_changes, saved, target or saved.targets)

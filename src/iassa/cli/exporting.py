@@ -17,12 +17,17 @@ Saved = Annotated[
     Argument(metavar="DIR", help="Folder of a saved explanation, or of several folders with one."),
 ]
 Coco = Annotated[bool, Option("--coco", help="Instances of MS-COCO as run lengths, and masks.")]
-Share = Annotated[float | None, Option(help="The highest part of the map: so much of the image.")]
-Mass = Annotated[float | None, Option(help="... so much of the sum of all positive pixels.")]
-Level = Annotated[
-    float | None, Option(help="... all from this share of the peak on; default: 0.3.")
+Share = Annotated[
+    float | None, Option(metavar="SHARE", help="The highest part of the map: so much of the image.")
 ]
-Out = Annotated[Path | None, Option(help="Folder for the files; default: DIR/coco.")]
+Mass = Annotated[
+    float | None, Option(metavar="SHARE", help="... so much of the sum of all positive pixels.")
+]
+Level = Annotated[
+    float | None,
+    Option(metavar="SHARE", help="... all from this share of the peak on; default: 0.3."),
+]
+Out = Annotated[Path | None, Option(metavar="DIR", help="Folder for the files; default: DIR/coco.")]
 
 
 def export(
@@ -38,6 +43,9 @@ def export(
     Without --share, --mass and --level it is the region that was verified to
     keep the score, where there is one. Each connected component is an
     annotation, the name of the target its category.
+
+    Example:
+        iassa export explanations/photo --coco
     """
     require(coco, "expected --coco, the one format there is, got none. Add it.")
     from iassa.explanations.coco import INSTANCES, export_coco, find_saved, is_ours

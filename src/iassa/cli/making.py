@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 import iassa
 from iassa.cli.options import Saving
@@ -24,6 +23,7 @@ from iassa.cli.terminal import (
     graceful_interrupt,
     messages,
     say,
+    show_json,
     show_path,
     status_of,
     warn,
@@ -39,7 +39,6 @@ from iassa.errors import (
     counted,
     plain,
 )
-from iassa.explanations.record import list_earlier
 from iassa.files import check_writable, is_there
 
 
@@ -92,11 +91,13 @@ def make_all(
 @contextmanager
 def _bar(name: str, calls: int, quiet: bool) -> Iterator[Callable[[iassa.Progress], None]]:
     """A progress bar: calls done, rate, time left, and the standard error so far."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress
+
     bar = Progress(
         *(words("{task.description}"), BarColumn(), MofNCompleteColumn()),
         words("calls {task.fields[note]}"),
-        console=messages,
-        disable=quiet or not messages.is_terminal,
+        console=messages(),
+        disable=quiet or not messages().is_terminal,
     )
     # Stdout is for results: what a black box prints is a message.
     unsaid = (WeakEvidenceWarning, *([ImageWarning] if quiet else []))  # `_save` prints the first
@@ -117,6 +118,8 @@ def _bar(name: str, calls: int, quiet: bool) -> Iterator[Callable[[iassa.Progres
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
     """Find out before the calls are spent; after a failure leave no folder that was not there."""
+    from iassa.explanations.record import list_earlier
+
     missing = [path for path in (folder, *folder.parents) if not is_there(path)]
     list_earlier(folder)  # refuses files that `save` would refuse
     check_writable(folder)
@@ -170,16 +173,18 @@ def _save(
     except KeyboardInterrupt:
         complain(f"interrupted; the map is in {folder}, not all of its pictures.")
     if saving.as_json:
-        print(json.dumps(json.loads((folder / "explanation.json").read_text("utf-8"))))
+        show_json(json.loads((folder / "explanation.json").read_text("utf-8")))
 
 
 @contextmanager
 def _draw_bar(targets: int, quiet: bool) -> Iterator[Callable[[], object]]:
     """A progress bar of pictures, where there are many."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress
+
     bar = Progress(
         *("{task.description}", BarColumn(), MofNCompleteColumn(), "pictures"),
-        console=messages,
-        disable=quiet or not messages.is_terminal or targets < 5,
+        console=messages(),
+        disable=quiet or not messages().is_terminal or targets < 5,
         transient=True,
     )
     with bar:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, cast, get_args
 import typer
 from typer import Option
 
+from iassa.cli import completing
 from iassa.errors import InputError, list_some
 
 _about_model = functools.partial(Option, rich_help_panel="The model")
@@ -21,11 +22,16 @@ _about_model = functools.partial(Option, rich_help_panel="The model")
 Model = Annotated[
     str | None,
     _about_model(
+        metavar="MODEL",
+        autocompletion=completing.models,
         help="efficientnet-lite0 (default), FILE.onnx, hf:NAME, hf:FOLDER, a URL, or "
-        "package.module:attribute (its code is run)."
+        "package.module:attribute (its code is run).",
     ),
 ]
-Device = Annotated[str | None, _about_model(help="cpu, cuda, cuda:1; default: a GPU, if any.")]
+Device = Annotated[
+    str | None,
+    _about_model(metavar="NAME", help="cpu, cuda, cuda:1; default: a GPU, if any."),
+]
 Range = Annotated[
     str | None,
     _about_model("--range", metavar="LOW-HIGH", help="Its black and white: 0-1, 0-255, -1..1."),
@@ -56,14 +62,16 @@ ModelOption = Annotated[
     ),
 ]
 
-Seconds = Annotated[float | None, Option(help="Stop after this time.")]
+Seconds = Annotated[float | None, Option(metavar="SECONDS", help="Stop after this time.")]
 Tolerance = Annotated[
-    float | None, Option(help="Stop at this standard error, as a share of the map's peak: 0.1.")
+    float | None,
+    Option(metavar="SHARE", help="Stop at this standard error, as a share of the map's peak: 0.1."),
 ]
 BatchSize = Annotated[
-    int | None, Option(help="Most images in a batch; default: 16 on a CPU, 128 on a GPU.")
+    int | None,
+    Option(metavar="N", help="Most images in a batch; default: 16 on a CPU, 128 on a GPU."),
 ]
-Seed = Annotated[int, Option(help="The same seed gives the same result.")]
+Seed = Annotated[int, Option(metavar="N", help="The same seed gives the same result.")]
 SimilarTo = Annotated[
     list[str] | None,
     Option(
@@ -73,7 +81,12 @@ SimilarTo = Annotated[
     ),
 ]
 Measure = Annotated[
-    str | None, Option(metavar="cosine|euclidean", help="How to compare; default: cosine.")
+    str | None,
+    Option(
+        metavar="cosine|euclidean",
+        help="How to compare; default: cosine.",
+        autocompletion=completing.among("cosine", "euclidean"),
+    ),
 ]
 AsJson = Annotated[bool, Option("--json", help="Print explanation.json, one line per image.")]
 White = Annotated[
@@ -85,7 +98,9 @@ White = Annotated[
 ]
 MaxPixels = Annotated[
     int | None,
-    Option(help="Most pixels of an image, 16 bytes of memory each; default: 50 million."),
+    Option(
+        metavar="N", help="Most pixels of an image, 16 bytes of memory each; default: 50 million."
+    ),
 ]
 Quiet = Annotated[bool, Option("--quiet", help="Print errors only.")]
 Refine = Annotated[
@@ -98,12 +113,14 @@ Refine = Annotated[
 Overwrite = Annotated[
     bool, Option("--overwrite", help="Write over the result of another image, model or target.")
 ]
-Drawn = Literal["none", "sheet", "all"]
+Drawn = Literal["none", "sheet", "all", "named"]
 Pictures = Annotated[
     str,
     Option(
-        metavar="none|sheet|all",
-        help="What to draw: nothing, all targets on one scale, or that and a picture of each.",
+        metavar="none|sheet|all|named",
+        autocompletion=completing.among(*get_args(Drawn)),
+        help="What to draw: nothing, all targets on one scale, or that and a picture of each, "
+        "overlay-K.png; with named, the class is in its name, overlay-K-CLASS.png.",
     ),
 ]
 
@@ -127,7 +144,7 @@ def read_saving(context: typer.Context) -> Saving:
     given = context.params
     pictures = given["pictures"]
     if pictures not in get_args(Drawn):
-        raise InputError(f"expected --pictures none, sheet or all, got {pictures!r}.")
+        raise InputError(f"expected --pictures none, sheet, all or named, got {pictures!r}.")
     return Saving(
         overwrite=given.get("overwrite", True),  # of a command that writes where it read
         pictures=cast("Drawn", pictures),

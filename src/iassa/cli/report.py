@@ -5,14 +5,16 @@ They import what they need when they are called, so that `--help` does not wait 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
-from iassa.cli.terminal import say, show_path, typed
+from iassa.cli import options
+from iassa.cli.terminal import say, show_json, show_path, typed
 from iassa.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,44 +22,67 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iassa.benchmark import Entry
+    from iassa.benchmark.report import Report
+
+
+RunFolder = Annotated[Path, Argument(metavar="RUN", help="Folder of the run.")]
+Out = Annotated[
+    Path | None, Option(metavar="DIR", help="Folder for the report; default: report in RUN.")
+]
+Images = Annotated[
+    Path | None,
+    Option(metavar="DIR", help="Folder of the images, to show maps over some of them on the page."),
+]
+Pictures = Annotated[
+    str | None,
+    Option(
+        metavar="N|NAMES",
+        help="How many of them, or which: names of entries, separated by ';'; default: 6.",
+    ),
+]
+Annotations = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help="File in COCO's instances format, to outline what is annotated in them.",
+    ),
+]
+Masks = Annotated[Path | None, Option(metavar="DIR", help="Folder of mask PNGs, for the same.")]
+Photographs = Annotated[
+    bool,
+    Option("--photographs", help="Show them in the Markdown as well, and save them beside it."),
+]
+Methods = Annotated[str | None, Option(metavar="LABEL,...", help="Labels to report; default: all.")]
+Reference = Annotated[
+    str | None, Option(metavar="LABEL", help="Label that the others are compared with.")
+]
+Compare = Annotated[
+    list[str] | None,
+    Option(metavar="LABEL@CALLS vs LABEL@CALLS", help="Compare these too; repeatable."),
+]
+AsJson = Annotated[bool, Option("--json", help="Print means, differences and files as JSON.")]
 
 
 def report(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the report; default: report in RUN.")
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the images, to show maps over some of them on the page."),
-    ] = None,
-    pictures: Annotated[
-        str | None,
-        typer.Option(
-            help="How many of them, or which: names of entries, separated by ';'; default: 6."
-        ),
-    ] = None,
-    annotations: Annotated[
-        Path | None,
-        typer.Option(help="File in COCO's instances format, to outline what is annotated in them."),
-    ] = None,
-    masks: Annotated[Path | None, typer.Option(help="Folder of mask PNGs, for the same.")] = None,
-    photographs: Annotated[
-        bool, typer.Option(help="Show them in the Markdown as well, and save them beside it.")
-    ] = False,
-    methods: Annotated[
-        str | None, typer.Option(help="Labels to report, comma-separated; default: all.")
-    ] = None,
-    reference: Annotated[
-        str | None, typer.Option(help="Label that the others are compared with.")
-    ] = None,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LABEL@CALLS vs LABEL@CALLS", help="Compare these too; repeatable."),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+    run_folder: RunFolder,
+    out: Out = None,
+    images: Images = None,
+    pictures: Pictures = None,
+    annotations: Annotations = None,
+    masks: Masks = None,
+    photographs: Photographs = False,
+    methods: Methods = None,
+    reference: Reference = None,
+    compare: Compare = None,
+    as_json: AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Write what a run shows: Markdown, one HTML page, CSV files and plots."""
+    """Write what a run shows: Markdown, one HTML page, CSV files and plots.
+
+    Examples:
+        iassa report run
+        iassa report run --images photos --compare "iassa@500 vs rise@1000"
+    """
     if images is None and (pictures is not None or photographs):
         option = "--photographs" if pictures is None else "--pictures"
         raise InputError(f"expected --images with {option}, got none. Name the images' folder.")
@@ -81,15 +106,22 @@ def report(
             f"{written.finished} of {written.expected} items, {len(written.entries)} entries "
             "compared"
         )
-    for path in written.files[:2]:
+    if as_json:
+        show_json(_as_json(written))
+    for path in () if as_json else written.files[:2]:
         show_path(path)
 
 
 def salvage(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a damaged run.")],
-    into: Annotated[Path, typer.Argument(metavar="NEW", help="Folder to make.")],
+    run_folder: Annotated[Path, Argument(metavar="RUN", help="Folder of a damaged run.")],
+    into: Annotated[Path, Argument(metavar="NEW", help="Folder to make.")],
+    as_json: Annotated[bool, Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Save what a damaged run still holds into a new run that `iassa benchmark` can continue."""
+    """Save what a damaged run still holds into a new run that `iassa benchmark` can continue.
+
+    Example:
+        iassa salvage run saved
+    """
     from iassa.benchmark import salvage as salvage_run
 
     saved = salvage_run(run_folder, into)
@@ -100,7 +132,29 @@ def salvage(
     )
     for key in saved.lost[:10]:
         say(f"lost {key.method}: {key.entry}")
-    show_path(into)
+    if as_json:
+        show_json({"run": str(into), **dataclasses.asdict(saved)})
+    else:
+        show_path(into)
+
+
+def _as_json(written: Report) -> dict[str, Any]:
+    """The numbers of a report, those that are missing as null, and where they are written."""
+    from iassa.benchmark.report.data_files import as_rows
+
+    return {
+        "folder": str(written.folder),
+        "files": [*map(str, written.files)],
+        "finished": written.finished,
+        "expected": written.expected,
+        "entries": len(written.entries),
+        "means": [*map(_without_nan, as_rows(written.means))],
+        "differences": [*map(_without_nan, as_rows(written.differences))],
+    }
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if value != value else value for name, value in row.items()}
 
 
 def _pictures(text: str) -> int | list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import os
 import re
@@ -14,13 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
-from rich.console import Console
-from rich.progress import TextColumn
-from rich.text import Text
 
 from iassa.errors import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TextColumn
 
 SOME_FAILED = 1  # of several images
 BAD = 2
@@ -29,13 +33,32 @@ TRACEBACK = "IASSA_TRACEBACK"
 
 _ABOUT: list[str] = []  # the image that lines are about, where there are several
 
-# A name between colons is a name, no emoji; one in brackets is no colour.
-messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
+
+@functools.cache
+def messages() -> Console:
+    """Where messages go, and progress bars. Rich is imported here, as help does without it."""
+    from rich.console import Console
+
+    # A name between colons is a name, no emoji; one in brackets is no colour.
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
+
+
+def is_coloured(stream: TextIO) -> bool:
+    """Whether a stream is to have colours; rich decides in the same way."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "unknown")
+    return wanted and stream.isatty()
 
 
 def say(text: str, kind: str = "", style: str = "") -> None:
     """Print a line, with the image that it is about where there are several."""
-    messages.print(Text.assemble((kind, style), plain("".join([*_ABOUT, text]))))
+    from rich.text import Text
+
+    messages().print(Text.assemble((kind, style), plain("".join([*_ABOUT, text]))))
+
+
+def show_json(value: Any) -> None:
+    """Print a result as JSON, on one line."""
+    typer.echo(json.dumps(value, allow_nan=False))
 
 
 def show_path(path: Path) -> None:
@@ -45,6 +68,8 @@ def show_path(path: Path) -> None:
 
 def words(column: str) -> TextColumn:
     """A column of a progress bar, whose fields come from outside."""
+    from rich.progress import TextColumn
+
     return TextColumn(column, markup=False)
 
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from iassa.archives import pack_arrays
+from iassa.checks import take
 from iassa.errors import list_some, require
 from iassa.explanations.check import CONTENT, Check
 from iassa.explanations.evidence import Evidence
@@ -26,6 +27,7 @@ from iassa.explanations.record import (
     SCHEMA,
     Round,
     list_earlier,
+    picture_name,
     write_record,
 )
 from iassa.explanations.regions import (
@@ -42,7 +44,7 @@ from iassa.models.targets import Target, find_target
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Pictures: TypeAlias = Literal["none", "sheet", "all"]
+Pictures: TypeAlias = Literal["none", "sheet", "all", "named"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -316,8 +318,9 @@ class Explanation:
 
         Raises:
             InputError: it cannot be written, or holds files with names of ours that are of no
-                explanation saved there.
+                explanation saved there, or no such choice of pictures.
         """
+        take(pictures, Pictures, "pictures")
         directory = user_path(directory)
         earlier = list_earlier(directory)
         contents = {"explanation.npz": pack_arrays(self._arrays())}
@@ -340,18 +343,21 @@ class Explanation:
         Args:
             directory: made if it is not there.
             pictures: 'sheet' for `sheet.png`, all targets on one scale; 'all' for that, if there
-                are several targets, and for `overlay-<k>.png` of each, which comes first; 'none'.
+                are several targets, and for `overlay-<k>.png` of each, which comes first; 'named'
+                for the same with the class in their names, `overlay-<k>-<class>.png`; 'none'.
 
         Yields:
             The path of each.
 
         Raises:
-            InputError: one cannot be written.
+            InputError: one cannot be written, or no such choice.
         """
-        several = range(len(self.targets))
-        drawn = {f"overlay-{k}.png": functools.partial(self.plot, k) for k in several}
-        wanted: dict[str, Callable[[], Figure]] = dict(drawn) if pictures == "all" else {}
-        if pictures == "sheet" or (pictures == "all" and len(several) > 1):
+        take(pictures, Pictures, "pictures")
+        wanted: dict[str, Callable[[], Figure]] = {}
+        for k, target in enumerate(self.targets if pictures in ("all", "named") else ()):
+            name = picture_name(k, target.name if pictures == "named" else "")
+            wanted[name] = functools.partial(self.plot, k)
+        if pictures == "sheet" or len(wanted) > 1:
             wanted["sheet.png"] = self.plot_sheet
         for name, plot in wanted.items():
             write_whole(Path(directory), {name: figure_png(plot())})

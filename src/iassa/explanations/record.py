@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 from iassa.checks import Within, take_json
-from iassa.errors import InputError, list_some, require
+from iassa.errors import InputError, list_some, plain, require
 
 SCHEMA = 2
 RECORD = "explanation.json"
 LARGEST = 16 * 2**20  # bytes of a record; Python's lists take twenty times that at worst
-FILES = re.compile(r"explanation\.(json|npz)|(evidence|check)\.npz|sheet\.png|overlay-\d+\.png")
+FILES = re.compile(
+    r"explanation\.(json|npz)|(evidence|check)\.npz|sheet\.png|overlay-\d+(-.+)?\.png"
+)
+LONGEST_CLASS = 40  # letters of it in the name of a picture; systems allow 255 bytes
 
 Natural: TypeAlias = Annotated[int, Within(0)]
 Positive: TypeAlias = Annotated[float, Within(0)]
@@ -298,10 +301,30 @@ def list_earlier(directory: Path) -> set[str]:
 
 
 def _listed(directory: Path, there: set[str]) -> set[str]:
-    """Those of some files that the record beside them is of; all, if it cannot be read."""
+    """Those of some files that the record beside them is of.
+
+    If it cannot be read, all but pictures with a class in their name, which may be copies.
+    """
     try:
         record = read_record(directory)
     except InputError:
-        return there
-    overlays = {f"overlay-{k}.png" for k in range(len(record.targets))}
+        return {name for name in there if not name.startswith("overlay-") or name.count("-") == 1}
+    overlays = {
+        name
+        for k, target in enumerate(record.targets)
+        for name in (picture_name(k), picture_name(k, target.name))
+    }
     return there & {RECORD, "sheet.png", *record.sha256, *overlays}
+
+
+def picture_name(target: int, name: str = "") -> str:
+    """The file of a target's picture, by its place and, if it is to be there, its name.
+
+    Letters of ASCII that a shell or a system may take for something else become '-'.
+
+    Example:
+        >>> picture_name(0), picture_name(1, "tabby, tabby cat"), picture_name(2, "../\u732b")
+        ('overlay-0.png', 'overlay-1-tabby-tabby-cat.png', 'overlay-2-\u732b.png')
+    """
+    words = re.sub(r"[^a-zA-Z0-9\u0080-\U0010ffff]+", "-", plain(name)).strip("-")
+    return "-".join(filter(None, [f"overlay-{target}", words[:LONGEST_CLASS].strip("-")])) + ".png"

@@ -59,8 +59,8 @@ class Conventions:
         sigmoid: True puts a sigmoid behind the outputs, where several classes can be true.
         output_name: the output that holds the scores; of a detector several, with commas.
         class_names: path of a file of names; see `read_class_names`.
-        detector: layout of a detector's outputs, one of `DETECTORS`; see
-            `iassa.models.onnx.detector_layouts`.
+        detector: layout of a detector's outputs: yolov5, yolov8, yolov10, yolov7-end2end, yolox,
+            nms, torchvision, detr or rt-detr; see `iassa.models.onnx.detector_layouts`.
         threshold: least confidence of the boxes that are explained, from 0 to 1.
         resize: how a detector's images become its input: 'stretch' to its sides; 'letterbox', in
             the middle of a grey field with their aspect kept, as Ultralytics has it; or

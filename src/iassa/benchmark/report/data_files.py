@@ -40,12 +40,16 @@ def data_files(
     ordered = sorted(items, key=lambda item: item.key)  # whatever the order of the workers
     rows = [row for item in ordered for row in _item_rows(by_key[item.key.entry], item)]
     return {
-        "summary.csv": _csv([dict(zip(SUMMARY, _flatten(each), strict=True)) for each in means]),
-        "differences.csv": _csv(
-            [dict(zip(DIFFERENCES, _flatten(each), strict=True)) for each in differences]
-        ),
+        "summary.csv": _csv(as_rows(means)),
+        "differences.csv": _csv(as_rows(differences)),
         "items.csv": _csv(rows),
     }
+
+
+def as_rows(records: Sequence[Mean] | Sequence[Difference]) -> list[dict[str, Any]]:
+    """Means or differences, each value by the name of its column."""
+    names = {Mean: SUMMARY, Difference: DIFFERENCES}
+    return [dict(zip(names[type(each)], _flatten(each), strict=True)) for each in records]
 
 
 def _flatten(record: Any) -> Iterator[Any]:
