@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
+from iassa.archives import LARGEST, read_json
 from iassa.checks import Within, take_json
 from iassa.errors import InputError, list_some, require
 
 SCHEMA = 2
 RECORD = "explanation.json"
-LARGEST = 16 * 2**20  # bytes of a record; Python's lists take twenty times that at worst
 FILES = re.compile(r"explanation\.(json|npz)|evidence\.npz|sheet\.png|overlay-\d+\.png")
 
 Natural: TypeAlias = Annotated[int, Within(0)]
@@ -152,13 +152,11 @@ def read_record(directory: Path) -> Record:
     if not (directory / RECORD).exists():
         raise InputError(f"expected a saved explanation in {directory}, got no {RECORD}.")
     content = _read_file(directory, RECORD, LARGEST + 1)
-    if len(content) > LARGEST:
-        raise InputError(f"expected {RECORD} in {directory} of at most {LARGEST} bytes, got more.")
     try:
-        record = json.loads(content.decode())
-    except (ValueError, RecursionError) as damage:
+        record = read_json(content, RECORD)
+    except InputError as damage:
         raise InputError(
-            f"cannot read the explanation in {directory}: {damage}. Make it again."
+            f"cannot read the explanation in {directory}: {damage} Make it again."
         ) from damage
     found = record.get("schema") if isinstance(record, dict) else type(record).__name__
     if found != SCHEMA:
