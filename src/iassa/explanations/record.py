@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeAlias
 from iassa.archives import LARGEST, read_json
 from iassa.checks import Within, take_json
 from iassa.errors import InputError, list_some, require
+from iassa.files import refuse_special
 
 SCHEMA = 2
 RECORD = "explanation.json"
@@ -188,10 +189,8 @@ def read_content(directory: Path, name: str, record: Record) -> bytes:
 
 def _read_file(directory: Path, name: str, most: int = -1) -> bytes:
     path = directory / name
+    refuse_special(path)
     try:
-        # A pipe would wait, and a device might not end.
-        special = path.exists() and not (path.is_file() or path.is_dir())
-        require(not special, f"expected a file, got {path}, which is none.")
         with path.open("rb") as file:
             return file.read(most)
     except OSError as damage:
