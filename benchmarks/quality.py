@@ -10,19 +10,15 @@ other methods, halves and numbers of calls are options of `iassa benchmark`.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import os
 import sys
-from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from iassa.benchmark import Protocol, Tally, read_contestants, run
-from iassa.benchmark.datasets import Coco
+from coco_run import coco_options, data_is_there, messages, run_with_bar
+from iassa.benchmark import Protocol, read_contestants
 from iassa.benchmark.report import Report, write_report
 from iassa.benchmark.report.columns import METRICS
 from iassa.errors import IassaError
@@ -33,8 +29,6 @@ CALLS = (500, 1000)
 COMPARE = (("iassa", 500), ("rise", 1000))
 SHOWN = ("deletion", "insertion", "insertion_minus_deletion", "f1", "best_f1", "pointing")
 
-messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-
 
 def main() -> int:
     """Run, report, print.
@@ -42,37 +36,12 @@ def main() -> int:
     Returns:
         Exit status: 0 when done or skipped, 2 for what cannot be used or done.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, required=True, help="folder of images")
-    parser.add_argument("--annotations", type=Path, required=True, help="in COCO's format")
-    parser.add_argument("--min-score", type=float, default=0.4, help="of the whole image")
-    parser.add_argument("--limit", type=int, help="the most pairs, highest scores first")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument(
-        "--run", type=Path, default=Path(__file__).parent / "results" / "coco", help="its folder"
-    )
-    options = parser.parse_args()
-    for path in (options.images, options.annotations):
-        if not path.exists():
-            messages.print(f"skipped: no {path}. See --images and --annotations.")
-            return 0
+    options = coco_options(__doc__, "coco").parse_args()
+    if not data_is_there(options):
+        return 0
     try:
-        with Progress(console=messages) as bar:
-            task = bar.add_task("items", total=None)
-
-            def show(tally: Tally) -> None:
-                bar.update(task, description=tally.stage, completed=tally.done, total=tally.total)
-
-            outcome = run(
-                Coco(options.images, options.annotations),
-                options.run,
-                read_contestants(METHODS, (), CALLS),
-                min_score=options.min_score,
-                limit=options.limit,
-                protocol=Protocol(pixels_per_step=896),
-                workers=options.workers,
-                progress=show,
-            )
+        contestants = read_contestants(METHODS, (), CALLS)
+        outcome = run_with_bar(options, contestants, Protocol(pixels_per_step=896))
         report = write_report(options.run, compare=[COMPARE])
     except IassaError as error:
         messages.print(f"error: {error}")

@@ -11,19 +11,14 @@ same command goes on where it was stopped.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
-from iassa.benchmark import Contestant, Item, Protocol, Store, Tally, parse_contestant, run
-from iassa.benchmark.datasets import Coco
+from coco_run import coco_options, data_is_there, messages, run_with_bar
+from iassa.benchmark import Contestant, Item, Protocol, Store, parse_contestant
 from iassa.errors import IassaError
 from iassa.files import write_whole
 
@@ -46,8 +41,6 @@ GRIDS: Mapping[str, tuple[str, ...]] = {
     "greedy": ("pending=8", "pending=0"),
 }
 
-messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, choose, print.
@@ -55,42 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 when done or skipped, 2 for what cannot be used or done.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, required=True, help="folder of images")
-    parser.add_argument("--annotations", type=Path, required=True, help="in COCO's format")
+    parser = coco_options(__doc__, "rivals")
     parser.add_argument("--calls", type=int, nargs="+", default=[500], help="budgets")
     parser.add_argument("--methods", nargs="+", choices=GRIDS, default=[*GRIDS])
-    parser.add_argument("--min-score", type=float, default=0.4, help="of the whole image")
-    parser.add_argument("--limit", type=int, help="the most pairs, highest scores first")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument(
-        "--run", type=Path, default=Path(__file__).parent / "results" / "rivals", help="its folder"
-    )
     options = parser.parse_args(arguments)
-    for path in (options.images, options.annotations):
-        if not path.exists():
-            messages.print(f"skipped: no {path}. See --images and --annotations.")
-            return 0
+    if not data_is_there(options):
+        return 0
     tried = list_settings(options.methods, sorted({*options.calls}))
     try:
-        with Progress(console=messages) as bar:
-            task = bar.add_task("items", total=None)
-
-            def show(tally: Tally) -> None:
-                bar.update(task, description=tally.stage, completed=tally.done, total=tally.total)
-
-            outcome = run(
-                Coco(options.images, options.annotations),
-                options.run,
-                [contestant for _, contestant in tried.values()],
-                half="even",
-                min_score=options.min_score,
-                limit=options.limit,
-                # Half of the steps of the plan, and next to none of deletion, which does not count.
-                protocol=Protocol(pixels_per_step=12544, gain_steps=7),
-                workers=options.workers,
-                progress=show,
-            )
+        # Half of the steps of the plan, and next to none of deletion, which does not count.
+        protocol = Protocol(pixels_per_step=12544, gain_steps=7)
+        contestants = [contestant for _, contestant in tried.values()]
+        outcome = run_with_bar(options, contestants, protocol, half="even")
         with Store.read(options.run) as store:
             gains = read_gains(store.items())
     except IassaError as error:

@@ -14,6 +14,7 @@ import pytest
 
 import iassa
 from damage import assert_read_or_refused, edit_arrays, edit_text, flip, tear
+from iassa import archives
 from iassa.archives import check_promise
 from iassa.errors import InputError
 from iassa.explanations.explanation import Explanation
@@ -103,7 +104,10 @@ def changed(saved, **changes):
         ({"scores": 3}, "expected scores to be a tuple of numbers, got 3"),
         ({"scores": [1]}, "expected scores of 3 targets, got 1"),
         ({"scores": [1, 2, "3"]}, "expected scores to be a tuple of numbers"),
-        ({"scores": [1, 2, float("nan")]}, "expected scores to be a tuple of numbers"),
+        (
+            {"scores": [1, 2, float("nan")]},
+            "expected explanation.json as JSON, got .*nan is not finite",
+        ),
         ({"seed": -1}, "expected seed to be a whole number, 0 or more, got -1"),
         ({"calls": None}, "expected calls to be a whole number, 0 or more, got None"),
         ({"calls": True}, "expected calls to be a whole number"),
@@ -197,6 +201,18 @@ def test_a_large_file_may_hold_much():
     for promised, weight in ((256 * 2**20 + 1, 1), (16 * 10**9 + 1, 10**9)):
         with pytest.raises(InputError, match="expected arrays of at most"):
             check_promise(promised, weight)
+
+
+def test_what_is_packed_is_read_however_flat(monkeypatch):
+    """Zeros that zlib makes a thousandth of are stored as they are where they would be refused."""
+    monkeypatch.setattr(archives, "FREE", 100_000)
+    for side in (100, 400):
+        zeros = np.zeros((side, side), np.float32)
+        content = archives.pack_arrays({"saliency": zeros})
+        np.testing.assert_array_equal(archives.read_arrays(content)["saliency"], zeros)
+        assert (len(content) > zeros.nbytes) == (side == 400)
+    bits = archives.pack_arrays({"bits": np.zeros(40_000, np.uint8)}, 320_000)
+    archives.check_promise(320_000, len(bits))
 
 
 @pytest.mark.parametrize("name", ["explanation.json", *FILES])

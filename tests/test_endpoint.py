@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -37,10 +38,11 @@ from iassa.cli import main
 from iassa.errors import BlackBoxError, InputError
 from iassa.methods import Rise
 from iassa.models.black_box import FunctionModel, ask
-from iassa.models.http.connection import hide
+from iassa.models.http.connection import Connection, hide
 from iassa.models.http.endpoint import open_endpoint
 from iassa.models.http.pace import backoff, read_retry_after
 from iassa.models.http.score_cache import FILE, digest
+from iassa.models.http.settings import HttpSettings
 from iassa.models.opening import add_conventions, open_model
 from rounding import steps
 from scoring_server import Server, model, serving
@@ -491,6 +493,24 @@ def test_servers_at_fault(server, fault):
     assert len(text) < 400
     again = "asked 2 times" in text
     assert len(server.posts) == 1 + again
+
+
+def test_answers_are_read_one_at_a_time(server):
+    """As objects of Python each may take half a GB; all are there at once, and wait their turn."""
+    server.metadata["/x"], url = {"a": [1, 2]}, f"http://127.0.0.1:{server.port}/x"
+    connection = Connection(HttpSettings(url=server.url))
+    inside, most = [], []
+
+    def read(answer):
+        inside.append(answer)
+        most.append(len(inside))
+        time.sleep(0.02)
+        return len(inside.pop()["a"])
+
+    with closing(connection), ThreadPoolExecutor(4) as threads:
+        answers = [threads.submit(connection.ask, url, read) for _ in range(4)]
+        assert [one.result() for one in answers] == [2] * 4
+    assert most == [1] * 4
 
 
 def test_an_answer_that_is_too_large_is_not_read(server):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -268,3 +269,10 @@ main(["explain", "dark.png", "--model", "{path}{SAID}", "--method", "rise", "--o
         child.kill()
     assert child.returncode == 130, err
     assert "interrupted" in err
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_pipe_or_a_device_in_the_place_of_a_file_does_not_wait(tmp_path, make):
+    make(tmp_path / "a.onnx")
+    with pytest.raises(InputError, match=r"expected a file, got .*a\.onnx, which is none"):
+        open_model(str(tmp_path / "a.onnx"))

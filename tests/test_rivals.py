@@ -17,7 +17,9 @@ PATH = Path(__file__).parents[1] / "benchmarks" / "rivals.py"
 def rivals():
     spec = importlib.util.spec_from_file_location("rivals", PATH)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PATH.parent)
+        spec.loader.exec_module(module)
     return module
 
 

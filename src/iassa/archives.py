@@ -1,12 +1,13 @@
-"""Arrays in one NPZ file: packed fast, and read with care, as the file may be anyone's."""
+"""Arrays in one NPZ file, and JSON: read with care, as they may be anyone's."""
 
 from __future__ import annotations
 
 import io
+import json
 import math
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from iassa.errors import InputError, require, show
 # compressed. So what is read never takes much more memory than the file took on the way here.
 FREE = 256 * 2**20
 RATIO = 16
+LARGEST = 16 * 2**20  # bytes of JSON; Python's lists take twenty times that at worst
+DEEPEST = 50  # levels of it
+HEADER = 1024  # bytes before an array, at most
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -26,13 +30,25 @@ HEADERS = {
 }
 
 
-def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+def pack_arrays(arrays: Mapping[str, NDArray[Any]], unpacked: int = 0) -> bytes:
     """The content of an NPZ file: `np.savez_compressed` in a third of its time.
 
-    Maps are noise in their last bits: of zlib's levels the first makes them as small.
+    Maps are noise in their last bits: of zlib's levels the first makes them as small. What it would
+    make so small that `check_promise` refuses it is stored as it is.
+
+    Args:
+        arrays: by name.
+        unpacked: bytes that will be made of them, if more than there are in them.
     """
+    promised = max(unpacked, sum(array.nbytes + HEADER for array in arrays.values()))
+    content = _pack(arrays, zipfile.ZIP_DEFLATED)
+    fits = promised <= most_promised(len(content))
+    return content if fits else _pack(arrays, zipfile.ZIP_STORED)
+
+
+def _pack(arrays: Mapping[str, NDArray[Any]], method: int) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with zipfile.ZipFile(buffer, "w", method, compresslevel=1) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
@@ -71,12 +87,50 @@ def check_promise(promised: int, weight: int) -> None:
     Raises:
         InputError: it does.
     """
-    most = max(FREE, RATIO * weight)
+    most = most_promised(weight)
     got = min(promised, 2**60) // 2**20  # the number itself may have thousands of digits
     require(
         promised <= most,
         f"expected arrays of at most {most // 2**20} MB in {weight / 1e6:.1f} MB, got {got} MB.",
     )
+
+
+def most_promised(weight: int) -> int:
+    """The most bytes in memory of a file of so many bytes."""
+    return max(FREE, RATIO * weight)
+
+
+def read_json(content: bytes | str, what: str) -> Any:
+    """A value of JSON that can be written down again: finite, of Unicode, and not deep.
+
+    Args:
+        content: UTF-8.
+        what: its name, for the error.
+
+    Raises:
+        InputError: it is damaged, or longer or deeper than any of ours.
+    """
+    require(len(content) <= LARGEST, f"expected {what} of at most {LARGEST} bytes, got more.")
+    try:
+        found = json.loads(content.decode() if isinstance(content, bytes) else content)
+        level = [found]
+        for _ in range(DEEPEST):
+            level = [part for value in level for part in _parts(value)]
+    except (ValueError, RecursionError) as damage:
+        raise InputError(f"expected {what} as JSON, got other: {show(str(damage))}.") from damage
+    require(not level, f"expected {what} of at most {DEEPEST} levels, got more.")
+    return found
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """Of a value of JSON; raises a ValueError where it cannot be written."""
+    if isinstance(value, dict):
+        return (*value, *value.values())
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    return value if isinstance(value, list) else ()
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:

@@ -6,10 +6,11 @@ from the annotation is an `InputError`, before a call is spent.
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeAlias
@@ -68,6 +69,10 @@ class Within:
 SIDES = Within(1, 4096)  # pixels of an image as a model sees it: 200 MB
 InputSize: TypeAlias = Annotated[tuple[int, int] | None, SIDES]
 MOST_ITEMS = 100_000  # of a tuple
+# The annotations of a dataclass, by field.
+_kinds_of: Callable[[Any], dict[str, Any]] = functools.cache(
+    functools.partial(typing.get_type_hints, include_extras=True)
+)
 
 
 def fits(value: object, kind: Any) -> bool:
@@ -147,20 +152,21 @@ def _as_tuple(value: Any, kinds: tuple[Any, ...]) -> Any:
     return tuple(map(convert, value, each)) if len(value) == len(each) else value
 
 
-def take(value: Any, kind: Any, what: str) -> Any:
+def take(value: Any, kind: Any, what: str, advice: str = " Change it.") -> Any:
     """An argument in the form of its annotation; see `convert`.
 
     Args:
         value: of the argument.
         kind: its annotation.
         what: its name, for the error.
+        advice: what to do, which ends the error.
 
     Raises:
         InputError: it stands for no such value.
     """
     made = convert(value, kind)
     if not fits(made, kind):
-        raise InputError(f"expected {what} to be {describe(kind)}, got {show(value)}. Change it.")
+        raise InputError(f"expected {what} to be {describe(kind)}, got {show(value)}.{advice}")
     return made
 
 
@@ -173,12 +179,13 @@ def take_json(value: Any, kind: Any, what: str) -> Any:
         what: its name, for the error; that of a part begins with it.
 
     Raises:
-        InputError: it stands for no such value. The message names the part that does not.
+        InputError: it stands for no such value. The message names the part that does not. What to
+            do is the caller's to add.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if is_dataclass(kind):
         require(isinstance(value, dict), f"expected {what} with its parts, got {show(value)}.")
-        kinds = typing.get_type_hints(kind, include_extras=True)
+        kinds = _kinds_of(kind)
         parts = {}
         for field in fields(kind):
             name = f"{what}.{field.name}".removeprefix(".")
@@ -194,7 +201,7 @@ def take_json(value: Any, kind: Any, what: str) -> Any:
         return {key: take_json(one, arguments[1], f"{what}.{key}") for key, one in value.items()}
     if origin is tuple and is_dataclass(arguments[0]) and isinstance(value, list):
         return tuple(take_json(one, arguments[0], f"{what}[{k}]") for k, one in enumerate(value))
-    return take(value, kind, what)
+    return value if fits(value, kind) else take(value, kind, what, advice="")
 
 
 def take_fields(owner: Any, of: str = "") -> None:
@@ -207,7 +214,7 @@ def take_fields(owner: Any, of: str = "") -> None:
     Raises:
         InputError: a field that does not fit.
     """
-    kinds = typing.get_type_hints(type(owner), include_extras=True)
+    kinds = _kinds_of(type(owner))
     for field in fields(owner):
         made = take(getattr(owner, field.name), kinds[field.name], f"{field.name}{of}")
         object.__setattr__(owner, field.name, made)

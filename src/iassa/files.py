@@ -52,6 +52,16 @@ def is_there(path: Path) -> bool:
         return False
 
 
+def refuse_special(path: Path) -> None:
+    """Refuse a pipe, which would wait, and a device, which might not end.
+
+    Raises:
+        InputError: it is one of them.
+    """
+    special = is_there(path) and not (path.is_file() or path.is_dir())
+    require(not special, f"expected a file, got {path}, which is none.")
+
+
 def private_folder(folder: Path, *names: str) -> Path:
     """A folder of which the content can be trusted: no other user can change it.
 
@@ -91,8 +101,9 @@ def read_whole(path: Path, what: str = "") -> bytes:
         what: the kind of file, for the error.
 
     Raises:
-        InputError: it does not exist or cannot be read.
+        InputError: it does not exist or cannot be read, or is a pipe or a device.
     """
+    refuse_special(path)
     try:
         return path.read_bytes()
     except OSError as error:

@@ -239,7 +239,7 @@ class _Job(Stage):
             raise InputError(f"the image {entry.image} has gone. {PUT_BACK}")
         sample = samples[entry.image]
         content, digest = read_image(sample)
-        if digest != digests[entry.image]:
+        if digest != digests.get(entry.image):
             raise InputError(f"{sample.path} is not as it was when the run began. {PUT_BACK}")
         for each in self.selection.annotations(sample, entry.size):
             if entry_key(sample.name, each.category, each.number) == entry.key:

@@ -173,15 +173,17 @@ def _outline(
         raise InputError("expected --images with one of --annotations and --masks. See --help.")
     from iassa.benchmark import Store
     from iassa.benchmark.datasets import Coco
+    from iassa.benchmark.report.settings import read_settings
     from iassa.benchmark.selection import entry_key
     from iassa.cli.dataset_options import open_dataset
     from iassa.decoding import Reading
 
     with Store.read(run_folder) as store:
-        made = store.configuration.get("dataset", {})
-        of_objects = "objects" in store.configuration.get("targets", {})
-    kind, boxes = "masks" if annotations is None else "coco", bool(made.get("boxes"))
-    dataset = open_dataset(kind, images, annotations, masks, boxes, Reading.of(made))
+        run, _ = read_settings(store)
+        reading = Reading.of(store.configuration.get("dataset", {}))
+    of_objects = "objects" in (run.targets or {})
+    kind, boxes = "masks" if annotations is None else "coco", run.dataset.boxes
+    dataset = open_dataset(kind, images, annotations, masks, boxes, reading)
     samples = {sample.name: sample for sample in dataset.samples()}
     annotated = dataset.objects if isinstance(dataset, Coco) and of_objects else dataset.annotations
 

@@ -7,7 +7,6 @@ a megabyte, and from them the same run can be continued or another target explai
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 import sys
@@ -18,10 +17,10 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from iassa.archives import check_promise, read_arrays, take_array
+from iassa.archives import check_promise, pack_arrays, read_arrays, read_json, take_array
 from iassa.checks import Within, take_json
 from iassa.errors import InputError, list_choices, list_some, require
-from iassa.explanations.record import LARGEST, Natural
+from iassa.explanations.record import Natural
 from iassa.masks.plans import CellPlan, GridPlan, MaskPlan, SegmentPlan, WindowPlan
 from iassa.models.readout import Readout, apply_function
 
@@ -226,10 +225,8 @@ class Evidence:
             **{name: getattr(self, name) for name in PLAIN},
         }
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-        packed: dict[str, Any] = {name: _compact(array) for name, array in arrays.items()}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **packed)
-        return buffer.getvalue()
+        bits = sum(array.size for array in arrays.values() if array.dtype == np.bool_)
+        return pack_arrays({name: _compact(array) for name, array in arrays.items()}, bits)
 
     @classmethod
     def unpack(cls, content: bytes) -> Self:
@@ -240,16 +237,14 @@ class Evidence:
         """
         try:
             return cls._restore(content)
-        except (ValueError, KeyError, RecursionError) as damage:
+        except (ValueError, KeyError) as damage:
             told = " ".join(str(damage).split())
             raise InputError(f"cannot read the evidence: {told} Explain again.") from damage
 
     @classmethod
     def _restore(cls, content: bytes) -> Self:
         arrays = read_arrays(content)
-        text = take_array(arrays, "header", (None,), np.uint8).tobytes()
-        require(len(text) <= LARGEST, f"expected a header of at most {LARGEST} bytes, got more.")
-        said = json.loads(text.decode())
+        said = read_json(take_array(arrays, "header", (None,), np.uint8).tobytes(), "its header")
         found = said.get("format", 1) if isinstance(said, dict) else None
         require(
             found == FORMAT,

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
+from iassa.archives import LARGEST, read_json
 from iassa.checks import Within, take_json
 from iassa.errors import InputError, list_some, plain, require
+from iassa.files import refuse_special
 
 SCHEMA = 2
 RECORD = "explanation.json"
-LARGEST = 16 * 2**20  # bytes of a record; Python's lists take twenty times that at worst
 FILES = re.compile(
     r"explanation\.(json|npz)|(evidence|check)\.npz|sheet\.png|overlay-\d+(-.+)?\.png"
 )
@@ -226,13 +227,11 @@ def read_record(directory: Path) -> Record:
     if not (directory / RECORD).exists():
         raise InputError(f"expected a saved explanation in {directory}, got no {RECORD}.")
     content = _read_file(directory, RECORD, LARGEST + 1)
-    if len(content) > LARGEST:
-        raise InputError(f"expected {RECORD} in {directory} of at most {LARGEST} bytes, got more.")
     try:
-        record = json.loads(content.decode())
-    except (ValueError, RecursionError) as damage:
+        record = read_json(content, RECORD)
+    except InputError as damage:
         raise InputError(
-            f"cannot read the explanation in {directory}: {damage}. Make it again."
+            f"cannot read the explanation in {directory}: {damage} Make it again."
         ) from damage
     found = record.get("schema") if isinstance(record, dict) else type(record).__name__
     if found != SCHEMA:
@@ -264,10 +263,8 @@ def read_content(directory: Path, name: str, record: Record) -> bytes:
 
 def _read_file(directory: Path, name: str, most: int = -1) -> bytes:
     path = directory / name
+    refuse_special(path)
     try:
-        # A pipe would wait, and a device might not end.
-        special = path.exists() and not (path.is_file() or path.is_dir())
-        require(not special, f"expected a file, got {path}, which is none.")
         with path.open("rb") as file:
             return file.read(most)
     except OSError as damage:

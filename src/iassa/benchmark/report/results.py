@@ -15,6 +15,7 @@ from iassa.benchmark.report import comparison as comparing
 from iassa.benchmark.report.columns import MAIN, METRICS
 from iassa.benchmark.report.comparison import Arm, Comparison, Difference, Mean
 from iassa.benchmark.report.figures import Panel, metric_panels
+from iassa.benchmark.report.settings import LastCommand, read_settings
 from iassa.benchmark.report.statistics import Bootstrap, Estimate
 from iassa.benchmark.report.trajectories import (
     CURVES,
@@ -58,7 +59,7 @@ class Results:
     """
 
     configuration: Mapping[str, Any]
-    last: Mapping[str, Any]
+    last: LastCommand
     entries: Sequence[Entry]
     asked_entries: frozenset[str]
     items: Sequence[Item]
@@ -126,11 +127,17 @@ def compute_results(
     Raises:
         InputError: a label or a number of calls is not in the run, or no item is finished.
     """
+    run, last = read_settings(store)
     configuration = _choose_methods(store.configuration, labels)
-    methods = {label: each["calls"] for label, each in configuration["methods"].items()}
-    seeds, limit = configuration["seeds"], store.last.get("limit")
+    methods = {label: run.methods[label].calls for label in configuration["methods"]}
+    seeds, limit = run.seeds, last.limit
     entries = store.entries()
-    items = [item for item in store.items() if item.key.method in methods]
+    known = {
+        entry.key for entry in entries
+    }  # a run that was salvaged may lack some until it goes on
+    items = [
+        item for item in store.items() if item.key.method in methods and item.key.entry in known
+    ]
     if not items:
         raise InputError(
             f"expected a run with a finished item in {store.folder}, got none. Finish one first."
@@ -152,7 +159,7 @@ def compute_results(
     with_curves = store.items(with_curves=True)
     return Results(
         configuration=configuration,
-        last=store.last,
+        last=last,
         entries=entries,
         asked_entries=frozenset(entry.key for entry in asked_entries(entries, limit)),
         items=items,

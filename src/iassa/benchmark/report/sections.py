@@ -62,7 +62,7 @@ def write_text(
         "stability_table": tables.stability_table(results.stabilities),
         "other_class_table": tables.other_class_table(results.other_classes),
         **_left_out(results),
-        "run_command": _command("run", str(results.last.get("command", ""))),
+        "run_command": _command("run", results.last.command),
         "report_command": _command("report", command),
     }
     return fill(template, values)
@@ -201,14 +201,14 @@ def _left_out(results: Results) -> dict[str, str]:
     comparison, last = results.comparison, results.last
     masks = results.configuration.get("dataset", {}).get("kind") == "masks"
     lost = "masks without an image" if masks else "images not in the folder"
-    unscored = last.get("unscored", {})
+    unscored = last.unscored or {}
     excluded = {reason: len(keys) for reason, keys in left_out(results.entries).items()}
     of_asked = f"{counted(comparison.left_out, 'target')} of {len(results.asked_entries)}"
     values = {
         "excluded": tables.count_table(
             excluded, "Targets that were not explained", "why", "targets"
         ),
-        "missing": _not_in_run(lost, last.get("missing", ())),
+        "missing": _not_in_run(lost, last.missing),
         "unscored": _not_in_run("images that could not be scored", list(unscored))
         + "".join(f" Of the first: {escape(error)}" for error in list(unscored.values())[:1]),
         "not_started": escape(_list(comparison.not_started)),

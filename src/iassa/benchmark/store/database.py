@@ -12,10 +12,12 @@ row has one of its own, see `rows.checksum`.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from importlib import resources
 from pathlib import Path
 
+from iassa.archives import FREE
 from iassa.errors import InputError
 
 DATABASE = "run.sqlite"
@@ -57,6 +59,7 @@ READING = (  # damage, too, though of the kind SQLITE_IOERR
 )
 
 TABLES = resources.files("iassa.benchmark.store").joinpath("schema.sql").read_text("utf-8")
+LONGEST = FREE  # bytes of a text or a blob, as a database may promise more than there is memory
 
 
 def check_run_exists(folder: Path) -> None:
@@ -95,6 +98,7 @@ def connect(path: Path, *, writing: bool) -> tuple[sqlite3.Connection, bool]:
     address = f"{path.resolve().as_uri()}?mode={mode}"
     connection = sqlite3.connect(address, uri=True, timeout=WAIT, isolation_level=None)
     connection.row_factory = sqlite3.Row
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
     try:
         has_run = _holds_run(connection, path)
         if configured and not has_run:
@@ -136,7 +140,21 @@ def _holds_run(connection: sqlite3.Connection, path: Path) -> bool:
             f"expected schema {SCHEMA} in {path}, got {version}: another version of iassa made it. "
             "Go on with that version, or begin again in another folder."
         )
+    _check_tables(connection)
     return True
+
+
+def _check_tables(connection: sqlite3.Connection) -> None:
+    """Refuse tables that are not ours: a view in the place of one may compute without end."""
+    found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    ours = sorted(map(_bare, filter(str.strip, TABLES.split(";\n"))))
+    if sorted(_bare(str(sql)) for (sql,) in found) != ours:
+        raise sqlite3.DatabaseError("its tables are not those of a run")
+
+
+def _bare(statement: str) -> str:
+    """A statement without comments and space."""
+    return re.sub(r"--.*|[\s;]+", "", statement)
 
 
 def create(connection: sqlite3.Connection) -> None:

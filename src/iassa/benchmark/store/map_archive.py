@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iassa.archives import read_arrays, take_array
-from iassa.errors import InputError
+from iassa.checks import Within
+from iassa.errors import InputError, require
 
 
 def pack_map(saliency: NDArray[np.float32] | None) -> tuple[bytes, float]:
@@ -53,7 +54,9 @@ def unpack_map(content: bytes) -> NDArray[np.float32]:
         InputError: it is not that.
     """
     archive = read_arrays(content)
-    values = take_array(archive, "values", (None, None), np.float16).astype(np.float64)
+    values = take_array(archive, "values", (None, None), np.float16, Within(-1, 1))
     offset, scale = (take_array(archive, one, (), np.float64) for one in ("offset", "scale"))
-    saliency: NDArray[np.float32] = (offset + scale * values).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        saliency: NDArray[np.float32] = (offset + scale * values.astype(float)).astype(np.float32)
+    require(np.isfinite(saliency).all() and saliency.size, "expected a finite map, got none.")
     return saliency

@@ -9,7 +9,6 @@ SQLite's shell does likewise; Python's `sqlite3` has none.
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 import sqlite3
@@ -23,14 +22,26 @@ from typing import Any
 
 import numpy as np
 
+from iassa.archives import read_json
 from iassa.benchmark.store import rows
+from iassa.benchmark.store.columns import (
+    TABLES,
+    CurveRow,
+    DamageError,
+    EntryRow,
+    EvidenceRow,
+    ImageRow,
+    ItemRow,
+    MapRow,
+    take_row,
+)
 from iassa.benchmark.store.database import CONFIGURATION, DATABASE, PAGE_SIZE, connect, create
 from iassa.benchmark.store.records import Entry, ItemKey
 from iassa.errors import InputError, list_some
 
 LEAF = 0x0D  # first byte of a page with rows of a table: https://sqlite.org/fileformat2.html
 # A page is read as one of each table in turn, until it is one: those with the most pages first.
-TABLES = ("map", "curve", "item", "evidence", "entry", "image")
+IN_TURN = (MapRow, CurveRow, ItemRow, EvidenceRow, EntryRow, ImageRow)
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class Recovery:
 
     rows: sqlite3.Connection
     images: Sequence[tuple[str, list[Entry], str]]
-    items: Sequence[sqlite3.Row]
+    items: Sequence[ItemRow]
     salvage: Salvage
 
 
@@ -128,45 +139,49 @@ def _collect(copy: Path, found: sqlite3.Connection) -> None:
         # No transaction: in one SQLite writes no more once it has met a damaged page.
         pages.execute("PRAGMA journal_mode=OFF")
         pages.execute("PRAGMA synchronous=OFF")
+        pages.row_factory = sqlite3.Row
         create(pages)  # behind the pages that are there
         for number in numbers.tolist():
             pages.execute("PRAGMA writable_schema=ON")
             pages.execute("UPDATE sqlite_master SET rootpage = ? WHERE type = 'table'", [number])
             pages.execute("PRAGMA writable_schema=RESET")
-            for table in TABLES:
+            for table in IN_TURN:
                 own = list(_rows_on_page(pages, table))
                 if own:
                     values = ", ".join("?" * len(own[0]))
-                    command = f"INSERT OR IGNORE INTO {table} VALUES ({values})"  # noqa: S608
+                    command = f"INSERT OR IGNORE INTO {TABLES[table]} VALUES ({values})"  # noqa: S608
                     found.executemany(command, own)
                     break
 
 
-def _rows_on_page(pages: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
-    """The rows of a table on the page that it is pointed at."""
+def _rows_on_page(pages: sqlite3.Connection, kind: type[Any]) -> Iterator[sqlite3.Row]:
+    """The rows of a table on the page that it is pointed at, if they are what ours are."""
+    table = TABLES[kind]
     command = f"FROM {table} NOT INDEXED"
     with suppress(sqlite3.DatabaseError):
         (count,) = pages.execute(f"SELECT count(*) {command}").fetchone()
         for place in range(count):
-            with suppress(sqlite3.DatabaseError):
+            with suppress(sqlite3.DatabaseError, DamageError):
                 for row in pages.execute(f"SELECT * {command} LIMIT 1 OFFSET ?", [place]):
                     if rows.checksum(table, row[:-1]) == row[-1]:
+                        take_row(row, kind)
                         yield row
 
 
 def _assess(found: sqlite3.Connection) -> Recovery:
     """Find out which images and items are whole in a database with some rows of a run."""
     entries: dict[str, list[Entry]] = defaultdict(list)
-    for row in rows.select(found, "entry"):
-        entries[row["image"]].append(rows.entry_of(row))
-    stored = rows.select(found, "image")
+    for row in rows.select(found, EntryRow):
+        with suppress(DamageError):
+            entries[row.image].append(rows.entry_of(row))
+    stored = rows.select(found, ImageRow)
     images = [
-        (row["name"], entries[row["name"]], row["digest"])
+        (row.name, entries[row.name], row.digest)
         for row in stored
-        if len(entries[row["name"]]) == row["entries"]
+        if len(entries[row.name]) == row.entries
     ]
-    names = entries.keys() | {row["name"] for row in stored}
-    items = rows.select(found, "item", "TRUE ORDER BY id")
+    names = entries.keys() | {row.name for row in stored}
+    items = rows.select(found, ItemRow, "TRUE ORDER BY id")
     whole = [row for row in items if _is_whole(found, row)]
     saved = {rows.key_of(row): None for row in whole}
     lost = tuple(key for key in map(rows.key_of, items) if key not in saved)
@@ -177,12 +192,12 @@ def _assess(found: sqlite3.Connection) -> Recovery:
     return Recovery(found, images, whole, salvage)
 
 
-def _is_whole(found: sqlite3.Connection, row: sqlite3.Row) -> bool:
+def _is_whole(found: sqlite3.Connection, row: ItemRow) -> bool:
     """Whether all rows of an item are there, by reading it."""
-    with suppress(rows.DamageError):
+    with suppress(DamageError):
         item = rows.read_item(found, row, with_curves=True)
         for k in range(len(item.snapshots)):
-            rows.read_map(found, row["id"], k)
+            rows.read_map(found, row.id, k)
         rows.read_evidence(found, row)
         return True
     return False
@@ -197,12 +212,11 @@ def stored_configuration(folder: Path) -> dict[str, Any] | None:
     try:
         connection, _ = connect(folder / DATABASE, writing=False)
         with closing(connection):
-            row = rows.select(connection, "meta", "name = 'configuration'")[0]
-        content = json.loads(row["value"])
-    except (sqlite3.Error, rows.DamageError, IndexError):
+            return rows.read_meta(connection, "configuration")
+    except (sqlite3.Error, DamageError):
         try:
-            content = json.loads((folder / CONFIGURATION).read_text("utf-8"))
-        except (OSError, ValueError):
+            content = read_json((folder / CONFIGURATION).read_bytes(), CONFIGURATION)
+        except (OSError, InputError):
             return None
     return content if isinstance(content, dict) else None
 

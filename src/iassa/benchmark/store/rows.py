@@ -1,8 +1,8 @@
 """Records as rows of the database and back.
 
-A row goes in as a mapping of its columns, in the order of the table, and comes back as an
-`sqlite3.Row`. The last column of each table is a checksum of the others; it is written by `insert`
-and tested by `select`. The rows that make up an item refer to it by a number.
+A row goes in as a mapping of its columns, in the order of the table, and comes back as a record of
+`columns`. The last column of each table is a checksum of the others; it is written by `insert` and
+tested by `select`. The rows that make up an item refer to it by a number.
 """
 
 from __future__ import annotations
@@ -13,11 +13,28 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Mapping, Sized
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from iassa.benchmark.store.columns import (
+    MOST,
+    TABLES,
+    CurveRow,
+    DamageError,
+    EntryRow,
+    EvidenceRow,
+    FailureRow,
+    ItemRow,
+    MapRow,
+    MetaRow,
+    Number,
+    SavedSnapshot,
+    of_row,
+    take_column,
+    take_row,
+)
 from iassa.benchmark.store.map_archive import pack_map, unpack_map
 from iassa.benchmark.store.records import Entry, Item, ItemKey, Snapshot
 from iassa.errors import InputError
@@ -25,13 +42,10 @@ from iassa.metrics import Curve
 from iassa.models.targets import Target
 
 Row: TypeAlias = Mapping[str, int | float | str | bytes | None]
+Record = TypeVar("Record")
 
 PARTS = ("map", "curve", "evidence")  # tables of an item's parts
 OF_KEY = "entry = :entry AND method = :method AND seed = :seed"  # with the values of `key_row`
-
-
-class DamageError(Exception):
-    """A row is missing or is not what was written. The store turns it into an `InputError`."""
 
 
 def checksum(table: str, values: Iterable[Any]) -> int:
@@ -58,28 +72,42 @@ def insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
     command = f"INSERT INTO {table} ({columns}) VALUES (:{values})"  # noqa: S608  # names of ours
     try:
         connection.execute(command, checked)
-    except (OverflowError, UnicodeEncodeError) as error:
+    except (OverflowError, UnicodeEncodeError, sqlite3.DataError) as error:
         raise InputError(
-            f"expected numbers of 64 bits and Unicode texts to store, got another: {error}. Rename "
-            "it, or choose a smaller one."
+            "expected numbers of 64 bits, Unicode texts and at most 256 MB each to store, got "
+            f"another: {error}. Rename it, or choose a smaller one."
         ) from error
 
 
 def select(
-    connection: sqlite3.Connection, table: str, where: str = "TRUE", values: Any = ()
-) -> list[sqlite3.Row]:
-    """Rows, checked.
+    connection: sqlite3.Connection, kind: type[Record], where: str = "TRUE", values: Any = ()
+) -> list[Record]:
+    """Rows of the table of a kind, checked.
 
     Raises:
-        DamageError: a checksum does not hold.
+        DamageError: a checksum does not hold, or a column holds what none of ours does.
         sqlite3.Error: they cannot be read.
     """
+    return [take_row(row, kind) for row in _read(connection, TABLES[kind], where, values)]
+
+
+def _read(connection: sqlite3.Connection, table: str, where: str, values: Any) -> list[sqlite3.Row]:
+    """Rows as they are, whose checksums hold. Raises as `select` does."""
     command = f"SELECT * FROM {table} WHERE {where}"  # noqa: S608  # names of ours
     rows = connection.execute(command, values).fetchall()
     for *content, stored in rows:
         if checksum(table, content) != stored:
             raise DamageError(f"a checksum in table {table} does not hold")
     return rows
+
+
+def read_meta(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
+    """What is stored under a name; empty if nothing. Raises as `select` does."""
+    found = select(connection, MetaRow, "name = ?", [name])
+    content: dict[str, Any] = {}
+    if found:
+        content = dict(take_column(found[0], "value", Mapping[str, object]))
+    return content
 
 
 # --- keys and entries -----------------------------------------------------------------------
@@ -90,9 +118,9 @@ def key_row(key: ItemKey) -> Row:
     return {"entry": key.entry, "method": key.method, "seed": int(key.seed)}
 
 
-def key_of(row: sqlite3.Row) -> ItemKey:
+def key_of(row: ItemRow | FailureRow) -> ItemKey:
     """What `key_row` was given."""
-    return ItemKey(row["entry"], row["method"], row["seed"])
+    return ItemKey(row.entry, row.method, row.seed)
 
 
 def entry_row(entry: Entry) -> Row:
@@ -114,14 +142,21 @@ def entry_row(entry: Entry) -> Row:
     }
 
 
-def entry_of(row: sqlite3.Row) -> Entry:
-    """What `entry_row` was given."""
-    indices, weights = json.loads(row["target_indices"]), json.loads(row["target_weights"])
+def entry_of(row: EntryRow) -> Entry:
+    """What `entry_row` was given.
+
+    Raises:
+        DamageError: the target is none.
+    """
+    indices = take_column(row, "target_indices", tuple[Number, ...])
+    weights = take_column(row, "target_weights", tuple[float, ...])
+    if len(indices) != len(weights):
+        raise DamageError(f"entry {row.key} has not a weight for each of its outputs")
     same = ("key", "image", "image_index", "category", "score", "annotated", "excluded")
     return Entry(
-        size=(row["height"], row["width"]),
-        target=Target(row["target"], tuple(indices), tuple(weights)),
-        **{name: row[name] for name in same},
+        size=(row.height, row.width),
+        target=Target(row.target, indices, weights),
+        **{name: getattr(row, name) for name in same},
     )
 
 
@@ -178,63 +213,67 @@ def _describe(snapshot: Snapshot, error: float) -> dict[str, Any]:
     }
 
 
-def _snapshot_of(described: dict[str, Any], curves: dict[str, Curve]) -> Snapshot:
+def _snapshot_of(saved: SavedSnapshot, curves: dict[str, Curve]) -> Snapshot:
     """What `_describe` was given, with some of the arrays."""
-    relative = described["relative_error"]
-    arrays = {"saliency": None, "curves": curves}
-    error = {"relative_error": math.inf if relative is None else relative}
-    return Snapshot(**{**described, **arrays, **error})
+    relative = math.inf if saved.relative_error is None else saved.relative_error
+    other = {"saliency": None, "curves": curves, "relative_error": relative}
+    return Snapshot(**{**vars(saved), **other})
 
 
-def read_item(connection: sqlite3.Connection, row: sqlite3.Row, with_curves: bool) -> Item:
+def read_item(connection: sqlite3.Connection, row: ItemRow, with_curves: bool) -> Item:
     """An item without maps and evidence, from its row in table `item`.
 
     Raises:
         DamageError: a checksum does not hold, or a row is missing.
         sqlite3.Error: they cannot be read.
     """
-    described = json.loads(row["snapshots"])
-    curves: list[dict[str, Curve]] = [{} for _ in described]
+    saved: tuple[SavedSnapshot, ...] = take_column(row, "snapshots", tuple[SavedSnapshot, ...])
+    curves: list[dict[str, Curve]] = [{} for _ in saved]
     if with_curves:
-        found = select(connection, "curve", "item = ?", [row["id"]])
-        _check_count("curve", found, sum(len(one["curves"]) for one in described))
+        found = select(connection, CurveRow, "item = ?", [row.id])
+        named = {(k, name) for k, one in enumerate(saved) for name in one.curves}
+        if {(each.snapshot, each.name) for each in found} != named:
+            raise DamageError(f"item {row.id} has other curves than its snapshots name")
         for each in found:
-            curve = Curve(_unpack(each["scores"]), _unpack(each["fractions"]))
-            curves[each["snapshot"]][each["name"]] = curve
+            curves[each.snapshot][each.name] = Curve(_unpack(each.scores), _unpack(each.fractions))
+    try:
+        finished = datetime.fromisoformat(row.finished)
+    except ValueError as error:
+        raise DamageError(f"item {row.id} has no time at which it was finished") from error
     return Item(
         key=key_of(row),
-        calls=row["calls"],
-        metric_calls=row["metric_calls"],
-        seconds=row["seconds"],
-        metric_seconds=row["metric_seconds"],
-        warnings=tuple(json.loads(row["warnings"])),
+        calls=row.calls,
+        metric_calls=row.metric_calls,
+        seconds=row.seconds,
+        metric_seconds=row.metric_seconds,
+        warnings=take_column(row, "warnings", tuple[str, ...]),
         evidence=None,
-        snapshots=tuple(map(_snapshot_of, described, curves)),
-        finished=datetime.fromisoformat(row["finished"]),
+        snapshots=tuple(map(_snapshot_of, saved, curves)),
+        finished=finished,
     )
 
 
 def read_map(connection: sqlite3.Connection, number: int, snapshot: int) -> NDArray[np.float32]:
     """The map of a snapshot of an item. Raises as `read_item` does."""
-    found = select(connection, "map", "item = ? AND snapshot = ?", [number, snapshot])
+    found = select(connection, MapRow, "item = ? AND snapshot = ?", [number, snapshot])
     _check_count("map", found, 1)
-    return unpack_map(found[0]["content"])
+    with of_row("map", number):
+        return unpack_map(found[0].content)
 
 
-def read_evidence(connection: sqlite3.Connection, row: sqlite3.Row) -> bytes | None:
+def read_evidence(connection: sqlite3.Connection, row: ItemRow) -> bytes | None:
     """The packed evidence of an item, None where it has none. Raises as `read_item` does."""
-    found = select(connection, "evidence", "item = ?", [row["id"]])
-    _check_count("evidence", found, 0 if row["evidence"] is None else 1)
-    return found[0]["content"] if found else None
+    found = select(connection, EvidenceRow, "item = ?", [row.id])
+    _check_count("evidence", found, 0 if row.evidence is None else 1)
+    return found[0].content if found else None
 
 
-def copy_item(source: sqlite3.Connection, item: sqlite3.Row, into: sqlite3.Connection) -> None:
+def copy_item(source: sqlite3.Connection, item: ItemRow, into: sqlite3.Connection) -> None:
     """Add an item of another database, each value as it is there. Raises as `insert_item` does."""
     number = _next_number(into)
-    insert(into, "item", {**_content(item), "id": number})
-    for table in PARTS:
-        for row in select(source, table, "item = ?", [item["id"]]):
-            insert(into, table, {**_content(row), "item": number})
+    for table, column in (("item", "id"), *((part, "item") for part in PARTS)):
+        for row in _read(source, table, f"{column} = ?", [item.id]):
+            insert(into, table, {**_content(row), column: number})
 
 
 def _content(row: sqlite3.Row) -> Row:
@@ -256,8 +295,11 @@ def _check_count(table: str, rows: Sized, count: int) -> None:
 
 def _finite(name: str, value: float) -> float:
     number = float(value)
-    if not math.isfinite(number):
-        raise InputError(f"expected finite numbers to store, got {number} as {name}. Leave it out.")
+    if not abs(number) <= MOST:
+        raise InputError(
+            f"expected finite numbers of at most {MOST:g} to store, got {number} as {name}. Leave "
+            "it out."
+        )
     return number + 0.0  # SQLite knows no -0.0
 
 

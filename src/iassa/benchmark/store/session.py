@@ -10,9 +10,9 @@ from pathlib import Path
 
 import filelock
 
+from iassa.benchmark.store.columns import DamageError
 from iassa.benchmark.store.database import DATABASE, check_run_exists, connect, refusal
 from iassa.benchmark.store.recovery import damage_error
-from iassa.benchmark.store.rows import DamageError
 from iassa.errors import InputError
 
 LOCK = "run.lock"

@@ -26,6 +26,15 @@ from numpy.typing import NDArray
 
 from iassa.benchmark.configuration import DATA, IMAGES, OF_ITEMS, as_json, join_methods
 from iassa.benchmark.store import rows
+from iassa.benchmark.store.columns import (
+    TABLES,
+    DamageError,
+    EntryRow,
+    FailureRow,
+    ImageRow,
+    ItemRow,
+    Row,
+)
 from iassa.benchmark.store.database import CONFIGURATION, check_pages, create
 from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey
 from iassa.benchmark.store.session import Session
@@ -53,7 +62,7 @@ class Store:
                 check_pages(connection)
                 self.configuration = self._meta("configuration")
                 if not self.configuration:
-                    raise rows.DamageError("the configuration is missing")
+                    raise DamageError("the configuration is missing")
 
     @classmethod
     def open(
@@ -151,8 +160,8 @@ class Store:
             InputError: an entry of it is explained, or it had more; see also `add_image`.
         """
         with self._session.writing(f"the image {name} or an entry of it") as connection:
-            had = rows.select(connection, "entry", "image = ?", [name])
-            if len(entries) < len(had) or not all(row["excluded"] for row in had):
+            had = rows.select(connection, EntryRow, "image = ?", [name])
+            if len(entries) < len(had) or not all(row.excluded for row in had):
                 raise InputError(
                     f"expected {name} with excluded entries alone, {len(entries)} at most, got "
                     f"{len(had)}. Leave it as it is."
@@ -163,11 +172,13 @@ class Store:
 
     def images(self) -> dict[str, str]:
         """Name -> digest of the images that were added."""
-        return {row["name"]: row["digest"] for row in self._all("image")}
+        return {row.name: row.digest for row in self._all(ImageRow)}
 
     def entries(self) -> list[Entry]:
         """All of them, by place of the image in the dataset, then by key."""
-        found = [rows.entry_of(row) for row in self._all("entry")]
+        stored = self._all(EntryRow)
+        with self._session.reading():
+            found = [rows.entry_of(row) for row in stored]
         return sorted(found, key=lambda entry: (entry.image_index, entry.key))
 
     # --- items --------------------------------------------------------------------------------
@@ -184,7 +195,7 @@ class Store:
             rows.insert_item(connection, item, datetime.now(UTC))
             _forget_failure(connection, item.key)
 
-    def copy_item(self, source: sqlite3.Connection, row: sqlite3.Row) -> None:
+    def copy_item(self, source: sqlite3.Connection, row: ItemRow) -> None:
         """Store a finished item of another database, each value as it is there; see `add`.
 
         Args:
@@ -203,7 +214,7 @@ class Store:
             InputError: the item is finished.
         """
         with self._session.writing(f"the item {failure.key}") as connection:
-            if rows.select(connection, "item", rows.OF_KEY, rows.key_row(failure.key)):
+            if rows.select(connection, ItemRow, rows.OF_KEY, rows.key_row(failure.key)):
                 raise sqlite3.IntegrityError
             _forget_failure(connection, failure.key)
             row = {**rows.key_row(failure.key), "error": failure.error}
@@ -211,13 +222,13 @@ class Store:
 
     def finished(self) -> set[ItemKey]:
         """Keys of the items that were added."""
-        return {rows.key_of(row) for row in self._all("item")}
+        return {rows.key_of(row) for row in self._all(ItemRow)}
 
     def failures(self) -> list[Failure]:
         """Of items that are not finished, in order of their keys."""
         with self._session.reading() as connection:
-            found = rows.select(connection, "failure", "TRUE ORDER BY entry, method, seed")
-        return [Failure(rows.key_of(row), row["error"]) for row in found]
+            found = rows.select(connection, FailureRow, "TRUE ORDER BY entry, method, seed")
+        return [Failure(rows.key_of(row), row.error) for row in found]
 
     def items(self, with_curves: bool = False) -> Iterator[Item]:
         """The items that are finished by now, in the order in which they were.
@@ -225,7 +236,7 @@ class Store:
         Args:
             with_curves: whether to read these too, which are most of what is read then.
         """
-        for row in self._all("item"):
+        for row in self._all(ItemRow):
             with self._session.reading() as connection:
                 item = rows.read_item(connection, row, with_curves)
             yield item
@@ -248,7 +259,7 @@ class Store:
                     f"expected one of the {len(snapshots)} snapshots of the item {key}, counted "
                     f"from 0, got {snapshot}."
                 )
-            return rows.read_map(connection, row["id"], snapshot)
+            return rows.read_map(connection, row.id, snapshot)
 
     def evidence(self, key: ItemKey) -> bytes | None:
         """The packed evidence of a finished item; None where its method keeps none.
@@ -317,24 +328,23 @@ class Store:
     def _meta(self, name: str) -> dict[str, Any]:
         """What is stored under a name; empty if nothing."""
         with self._session.reading() as connection:
-            found = rows.select(connection, "meta", "name = ?", [name])
-        content: dict[str, Any] = json.loads(found[0]["value"]) if found else {}
-        return content
+            return rows.read_meta(connection, name)
 
-    def _all(self, table: str) -> list[sqlite3.Row]:
+    def _all(self, kind: type[Row]) -> list[Row]:
         """All rows of a table that never has fewer than before."""
+        table = TABLES[kind]
         with self._session.reading() as connection:
             # Counted by its index, so that rows which vanish with a page are missed.
             (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
-            found = rows.select(connection, table)
+            found = rows.select(connection, kind)
             if len(found) < count:
-                raise rows.DamageError(f"{count - len(found)} rows of table {table} are missing")
+                raise DamageError(f"{count - len(found)} rows of table {table} are missing")
         return found
 
-    def _item(self, key: ItemKey) -> sqlite3.Row:
+    def _item(self, key: ItemKey) -> ItemRow:
         """The row of a finished item."""
         with self._session.reading() as connection:
-            for row in rows.select(connection, "item", rows.OF_KEY, rows.key_row(key)):
+            for row in rows.select(connection, ItemRow, rows.OF_KEY, rows.key_row(key)):
                 return row
         raise InputError(
             f"expected a finished item, got {key}, which is not. Choose one of `finished()`."

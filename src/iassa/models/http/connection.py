@@ -94,6 +94,7 @@ class Connection:
         self._name = settings.label
         self._pace = Pace(settings.rate)
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
         self._under_way: set[Exchange[bytes]] = set()
         self._client = httpx.Client(
             auth=self._authorise if settings.auth_env else None,
@@ -278,6 +279,10 @@ class Connection:
         raise _RequestError(f"{text}. {hint}")
 
     def _parse(self, content: bytes, read: Callable[[object], Read]) -> Read:
+        with self._reading:  # as objects of Python an answer may take 35 times its bytes
+            return self._parse_alone(content, read)
+
+    def _parse_alone(self, content: bytes, read: Callable[[object], Read]) -> Read:
         try:
             answer = json.loads(content, object_pairs_hook=_each_once)
         except (ValueError, RecursionError):

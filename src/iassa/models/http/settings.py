@@ -75,7 +75,7 @@ class HttpSettings:
     retries: Annotated[int, Within(0, 1000)] = 5
     first_wait: Annotated[float, Within(0)] = 1.0
     longest_wait: Annotated[float, Within(0, 86400, above=True)] = 120.0
-    response_limit: Annotated[int, Within(1)] = 32 * 2**20  # as objects of Python, up to 0.8 GB
+    response_limit: Annotated[int, Within(1)] = 16 * 2**20  # as objects of Python, up to 0.6 GB
     cache: str | Path | None = None
     input_size: InputSize = None
     class_names: str | Path | tuple[str, ...] | None = None

@@ -15,7 +15,7 @@ from onnx.external_data_helper import uses_external_data
 
 from iassa.checks import SIDES
 from iassa.errors import InputError, list_choices, list_some, require, show
-from iassa.files import inside
+from iassa.files import inside, refuse_special
 from iassa.models.conventions import Layout
 
 Shape = tuple[int | None, ...]  # None where a side is open
@@ -108,6 +108,7 @@ def load(path: str | Path) -> onnx.ModelProto:
         InputError: no such file, not an ONNX model, names that are not UTF-8, or external data that
             is not beside it, or cut short.
     """
+    refuse_special(Path(path))
     try:
         model = onnx.load_model_from_string(Path(path).read_bytes())
     except Exception as error:  # noqa: BLE001 - protobuf's kind, which onnx does not name
