@@ -10,7 +10,6 @@ made once for a run, before the first call.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.checks import convert, fits
-from iassa.errors import InputError, show
+from iassa.errors import InputError, show, suggest
 from iassa.image import as_image, to_planes
 
 Planes: TypeAlias = NDArray[np.float32]
@@ -155,7 +154,7 @@ def read_baseline(value: BaselineLike, owner: str) -> Baseline:
     if known:
         return value
     raise InputError(
-        f"expected baseline of {owner} to be {EXPECTED}, got {show(value)}. {_advise(value)}"
+        f"expected baseline of {owner} to be {EXPECTED}, got {show(value)}{_advise(value)}"
     )
 
 
@@ -224,8 +223,7 @@ def _is_path(text: str) -> bool:
 
 def _advise(value: object) -> str:
     if isinstance(value, dict) and "sha256" in value:
-        return "This is the record of an array: pass that array."
+        return ". This is the record of an array: pass that array."
     if not isinstance(value, str):
-        return "Give one of these."
-    near = difflib.get_close_matches(value.lower(), FILLS, n=1)
-    return f"Did you mean {near[0]}?" if near else f"If it is a file, write ./{value}."
+        return ". Give one of these."
+    return f"{suggest(value, FILLS)}. If it is a file, write ./{value}."
