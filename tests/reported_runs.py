@@ -41,6 +41,11 @@ PLAIN = CONFIGURATION | {
     "seeds": [0],
     "methods": {label: METHODS[label] | {"calls": [100]} for label in ("iassa", "rise")},
 }
+# Of which a report has a plot of each kind, with few lines.
+BARE = CONFIGURATION | {
+    "seeds": [0],
+    "methods": {"rise": METHODS["rise"] | {"calls": [100, 200]}, "paper_1": METHODS["paper_1"]},
+}
 
 
 def make_entry(number, image=None, excluded="", category="cat"):
@@ -135,7 +140,15 @@ def make_item(rng, entry, method, definition, seed, *, annotated=True, size=SIZE
 
 
 def make_run(
-    folder, num_images=8, *, configuration=CONFIGURATION, skip=(), failed=(), seed=0, size=SIZE
+    folder,
+    num_images=8,
+    *,
+    configuration=CONFIGURATION,
+    skip=(),
+    failed=(),
+    seed=0,
+    size=SIZE,
+    annotated=True,
 ):
     """A run in a folder: two entries in every other image, the last image without annotations.
 
@@ -147,6 +160,7 @@ def make_run(
         failed: likewise, of those that failed.
         seed: of all that is drawn.
         size: of the maps; that of the images, or that at which a model looks at them.
+        annotated: whether all but the last image are; if not, there are fewer metrics.
 
     Returns:
         The entries and the items, by key.
@@ -163,11 +177,11 @@ def make_run(
         last = make_entry(len(entries), num_images, excluded="score below 0.15")
         store.add_image(last.image, [last], "f" * 64)
         for number, entry in enumerate(entries):
-            annotated = entry.image_index < num_images - 1
+            outlined = annotated and entry.image_index < num_images - 1
             for method, definition in configuration["methods"].items():
                 for each in configuration["seeds"]:
                     item = make_item(
-                        rng, entry, method, definition, each, annotated=annotated, size=size
+                        rng, entry, method, definition, each, annotated=outlined, size=size
                     )
                     if (number, method) in failed:
                         store.add_failure(Failure(item.key, "the black box returned NaN"))

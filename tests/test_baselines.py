@@ -385,9 +385,9 @@ HASH = "6ba1de47dcc8d184380bae052cb1daff4e12a02317870401a055642b4769a131"
 @pytest.mark.parametrize(
     ("baseline", "advice"),
     [
-        ("blurr", r"got 'blurr'\. Did you mean blur\?"),
-        ("Zero", r"Did you mean zero\?"),
-        ("gray", r"Did you mean grey\?"),
+        ("blurr", r"got 'blurr' \(nearest: blur\)\. If it is a file"),
+        ("Zero", r"\(nearest: zero\)"),
+        ("gray", r"\(nearest: grey\)"),
         ("photograph", r"If it is a file, write \./photograph\."),
         ("", "got ''"),
         ("#12345", "'#rrggbb'"),
@@ -403,8 +403,8 @@ HASH = "6ba1de47dcc8d184380bae052cb1daff4e12a02317870401a055642b4769a131"
         ((0.1, 1.2), r"got 1\.2"),
         ((0.1, 0.2, 1.2), r"got \(0\.1, 0\.2, 1\.2\)"),
         ("0.1,0.2,1.2", r"got \(0\.1, 0\.2, 1\.2\)"),
-        ((0.1, 0.2, "blurr"), "Did you mean blur"),
-        ("grey,blurr", "got 'blurr'.*Did you mean blur"),
+        ((0.1, 0.2, "blurr"), "nearest: blur"),
+        ("grey,blurr", "got 'blurr'.*nearest: blur"),
         ("grey,", "got ''"),
         (["grey", ("blur", "zero")], "got"),
         ("grey,grey", "fills that differ, got grey, grey"),

@@ -48,7 +48,7 @@ def test_a_text_is_read(text: str, expected: Contestant) -> None:
         ("a=", "expected LABEL=METHOD"),
         ("=rise", "expected LABEL=METHOD"),
         ("a=rise@x", "expected LABEL=METHOD"),
-        ("a=rize", "Did you mean rise"),
+        ("a=rize", r"\(nearest: rise\)"),
         ("a=rise:nothing=3", "a field of rise"),
         ("a=rise:grid_size=0", "grid_size"),
         ("a=rise:grid_size=7,grid_size=8", "Give it once"),

@@ -194,7 +194,7 @@ def test_the_report_of_a_limited_run_that_is_done(
         ([*RUN, "--orientation", "left"], "--orientation stored or upright, got 'left'"),
         ([*RUN, "--white", "0"], "expected white to be a number or None, above 0, got 0"),
         ([*RUN, "--calls", "many"], "expected --calls as in 500 or 250,500,1000, got 'many'"),
-        ([*RUN, "--methods", "rize"], "Did you mean rise"),
+        ([*RUN, "--methods", "rize"], "(nearest: rise)"),
         ([*RUN, "--methods", "rise,rise"], "a label of its own"),
         ([*RUN, "--method", "rise"], "LABEL=METHOD"),
         ([*RUN, "--protocol", "normalise=size"], "normalise to be none or score or range"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -12,86 +11,16 @@ import numpy as np
 import psutil
 import pytest
 
-import iassa
-from damage import assert_read_or_refused, edit_arrays, edit_text, flip, tear
+from damaged_folders import FILES, saved_files, write
 from iassa import archives
 from iassa.archives import check_promise
 from iassa.errors import InputError
 from iassa.explanations.explanation import Explanation
-from iassa.methods import Iassa
-
-FILES = ("explanation.npz", "evidence.npz")
-
-
-BOX = {"name": "a", "box": [0, 0, 1, 1], "confidence": 1}
-
-
-def bright(images):
-    return images[:, ::4, ::4].reshape(len(images), -1)[:, :12]
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Files by name, of an explanation with grids, superpixels, level sets and regions."""
-    folder = tmp_path_factory.mktemp("saved")
-    image = np.random.default_rng(0).random((12, 17, 3)).astype(np.float32)
-    method = Iassa(
-        features="colour-position",
-        round_calls=16,
-        positions=4,
-        segment_counts=(4,),
-        fine_segment_counts=(4,),
-        compactness=(9.0,),
-    )
-    targets = [0, "1,2", "3 vs 4"]
-    iassa.explain(image, bright, method=method, target=targets, calls=60).save(
-        folder, pictures="none"
-    )
-    return {name: (folder / name).read_bytes() for name in (*FILES, "explanation.json")}
-
-
-def write(folder, contents, record):
-    """Write them with checksums that fit, if the record can still have any."""
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    try:
-        whole = json.loads(record)
-        if isinstance(whole, dict) and whole.get("sha256"):
-            record = json.dumps(whole | {"sha256": sums}).encode()
-    except (ValueError, RecursionError):
-        pass
-    (folder / "explanation.json").write_bytes(record)
-
-
-def damaged(saved, rng):
-    """What a folder holds after some of it was damaged."""
-    contents = {name: saved[name] for name in FILES}
-    record = saved["explanation.json"]
-    for name in rng.permutation([*FILES, "explanation.json"])[: rng.choice([1, 1, 2])]:
-        if name == "explanation.json":
-            record = rng.choice([edit_text, edit_text, edit_text, flip, tear])(record, rng)
-        else:
-            change = rng.choice([edit_arrays, edit_arrays, edit_arrays, flip, tear])
-            contents[name] = change(contents[name], rng)
-    return contents, record
-
-
-@pytest.mark.thorough
-def test_two_thousand_damaged_folders_are_read_or_refused(saved, tmp_path):
-    """What is read can be told of, written down, saved and read as another target."""
-
-    def read(rng):
-        write(tmp_path, *damaged(saved, rng))
-        loaded = Explanation.load(tmp_path)
-        repr(loaded)
-        json.dumps(loaded.as_dict(), allow_nan=False)
-        loaded.save(tmp_path / "again", pictures="none")
-        Explanation.load(tmp_path / "again")
-        iassa.retarget(loaded, 0)
-
-    found = assert_read_or_refused(read, int(os.environ.get("IASSA_DAMAGED", "2000")))
-    assert min(found["read"], found["refused"]) > 100
+    return saved_files(tmp_path_factory.mktemp("saved"))
 
 
 def changed(saved, **changes):

@@ -3,161 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from contextlib import closing
 
-import numpy as np
 import pytest
 
-from damage import ODD, assert_read_or_refused, edit, edit_arrays, flip, tear
+from damaged_runs import CONFIGURATION, put, whole_run
 from iassa.benchmark.report.results import compute_results
 from iassa.benchmark.report.statistics import Bootstrap
-from iassa.benchmark.store import rows
-from iassa.benchmark.store.columns import (
-    TABLES,
-    DamageError,
-    EntryRow,
-    FailureRow,
-    ImageRow,
-    ItemRow,
-)
 from iassa.benchmark.store.salvage import salvage
 from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
-from reported_runs import PLAIN, make_run
-
-CONFIGURATION = PLAIN | {"seeds": [0, 1]}
-OF_JSON = ("value", "target_indices", "target_weights", "warnings", "snapshots")
-DEEP = [
-    "[" * 10**5,
-    '{"a":' * 10**5,
-    "9" * 10**5,
-    "[NaN]",
-    "1e999",
-    '"\\ud800"',
-    "[" * 99 + "]" * 99,
-]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The content of a database with rows in all tables."""
-    folder = tmp_path_factory.mktemp("whole")
-    make_run(folder, 2, configuration=CONFIGURATION, failed={(0, "rise")})
-    with Store.open(folder, CONFIGURATION) as store:
-        store.remember({"limit": None, "command": "iassa benchmark", "missing": ["a.png"]})
-    with closing(sqlite3.connect(folder / "run.sqlite", isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode=DELETE")
-        rows.insert(connection, "evidence", {"item": 1, "content": b"kept"})
-        put(connection, "item", 1, {"evidence": 4})
-    return (folder / "run.sqlite").read_bytes()
-
-
-def put(connection, table, place, changes):
-    """Give a row other values, and a checksum that fits these."""
-    setting = ", ".join(f"{name} = ?" for name in changes)
-    command = f"UPDATE {table} SET {setting} WHERE rowid = ? RETURNING rowid"
-    ((place,),) = connection.execute(command, [*changes.values(), place]).fetchall()
-    command = f"SELECT * FROM {table} WHERE rowid = ?"
-    *stored, _ = connection.execute(command, [place]).fetchone()
-    command = f"UPDATE {table} SET checksum = ? WHERE rowid = ?"
-    connection.execute(command, [rows.checksum(table, stored), place])
-
-
-def mutate(connection, rng):
-    """Change one value, or two, and their checksums."""
-    for _ in range(rng.integers(1, 3)):
-        table = rng.choice([*TABLES.values(), "item", "item", "meta"])
-        found = connection.execute(f"SELECT rowid AS place, * FROM {table}").fetchall()
-        row = found[rng.integers(len(found))]
-        names = [name for name in row.keys()[1:-1] for _ in range(4 if name in OF_JSON else 1)]
-        name = names[rng.integers(len(names))]
-        try:
-            value = damaged(row[name], name in OF_JSON, rng)
-            put(connection, table, row["place"], {name: value})
-        except (sqlite3.IntegrityError, OverflowError, ValueError):
-            continue  # SQLite holds no such row, or the text is no JSON any more
-
-
-def damaged(value, is_json, rng):
-    if is_json and rng.random() < 0.85:
-        if rng.random() < 0.1:
-            return DEEP[rng.integers(len(DEEP))]
-        return json.dumps(edit(json.loads(value), rng))
-    if isinstance(value, bytes) and rng.random() < 0.8:
-        change = edit_arrays if value[:2] == b"PK" and rng.random() < 0.6 else (flip, tear)
-        return (change if callable(change) else change[rng.integers(2)])(value, rng)
-    odd = ODD[rng.integers(len(ODD))]
-    if isinstance(odd, list | dict):
-        return json.dumps(odd).encode()
-    if isinstance(odd, str):
-        return odd.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    return float(min(odd, 10**300)) if isinstance(odd, int) and abs(odd) >= 2**63 else odd
-
-
-def read_rows(connection):
-    """All that a run gives, but for what it was asked for."""
-    for name in ("configuration", "last"):
-        rows.read_meta(connection, name)
-    for row in rows.select(connection, EntryRow):
-        repr(rows.entry_of(row))
-    rows.select(connection, ImageRow)
-    rows.select(connection, FailureRow)
-    for row in rows.select(connection, ItemRow):
-        item = rows.read_item(connection, row, with_curves=True)
-        repr(item)
-        for k in range(len(item.snapshots)):
-            assert np.isfinite(rows.read_map(connection, row.id, k)).all()
-        rows.read_evidence(connection, row)
-
-
-def use(folder, content):
-    """A report's numbers and a salvage, of a database with some content."""
-    (folder / "run.sqlite").write_bytes(content)
-    new = folder / "new"
-    try:
-        with Store.read(folder) as store:
-            compute_results(store, None, None, (), Bootstrap(10, 0))
-    finally:
-        salvage(folder, new)
-        with Store.read(new) as store:
-            store.entries()
-            list(store.items(with_curves=True))
-
-
-def reader(content, folder, every):
-    """Reads the rows of a mutant; of one in so many all that can be made of it as well."""
-    count = iter(range(10**9))
-
-    def read(rng):
-        with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-            connection.deserialize(content)
-            connection.row_factory = sqlite3.Row
-            mutate(connection, rng)
-            number = next(count)
-            if number % every == 0:
-                place = folder / str(number)
-                place.mkdir()
-                use(place, connection.serialize())
-            try:
-                read_rows(connection)
-            except DamageError as damage:
-                raise InputError(str(damage)) from damage
-
-    return read
-
-
-def test_damaged_rows_are_read_or_refused(whole, tmp_path):
-    found = assert_read_or_refused(reader(whole, tmp_path, every=15), 40, seed=1)
-    assert min(found["read"], found["refused"]) > 5
-
-
-@pytest.mark.thorough
-def test_two_thousand_damaged_rows_are_read_or_refused(whole, tmp_path):
-    count = int(os.environ.get("IASSA_DAMAGED", "2000"))
-    found = assert_read_or_refused(reader(whole, tmp_path, every=100), count)
-    assert min(found["read"], found["refused"]) > count / 20
+    return whole_run(tmp_path_factory.mktemp("whole"))
 
 
 def read_all(store):

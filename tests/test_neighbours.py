@@ -105,8 +105,10 @@ def test_a_score_that_depends_on_its_neighbours_is_found(method, scores):
         assert not doubts(explain(scores, method, target=[0, 1], batch_size=1))  # the remedy
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("batch_size", [1, 5, None])
+@pytest.mark.parametrize(
+    ("batch_size", "dtype"),
+    [(1, np.float16), (5, np.float16), (None, np.float16), (5, np.float32), (None, np.float64)],
+)
 @methods
 def test_a_sound_model_is_left_in_peace(method, batch_size, dtype):
     def rounded(images):

@@ -21,7 +21,7 @@ from iassa.benchmark.store.records import Failure, ItemKey
 from iassa.benchmark.store.store import Store
 from iassa.errors import InputError
 from iassa.metrics import rank_correlation
-from reported_runs import CONFIGURATION, METHODS, PLAIN, SIZE, make_entry, make_run, stored
+from reported_runs import BARE, CONFIGURATION, METHODS, PLAIN, SIZE, make_entry, make_run, stored
 from rounding import steps
 
 FEW = {"num_resamples": 200}
@@ -266,7 +266,9 @@ def test_photographs_only_where_they_are_asked_for(report, run, tmp_path):
     assert "The pictures are in `report.html`" in text
     html = (report.folder / "report.html").read_text("utf-8")
     assert html.count("data:image/jpeg") == 2  # by method, and by iteration of the one
-    folder, entries, _, images = run
+    images = run[3]
+    folder = tmp_path / "bare"
+    entries, _ = make_run(folder, configuration=BARE, annotated=False)
     key = entries[3].key
     seen = []
 
@@ -276,13 +278,14 @@ def test_photographs_only_where_they_are_asked_for(report, run, tmp_path):
         annotation[4:9, 3:8] = True
         return annotation
 
-    asked = write_report(folder, tmp_path, images, [key], photographs=True, outline=outline, **FEW)
+    out = tmp_path / "report"
+    asked = write_report(folder, out, images, [key], photographs=True, outline=outline, **FEW)
     names = {path.name for path in asked.files if path.suffix == ".jpg"}
     assert names == {"maps-by-method.jpg", "maps-by-iteration-1.jpg"}
-    text = (tmp_path / "report.md").read_text("utf-8")
+    text = (out / "report.md").read_text("utf-8")
     assert all(f"]({name})" in text for name in names)
     assert seen == [key]
-    with Image.open(tmp_path / "maps-by-method.jpg") as picture:
+    with Image.open(out / "maps-by-method.jpg") as picture:
         assert picture.width > picture.height
     make_run(tmp_path / "run", configuration=PLAIN)
     none = write_report(tmp_path / "run", images=images, pictures=0, **FEW)
@@ -336,9 +339,19 @@ def test_stability_is_the_mean_agreement_of_the_seeds(report, run):
     assert shown == pytest.approx(np.mean(by_entry), abs=1e-3)
 
 
-def test_the_same_run_gives_the_same_files(report, run, tmp_path):
-    folder, _, _, images = run
-    again = write_report(folder, tmp_path / "again", images=images, **ASKED)
+def test_the_same_run_gives_the_same_files(run, tmp_path):
+    folder, images = tmp_path / "bare", run[3]
+    make_run(folder, configuration=BARE, annotated=False)
+    asked = {"images": images, "pictures": 2, "command": "iassa", "photographs": True}
+    report, again = (write_report(folder, tmp_path / name, **asked) for name in ("one", "again"))
+    assert {path.suffix for path in report.files} == {
+        ".md",
+        ".html",
+        ".csv",
+        ".png",
+        ".svg",
+        ".jpg",
+    }
     for path in report.files:
         assert path.read_bytes() == (again.folder / path.name).read_bytes(), path.name
     assert again.folder == tmp_path / "again"
@@ -346,7 +359,7 @@ def test_the_same_run_gives_the_same_files(report, run, tmp_path):
 
 def test_a_run_that_goes_on_is_told_as_far_as_it_is(tmp_path):
     skip = {(0, "paper_1"), (1, "paper_1"), (11, "iassa")}
-    entries, items = make_run(tmp_path / "run", skip=skip, failed={(5, "rise")})
+    entries, items = make_run(tmp_path / "run", skip=skip, failed={(5, "rise")}, annotated=False)
     report = write_report(tmp_path / "run", **FEW)
     assert report.folder == tmp_path / "run" / "report"
     assert (report.finished, report.expected) == (64, 72)
@@ -415,7 +428,7 @@ def test_images_that_were_not_there_are_told(tmp_path, kind, told):
 
 
 def test_fewer_methods_have_more_in_common(tmp_path):
-    entries, _ = make_run(tmp_path / "run", skip={(0, "paper_1")})
+    entries, _ = make_run(tmp_path / "run", skip={(0, "paper_1")}, annotated=False)
     report = write_report(tmp_path / "run", methods=["rise", "iassa"], **FEW)
     assert len(report.entries) == len(entries)
     assert {mean.arm.label for mean in report.means} == {"rise", "iassa"}

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 import iassa
 import rounding
 from iassa.errors import BlackBoxError, CancelledError, InputError, WeakEvidenceWarning
-from iassa.explanations.explanation import Explanation, RunFailedError
+from iassa.explanations.explanation import Explanation
+from iassa.explanations.failure import RunFailedError
 from iassa.image import to_planes
 from iassa.masks.superpixels import segment_once
 from iassa.methods import KernelShap, ShapPartition

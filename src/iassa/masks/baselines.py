@@ -11,7 +11,6 @@ dealt to (`dealing`).
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 import re
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.checks import convert, fits
-from iassa.errors import InputError, list_some, require, show
+from iassa.errors import InputError, list_some, require, show, suggest
 from iassa.files import is_there
 from iassa.image import as_image, to_planes
 
@@ -284,7 +283,7 @@ def _read_fill(value: FillLike, owner: str) -> Fill:
     if known:
         return value
     raise InputError(
-        f"expected baseline of {owner} to be {EXPECTED}, got {show(value)}. {_advise(value)}"
+        f"expected baseline of {owner} to be {EXPECTED}, got {show(value)}{_advise(value)}"
     )
 
 
@@ -333,8 +332,7 @@ def _is_path(text: str) -> bool:
 
 def _advise(value: object) -> str:
     if isinstance(value, dict) and "sha256" in value:
-        return "This is the record of an array: pass that array."
+        return ". This is the record of an array: pass that array."
     if not isinstance(value, str):
-        return "Give one of these."
-    near = difflib.get_close_matches(value.lower(), FILLS, n=1)
-    return f"Did you mean {near[0]}?" if near else f"If it is a file, write ./{value}."
+        return ". Give one of these."
+    return f"{suggest(value, FILLS)}. If it is a file, write ./{value}."

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from iassa.errors import InputError, list_some, show
+from iassa.errors import InputError, list_some, show, suggest
 from iassa.masks import baselines
 from iassa.methods.engine.base import Explainer
 from iassa.methods.greedy import Greedy
@@ -134,7 +133,6 @@ def _texts(value: object) -> list[str]:
 def _method_type(method: str) -> type[Explainer]:
     method = ALIASES.get(method, method)
     if method not in METHODS:
-        near = difflib.get_close_matches(str(method), METHODS, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise InputError(f"unknown method {method!r}. Use {', '.join(METHODS)}.{hint}")
+        hint = suggest(str(method), METHODS)
+        raise InputError(f"unknown method {method!r}{hint}. Use {', '.join(METHODS)}.")
     return METHODS[method]

@@ -160,6 +160,11 @@ def draw_panels(panels: Sequence[Panel], looks: Looks, *, legend: bool = True) -
                 ncols=in_a_row,
                 frameon=False,
             )
+        # Each file that is saved would do it again, and for it draw everything once more.
+        engine = figure.get_layout_engine()
+        assert engine is not None  # asked for above
+        engine.execute(figure)
+        figure.set_layout_engine(None)
     return figure
 
 

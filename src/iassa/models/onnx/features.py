@@ -5,7 +5,6 @@ The names are made outputs of a copy of the graph in memory; the file stays as i
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 import re
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.checks import InputSize, Within, take_fields
-from iassa.errors import InputError, list_some, require
+from iassa.errors import InputError, list_some, require, suggest
 from iassa.files import user_path
 from iassa.image import resize
 from iassa.models.conventions import Layout
@@ -153,11 +152,10 @@ class OnnxLayers:
         )
         inside = {name for node in model.graph.node for name in node.output if name}
         unknown = [name for name in self.tensors if name not in inside]
-        near = [one for name in unknown for one in difflib.get_close_matches(name, inside, n=2)]
+        shown = list_some(f"{name!r}{suggest(name, inside)}" for name in unknown)
         require(
             not unknown,
-            f"expected names of tensors inside {self.path}, got {list_some(map(repr, unknown))}. "
-            f"Near: {list_some(map(repr, near))}. {LISTING}",
+            f"expected names of tensors inside {self.path}, got {shown}. {LISTING}",
         )
         present = {value.name for value in model.graph.output}
         added = [onnx.ValueInfoProto(name=name) for name in self.tensors if name not in present]

@@ -1,17 +1,8 @@
-"""Damaged ONNX files, read one after another in this process. Each line of stdout is about one.
-
-Usage: python onnx_mutants.py SEED FIRST COUNT
-"""
+"""Damaged ONNX files, and all that reads them: `python tests/damaged_onnx.py 2000`."""
 
 from __future__ import annotations
 
-import json
-import resource
-import sys
 import tempfile
-import time
-import traceback
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,14 +14,15 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 import iassa
-from iassa.errors import BlackBoxError, InputError
+from damage import Reader, damage, print_judgement
+from iassa.errors import InputError
 from iassa.models.detector import Detector
 from iassa.models.onnx import session
 from iassa.models.onnx.features import OnnxLayers
 from iassa.models.opening import open_model
 from onnx_graphs import SAID, convolutions, counting, detector, means, outside
 
-LIMIT = 8 * 2**30  # of address space, beyond that of the libraries: for the machine's sake
+ROOM = 8 * 2**30  # of addresses: its threads reserve more than they use
 GRAPHS: list[Callable[[], onnx.ModelProto]] = [
     means,
     lambda: counting("once"),
@@ -44,36 +36,16 @@ TEXTS = ("", "x", "image", "scores", "means", "[" * 2000, "../../x", "9" * 5000,
 WHOLE = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_ENUM}
 
 
-def mutant(seed: int, number: int) -> bytes:
-    """A damaged file."""
-    rng = np.random.default_rng((seed, number))
+def mutant(number: int) -> bytes:
+    """A damaged file: every other with other values in its fields, the rest with other bytes."""
+    rng = np.random.default_rng(number)
     model = GRAPHS[number % len(GRAPHS)]()
     if rng.random() < 0.6:
         for _ in range(rng.integers(1, 4)):
             _edit(model, rng)
         return model.SerializeToString()
-    return _damage(model.SerializeToString(), rng)
-
-
-def _damage(whole: bytes, rng: np.random.Generator) -> bytes:
-    """Bits that are flipped, or a stretch that is missing, twice there, or zero."""
-    content = bytearray(whole)
-    first, last = sorted(int(one) for one in rng.integers(0, len(content), 2))
-    kind = rng.integers(5)
-    if kind == 0:
-        return bytes(content[:last])
-    if kind == 1:
-        last = min(last, first + 16)
-        return bytes(content[:first] + content[last:])
-    if kind == 2:
-        return bytes(content[:last] + content[first:last] + content[last:])
-    if kind == 3:
-        last = min(last, first + 16)
-        content[first:last] = bytes(last - first)
-        return bytes(content)
-    for place in rng.integers(0, len(content), rng.integers(1, 9)):
-        content[place] ^= 1 << int(rng.integers(8))
-    return bytes(content)
+    content = model.SerializeToString()
+    return damage(content, [content], rng)
 
 
 def _edit(model: Message, rng: np.random.Generator) -> None:
@@ -137,23 +109,16 @@ def _unsigned(field: Any) -> bool:
     return field.cpp_type in unsigned
 
 
-def read(path: Path) -> list[str]:
-    """All that reads such a file: what each gave, or the kind of its error."""
-    found = []
-    for reader in (_scores, lambda one: open_model(str(one)), _features):
-        try:
-            reader(path)
-            found.append("result")
-        except (InputError, BlackBoxError) as error:
-            lines = str(error).splitlines()
-            found.append(type(error).__name__ if len(lines) == 1 else "of several lines")
-    return found
+def readers(number: int) -> list[Reader]:
+    """A damaged file, opened and asked, opened without a word about it, and asked for features."""
+    FILE.write_bytes(mutant(number))
+    return [_scores, _opened, _features]
 
 
-def _scores(path: Path) -> None:
+def _scores() -> str:
     for said in (SAID, "?softmax=no&input_size=16,24", "?threshold=0"):
         try:
-            model = open_model(f"{path}{said}")
+            model = open_model(f"{FILE}{said}")
         except InputError:
             continue
         images = np.full((2, *(model.input_size or (16, 24)), 3), 0.5, np.float32)
@@ -161,49 +126,30 @@ def _scores(path: Path) -> None:
             model.detect(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
         else:
             model(images)
-        return
+        return "scored"
     raise InputError("not opened")
 
 
-def _features(path: Path) -> None:
-    names = iassa.models.onnx_feature_names(path, layout="NCHW")
+def _opened() -> str:
+    open_model(str(FILE))
+    return "opened"
+
+
+def _features() -> str:
+    names = iassa.models.onnx_feature_names(FILE, layout="NCHW")
     last = [same[-1] for same in names.values()]
     if last:
-        OnnxLayers(str(path), tuple(dict.fromkeys(last)), layout="NCHW", input_size=(16, 24))
-
-
-def _peak() -> int:
-    """Most memory since it was asked last, in bytes."""
-    status = Path("/proc/self/status").read_text()
-    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    Path("/proc/self/clear_refs").write_text("5")
-    return 1024 * int(peak.split()[1])
-
-
-def main(seed: int, first: int, count: int) -> None:
-    """Read mutants, and print what came of each: number, outcome, seconds, bytes, traceback."""
-    warnings.simplefilter("ignore")
-    session.TRIAL = 5.0
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "net.onnx"
-        path.with_name("net.data").write_bytes(np.eye(3, dtype=np.float32).tobytes())
-        path.write_bytes(means().SerializeToString())
-        assert read(path)[0] == "result"  # which loads all that there is
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + LIMIT, used + LIMIT))
-        for number in range(first, first + count):
-            print(json.dumps([number]), flush=True)
-            path.write_bytes(mutant(seed, number))
-            before, started, trace = _peak(), time.perf_counter(), ""
-            before = _peak()
-            try:
-                outcome = read(path)
-            except Exception as error:  # noqa: BLE001 - it is what is looked for
-                outcome, trace = [type(error).__name__], traceback.format_exc()
-            row = [number, outcome, time.perf_counter() - started, _peak() - before, trace]
-            print(json.dumps(row), flush=True)
+        OnnxLayers(str(FILE), tuple(dict.fromkeys(last)), layout="NCHW", input_size=(16, 24))
+    return "featured"
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    session.TRIAL = 2.0
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        FILE = Path(folder) / "net.onnx"
+        FILE.with_name("net.data").write_bytes(np.eye(3, dtype=np.float32).tobytes())
+        FILE.write_bytes(means().SerializeToString())
+        for reader in (_scores, _features):  # which loads all that there is
+            reader()
+        print_judgement(readers, ROOM)
