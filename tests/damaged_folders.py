@@ -115,7 +115,8 @@ def _odd_array(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return array[..., None]
     changed = array.copy().reshape(-1)
     if changed.size and changed.dtype.kind == "f":
-        values = np.array([np.nan, np.inf, -np.inf, 3e38, -1, 1e-45], changed.dtype)
+        with np.errstate(over="ignore"):  # in half precision the largest is infinite
+            values = np.array([np.nan, np.inf, -np.inf, 3e38, -1, 1e-45], changed.dtype)
         changed[rng.integers(changed.size)] = rng.choice(values)
     return changed.reshape(array.shape)
 

@@ -946,7 +946,6 @@ def test_torch_gets_its_threads_back(method: Method) -> None:
         ("greedy", {"num_segments": 1}),
         ("greedy", {"pending": -1}),
         ("rise", {"baseline": 1.1}),
-        ("rise", {"baseline": (0.1, 0.2)}),
         ("iassa", {"baseline": (0.1, 0.2, -0.3)}),
         ("iassa-paper", {"baseline": math.nan}),
     ],

@@ -15,12 +15,11 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
 from numpy.typing import ArrayLike
-from onnx import TensorProto, numpy_helper
 
-from iassa.errors import InputError, list_choices, require, show
+from iassa.errors import InputError, list_choices, require, shorten, show
 from iassa.files import user_path
 from iassa.metrics.randomisation import (
     Randomisation,
@@ -30,11 +29,12 @@ from iassa.metrics.randomisation import (
     draw_orders,
 )
 
+if TYPE_CHECKING:
+    import onnx
+    from onnx import TensorProto
+
 # Types of numbers that were learnt. Whole numbers of other types are shapes, axes and indices.
-LEARNT = {
-    *(TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16),
-    *(TensorProto.INT8, TensorProto.UINT8),
-}
+LEARNT = {"FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "INT8", "UINT8"}
 QUANTISED_BIASES = {"DequantizeLinear", "QLinearConv"}  # these have int32 among their weights
 SETTINGS = {"Resize", "Upsample", "Range", "NonMaxSuppression"}  # whose floats say what to do
 MOST_BYTES = 2**31 - 1  # of a message of protobuf
@@ -67,7 +67,7 @@ def onnx_randomisation(
         InputError: not an ONNX file, no weights in it, no such layer, an invalid seed or order, or
             the maps cannot be compared.
     """
-    content = _read(model)
+    content = bytes(_read(model).SerializeToString())
     names = list(onnx_layers(content))[::-1] if layers is None else list(layers)
 
     def explain_with(chosen: Sequence[str]) -> ArrayLike:
@@ -86,7 +86,7 @@ def onnx_layers(model: str | Path | bytes) -> tuple[str, ...]:
     Raises:
         InputError: not an ONNX file, or no weights in it.
     """
-    return tuple(_layers(onnx.load_model_from_string(_read(model))))
+    return tuple(_layers(_read(model)))
 
 
 def randomised_onnx(
@@ -108,8 +108,11 @@ def randomised_onnx(
     Raises:
         InputError: not an ONNX file, no weights in it, no such layer, or the seed is negative.
     """
+    import onnx
+    from onnx import TensorProto, numpy_helper
+
     check_seed(seed)
-    proto = onnx.load_model_from_string(_read(model))
+    proto = _read(model)
     found = _layers(proto)
     unknown = [name for name in layers or () if name not in found]
     if unknown:
@@ -133,24 +136,26 @@ def randomised_onnx(
     return bytes(proto.SerializeToString())
 
 
-def _read(model: str | Path | bytes) -> bytes:
-    """The content of a file, its external data put in."""
+def _read(model: str | Path | bytes) -> onnx.ModelProto:
+    """The graph of a file, its external data put in."""
+    import onnx  # here, as few measure this: a tenth of a second
+
     what = "the bytes" if isinstance(model, bytes) else str(model)
     try:
         if isinstance(model, bytes):
             proto = onnx.load_model_from_string(model)
         else:
             proto = onnx.load_model(str(user_path(model)))
-        content = bytes(proto.SerializeToString())
+        proto.SerializeToString()  # what is too large for it is found here
     except Exception as error:  # of protobuf, of the system, or a size that protobuf cannot write
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = shorten(str(error), 500).rstrip(".")
         raise InputError(
             f"expected an ONNX file of less than 2 GB with its weights, got {what}: {reason}. "
             "Check the path, or export a smaller one."
         ) from error
     there = len(proto.graph.node)
     require(there, f"expected an ONNX file, got {what}: no graph in it. Export it again.")
-    return content
+    return proto
 
 
 def _layers(proto: onnx.ModelProto) -> dict[str, list[TensorProto]]:
@@ -191,5 +196,6 @@ def _inputs(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def _is_learnt(tensor: TensorProto, operator: str) -> bool:
-    is_bias = tensor.data_type == TensorProto.INT32 and operator in QUANTISED_BIASES
-    return (tensor.data_type in LEARNT or is_bias) and math.prod(tensor.dims) > 1
+    kind = tensor.DataType.Name(tensor.data_type)
+    is_bias = kind == "INT32" and operator in QUANTISED_BIASES
+    return (kind in LEARNT or is_bias) and math.prod(tensor.dims) > 1

@@ -47,8 +47,8 @@ class EntryRow:
     key: str
     image: str
     image_index: Number
-    height: Annotated[int, Within(1)]
-    width: Annotated[int, Within(1)]
+    height: Number  # 0 of an image that could not be decoded
+    width: Number
     category: str
     target: str
     target_indices: str

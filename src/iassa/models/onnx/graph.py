@@ -14,7 +14,7 @@ import onnx
 from onnx.external_data_helper import uses_external_data
 
 from iassa.checks import SIDES
-from iassa.errors import InputError, list_choices, list_some, require, show
+from iassa.errors import InputError, list_choices, list_some, require, shorten, show
 from iassa.files import inside, refuse_special
 from iassa.models.conventions import Layout
 
@@ -283,7 +283,7 @@ def read_outputs(model: onnx.ModelProto) -> tuple[Output, ...]:
             last = node.op_type
             if last not in PASSING:
                 break
-        return " ".join(last.split())
+        return shorten(last)
 
     return tuple(
         Output(value.name, shape_of(value), operator(value.name)) for value in model.graph.output
@@ -307,7 +307,7 @@ def describe(model: onnx.ModelProto) -> str:
     notes = [f"{n.key}={' '.join(n.value.split())[:60]}" for n in model.metadata_props]
     text = (
         f"Found: input {list_some(inputs)}; output {list_choices(outputs)}; "
-        f"metadata {list_choices(notes)}; made by {model.producer_name or 'unknown'}."
+        f"metadata {list_choices(notes)}; made by {shorten(model.producer_name) or 'unknown'}."
     )
     return " ".join(text.split())  # a name may have lines
 

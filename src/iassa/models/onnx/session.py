@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from iassa.errors import BlackBoxError, InputError, require
+from iassa.errors import BlackBoxError, InputError, require, shorten
 from iassa.models.black_box import seconds_left, until
 
 # Read at its import, and by no call afterwards: else it sends notes on models and errors to its
@@ -26,6 +26,7 @@ TRIAL = 120.0  # seconds for one image, when a graph is opened
 ENDING = 5.0  # seconds for a run that was told to end
 SILENT = 4  # of its log: what fails is raised as well, what it warns of are its own optimisations
 # What it puts before a reason: its name and a number, the file's name, a place in its own source.
+LONGEST_REASON = 500  # letters of what a library says: a name in a file may have a million
 BEFORE = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .*? failed: ?"
     r"|/onnxruntime_src/\S+:\d+ [^()]*\([^()]*\)(?: const)? "
@@ -162,12 +163,12 @@ def checking_size(path: str | Path, size: tuple[int, int]) -> Iterator[None]:
     except Exception as error:  # an answer that cannot be read may raise whatever it likes
         raise InputError(
             f"expected {path} to run on an image of {size[0]} x {size[1]}, got: "
-            f"{' '.join(str(error).split()).rstrip('.')}. Try another input_size or layout."
+            f"{_reason(error)}. Try another input_size or layout."
         ) from error
 
 
 def _reason(error: Exception) -> str:
-    return BEFORE.sub("", " ".join(str(error).split())).rstrip(".")
+    return shorten(BEFORE.sub("", " ".join(str(error).split())), LONGEST_REASON).rstrip(".")
 
 
 def _providers(device: torch.device) -> list[tuple[str, dict[str, Any]]]:
