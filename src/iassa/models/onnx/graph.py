@@ -127,8 +127,8 @@ def load(path: str | Path) -> onnx.ModelProto:
         got = "no such file" if size < 0 else f"{size}: it was cut short"
         require(
             size >= needed,
-            f"expected {needed} bytes or more of the weights of {path} in {beside}, got {got}. "
-            "Copy it beside the model again.",
+            f"expected {needed} bytes or more of the weights of {path} in "
+            f"{shorten(str(beside), 500)}, got {got}. Copy it beside the model again.",
         )
     return model
 
