@@ -17,11 +17,12 @@ from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike
 from iassa.methods.engine.base import Explainer, last
 from iassa.methods.engine.budget import Budget, Progress
-from iassa.methods.engine.case import Case, reopen_case
+from iassa.methods.engine.case import reopen_case
 from iassa.methods.engine.loop import Method
 from iassa.methods.registry import open_method, reopen_method
 from iassa.models.black_box import BlackBox
 from iassa.models.detector import AimedDetector, Detector
+from iassa.models.identity import digest_code
 from iassa.models.opening import BlackBoxLike, open_model
 from iassa.models.readout import Keep
 from iassa.models.targets import Target, TargetLike
@@ -150,13 +151,8 @@ def extend(
     drawn_by = _method(explanation, method)
     wanted = explanation.targets if target is None else target
     case = reopen_case(explanation, evidence, opened, wanted, drawn_by.baseline, batch_size)
-    size = tuple(opened.size_for(explanation.image_size))
-    if size != case.size:
-        raise InputError(
-            f"expected a black box that looks at {case.size} pixels, as before, got one that "
-            f"looks at {size}."
-        )
-    _check_targets(case, explanation.targets, evidence)
+    check_size(opened.size_for(explanation.image_size), case.size)
+    check_targets(case.targets, explanation.targets, evidence.functions)
     budget.start()
     return last(drawn_by.run(case, budget))
 
@@ -176,6 +172,43 @@ def open_again(
             f"{opened.identity()}. Scores of two models make no map: explain again."
         )
     return opened
+
+
+def check_size(size: tuple[int, int], before: tuple[int, int]) -> None:
+    """Refuse a black box that looks at images of another size than before.
+
+    Raises:
+        InputError: it does.
+    """
+    require(
+        tuple(size) == tuple(before),
+        f"expected a black box that looks at {tuple(before)} pixels, as before, got one that looks "
+        f"at {tuple(size)}.",
+    )
+
+
+def check_targets(
+    named: Sequence[Target], explained: Sequence[Target], functions: Mapping[str, str] | None
+) -> None:
+    """Refuse other targets than those that were explained, or functions with another code.
+
+    Args:
+        named: the targets now.
+        explained: the targets of then.
+        functions: digests of the functions among these, by name; None where they are not known.
+
+    Raises:
+        InputError: they are others.
+    """
+    found = [dataclasses.replace(one, function=None) for one in named]
+    before = [dataclasses.replace(one, function=None) for one in explained]
+    digests = {one.name: digest_code(one.function) for one in named if one.function is not None}
+    require(
+        found == before and functions in (None, digests),
+        f"expected the targets that were explained, {list_some(one.name for one in before)}, got "
+        f"{list_some(one.name for one in found)} or functions with another code. Name the same "
+        "ones, or none.",
+    )
 
 
 def aim_again(black_box: BlackBox, explanation: Explanation) -> BlackBox:
@@ -253,21 +286,6 @@ def _evidence(explanation: Explanation) -> Evidence:
             f"beside explanation.json, or {explanation.method['name']} keeps none. Explain again."
         )
     return explanation.evidence
-
-
-def _check_targets(case: Case, explained: Sequence[Target], evidence: Evidence) -> None:
-    """Refuse other targets than those that were explained, or functions with another code."""
-    found = [dataclasses.replace(one, function=None) for one in case.targets]
-    before = [dataclasses.replace(one, function=None) for one in explained]
-    if found != before or case.readout.digests != evidence.functions:
-        raise InputError(
-            f"expected the targets that were explained, {_names(before)}, got {_names(found)} or "
-            "functions with another code. Name the same ones, or none."
-        )
-
-
-def _names(targets: list[Target]) -> str:
-    return list_some(target.name for target in targets)
 
 
 def _method(explanation: Explanation, method: Method | Mapping[str, Any] | None) -> Method:

@@ -6,14 +6,13 @@ In the map's own order, from its highest pixels on, two questions are asked of e
 - which smallest part, hidden, loses 90 % of it.
 
 What the image adds is the score of the whole image minus that of the fill alone, f(I) - f(fill).
-Of a probability that the fill alone makes 0, that is the score itself. A logit, a distance or a
-contrast has no zero of its own: there 90 % of the score would mean nothing. Where the image lowers
+Where the fill alone gives a probability of 0, this is the score itself. A logit, a distance or a
+contrast has no zero of its own: 90 % of such a score would mean nothing. Where the image lowers
 the score, as of 'not cat' in the picture of a cat, the map is read from its lowest pixels on.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -26,7 +25,6 @@ from iassa.checks import Within, take
 from iassa.errors import list_some, require, shorten, show
 from iassa.explanations.check import Check, Part, Statement
 from iassa.explanations.explanation import Explanation
-from iassa.image import to_planes
 from iassa.masks.baselines import (
     BaselineLike,
     Fill,
@@ -37,13 +35,12 @@ from iassa.masks.baselines import (
     read_baseline,
 )
 from iassa.methods.engine.budget import Budget, Progress
-from iassa.methods.engine.case import BATCH_SIZE
+from iassa.methods.engine.case import BATCH_SIZE, see_again
 from iassa.methods.engine.claims import Claim, make_claims, narrow, shrink
 from iassa.methods.engine.narrowing import QUESTIONS
 from iassa.methods.engine.parts import PartScores, Question, score_targets
-from iassa.methods.explain import open_again
+from iassa.methods.explain import check_size, check_targets, open_again
 from iassa.models.black_box import BlackBox, one_thread
-from iassa.models.identity import digest_code
 from iassa.models.opening import BlackBoxLike
 from iassa.models.targets import Target, TargetLike, resolve_targets
 
@@ -67,8 +64,8 @@ def verify(
 
     One target takes 35 calls or fewer with two fills: the whole image, each fill alone, and 8 for
     each part. Each target more takes 32. A search by bisection finds the smallest part where
-    showing more never lowers the score. Scores need not be so: then there may be a smaller part,
-    but what is said of the one that was found is what the model gave for it.
+    showing more never lowers the score. Scores need not be so: then there may be a smaller part.
+    The model gave the reported score for the very part that was found.
 
     Args:
         explanation: of which the maps are checked; it stays as it is, see `with_check`.
@@ -107,7 +104,9 @@ def verify(
     batch_size = take(batch_size, BATCH_SIZE, "batch_size")
     opened = open_again(explanation, black_box, device)
     _check_maps(explanation, target)
-    image = _seen(explanation, opened)
+    size = opened.size_for(explanation.image_size)
+    image = see_again(explanation, (size[0], size[1]), opened)
+    check_size(size, (image.shape[1], image.shape[2]))
     own = default_fills(_own_fills(explanation)) if fills is None else fills
     known = read_baseline(own, "the check")
     names = [*map(name_fill, list_fills(known))]
@@ -200,22 +199,6 @@ def _check_maps(explanation: Explanation, target: TargetLike | None) -> None:
     )
 
 
-def _seen(explanation: Explanation, black_box: BlackBox) -> Tensor:
-    """The image (3, h, w) as the black box sees it, on its device."""
-    size = tuple(black_box.size_for(explanation.image_size))
-    if explanation.original is None:
-        image = to_planes(explanation.image, (size[0], size[1]))
-    else:
-        image = torch.from_numpy(explanation.original.seen)
-    got = tuple(image.shape[1:])
-    require(
-        got == size,
-        f"expected a black box that looks at {got} pixels, as before, got one that looks at "
-        f"{size}.",
-    )
-    return image.to(black_box.device).contiguous()
-
-
 def _find_targets(
     explanation: Explanation, target: TargetLike | None, black_box: BlackBox, scores: Tensor
 ) -> tuple[Target, ...]:
@@ -225,16 +208,8 @@ def _find_targets(
     named = resolve_targets(
         target, scores.numpy(), black_box.class_names, of_boxes=black_box.boxes is not None
     )
-    plain = [[dataclasses.replace(t, function=None) for t in explanation.targets]]
-    plain += [[dataclasses.replace(t, function=None) for t in named]]
-    known = explanation.evidence.functions if explanation.evidence is not None else {}
-    digests = {t.name: digest_code(t.function) for t in named if t.function is not None}
-    require(
-        plain[0] == plain[1] and all(digests[name] == known[name] for name in known),
-        "expected the targets that were explained, "
-        f"{list_some(t.name for t in explanation.targets)}, got {list_some(t.name for t in named)} "
-        "or functions with another code. Name the same ones, or none.",
-    )
+    evidence = explanation.evidence
+    check_targets(named, explanation.targets, None if evidence is None else evidence.functions)
     return named
 
 

@@ -256,13 +256,10 @@ def reopen_case(
     functions = {one.name: one.function for one in targets if one.function is not None}
     readout = Readout(known.num_outputs, tuple(sorted(outputs)), functions)
     known = known.read(readout)
+    image = see_again(explanation, known.size, black_box)
     picture, original = explanation.image, explanation.original
     if original is None:
-        image = to_planes(picture, known.size)
         picture, original = keep(picture, image)  # as it was saved before, it may be large
-    else:
-        image = torch.from_numpy(original.seen)
-    image = image.to(black_box.device).contiguous()
     case = Case(
         picture=picture,
         original=original,
@@ -281,6 +278,21 @@ def reopen_case(
     )
     case.check_size()
     return case
+
+
+def see_again(explanation: Explanation, size: tuple[int, int], black_box: BlackBox) -> Tensor:
+    """The image of an explanation as its black box saw it, (3, h, w), on the device of that.
+
+    Args:
+        explanation: of the image.
+        size: (height, width) that it had; what was seen of an image that was scaled down is saved.
+        black_box: the one that was asked.
+    """
+    if explanation.original is None:
+        image = to_planes(explanation.image, size)
+    else:
+        image = torch.from_numpy(explanation.original.seen)
+    return image.to(black_box.device).contiguous()
 
 
 def resolve_among_kept(
