@@ -15,7 +15,6 @@ import hashlib
 import io
 import sys
 import tempfile
-import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
 from iassa.models import OnnxModel
-from iassa.models.efficientnet_lite0 import normalise
+from iassa.models.efficientnet_lite0 import export_graph, normalise
 
 SIDES = {1: 240, 2: 260}  # of the input, by the number of the model
 
@@ -55,26 +54,10 @@ def main(folder: Path) -> None:
         path = folder / f"efficientnet-lite{number}.onnx"
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             draft = Path(scratch) / path.name
-            export(module, side, draft)
+            export_graph(module, (side, side), ["probabilities"], draft)
             check(module, side, draft)
             draft.replace(path)
         print(path, "SHA-256", hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def export(module: nn.Module, side: int, path: Path) -> None:
-    """Write the graph for batches of any size."""
-    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
-        torch.onnx.export(
-            module,
-            (torch.zeros(2, 3, side, side),),
-            path,
-            input_names=["planes"],
-            output_names=["probabilities"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            external_data=False,
-            dynamo=True,
-            verbose=False,
-        )
 
 
 def check(module: nn.Module, side: int, path: Path) -> None:

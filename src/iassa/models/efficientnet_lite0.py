@@ -215,14 +215,26 @@ def _named(stem: str, content: bytes) -> str:
 
 
 def _export(path: Path) -> None:
-    example = torch.zeros(2, 3, *INPUT_SIZE)
+    export_graph(_Outputs(load_network()).eval(), INPUT_SIZE, [*OUTPUTS.values()], path)
+
+
+def export_graph(module: nn.Module, size: tuple[int, int], outputs: list[str], path: Path) -> None:
+    """Write a module that takes planes (N, 3, *size) as an ONNX file for any N, without a word.
+
+    Args:
+        module: in eval mode.
+        size: (height, width) of its input.
+        outputs: names for what it returns.
+        path: of the file.
+    """
+    example = torch.zeros(2, 3, *size)
     with _quiet():
         torch.onnx.export(
-            _Outputs(load_network()).eval(),
+            module,
             (example,),
             path,
             input_names=["planes"],
-            output_names=[*OUTPUTS.values()],
+            output_names=outputs,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             external_data=False,
             dynamo=True,
