@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from rich.console import Console
 from rich.progress import Progress
 
-from iassa.benchmark import Contestant, Outcome, Protocol, Tally, run
+from iassa.benchmark import Contestant, Item, Outcome, Protocol, Tally, run
 from iassa.benchmark.datasets import Coco
 
-__all__ = ["coco_options", "data_is_there", "messages", "run_with_bar"]
+__all__ = ["Arm", "coco_options", "data_is_there", "messages", "read_metrics", "run_with_bar"]
+
+Arm: TypeAlias = tuple[str, int]  # label of a method and calls
 
 messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
@@ -70,3 +72,14 @@ def run_with_bar(
             workers=options.workers,
             progress=show,
         )
+
+
+def read_metrics(items: Iterable[Item]) -> dict[Arm, dict[tuple[str, int], Mapping[str, float]]]:
+    """Metrics by arm, then by entry and seed; of items that are measured at numbers of calls."""
+    found: dict[Arm, dict[tuple[str, int], Mapping[str, float]]] = {}
+    for item in items:
+        for snapshot in item.snapshots:
+            assert snapshot.budget is not None, "no contestant is measured after each round"
+            arm = found.setdefault((item.key.method, snapshot.budget), {})
+            arm[item.key.entry, item.key.seed] = snapshot.metrics
+    return found

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from coco_run import Arm, read_metrics
 from iassa.benchmark import Store
 
 LEVEL = 0.05
 RESAMPLES = 20_000
-Arm = tuple[str, int]  # label of a method and calls
 # Entry -> value by metric, the mean over seeds.
 Values = Mapping[str, Mapping[str, float]]
 
@@ -88,18 +88,18 @@ def main() -> None:
 
 def read_arms(runs: Iterable[Path]) -> dict[Arm, Values]:
     """Metrics by arm and entry, the mean over the seeds that every arm of the same name has."""
-    found: dict[Arm, dict[str, dict[int, Mapping[str, float]]]] = {}
+    arms: dict[Arm, dict[tuple[str, int], Mapping[str, float]]] = {}
     for run in runs:
         with Store.read(run) as store:
-            for item in store.items():
-                for snapshot in item.snapshots:
-                    assert snapshot.budget is not None, "the plan has no rounds"
-                    entries = found.setdefault((item.key.method, snapshot.budget), {})
-                    entries.setdefault(item.key.entry, {})[item.key.seed] = snapshot.metrics
-    return {
-        arm: {entry: average([*seeds.values()]) for entry, seeds in entries.items()}
-        for arm, entries in found.items()
-    }
+            for arm, values in read_metrics(store.items()).items():
+                arms.setdefault(arm, {}).update(values)
+    found: dict[Arm, Values] = {}
+    for arm, values in arms.items():
+        seeds: dict[str, list[Mapping[str, float]]] = {}
+        for (entry, _), metrics in values.items():
+            seeds.setdefault(entry, []).append(metrics)
+        found[arm] = {entry: average(several) for entry, several in seeds.items()}
+    return found
 
 
 def average(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from coco_run import coco_options, data_is_there, messages, run_with_bar
-from iassa.benchmark import Contestant, Item, Protocol, Store, parse_contestant
+from coco_run import Arm, coco_options, data_is_there, messages, read_metrics, run_with_bar
+from iassa.benchmark import Contestant, Protocol, Store, parse_contestant
 from iassa.errors import IassaError
 from iassa.files import write_whole
 
@@ -61,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contestants = [contestant for _, contestant in tried.values()]
         outcome = run_with_bar(options, contestants, protocol, half="even")
         with Store.read(options.run) as store:
-            gains = read_gains(store.items())
+            arms = read_metrics(store.items())
+        gains = {
+            arm: {pair: metrics[GAIN] for pair, metrics in values.items()}
+            for arm, values in arms.items()
+        }
     except IassaError as error:
         messages.print(f"error: {error}")
         return 2
@@ -85,24 +89,13 @@ def list_settings(
     return found
 
 
-def read_gains(items: Iterable[Item]) -> dict[tuple[str, int], dict[tuple[str, int], float]]:
-    """Gain by label and budget, then by entry and seed."""
-    gains: dict[tuple[str, int], dict[tuple[str, int], float]] = {}
-    for item in items:
-        for snapshot in item.snapshots:
-            assert snapshot.budget is not None, "no contestant is measured after each round"
-            arm = gains.setdefault((item.key.method, snapshot.budget), {})
-            arm[item.key.entry, item.key.seed] = snapshot.metrics[GAIN]
-    return gains
-
-
 def choose(
-    gains: Mapping[tuple[str, int], Mapping[tuple[str, int], float]], settings: Mapping[str, str]
+    gains: Mapping[Arm, Mapping[tuple[str, int], float]], settings: Mapping[str, str]
 ) -> list[dict[str, object]]:
     """The best settings of each method at each budget.
 
     Args:
-        gains: as `read_gains` gives them.
+        gains: of each arm, by entry and seed.
         settings: text by label, of the labels that count; as METHOD.NUMBER.
 
     Returns:

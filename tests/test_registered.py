@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "registered.py"
+from scripts import loaded
 
 
 @pytest.fixture(scope="module")
 def registered():
-    spec = importlib.util.spec_from_file_location("registered", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["registered"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["registered"]
+    with loaded("registered") as module:
+        yield module
 
 
 def test_entries_of_an_image_are_one_difference(registered):

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from iassa.benchmark import parse_contestant
 from iassa.methods import METHODS
-
-PATH = Path(__file__).parents[1] / "benchmarks" / "rivals.py"
+from scripts import loaded
 
 
 @pytest.fixture(scope="module")
 def rivals():
-    spec = importlib.util.spec_from_file_location("rivals", PATH)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(PATH.parent)
-        spec.loader.exec_module(module)
-    return module
+    with loaded("rivals") as module:
+        yield module
 
 
 def test_every_rival_has_its_defaults_among_other_settings(rivals):
