@@ -15,6 +15,7 @@ from pathlib import Path
 
 MOST_NAMES = 3  # in one message
 LONGEST = 200  # letters of one value
+LONGEST_REASON = 500  # letters of what another library says
 JOINERS = "\u200c\u200d"  # in Persian words and in emoji; they turn no direction
 LIKE_A_WORD = 0.8  # of 1, difflib's measure; below, other words are meant
 MOST_CHOICES = 12  # that the user may choose from
@@ -102,6 +103,14 @@ def shorten(text: str, length: int = LONGEST) -> str:
     line = " ".join(text.split())
     half = (length - 3) // 2
     return line if len(line) <= length else f"{line[:half]} … {line[-half:]}"
+
+
+def reason_of(text: object) -> str:
+    """What another library says, on one line of bounded length, without its full stop.
+
+    A name in a file, which it repeats, may have a million letters.
+    """
+    return shorten(str(text), LONGEST_REASON).rstrip(".")
 
 
 def show(value: object) -> str:

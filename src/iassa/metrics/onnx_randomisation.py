@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
-from iassa.errors import InputError, list_choices, require, shorten, show
+from iassa.errors import InputError, list_choices, reason_of, require, show
 from iassa.files import user_path
 from iassa.metrics.randomisation import (
     Randomisation,
@@ -148,10 +148,9 @@ def _read(model: str | Path | bytes) -> onnx.ModelProto:
             proto = onnx.load_model(str(user_path(model)))
         proto.SerializeToString()  # what is too large for it is found here
     except Exception as error:  # of protobuf, of the system, or a size that protobuf cannot write
-        reason = shorten(str(error), 500).rstrip(".")
         raise InputError(
-            f"expected an ONNX file of less than 2 GB with its weights, got {what}: {reason}. "
-            "Check the path, or export a smaller one."
+            f"expected an ONNX file of less than 2 GB with its weights, got {what}: "
+            f"{reason_of(error)}. Check the path, or export a smaller one."
         ) from error
     there = len(proto.graph.node)
     require(there, f"expected an ONNX file, got {what}: no graph in it. Export it again.")

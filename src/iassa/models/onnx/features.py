@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iassa.checks import InputSize, Within, take_fields
-from iassa.errors import InputError, list_some, require, shorten, suggest
+from iassa.errors import InputError, list_some, reason_of, require, suggest
 from iassa.files import user_path
 from iassa.image import resize
 from iassa.models.conventions import Layout
@@ -237,7 +237,7 @@ def _infer_shapes(
     except Exception as error:  # an InferenceError, or what its C++ library raises of odd values
         raise InputError(
             f"expected an ONNX model whose shapes ONNX can infer, got {path}: "
-            f"{shorten(str(error), 500)}. Find names of tensors in a viewer of ONNX files."
+            f"{reason_of(error)}. Find names of tensors in a viewer of ONNX files."
         ) from error
     return {v.name: graph.shape_of(v) for v in (*inferred.value_info, *inferred.output)}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from iassa.errors import BlackBoxError, InputError, require, shorten
+from iassa.errors import BlackBoxError, InputError, reason_of, require
 from iassa.models.black_box import seconds_left, until
 
 # Read at its import, and by no call afterwards: else it sends notes on models and errors to its
@@ -26,7 +26,6 @@ TRIAL = 120.0  # seconds for one image, when a graph is opened
 ENDING = 5.0  # seconds for a run that was told to end
 SILENT = 4  # of its log: what fails is raised as well, what it warns of are its own optimisations
 # What it puts before a reason: its name and a number, the file's name, a place in its own source.
-LONGEST_REASON = 500  # letters of what a library says: a name in a file may have a million
 BEFORE = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .*? failed: ?"
     r"|/onnxruntime_src/\S+:\d+ [^()]*\([^()]*\)(?: const)? "
@@ -168,7 +167,7 @@ def checking_size(path: str | Path, size: tuple[int, int]) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return shorten(BEFORE.sub("", " ".join(str(error).split())), LONGEST_REASON).rstrip(".")
+    return reason_of(BEFORE.sub("", " ".join(str(error).split())))
 
 
 def _providers(device: torch.device) -> list[tuple[str, dict[str, Any]]]:
