@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from iassa.errors import BlackBoxError, WeakEvidenceWarning, warn
-from iassa.estimators.agreement import rank_agreement
 from iassa.estimators.effect import Effect
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
@@ -84,6 +83,9 @@ def describe_fills(case: Case, method: Explainer, effects: Sequence[Effect]) -> 
         method: whose fills they are.
         effects: of each of its fills, at the size of the masks.
     """
+    # Here, as it imports all metrics, and few runs have several fills.
+    from iassa.estimators.agreement import rank_agreement
+
     names = tuple(map(name_fill, method.fills))
     size = bound(case.photo_size)
     pairs = list(itertools.combinations(range(len(names)), 2))
