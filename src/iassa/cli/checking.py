@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer import Argument, Option
+from typer import Option
 
 import iassa
 from iassa.cli import completing, options
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from iassa.masks.baselines import BaselineLike, Fill
     from iassa.models.black_box import BlackBox
 
-Saved = Annotated[Path, Argument(metavar="DIR", help="Folder of a saved explanation.")]
 Fills = Annotated[
     str | None,
     Option(
@@ -44,7 +42,7 @@ Targets = Annotated[
 
 def verify(
     context: typer.Context,
-    directory: Saved,
+    directory: options.Saved,
     baseline: Fills = None,
     refine: options.Refine = None,
     target: Targets = None,

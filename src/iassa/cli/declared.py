@@ -184,7 +184,7 @@ class _Names(dict[str, Any]):
 
 
 def _meanings(docstring: str) -> Iterator[tuple[str, str]]:
-    """Each attribute of a docstring, with what is said of it, on one line."""
+    """Each attribute of a docstring and its meaning, on one line."""
     section = re.search(r"^Attributes:\n((?:[ ]+.*\n?|\n)*)", docstring, re.M)
     for match in re.finditer(
         r"^    (\w+): (.*(?:\n {8,}.*)*)", section[1] if section else "", re.M

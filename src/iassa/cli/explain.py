@@ -102,7 +102,6 @@ Out = Annotated[
         "explanations/IMAGE.",
     ),
 ]
-Saved = Annotated[Path, Argument(metavar="DIR", help="Folder of a saved explanation.")]
 NewTargets = Annotated[
     list[str] | None,
     Option(
@@ -222,7 +221,7 @@ def _differ(
 
 def extend(
     context: typer.Context,
-    directory: Saved,
+    directory: options.Saved,
     target: NewTargets = None,
     similar_to: options.SimilarTo = None,
     measure: options.Measure = None,

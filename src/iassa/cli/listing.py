@@ -229,7 +229,7 @@ def _sketch(entry: Entry, words: LiteralWords, width: int) -> Iterator[str]:
 
 
 def _detail(entry: Entry, words: LiteralWords, option: str, width: int) -> Iterator[str]:
-    """All that is said of a name and its fields."""
+    """A name, its description, and its fields with their meanings."""
     yield from wrap(f"{entry.name}: {entry.summary}", width)
     yield ""
     yield from describe(entry.about, width) if entry.about else ()

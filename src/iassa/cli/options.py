@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from iassa.cli import completing
 from iassa.errors import InputError, list_some
@@ -62,6 +63,7 @@ ModelOption = Annotated[
     ),
 ]
 
+Saved = Annotated[Path, Argument(metavar="DIR", help="Folder of a saved explanation.")]
 Seconds = Annotated[float | None, Option(metavar="SECONDS", help="Stop after this time.")]
 Tolerance = Annotated[
     float | None,
