@@ -99,7 +99,7 @@ def overlay(
     inches = 2 * MARGIN + panel[0] + (panels - 1) * step
     lines = [line for note in notes for line in textwrap.wrap(plain(note), int(14 * inches))]
     below = CAPTION + NOTE * len(lines)
-    bottom = below + (rows := math.ceil(len(under) / panels)) * (panel[1] + ABOVE)
+    bottom = below + math.ceil(len(under) / panels) * (panel[1] + ABOVE)
     figure = Figure(figsize=(inches, bottom + panel[1] + TITLE), dpi=DPI)
     places = [MARGIN, *(MARGIN + panel[0] + GAP + k * step for k in range(panels - 1))]
     left, right, *third = (_axes(figure, x, bottom, *panel) for x in places)
@@ -108,8 +108,7 @@ def overlay(
     shown = draw_map(right, image, saliency, measures=measures, fit=fit, scale=scale)
     for k, (name, one) in enumerate(under.items()):
         row, column = divmod(k, panels)
-        y = below + (rows - 1 - row) * (panel[1] + ABOVE)
-        axes = _axes(figure, places[column], y, *panel)
+        axes = _axes(figure, places[column], bottom - (1 + row) * (panel[1] + ABOVE), *panel)
         draw_map(axes, image, one, measures=measures, fit=fit, scale=scale)
         _name(axes, f"under {name}")
     bars = [(shown, _unit(measures))]

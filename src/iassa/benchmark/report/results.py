@@ -132,9 +132,7 @@ def compute_results(
     methods = {label: run.methods[label].calls for label in configuration["methods"]}
     seeds, limit = run.seeds, last.limit
     entries = store.entries()
-    known = {
-        entry.key for entry in entries
-    }  # a run that was salvaged may lack some until it goes on
+    known = {entry.key for entry in entries}  # until it goes on, a salvaged run may lack some
     items = [
         item for item in store.items() if item.key.method in methods and item.key.entry in known
     ]
