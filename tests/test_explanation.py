@@ -458,10 +458,12 @@ def test_plot_says_what_it_shows():
     figure = example(2, complete=False, stopped="cancelled").plot(1)
     score = example(2).scores[1]
     assert figure.get_suptitle() == f"1: {score:.3g}"
-    caption = "rise, 64 calls of mine; standard error 12% of the peak"
-    assert figure.get_supxlabel() == f"{caption}, incomplete (cancelled)"
-    unknown = example(relative_errors=(np.inf, 0.1)).plot()
-    assert unknown.get_supxlabel() == "rise, 64 calls of mine"
+    caption = "photo.png: rise, 64 calls of mine; standard error 12% of the peak"
+    assert figure.get_supxlabel().startswith(f"{caption}, incomplete (cancelled)")
+    unknown = example(relative_errors=(np.inf, 0.1), standard_error=np.full((1, *SIZE), np.inf))
+    assert unknown.plot().get_supxlabel() == "photo.png: rise, 64 calls of mine"
+    array = example(source=None).plot().get_supxlabel()
+    assert array.startswith("rise, 64 calls of mine")
 
 
 def test_a_target_is_found_as_it_is_written():

@@ -119,7 +119,7 @@ from iassa.methods import Rise
 if TYPE_CHECKING:
     from iassa.explanations.explanation import Explanation
 else:
-    from iassa.explanations import plot
+    from iassa.explanations import original
 def later():
     try:
         from iassa.methods.engine.loop import Method
@@ -127,5 +127,5 @@ def later():
         import iassa
 """
     expected = {"files", "metrics", "methods", "methods.engine.loop", ""}
-    typing = {"explanations.explanation", "explanations.plot"}
+    typing = {"explanations.explanation", "explanations.original"}
     assert imports(ast.parse(source)) == expected | typing

@@ -22,7 +22,7 @@ from iassa.benchmark.report.statistics import Estimate
 from iassa.benchmark.report.trajectories import Trajectory
 from iassa.cli import main
 from iassa.errors import plain
-from iassa.explanations.plot import figure_png, overlay, sheet
+from iassa.explanations.drawing import figure_png, overlay, sheet
 
 TITLE, CLEAR, TURN = "\x1b]0;mine\x07", "\x1b[2J", "\u202egnp"
 NAME = f"[red]ok{TITLE}{TURN}$a^b$"
@@ -142,7 +142,7 @@ def test_names_in_pictures() -> None:
     words = {"measures": "effect", "caption": name}
     for figure in (
         overlay(square, flat[0], title=name, **words),
-        sheet(square, flat, [name], **words),
+        sheet(square, flat, names=[name], **words),
     ):
         texts = [text.get_text() for text in figure.findobj(Text)]
         assert texts.count(shown) == 2

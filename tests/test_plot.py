@@ -6,10 +6,15 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib import colormaps
+from matplotlib.figure import Figure
 from PIL import Image
 
-from iassa.explanations.plot import figure_png, overlay, sheet
+from iassa.errors import InputError
+from iassa.explanations.drawing import Colours, figure_png, overlay, overlay_on, sheet
+from iassa.explanations.drawing.colours import find_unsure
 from iassa.image import example_image
 from rounding import steps
 
@@ -67,17 +72,17 @@ def test_left_is_the_image_and_right_is_dimmed():
     left, right = (np.asarray(axes.images[0].get_array()) / 255 for axes in figure.axes[:2])
     np.testing.assert_allclose(left[..., :3], CAT, atol=0.5 / 255 + steps(8, 1.0))
     assert (left[..., 3] == 1).all()
-    grey = 0.15 + 0.5 * (0.299 * CAT[..., 0] + 0.587 * CAT[..., 1] + 0.114 * CAT[..., 2])
+    grey = 0.1 + 0.62 * (0.299 * CAT[..., 0] + 0.587 * CAT[..., 1] + 0.114 * CAT[..., 2])
     np.testing.assert_allclose(right, over(grey, BUMP - 0.1, 0.9), atol=2 / 255)
 
 
 def over(grey, saliency, peak):
     """An effect in colours over grey, pixel by pixel."""
-    colours = colormaps["berlin"]
+    colours = colormaps["RdBu_r"]
     painted = np.ones((*saliency.shape, 4))
     for place in np.ndindex(saliency.shape):
-        share = min(max(abs(saliency[place]) / (0.5 * peak), 0.15), 0.85)
-        colour = np.array(colours(float(0.5 + saliency[place] / (2 * peak)))[:3])
+        share = 0.68 * min(abs(saliency[place]) / (0.6 * peak), 1)
+        colour = np.array(colours(float(0.5 + 0.4 * saliency[place] / peak))[:3])
         painted[place][:3] = share * colour + (1 - share) * grey[place]
     return painted
 
@@ -88,12 +93,12 @@ def test_signed_maps_are_shown_about_zero():
     assert signed.axes[2].get_ylim() == (-0.75, 0.75)  # the colour bar
     shown = np.asarray(signed.axes[1].images[0].get_array())
     small = np.abs(BUMP - 0.25) < 0.05
-    assert shown[small, 0].min() > 0.8 * 0.65 * 255  # small effects leave the image visible
+    assert shown[small, 0].min() > 0.8 * 0.72 * 255  # small effects leave the image visible
     unsigned = overlay(white, BUMP + 0.25, measures="mean score", title="", caption="")
     np.testing.assert_allclose(unsigned.axes[2].get_ylim(), (0.25 + BUMP.min(), 1.25))
     shown = np.asarray(unsigned.axes[1].images[0].get_array()) / 255
     peak = np.unravel_index(BUMP.argmax(), BUMP.shape)
-    expected = 0.65 * np.array(colormaps["inferno"](1.0)[:3]) + 0.35 * 0.65
+    expected = 0.68 * np.array(colormaps["inferno"](1.0)[:3]) + 0.32 * 0.72
     np.testing.assert_allclose(shown[peak][:3], expected, atol=1 / 255)
 
 
@@ -130,7 +135,8 @@ def test_the_peak_stands_out():
     at_peak = picture[int(len(picture) - row), int(column)]
     column, row = right.transData.transform((10, 60))
     elsewhere = picture[int(len(picture) - row), int(column)]
-    assert at_peak.sum() > 2 * elsewhere.sum()
+    assert elsewhere.max() - elsewhere.min() < 3  # grey
+    assert at_peak[0] > 1.5 * at_peak[1:].max()  # red
 
 
 # All targets on one scale.
@@ -142,7 +148,7 @@ def test_a_sheet_shows_all_on_the_scale_of_the_highest(count):
     values = np.linspace(-1, 3, count).astype(np.float32)
     maps = np.broadcast_to(values[:, None, None], (count, 30, 50))
     names = [f"class {k}: ${k}" for k in range(count)]
-    figure = sheet(np.zeros((30, 50, 3), np.float32), maps, names, **EFFECT, caption="c")
+    figure = sheet(np.zeros((30, 50, 3), np.float32), maps, names=names, **EFFECT, caption="c")
     picture = Image.open(io.BytesIO(figure_png(figure)))
     assert max(picture.size) < 2500
     shown = min(count, 60)
@@ -152,7 +158,7 @@ def test_a_sheet_shows_all_on_the_scale_of_the_highest(count):
     for value, text in zip(values, figure.axes[0].texts, strict=False):
         column, row = text.get_position()
         of_map = paper[int(row) + 6 + 5, int(column) + 5]
-        expected = over(np.full((1, 1), 0.15), np.full((1, 1), value), highest)[0, 0]
+        expected = over(np.full((1, 1), 0.1), np.full((1, 1), value), highest)[0, 0]
         np.testing.assert_allclose(of_map, expected, atol=2 / 255)
         assert (paper[int(row), int(column)] == 1).all()  # the paper above it
     assert [text.get_text() for text in figure.axes[0].texts] == names[:shown]
@@ -165,7 +171,7 @@ def test_a_sheet_of_any_size(size):
     maps = np.abs(np.resize(NOISE, (3, *size)))
     image = np.resize(CAT, (*size, 3))
     for measures in ("effect", "mean score"):
-        figure = sheet(image, maps, ["a", "b", "c"], measures=measures, caption="c")
+        figure = sheet(image, maps, names=["a", "b", "c"], measures=measures, caption="c")
         assert all(60 < side < 2500 for side in Image.open(io.BytesIO(figure_png(figure))).size)
 
 
@@ -269,7 +275,7 @@ def test_a_sheet_outlines_each_map_at_its_place():
     figure = sheet(
         np.full((60, 80, 3), 0.5, np.float32),
         maps,
-        ["a", "b"],
+        names=["a", "b"],
         **EFFECT,
         caption="",
         regions=[[corner], [corner]],
@@ -278,3 +284,137 @@ def test_a_sheet_outlines_each_map_at_its_place():
     (ax, ay), (bx, by) = first.get_data(), second.get_data()
     np.testing.assert_allclose(ay, by)
     assert bx.min() - ax.min() > 100
+
+
+# What is not sure is hatched.
+
+
+def hatched(axes, colours, saliency, image):
+    """The pixels of a panel that are not what the map alone would be painted as."""
+    shown = np.asarray(axes.images[0].get_array())
+    return (shown != colours.paint(image, saliency)).any(axis=2)
+
+
+def test_a_map_is_hatched_where_its_error_is_above_a_third_of_the_peak_and_only_there():
+    error = np.where(COLUMNS < 60, 0.31, 0.29).astype(np.float32)
+    error[:30, :20] = np.inf
+    image = np.zeros_like(CAT)
+    figure = overlay(image, BUMP / BUMP.max(), error, **EFFECT, title="", caption="c")
+    colours = Colours.over(BUMP / BUMP.max(), "effect")
+    there = hatched(figure.axes[1], colours, BUMP / BUMP.max(), image)
+    assert not there[:, 60:].any()
+    assert 0.1 < there[:, :60].mean() < 0.5  # lines, and the map between them
+    assert 0.1 < there[:30, :20].mean() < 0.5  # where it is not known
+    assert figure.get_supxlabel() == "c; hatched: standard error above 30 % of the peak"
+
+
+@pytest.mark.parametrize("error", [0.29, np.inf])
+def test_a_map_that_is_sure_or_of_a_method_without_errors_is_not_hatched(error):
+    image = np.zeros_like(CAT)
+    saliency = BUMP / BUMP.max()
+    figure = overlay(image, saliency, np.full_like(BUMP, error), **EFFECT, title="", caption="c")
+    assert not hatched(figure.axes[1], Colours.over(saliency, "effect"), saliency, image).any()
+    assert figure.get_supxlabel() == "c"
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.floats(0, 2, width=32),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_what_is_unsure_is_what_a_loop_finds(height, width, scale, signed, seed):
+    rng = np.random.default_rng(seed)
+    saliency = rng.normal(size=(height, width)).astype(np.float32)
+    error = (scale * rng.random((height, width))).astype(np.float32)
+    error[rng.random((height, width)) < 0.2] = np.inf
+    peak = max(abs(v) for v in saliency.ravel().astype(float))
+    if not signed:
+        peak = float(saliency.max()) - float(saliency.min())
+    expected = [not float(one) <= 0.3 * peak for one in error.ravel()]
+    if np.isinf(error).all():
+        expected = [False] * error.size
+    found = find_unsure(saliency, error, signed=signed)
+    assert found.ravel().tolist() == expected
+
+
+def test_a_sheet_hatches_each_map_by_its_own_peak():
+    maps = np.stack([BUMP, 0.1 * BUMP])
+    error = np.full_like(maps, 0.1)
+    figure = sheet(np.zeros_like(CAT), maps, error, names=["a", "b"], **EFFECT, caption="c")
+    white = (np.asarray(figure.axes[0].images[0].get_array())[..., :3] == 235).all(axis=2)
+    middle = white.shape[1] // 2
+    assert not white[:, : middle - 5].any()
+    assert white[:, middle + 5 :].any()
+    assert figure.get_supxlabel().startswith("c; hatched")
+
+
+# The photograph stays visible, and keeps its shape.
+
+
+def test_the_photograph_is_seen_through_the_strongest_colour():
+    """Black and white stripes below the peak of an effect and of a mean score."""
+    image = np.zeros_like(CAT)
+    image[::2] = 1
+    flat = np.ones_like(BUMP)
+    for measures in ("effect", "mean score"):
+        shown = Colours.over(flat, measures).paint(image, flat)[..., :3].astype(float)
+        light, dark = shown[::2].mean(), shown[1::2].mean()
+        assert light - dark > 0.15 * 255
+
+
+@pytest.mark.parametrize("size", [(20, 300), (300, 20), (5, 200), (60, 80)])
+def test_an_image_is_never_stretched(size):
+    image = np.resize(CAT, (*size, 3))
+    maps = np.resize(NOISE, (2, *size))
+    one = overlay(image, maps[0], np.ones_like(maps[0]), **EFFECT, title="", caption="")
+    figure_png(one)
+    for axes in panels(one):
+        place = axes.get_window_extent()  # of what is drawn, the aspect applied
+        assert place.height / place.width == pytest.approx(size[0] / size[1], rel=0.02)
+    alone = sheet(image, maps[:1], names=["a"], **EFFECT, caption="")
+    paper = np.asarray(alone.axes[0].images[0].get_array())
+    drawn = (paper[..., :3] != 255).any(axis=2)
+    height, width = drawn.any(axis=1).sum(), drawn.any(axis=0).sum()
+    assert height / width == pytest.approx(size[0] / size[1], rel=0.02, abs=0.003)
+
+
+# On axes of the user's.
+
+
+def test_a_map_on_axes_of_the_users():
+    figure = Figure(figsize=(6, 3))
+    mine, other = figure.subplots(1, 2)
+    found = overlay_on(
+        mine,
+        CAT,
+        BUMP,
+        np.zeros_like(BUMP),
+        **EFFECT,
+        title="price $x$: 0.5",
+        outlines=[(1, 2, 5, 8)],
+        size=CAT.shape[:2],
+        regions=[[BUMP > 0.5]],
+    )
+    assert found is figure
+    assert mine.get_title() == "price $x$: 0.5"
+    expected = Colours.over(BUMP, "effect").paint(CAT, BUMP)
+    np.testing.assert_array_equal(mine.images[0].get_array(), expected)
+    assert len(mine.patches) == 2
+    assert len(mine.lines) == 2
+    assert not other.images
+    (bar,) = [axes for axes in figure.axes if axes not in (mine, other)]
+    assert bar.get_ylabel() == "effect on the score"
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf")  # words and lines as vectors, no picture of them
+    assert buffer.getvalue().startswith(b"%PDF")
+    assert b"/Type /Font" in buffer.getvalue()
+
+
+def test_axes_that_were_removed_are_refused():
+    figure = Figure()
+    gone = figure.subplots()
+    gone.remove()
+    with pytest.raises(InputError, match="expected axes of a figure, got axes that were removed"):
+        overlay_on(gone, CAT, BUMP, BUMP, **EFFECT, title="", outlines=(), size=(1, 1), regions=())

@@ -132,6 +132,10 @@ class Check:
         parts = [[part for part in _parts(one).values() if part] for one in self._drawn(target)]
         return [[part.region for part in of_one] for of_one in parts]
 
+    def sheet_note(self) -> str:
+        """What is outlined in the picture of all targets, to go on with after a caption."""
+        return f"; outlined: what keeps the score, hidden by {self.statements[0][0].fill}"
+
     def notes(self, target: int) -> list[str]:
         """The sentences below that picture, those of fills that are not drawn among them."""
         statements = self.statements[target]

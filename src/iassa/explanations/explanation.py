@@ -21,15 +21,7 @@ from iassa.explanations.evidence import Evidence
 from iassa.explanations.fills import Fills
 from iassa.explanations.loading import PLAIN, load_fields
 from iassa.explanations.original import Original, describe, pack, resize_maps, size_of
-from iassa.explanations.plot import figure_png, overlay, sheet
-from iassa.explanations.record import (
-    RECORD,
-    SCHEMA,
-    Round,
-    list_earlier,
-    picture_name,
-    write_record,
-)
+from iassa.explanations.record import SCHEMA, Round, picture_name, replace_saved
 from iassa.explanations.regions import (
     SMALLEST,
     RegionBox,
@@ -42,6 +34,7 @@ from iassa.models.detections import TargetBoxes
 from iassa.models.targets import Target, find_target
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Pictures: TypeAlias = Literal["none", "sheet", "all", "named"]
@@ -213,36 +206,43 @@ class Explanation:
         parts = split_region(region, smallest)
         return tuple(box_component(part, saliency, self.image_size) for part in parts)
 
-    def plot(self, target: int | str = 0) -> Figure:
+    def plot(self, target: int | str = 0, *, axes: Axes | None = None) -> Figure:
         """The image, the map over it, and the standard error of the map.
 
         Args:
             target: which of the targets: its place, from 0, or its name.
+            axes: to draw the map alone on, with its name and a colour bar; None for a new figure.
 
         Returns:
-            A matplotlib figure; a notebook shows it, `figure.savefig(path)` saves it.
+            A matplotlib figure. A notebook shows it; `figure.savefig("map.pdf")` saves it, with
+            words and lines as vectors.
 
         Raises:
             InputError: no such target.
         """
-        target = find_target(target, self.targets)
-        known = self.targets[target]
-        error = self.relative_errors[target]
+        from iassa.explanations.drawing import overlay, overlay_on  # here: half a second to import
+
+        place = find_target(target, self.targets)
+        shown: dict[str, Any] = {
+            "measures": self.method["measures"],
+            "title": self._title(place),
+            "outlines": self._boxes_of(place),
+            "size": self.image_size,
+            "regions": self.check.regions(place) if self.check else (),
+        }
+        maps = (self.image, self.saliency[place], self.standard_error[place])
+        if axes is not None:
+            return overlay_on(axes, *maps, **shown)
+        error = self.relative_errors[place]
         known_to = f"; standard error {error:.0%} of the peak" if np.isfinite(error) else ""
         if self.fills is not None:
-            known_to += f"; maps under {self.fills.agreement(target)}"
+            known_to += f"; maps under {self.fills.agreement(place)}"
         return overlay(
-            self.image,
-            self.saliency[target],
-            self.standard_error[target],
-            measures=self.method["measures"],
-            title=f"{known.name}: {self.scores[target]:.3g}",
+            *maps,
+            **shown,
             caption=self._caption(known_to),
-            outlines=self._boxes_of(known),
-            size=self.image_size,
-            regions=self.check.regions(target) if self.check else (),
-            notes=self.check.notes(target) if self.check else (),
-            under=self._maps_under_fills(target),
+            notes=self.check.notes(place) if self.check else (),
+            under={} if self.fills is None else self.fills.maps_of(place),
         )
 
     def plot_sheet(self) -> Figure:
@@ -251,34 +251,47 @@ class Explanation:
         Returns:
             A matplotlib figure, as `plot`.
         """
+        from iassa.explanations.drawing import sheet
+
         several = range(len(self.targets))
-        fill = "" if self.check is None else self.check.statements[0][0].fill
-        note = f"; outlined: what keeps the score, hidden by {fill}" if fill else ""
         return sheet(
             self.image,
             self.saliency,
-            [f"{t.name}: {s:.3g}" for t, s in zip(self.targets, self.scores, strict=True)],
+            self.standard_error,
+            names=[self._title(place) for place in several],
             measures=self.method["measures"],
-            caption=self._caption(note),
-            outlines=[self._boxes_of(one) for one in self.targets],
+            caption=self._caption(self.check.sheet_note() if self.check else ""),
+            outlines=[self._boxes_of(place) for place in several],
             size=self.image_size,
             regions=[self.check.regions(k)[0][:1] for k in several] if self.check else (),
         )
 
-    def _maps_under_fills(self, target: int) -> dict[str, NDArray[np.float32]]:
-        """Each fill's own map (h, w), by its name."""
-        if self.fills is None:
-            return {}
-        return dict(zip(self.fills.names, self.fills.saliency[:, target], strict=True))
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the picture, the scores, what it cost, why it stopped."""
+        from iassa.explanations.drawing import show_html
 
-    def _boxes_of(self, target: Target) -> NDArray[np.float32]:
+        names = [target.name for target in self.targets]
+        return show_html(
+            self.plot() if len(names) == 1 else self.plot_sheet(),
+            list(zip(names, self.scores, self.relative_errors, strict=True)),
+            f"{self.calls} calls in {self.seconds:.1f} s",
+            self.stopped,
+            self.warnings,
+        )
+
+    def _title(self, place: int) -> str:
+        return f"{self.targets[place].name}: {self.scores[place]:.3g}"
+
+    def _boxes_of(self, place: int) -> NDArray[np.float32]:
         """(n, 4), none for a target that is no box."""
-        none = np.zeros((0, 4), np.float32)
-        return none if self.target_boxes is None else self.target_boxes.boxes[list(target.indices)]
+        if self.target_boxes is None:
+            return np.zeros((0, 4), np.float32)
+        return self.target_boxes.boxes[list(self.targets[place].indices)]
 
     def _caption(self, known_to: str) -> str:
+        image = "" if self.source is None else f"{Path(self.source).name}: "
         state = "" if self.complete else f", incomplete ({self.stopped})"
-        return f"{self.method['name']}, {self.calls} calls of {self.model}{known_to}{state}"
+        return f"{image}{self.method['name']}, {self.calls} calls of {self.model}{known_to}{state}"
 
     def as_dict(self) -> dict[str, Any]:
         """The content of `explanation.json`: all but the arrays."""
@@ -322,17 +335,12 @@ class Explanation:
         """
         take(pictures, Pictures, "pictures")
         directory = user_path(directory)
-        earlier = list_earlier(directory)
         contents = {"explanation.npz": pack_arrays(self._arrays())}
         if self.evidence is not None:
             contents["evidence.npz"] = self.evidence.pack()
         if self.check is not None:
             contents[CONTENT] = self.check.pack()
-        record = write_record(self.as_dict(), contents)
-        # The record first: it says of the others, after a kill too, that they are ours.
-        write_whole(directory, {RECORD: record} | contents)
-        for name in earlier - {RECORD, *contents}:
-            (directory / name).unlink(missing_ok=True)
+        replace_saved(directory, self.as_dict(), contents)
         for _ in self.draw(directory, pictures):
             pass
         return directory
@@ -352,6 +360,8 @@ class Explanation:
         Raises:
             InputError: one cannot be written, or no such choice.
         """
+        from iassa.explanations.drawing import figure_png
+
         take(pictures, Pictures, "pictures")
         wanted: dict[str, Callable[[], Figure]] = {}
         for k, target in enumerate(self.targets if pictures in ("all", "named") else ()):

@@ -40,6 +40,10 @@ class Fills:
         found = self.agreements[target * pairs : (target + 1) * pairs]
         return min(found, key=lambda one: 2.0 if one.correlation is None else one.correlation)
 
+    def maps_of(self, target: int) -> dict[str, NDArray[np.float32]]:
+        """Each fill's own map (h, w) of a target, by the fill's name."""
+        return dict(zip(self.names, self.saliency[:, target], strict=True))
+
     def describe(self) -> dict[str, Any]:
         """What `explanation.json` holds of them."""
         return {

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeAlias
 from iassa.archives import LARGEST, read_json
 from iassa.checks import Within, take_json
 from iassa.errors import InputError, list_some, plain, require
-from iassa.files import refuse_special
+from iassa.files import refuse_special, write_whole
 
 SCHEMA = 2
 RECORD = "explanation.json"
@@ -216,6 +216,21 @@ def write_record(record: Mapping[str, Any], contents: Mapping[str, bytes]) -> by
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     text = json.dumps({**record, "sha256": sums}, indent=2, allow_nan=False)
     return (text + "\n").encode()
+
+
+def replace_saved(
+    directory: Path, record: Mapping[str, Any], contents: Mapping[str, bytes]
+) -> None:
+    """Write a record and the files beside it, in the place of those of an earlier explanation.
+
+    Raises:
+        InputError: see `list_earlier` and `write_whole`.
+    """
+    earlier = list_earlier(directory)
+    # The record first: it says of the others, after a kill too, that they are ours.
+    write_whole(directory, {RECORD: write_record(record, contents), **contents})
+    for name in earlier - {RECORD, *contents}:
+        (directory / name).unlink(missing_ok=True)
 
 
 def read_record(directory: Path) -> Record:

@@ -22,7 +22,7 @@ from iassa.benchmark.store.records import Entry, Item, ItemKey
 from iassa.benchmark.store.store import Store
 from iassa.decoding import ImageFile, Reading
 from iassa.errors import ImageWarning, InputError, list_some, plain
-from iassa.explanations.plot import draw_map
+from iassa.explanations.drawing import Colours, draw_map
 from iassa.files import inside
 from iassa.image import as_image, resize
 
@@ -249,7 +249,8 @@ def _draw_map(axes: Axes, bar: Axes, strip: Strip, saliency: NDArray[np.float32]
     size = strip.image.shape[0], strip.image.shape[1]
     enlarged = resize(torch.from_numpy(saliency)[None], size)[0].numpy()
     measures = "effect" if bool((saliency < 0).any()) else "mean score"
-    shown = draw_map(axes, strip.image, enlarged, measures=measures, fit="auto", longest=LONGEST)
+    colours = Colours.over(enlarged, measures)
+    shown = draw_map(axes, strip.image, enlarged, colours=colours, fit="auto", longest=LONGEST)
     if strip.outline is not None:
         height, width = axes.images[0].get_array().shape[:2]  # type: ignore[union-attr]
         rows = np.linspace(0, height - 1, strip.outline.shape[0])

@@ -1,0 +1,13 @@
+"""Pictures of maps.
+
+In: an image, maps over it, and what to write beside them.
+Out: a matplotlib figure, which a notebook shows; no global state, no display needed.
+"""
+
+from iassa.explanations.drawing.colours import Colours
+from iassa.explanations.drawing.html import show_html
+from iassa.explanations.drawing.overlay import draw_map, overlay, overlay_on
+from iassa.explanations.drawing.picture import figure_png
+from iassa.explanations.drawing.sheet import sheet
+
+__all__ = ["Colours", "draw_map", "figure_png", "overlay", "overlay_on", "sheet", "show_html"]
