@@ -80,11 +80,19 @@ def test_the_page_on_python_runs(workplace: Path) -> None:
     exec(compile(few, "python.md", "exec"), names)
     assert names["explanation"].stopped in ("tolerance", "calls")
 
-    (anytime,) = blocks("docs/python.md", "pycon")
-    text = "\n".join(line[4:] for line in anytime.splitlines())
-    assert "> 60:" in text
-    exec(compile(text.replace("> 60:", "> 0:"), "python.md", "exec"), names)
+    anytime, followed, axes = (
+        "\n".join(line[4:] for line in block.splitlines())
+        for block in blocks("docs/python.md", "pycon")
+    )
+    assert "> 60:" in anytime
+    exec(compile(anytime.replace("> 60:", "> 0:"), "python.md", "exec"), names)
     assert names["partial"].calls == 258
+    names |= {"model": "efficientnet-lite0", "other": names["explanation"]}
+    assert "calls=5000" in followed
+    exec(compile(followed.replace("calls=5000", "calls=40"), "python.md", "exec"), names)
+    assert names["explanation"].calls == 40
+    exec(compile(axes, "python.md", "exec"), names)
+    assert Path("maps.pdf").read_bytes().startswith(b"%PDF")
 
     (function,) = re.findall(r"`target=(lambda [^`]+)`", page("docs/python.md"))
     assert eval(function)(np.eye(3)).tolist() == [1, 1, 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -16,9 +16,10 @@ from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike
 from iassa.methods.engine.base import Explainer, last
-from iassa.methods.engine.budget import Budget, Progress
+from iassa.methods.engine.budget import Budget
 from iassa.methods.engine.case import reopen_case
 from iassa.methods.engine.loop import Method
+from iassa.methods.live import Cancel, Following, Show, follow
 from iassa.methods.registry import open_method, reopen_method
 from iassa.models.black_box import BlackBox
 from iassa.models.detector import AimedDetector, Detector
@@ -41,8 +42,8 @@ def explain(
     batch_size: int | None = None,
     keep_scores: Keep = 10,
     device: str | torch.device | None = None,
-    progress: Callable[[Progress], object] | None = None,
-    cancel: Callable[[], bool] | None = None,
+    progress: Following = None,
+    cancel: Cancel | None = None,
 ) -> Explanation:
     """Explain what a black box looks at in an image.
 
@@ -62,7 +63,8 @@ def explain(
         keep_scores: how many outputs to keep the scores of, beside those of the targets; 'all' for
             all, or which, by index. `retarget` can explain any of them later without a call.
         device: where the black box and the masks are; see `open_device`.
-        progress: called after every batch.
+        progress: called after every batch; or True: a terminal then shows a bar, a notebook the map
+            so far, and Ctrl-C or the notebook's Stop button ends the run with that map.
         cancel: called after every batch; True ends the run with the map so far.
 
     Returns:
@@ -84,21 +86,25 @@ def explain(
         >>> bool(6 <= row < 12 and 8 <= column < 16), explanation.calls
         (True, 200)
     """
-    rounds = open_method(method).iterate(
-        image,
-        black_box,
-        target=target,
-        calls=calls,
-        max_seconds=max_seconds,
-        tolerance=tolerance,
-        seed=seed,
-        batch_size=batch_size,
-        keep_scores=keep_scores,
-        device=device,
-        progress=progress,
-        cancel=cancel,
-    )
-    return last(rounds)
+
+    def run(show: Show | None, stop: Cancel | None) -> Explanation:
+        rounds = open_method(method).iterate(
+            image,
+            black_box,
+            target=target,
+            calls=calls,
+            max_seconds=max_seconds,
+            tolerance=tolerance,
+            seed=seed,
+            batch_size=batch_size,
+            keep_scores=keep_scores,
+            device=device,
+            progress=show,
+            cancel=stop,
+        )
+        return last(rounds)
+
+    return follow(run, progress, cancel, "explain")
 
 
 def extend(
@@ -112,8 +118,8 @@ def extend(
     device: str | torch.device | None = None,
     method: Method | Mapping[str, Any] | None = None,
     target: TargetLike | None = None,
-    progress: Callable[[Progress], object] | None = None,
-    cancel: Callable[[], bool] | None = None,
+    progress: Following = None,
+    cancel: Cancel | None = None,
 ) -> Explanation:
     """More evidence: the map that asking for all the calls at once would have given.
 
@@ -146,15 +152,19 @@ def extend(
     spent = (explanation.calls, explanation.seconds)
     # The whole image, the masks, and one call more: see `check_neighbours`.
     checked = explanation.calls > 1 + len(evidence)
-    budget = Budget(calls, max_seconds, progress, cancel, tolerance, spent, checked)
-    opened = open_again(explanation, black_box, device)
-    drawn_by = _method(explanation, method)
-    wanted = explanation.targets if target is None else target
-    case = reopen_case(explanation, evidence, opened, wanted, drawn_by.baseline, batch_size)
-    check_size(opened.size_for(explanation.image_size), case.size)
-    check_targets(case.targets, explanation.targets, evidence.functions)
-    budget.start()
-    return last(drawn_by.run(case, budget))
+
+    def run(show: Show | None, stop: Cancel | None) -> Explanation:
+        budget = Budget(calls, max_seconds, show, stop, tolerance, spent, checked)
+        opened = open_again(explanation, black_box, device)
+        drawn_by = _method(explanation, method)
+        wanted = explanation.targets if target is None else target
+        case = reopen_case(explanation, evidence, opened, wanted, drawn_by.baseline, batch_size)
+        check_size(opened.size_for(explanation.image_size), case.size)
+        check_targets(case.targets, explanation.targets, evidence.functions)
+        budget.start()
+        return last(drawn_by.run(case, budget))
+
+    return follow(run, progress, cancel, "extend")
 
 
 def open_again(
