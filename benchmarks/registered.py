@@ -1,7 +1,10 @@
-r"""The primary comparisons of docs/results/plan.md, from its runs.
+r"""The tables of docs/results that no report of one run has: what docs/results/plan.md compares.
 
     python benchmarks/registered.py --rival LABEL --coco runs/coco runs/coco-seeds \
-        --imagenet runs/imagenet
+        --imagenet runs/imagenet --models runs/lite1 runs/lite2
+
+First the primary comparisons, then each method of the plan against `iassa` under each fill, then
+the ranks over fills and models, of the methods that all models have.
 
 Runs of one set are read together: each entry has the mean over the seeds that all of them give it.
 A difference is taken image by image. Its p is that of a test that flips signs; Holm (A Simple
@@ -23,12 +26,27 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from coco_run import Arm, read_metrics
-from iassa.benchmark import Store
+from iassa.benchmark import Protocol, Store
 
 LEVEL = 0.05
 RESAMPLES = 20_000
-# Entry -> value by metric, the mean over seeds.
-Values = Mapping[str, Mapping[str, float]]
+CALLS = 500
+FILLS = tuple(f"gain_{fill}" for fill in Protocol().gain_fills)
+EXTRACT = ("gain", *FILLS, "average_precision", "relevance_mass", "f1", "best_f1", "pointing")
+INTERVAL = 0.95
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The results of a set of images.
+
+    Attributes:
+        values: metrics by arm and entry, the mean over the seeds that the arm has.
+        images: the image of each entry.
+    """
+
+    values: Mapping[Arm, Mapping[str, Mapping[str, float]]]
+    images: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -69,9 +87,10 @@ def main() -> None:
     parser.add_argument("--rival", required=True, help="label of the best rival at 500 calls")
     parser.add_argument("--coco", type=Path, nargs="+", required=True)
     parser.add_argument("--imagenet", type=Path, nargs="+", required=True)
+    parser.add_argument("--models", type=Path, nargs="*", default=[], help="of the other models")
     options = parser.parse_args()
     coco, imagenet = read_arms(options.coco), read_arms(options.imagenet)
-    rival = (options.rival, 500)
+    rival = (options.rival, CALLS)
     comparisons = [
         compare("gain", coco, rival, "coco"),
         compare("gain", coco, ("rise", 1000), "coco"),
@@ -82,24 +101,29 @@ def main() -> None:
     ]
     print("| `iassa` at 500 minus | metric | set | images | difference | p | Holm | shown |")
     print("|---|---|---|---|---|---|---|---|")
-    for row in correct(comparisons):
-        print(row)
+    print("\n".join(correct(comparisons)))
+    print("\n" + "\n".join(tell_differences(coco, "coco")))
+    print("\n" + "\n".join(tell_differences(imagenet, "imagenet")))
+    models = {"coco": coco, **{run.name: read_arms([run]) for run in options.models}}
+    print("\n" + "\n".join(rank_models(models)))
 
 
-def read_arms(runs: Iterable[Path]) -> dict[Arm, Values]:
-    """Metrics by arm and entry, the mean over the seeds that every arm of the same name has."""
+def read_arms(runs: Iterable[Path]) -> Arms:
+    """The results of runs of one set of images, each with seeds or methods of its own."""
     arms: dict[Arm, dict[tuple[str, int], Mapping[str, float]]] = {}
+    images: dict[str, str] = {}
     for run in runs:
         with Store.read(run) as store:
+            images |= {entry.key: entry.image for entry in store.entries()}
             for arm, values in read_metrics(store.items()).items():
                 arms.setdefault(arm, {}).update(values)
-    found: dict[Arm, Values] = {}
+    found: dict[Arm, dict[str, Mapping[str, float]]] = {}
     for arm, values in arms.items():
         seeds: dict[str, list[Mapping[str, float]]] = {}
         for (entry, _), metrics in values.items():
             seeds.setdefault(entry, []).append(metrics)
         found[arm] = {entry: average(several) for entry, several in seeds.items()}
-    return found
+    return Arms(found, images)
 
 
 def average(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -108,15 +132,56 @@ def average(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([one[name] for one in metrics])) for name in names}
 
 
-def compare(metric: str, arms: Mapping[Arm, Values], other: Arm, dataset: str) -> Comparison:
+def compare(metric: str, arms: Arms, other: Arm, dataset: str) -> Comparison:
     """`iassa` at 500 calls minus another arm; the entries of an image are averaged."""
-    ours, theirs = arms["iassa", 500], arms[other]
+    ours, theirs = arms.values["iassa", CALLS], arms.values[other]
     images: dict[str, list[float]] = {}
     for entry in sorted(ours.keys() & theirs.keys()):
-        image = entry.split(" ")[0]
-        images.setdefault(image, []).append(ours[entry][metric] - theirs[entry][metric])
+        difference = ours[entry][metric] - theirs[entry][metric]
+        images.setdefault(arms.images[entry], []).append(difference)
     differences = np.array([np.mean(each) for each in images.values()])
     return Comparison(f"`{other[0]}` at {other[1]} | {metric} | {dataset}", differences)
+
+
+def tell_differences(arms: Arms, dataset: str) -> list[str]:
+    """A table: the means of `iassa`, then it minus each other arm, with 95 % intervals."""
+    ours = arms.values["iassa", CALLS]
+    metrics = [name for name in EXTRACT if all(name in one for one in ours.values())]
+    means = [np.mean([one[name] for one in ours.values()]) for name in metrics]
+    rows = [
+        f"| {dataset} | calls | {' | '.join(metrics)} |",
+        "|---" * (2 + len(metrics)) + "|",
+        f"| `iassa` | {CALLS} | {' | '.join(f'{mean:.3f}' for mean in means)} |",
+    ]
+    for arm in arms.values:
+        if arm != ("iassa", CALLS):
+            cells = [_cell(compare(name, arms, arm, dataset)) for name in metrics]
+            rows.append(f"| minus `{arm[0]}` | {arm[1]} | {' | '.join(cells)} |")
+    return rows
+
+
+def _cell(comparison: Comparison) -> str:
+    low, high = comparison.interval(INTERVAL)
+    text = f"{comparison.differences.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"**{text}**" if low > 0 or high < 0 else text
+
+
+def rank_models(models: Mapping[str, Arms]) -> list[str]:
+    """A table: the rank of each method by its mean gain under each fill with each model."""
+    common = set.intersection(*(set(one.values) for one in models.values()))
+    arms = sorted(arm for arm in common if arm[1] == CALLS)
+    ranks = {}
+    for name, one in models.items():
+        for fill in FILLS:
+            means = [-np.mean([each[fill] for each in one.values[arm].values()]) for arm in arms]
+            ranks[name, fill] = stats.rankdata(means)
+    table = np.array([*ranks.values()])  # (models x fills, methods)
+    heads = [f"{name} {fill.removeprefix('gain_')}" for name, fill in ranks]
+    rows = [f"| method | mean rank | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|"]
+    for place in np.argsort(table.mean(axis=0), kind="stable"):
+        cells = " | ".join(f"{rank:g}" for rank in table[:, place])
+        rows.append(f"| `{arms[place][0]}` | {table[:, place].mean():.2f} | {cells} |")
+    return rows
 
 
 def correct(comparisons: Sequence[Comparison]) -> list[str]:
