@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -18,7 +19,13 @@ import iassa
 from iassa.benchmark.datasets.coco_outline import draw_outline
 from iassa.cli import main
 from iassa.errors import InputError
-from iassa.explanations.coco import export_coco, find_saved, run_lengths
+from iassa.explanations.coco import (
+    DESCRIPTION,
+    export_coco,
+    find_saved,
+    list_exported,
+    run_lengths,
+)
 
 SIZE = (18, 27)
 IMAGE = np.random.default_rng(0).random((*SIZE, 3)).astype(np.float32)
@@ -171,3 +178,28 @@ def test_the_command_says_what_is_wrong_in_one_line(made, tmp_path, capsys):
     status, _, err = run(capsys, "export", tmp_path, "--coco")
     assert status == 2
     assert f"{tmp_path / 'left'}: the explanation.npz" in err
+
+
+def test_masks_of_an_earlier_export_go_and_files_of_yours_stay(made, tmp_path, capsys):
+    for name in ("left", "right"):
+        made.save(tmp_path / "all" / name, pictures="none")
+    folder = tmp_path / "all" / "coco"
+    assert run(capsys, "export", tmp_path / "all", "--coco")[0] == 0
+    (folder / "notes-1.png").write_bytes(b"mine")
+    shutil.rmtree(tmp_path / "all" / "right")
+    status, out, err = run(capsys, "export", tmp_path / "all", "--coco", "--json")
+    assert status == 0
+    assert "1 explanation" in err
+    assert json.loads(out) == json.loads((folder / "instances.json").read_text())
+    left = {"instances.json", "left-0.png", "left-1.png", "notes-1.png"}
+    assert {path.name for path in folder.iterdir()} == left
+
+
+def test_a_record_of_anyone_s_names_no_file_to_remove_but_masks_beside_it(tmp_path):
+    names = ["../a-1.png", "/etc/a-1.png", "a.txt", "b\\a-1.png", 3, "ok-1.png", "..", "-1.png"]
+    text = {"info": {"description": DESCRIPTION, "masks": names}}
+    (tmp_path / "instances.json").write_text(json.dumps(text))
+    assert list_exported(tmp_path) == {"instances.json", "ok-1.png"}
+    text["info"]["masks"] = "ok-1.png"
+    (tmp_path / "instances.json").write_text(json.dumps(text))
+    assert list_exported(tmp_path) == {"instances.json"}

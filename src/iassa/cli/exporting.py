@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
 import iassa
-from iassa.cli.terminal import say, show_path
+from iassa.cli.terminal import say, show_json, show_path
 from iassa.errors import InputError, counted, list_some, require
 from iassa.files import is_there, write_whole
 
@@ -27,6 +28,7 @@ Level = Annotated[
     float | None,
     Option(metavar="SHARE", help="... all from this share of the peak on; default: 0.3."),
 ]
+AsJson = Annotated[bool, Option("--json", help="Print the annotations, not where they are.")]
 Out = Annotated[Path | None, Option(metavar="DIR", help="Folder for the files; default: DIR/coco.")]
 
 
@@ -37,6 +39,7 @@ def export(
     mass: Mass = None,
     level: Level = None,
     out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the regions of maps as COCO annotations and mask PNGs.
 
@@ -48,21 +51,27 @@ def export(
         iassa export explanations/photo --coco
     """
     require(coco, "expected --coco, the one format there is, got none. Add it.")
-    from iassa.explanations.coco import INSTANCES, export_coco, find_saved, is_ours
+    from iassa.explanations.coco import INSTANCES, export_coco, find_saved, list_exported
 
     found = find_saved(directory)
     saved = ((name, _load(folder)) for name, folder in found.items())
     files = export_coco(saved, share=share, mass=mass, level=level)
     folder = out or directory / "coco"
-    there = [name for name in files if is_there(folder / name)]
+    earlier = list_exported(folder)
+    there = [name for name in files if name not in earlier and is_there(folder / name)]
     require(
-        not there or is_ours(folder),
+        not there,
         f"expected {folder} without files of yours that have names of ours, got "
         f"{list_some(there)}. Move them, or choose another --out.",
     )
     write_whole(folder, files)
+    for name in earlier - files.keys():
+        (folder / name).unlink(missing_ok=True)
     say(f"{counted(len(files) - 1, 'mask')} of {counted(len(found), 'explanation')}")
-    show_path(folder / INSTANCES)
+    if as_json:
+        show_json(json.loads(files[INSTANCES]))
+    else:
+        show_path(folder / INSTANCES)
 
 
 def _load(folder: Path) -> iassa.Explanation:

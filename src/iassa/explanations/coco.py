@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +25,7 @@ from iassa.explanations.record import RECORD
 from iassa.explanations.regions import box_component, choose_rule, split_region
 
 INSTANCES = "instances.json"
+MASK = re.compile(r"[^/\\\0]+-\d+\.png")  # as `export_coco` names them
 DESCRIPTION = "Regions that a model relies on, by iassa"
 
 
@@ -89,7 +91,7 @@ def export_coco(
         path = image.pop("path")
         image["file_name"] = image["file_name"] if names[image["file_name"]] == 1 else path
     content = {
-        "info": {"description": DESCRIPTION},
+        "info": {"description": DESCRIPTION, "masks": [*files]},
         "images": [*images.values()],
         "annotations": annotations,
         "categories": [{"id": number, "name": name} for name, number in categories.items()],
@@ -115,14 +117,19 @@ def find_saved(directory: Path) -> dict[str, Path]:
     return found
 
 
-def is_ours(directory: Path) -> bool:
-    """Whether a folder holds what `export_coco` made: a new export may take its place."""
+def list_exported(directory: Path) -> set[str]:
+    """The files of an earlier export in a folder, whose place a new one may take; none else."""
     try:
         content = json.loads((directory / INSTANCES).read_bytes())
     except (OSError, ValueError, RecursionError):
-        return False
+        return set()
     info = content.get("info") if isinstance(content, dict) else None
-    return isinstance(info, dict) and info.get("description") == DESCRIPTION
+    if not isinstance(info, dict) or info.get("description") != DESCRIPTION:
+        return set()
+    masks = info.get("masks")
+    named = [name for name in masks if isinstance(name, str)] if isinstance(masks, list) else []
+    # The file may be anyone's: it can name files of this folder alone, and only pictures.
+    return {INSTANCES, *(name for name in named if MASK.fullmatch(name))}
 
 
 def run_lengths(region: NDArray[np.bool_]) -> list[int]:
