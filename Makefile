@@ -1,6 +1,6 @@
 # Each target does all the set-up that it needs.
-# make setup | demo | test | test-thorough | test-package | test-tensorflow | coverage | lint | bench |
-# bench-peers
+# make setup | demo | test | test-thorough | test-package | test-tensorflow | test-plugins | coverage | lint |
+# bench | bench-peers
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?= ../shared/data
@@ -10,7 +10,7 @@ PEERS := captum lime xaitk-saliency
 PARALLEL := --numprocesses auto --dist worksteal
 INSTALL := pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup demo test test-thorough test-package test-tensorflow coverage lint bench bench-peers clean
+.PHONY: setup demo test test-thorough test-package test-tensorflow test-plugins coverage lint bench bench-peers clean
 
 setup: $(VENV)/.ready
 
@@ -60,6 +60,15 @@ $(VENV)-tensorflow/.ready: tests/tensorflow-requirements.txt pyproject.toml cons
 test-tensorflow: $(VENV)-tensorflow/.ready
 	KERAS_BACKEND=tensorflow $(VENV)-tensorflow/bin/pytest tests/test_models_page.py -k keras
 
+# Quantus brings OpenCV with libraries of a desktop.
+$(VENV)-plugins/.ready: tests/plugins-requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-plugins
+	$(VENV)-plugins/bin/$(INSTALL) --editable . -r tests/plugins-requirements.txt
+	touch $@
+
+test-plugins: $(VENV)-plugins/.ready
+	$(VENV)-plugins/bin/pytest tests/test_plugins_quantus.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -85,4 +94,4 @@ bench-peers: $(VENV)-peers/.ready
 	$(VENV)-peers/bin/python benchmarks/peers.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-tensorflow .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-tensorflow $(VENV)-plugins .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
