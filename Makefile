@@ -67,7 +67,7 @@ $(VENV)-plugins/.ready: tests/plugins-requirements.txt pyproject.toml constraint
 	touch $@
 
 test-plugins: $(VENV)-plugins/.ready
-	$(VENV)-plugins/bin/pytest tests/test_plugins_quantus.py
+	$(VENV)-plugins/bin/pytest tests/test_plugins_quantus.py tests/test_plugins_xaitk.py
 
 lint: setup
 	$(BIN)/ruff check .
