@@ -208,6 +208,40 @@ def test_scores_are_those_of_transformers(folders, kind, seed):
     assert np.ptp(expected, axis=0).max() > 0.01
 
 
+@pytest.mark.parametrize("kind", ["vit", "blue first", "several labels", "one label"])
+def test_a_pipeline_or_a_pair_is_a_black_box(folders, kind):
+    """Against the pipeline's own answers, of images of the size that the model looks at."""
+    pipe = transformers.pipeline("image-classification", model=str(folders(kind)), device="cpu")
+    black_box = open_model(pipe)
+    images = noise(black_box.input_size)
+    said = pipe([Image.fromarray(image) for image in images], top_k=None)
+    expected = np.array(
+        [
+            [{one["label"]: one["score"] for one in row}[n] for n in black_box.class_names]
+            for row in said
+        ]
+    )
+    found = scores(black_box, images)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=steps(64, expected))
+    pair = open_model((pipe.model, pipe.image_processor))
+    np.testing.assert_array_equal(scores(pair, images), found)
+    assert pair.identity() == black_box.identity() == open_model(f"hf:{folders(kind)}").identity()
+    again = pickle.loads(pickle.dumps(black_box))
+    np.testing.assert_array_equal(scores(again, images), found)
+    explanation = iassa.explain(images[0], pipe, method="rise", calls=20)
+    assert explanation.calls == 20
+
+
+def test_what_is_no_classifier_s_pipeline_or_pair_is_refused(folders):
+    pipe = transformers.pipeline("image-classification", model=str(folders("vit")), device="cpu")
+    pipe.task = "image-to-text"
+    with pytest.raises(InputError, match="expected a pipeline of the task image-classification"):
+        open_model(pipe)
+    for pair in ((pipe.model, None), (pipe.image_processor, pipe.model), (pipe.model,), ()):
+        with pytest.raises(InputError, match="a model of transformers and its image processor"):
+            open_model(pair)
+
+
 def test_large_images_are_resized_as_its_processor_does(folders):
     """The same bilinear filter, but for Pillow's steps of 8 bits."""
     black_box = open_model(f"hf:{folders('vit')}", "cpu")

@@ -48,6 +48,7 @@ OTHER_FILES = {
 
 BlackBoxLike: TypeAlias = (
     "str | Path | BlackBox | nn.Module | Callable[[NDArray[np.float32]], ArrayLike]"
+    " | tuple[nn.Module, Any]"
 )
 
 
@@ -102,7 +103,9 @@ def open_model(
               arguments that returns one. Naming it runs its code.
 
             A callable takes images (N, H, W, 3) float32 in [0, 1] and returns scores (N, K). A
-            torch module takes planes (N, 3, H, W) float32 in [0, 1].
+            torch module takes planes (N, 3, H, W) float32 in [0, 1]. A pipeline of Hugging Face for
+            image-classification, or a pair of its model and its image processor, is a
+            `HuggingFaceModel`.
         device: where the default model and those of Hugging Face run, and where a torch module is
             moved to, see `open_device`. None leaves a module where it is, and runs an ONNX file on
             the CPU: ONNX Runtime has CUDA in a package of its own. A function runs where it likes,
@@ -120,6 +123,13 @@ def open_model(
         return _open_by_name(str(model), device)
     if isinstance(model, nn.Module):
         return TorchModel(model, device=None if device is None else open_device(device))
+    if isinstance(model, tuple) or any(
+        kind.__module__.startswith("transformers.") and kind.__name__ == "Pipeline"
+        for kind in type(model).__mro__
+    ):
+        from iassa.models.hugging_face.classifier import HuggingFaceModel
+
+        return HuggingFaceModel(model, device=None if device is None else open_device(device))
     if not isinstance(model, BlackBox):
         if not callable(model):
             raise InputError(

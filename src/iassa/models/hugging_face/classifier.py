@@ -15,17 +15,18 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from iassa.errors import InputError, list_some, require
+from iassa.errors import InputError, list_some, require, show
 from iassa.files import user_path
 from iassa.models.activation import ActivatedModel
 from iassa.models.conventions import Conventions, read_class_names
@@ -56,20 +57,22 @@ class HuggingFaceModel(ActivatedModel):
 
     def __init__(
         self,
-        source: str,
+        source: Any,
         conventions: Conventions | None = None,
         *,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
     ) -> None:
         """Load the model, in float32 whatever it was saved in, and run it once on grey.
 
         Args:
             source: a folder written by `save_pretrained`, or a name on the hub, with '@' and a
                 branch, tag or commit behind it where it is not the main branch. Files that are not
-                in the cache of the hub's client are downloaded to it.
+                in the cache of the hub's client are downloaded to it. Or what is loaded already, of
+                the type that it has: a pipeline of the task image-classification, or a pair of a
+                model and its image processor.
             conventions: in place of the model's own: `input_size`; `range`, `mean`, `std` and
                 `bgr`, all of them as soon as one is given; `softmax` or `sigmoid`; `class_names`.
-            device: where it runs.
+            device: where it runs; None leaves it where it is, on the CPU if it is loaded here.
 
         Raises:
             InputError: transformers is not installed; no such model, or no connection to the hub;
@@ -84,15 +87,14 @@ class HuggingFaceModel(ActivatedModel):
             "Leave it out; export a detector to ONNX, or write an iassa Detector.",
         )
         with _quiet():
-            folder, self._commit = _find(source)
-            self._module = _load(folder, source)
-            self._conventions = _complete(given, self._module.config, folder, source)
-        check_count(self._module.config.num_labels, self._conventions, source)
-        name = source.partition("@")[0]
-        self.name = name if self._commit else folder.resolve().name
-        self.class_names = _class_names(given, self._module.config, source)
+            parts = _load_parts(source) if isinstance(source, str) else _take_parts(source)
+            self._module, self._commit, self.name = parts.module, parts.commit, parts.name
+            told = str(source) if isinstance(source, str) else parts.name
+            self._conventions = _complete(given, self._module.config, parts.open_process, told)
+        check_count(self._module.config.num_labels, self._conventions, told)
+        self.class_names = _class_names(given, self._module.config, told)
         self._given = given
-        self._source = f"{name}@{self._commit}" if self._commit else source
+        self._source = f"{self.name}@{self._commit}" if self._commit else source
         self._network = TorchModel(
             self._module, normalise=self._conventions.normalise, name=self.name, device=device
         )
@@ -117,7 +119,7 @@ class HuggingFaceModel(ActivatedModel):
         return cls(source, Conventions.parse(options), device=device)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Opened again, in the same commit: the weights need not travel."""
+        """Opened again, in the same commit: the weights need not travel, if they were loaded."""
         reopen = functools.partial(HuggingFaceModel, device=self.device)
         return reopen, (self._source, self._given)
 
@@ -137,6 +139,48 @@ class HuggingFaceModel(ActivatedModel):
         expected = f"{self.name} to run on an image of {height} x {width}"
         with _refusing(expected, "Try another input_size."):
             self.score(torch.full((1, 3, height, width), 0.5, device=self.device))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A classifier, how to open its image processor, its commit on the hub or '', and its name."""
+
+    module: Any
+    open_process: Callable[[], Process]
+    commit: str
+    name: str
+
+
+def _load_parts(source: str) -> _Parts:
+    """Those of a folder, or of a name on the hub."""
+    folder, commit = _find(source)
+    name = source.partition("@")[0] if commit else folder.resolve().name
+    process = functools.partial(_open_processor, folder, source)
+    return _Parts(_load(folder, source), process, commit, name)
+
+
+def _take_parts(loaded: Any) -> _Parts:
+    """Those of a pipeline, or of a pair of a model and its image processor.
+
+    Raises:
+        InputError: something else, or a pipeline of another task.
+    """
+    if isinstance(loaded, tuple):
+        module, processor = loaded if len(loaded) == 2 else (None, None)
+    else:
+        task = getattr(loaded, "task", None)
+        require(
+            task == "image-classification",
+            f"expected a pipeline of the task image-classification, got one of {task}. Write a "
+            "function from images to scores, see docs/models.md.",
+        )
+        module, processor = loaded.model, loaded.image_processor
+    if not (isinstance(module, nn.Module) and hasattr(module, "config") and callable(processor)):
+        raise InputError(
+            f"expected a model of transformers and its image processor, got {show(loaded)}."
+        )
+    name = Path(str(getattr(module.config, "name_or_path", "") or type(module).__name__)).name
+    return _Parts(module, lambda: _process_by(processor), "", name)
 
 
 def _find(source: str) -> tuple[Path, str]:
@@ -221,12 +265,14 @@ def _load(folder: Path, source: str) -> Any:
     return module
 
 
-def _complete(given: Conventions, config: Any, folder: Path, source: str) -> Conventions:
+def _complete(
+    given: Conventions, config: Any, open_process: Callable[[], Process], source: str
+) -> Conventions:
     """The conventions that were given, and the rest as the model's files have it."""
     size, found = given.input_size, given
     colours_given = any((given.range, given.mean, given.std, given.bgr is not None))
     if not colours_given or size is None:
-        process = _open_processor(folder, source)
+        process = open_process()
         try:
             measured = measure_normalisation(process)
             size = size or measure_size(process, measured)
@@ -251,7 +297,11 @@ def _open_processor(folder: Path, source: str) -> Process:
         "Give the settings in its place: input_size=224,224, and range=0-1 or mean=... and std=...",
     ):
         auto = _import("transformers").AutoImageProcessor
-        processor = auto.from_pretrained(folder, **OFFLINE)
+        return _process_by(auto.from_pretrained(folder, **OFFLINE))
+
+
+def _process_by(processor: Any) -> Process:
+    """An image processor of transformers as a function."""
 
     def process(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         with _refusing("an image processor that takes one image", "Give input_size, mean and std."):
