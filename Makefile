@@ -1,6 +1,6 @@
 # Each target does all the set-up that it needs.
-# make setup | demo | test | test-thorough | test-package | test-tensorflow | test-plugins | coverage | lint |
-# bench | bench-peers
+# make setup | demo | test | test-thorough | test-package | test-tensorflow | test-plugins | docs | coverage |
+# lint | bench | bench-peers
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?= ../shared/data
@@ -10,7 +10,7 @@ PEERS := captum lime xaitk-saliency
 PARALLEL := --numprocesses auto --dist worksteal
 INSTALL := pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup demo test test-thorough test-package test-tensorflow test-plugins coverage lint bench bench-peers clean
+.PHONY: setup demo test test-thorough test-package test-tensorflow test-plugins docs coverage lint bench bench-peers clean
 
 setup: $(VENV)/.ready
 
@@ -68,6 +68,10 @@ $(VENV)-plugins/.ready: tests/plugins-requirements.txt pyproject.toml constraint
 
 test-plugins: $(VENV)-plugins/.ready
 	$(VENV)-plugins/bin/pytest tests/test_plugins_quantus.py tests/test_plugins_xaitk.py
+
+# The site, in docs/_build. The build runs its notebooks; a warning is an error.
+docs: setup
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
 
 lint: setup
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from iassa.errors import plain
 from iassa.explanations.drawing.picture import figure_png
 
 MOST_ROWS = 10
+GAP = ' style="padding:0 1.5em 0 0;text-align:left"'  # a page's own style may leave none
 REASONS = {
     "calls": "all calls were made",
     "seconds": "the time was spent",
@@ -49,18 +50,19 @@ def show_html(
     cells = "".join(_row(*row) for row in rows[:MOST_ROWS])
     more = f"<p>and {len(rows) - MOST_ROWS} more targets</p>" if len(rows) > MOST_ROWS else ""
     said = "".join(f"<p><strong>warning:</strong> {_escape(text)}</p>" for text in warnings)
-    head = "<tr><th>target</th><th>score</th><th>error of the map</th></tr>"
+    head = "".join(f"<th{GAP}>{name}</th>" for name in ("target", "score", "error of the map"))
     return (
         f'<div><img alt="maps" style="width:100%;max-width:{width}px" '
         f'src="data:image/png;base64,{picture}">'
-        f"<table>{head}{cells}</table>{more}"
+        f"<table><tr>{head}</tr>{cells}</table>{more}"
         f"<p>{_escape(cost)}; {_escape(REASONS.get(stopped, stopped))}</p>{said}</div>"
     )
 
 
 def _row(name: str, score: float, error: float) -> str:
     known = f"{error:.0%} of its peak" if math.isfinite(error) else "not known"
-    return f"<tr><td>{_escape(name)}</td><td>{score:.3g}</td><td>{known}</td></tr>"
+    cells = (_escape(name), f"{score:.3g}", known)
+    return "<tr>" + "".join(f"<td{GAP}>{cell}</td>" for cell in cells) + "</tr>"
 
 
 def _escape(text: str) -> str:
