@@ -148,3 +148,20 @@ def test_a_private_folder_is_made_and_what_others_can_change_is_refused(tmp_path
     (folder / "scores").chmod(0o622)
     with pytest.raises(InputError, match="to be written by nobody else"):
         private_folder(link, "scores")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+def test_what_has_the_name_of_a_file_in_a_private_folder_is_one(tmp_path, kind):
+    """A pipe would be read for ever."""
+    folder = private_folder(tmp_path / "cache")
+    path = folder / "scores"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "link":
+            path.symlink_to(folder / "nowhere")
+    with pytest.raises(InputError, match=f"expected {re.escape(str(path))} to be a file"):
+        private_folder(folder, "absent", "scores")

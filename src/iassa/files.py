@@ -73,11 +73,19 @@ def private_folder(folder: Path, *names: str) -> Path:
         The folder.
 
     Raises:
-        InputError: another user owns the folder or one of the files, or can write to it.
+        InputError: another user owns the folder or one of the files, or can write to it; or what
+            has the name of a file is none.
         OSError: the folder cannot be made.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in (folder, *(folder / name for name in names)):
+    files = [folder / name for name in names]
+    for path in files:
+        there = path.exists() or path.is_symlink()
+        require(
+            path.is_file() or not there,
+            f"expected {path} to be a file, got a folder, a pipe or the like. Delete it.",
+        )
+    for path in (folder, *files):
         if hasattr(os, "geteuid") and path.exists():  # Windows keeps its rights elsewhere
             _refuse_shared(path, path.stat())
     return folder
