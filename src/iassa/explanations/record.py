@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from typing import Annotated, Any, TypeAlias
 
 from iassa.archives import LARGEST, read_json
 from iassa.checks import Within, take_json
-from iassa.errors import InputError, list_some, plain, require
+from iassa.decoding import PILLOWS_MOST
+from iassa.errors import InputError, list_some, plain, require, show
 from iassa.files import refuse_special, write_whole
 
 SCHEMA = 2
@@ -97,6 +99,17 @@ class SavedImage:
     path: str | None
     size: Annotated[tuple[int, int], Within(1)]
     digest: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a size that no image has: maps are enlarged to it.
+
+        Raises:
+            InputError: it has more pixels than any image that is opened.
+        """
+        require(
+            math.prod(self.size) <= PILLOWS_MOST,
+            f"expected image.size of at most {PILLOWS_MOST} pixels, got {show(self.size)}.",
+        )
 
 
 @dataclass(frozen=True)
