@@ -22,6 +22,7 @@ from iassa.files import refuse_special, write_whole
 
 SCHEMA = 2
 RECORD = "explanation.json"
+BEGINS = b'{\n  "schema": '  # a record, of any version
 FILES = re.compile(
     r"explanation\.(json|npz)|(evidence|check)\.npz|sheet\.png|overlay-\d+(-.+)?\.png"
 )
@@ -328,18 +329,22 @@ def list_earlier(directory: Path) -> set[str]:
 def _listed(directory: Path, there: set[str]) -> set[str]:
     """Those of some files that the record beside them is of.
 
-    If it cannot be read, all but pictures with a class in their name, which may be copies.
+    If it cannot be read, all but pictures with a class in their name, which may be copies; none if
+    it does not begin as ours do, as that of another program.
     """
     try:
         record = read_record(directory)
     except InputError:
+        if _read_file(directory, RECORD, len(BEGINS)) != BEGINS:
+            return set()
         return {name for name in there if not name.startswith("overlay-") or name.count("-") == 1}
     overlays = {
         name
         for k, target in enumerate(record.targets)
         for name in (picture_name(k), picture_name(k, target.name))
     }
-    return there & {RECORD, "sheet.png", *record.sha256, *overlays}
+    arrays = {name for name in record.sha256 if name.endswith(".npz")}
+    return there & {RECORD, "sheet.png", *arrays, *overlays}
 
 
 def picture_name(target: int, name: str = "") -> str:
