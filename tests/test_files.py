@@ -165,3 +165,14 @@ def test_what_has_the_name_of_a_file_in_a_private_folder_is_one(tmp_path, kind):
             path.symlink_to(folder / "nowhere")
     with pytest.raises(InputError, match=f"expected {re.escape(str(path))} to be a file"):
         private_folder(folder, "absent", "scores")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="holes are told in other ways")
+def test_a_file_of_holes_is_not_read(tmp_path):
+    path = tmp_path / "large"
+    path.write_bytes(b"begins")
+    os.truncate(path, 20 * 2**30)
+    with pytest.raises(InputError, match=r"on the disk, got 0\.0 MB there of 21475 MB in .*large"):
+        read_whole(path)
+    os.truncate(path, 10**6)
+    assert len(read_whole(path)) == 10**6
