@@ -33,6 +33,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import iassa
+from hostile_server import in_time
 from iassa.benchmark import Store
 from iassa.cli import main
 from iassa.errors import BlackBoxError, InputError
@@ -814,6 +815,43 @@ def test_caches_that_cannot_be(tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             iassa.models.HttpModel("http://localhost/", cache=tmp_path / folder)
+
+
+ENDLESS = (
+    "ALTER TABLE score RENAME TO old",
+    "DROP TABLE old",
+    """CREATE VIEW score AS WITH RECURSIVE n (k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n)
+    SELECT k AS model, k AS image, k AS scores FROM n""",
+)
+MUCH = (
+    "DROP TABLE score",
+    "CREATE TABLE score (model, image, scores AS (zeroblob(900000000)))",
+    "INSERT INTO score (model, image) VALUES (1, 2)",
+)
+
+
+@pytest.mark.parametrize(
+    ("commands", "message"),
+    [
+        (["UPDATE score SET scores = x'001122'"], "a row of it holds no scores"),
+        (["UPDATE score SET scores = 'abcdefgh'"], "a row of it holds no scores"),
+        (["UPDATE score SET scores = NULL"], "a row of it holds no scores"),
+        (["UPDATE score SET scores = zeroblob(16) WHERE rowid % 2"], "expected . scores"),
+        (["UPDATE score SET scores = zeroblob(16000000)"], "expected 2000000 scores"),
+        (ENDLESS, "it is the file of another program"),
+        (["CREATE TRIGGER t AFTER INSERT ON score BEGIN DELETE FROM score; END"], "of another"),
+        (MUCH, "cannot use the cache"),
+    ],
+)
+def test_a_cache_that_holds_something_else(server, tmp_path, commands, message):
+    with endpoint(server, cache=tmp_path) as box:
+        box(IMAGES[:6])
+    with closing(sqlite3.connect(tmp_path / FILE)) as database:
+        for command in commands:
+            database.execute(command)
+        database.commit()
+    with pytest.raises((InputError, BlackBoxError), match=message):
+        in_time(lambda: endpoint(server, cache=tmp_path)(IMAGES))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="rights are kept elsewhere")

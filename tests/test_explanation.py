@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import shutil
 
 import numpy as np
@@ -235,7 +236,7 @@ def test_a_copy_of_a_picture_under_another_name_is_left_as_it_is(tmp_path, recor
     example(1).save(tmp_path, pictures="named")
     (tmp_path / "overlay-0-last-week.png").write_text("mine")
     if record == "damaged":
-        (tmp_path / "explanation.json").write_text("{")
+        os.truncate(tmp_path / "explanation.json", 99)
     with pytest.raises(InputError, match="overlay-0-last-week"):
         example(1).save(tmp_path)
     assert (tmp_path / "overlay-0-last-week.png").read_text() == "mine"
@@ -270,6 +271,28 @@ def test_a_file_that_came_later_is_left_as_it_is(tmp_path):
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
+@pytest.mark.parametrize(
+    "record", ["mine", '{"mine": 1}', '{"schema": 2, "mine": 1}', "[" * 10**5, ""]
+)
+def test_a_record_of_another_program_and_what_is_beside_it_are_left_as_they_are(tmp_path, record):
+    mine = {"explanation.json": record, "evidence.npz": "mine", "overlay-7.png": "mine"}
+    for name, text in mine.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=r"files of yours .*evidence\.npz, explanation\.json"):
+        example(1).save(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == mine
+
+
+def test_a_record_claims_no_picture_by_its_sums(tmp_path):
+    example(1).save(tmp_path)
+    record = json.loads((tmp_path / "explanation.json").read_text())
+    record["sha256"]["overlay-7.png"] = "0" * 64
+    (tmp_path / "explanation.json").write_text(json.dumps(record))
+    (tmp_path / "overlay-7.png").write_text("mine")
+    with pytest.raises(InputError, match=r"got overlay-7\.png"):
+        example(1).save(tmp_path)
+
+
 @pytest.mark.parametrize("lost", ["explanation.npz", "evidence.npz", "overlay-0.png"])
 @pytest.mark.parametrize("record", ["whole", "damaged"])
 def test_a_save_that_was_killed_or_damaged_can_be_done_again(tmp_path, lost, record):
@@ -277,7 +300,7 @@ def test_a_save_that_was_killed_or_damaged_can_be_done_again(tmp_path, lost, rec
     example(2, evidence=evidence()).save(tmp_path)
     (tmp_path / lost).unlink()
     if record == "damaged":
-        (tmp_path / "explanation.json").write_text("{")
+        os.truncate(tmp_path / "explanation.json", 99)
     example(1).save(tmp_path)
     assert names(tmp_path) == ["explanation.json", "explanation.npz", "overlay-0.png"]
     assert Explanation.load(tmp_path).evidence is None

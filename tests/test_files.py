@@ -148,3 +148,31 @@ def test_a_private_folder_is_made_and_what_others_can_change_is_refused(tmp_path
     (folder / "scores").chmod(0o622)
     with pytest.raises(InputError, match="to be written by nobody else"):
         private_folder(link, "scores")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+def test_what_has_the_name_of_a_file_in_a_private_folder_is_one(tmp_path, kind):
+    """A pipe would be read for ever."""
+    folder = private_folder(tmp_path / "cache")
+    path = folder / "scores"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "link":
+            path.symlink_to(folder / "nowhere")
+    with pytest.raises(InputError, match=f"expected {re.escape(str(path))} to be a file"):
+        private_folder(folder, "absent", "scores")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="holes are told in other ways")
+def test_a_file_of_holes_is_not_read(tmp_path):
+    path = tmp_path / "large"
+    path.write_bytes(b"begins")
+    os.truncate(path, 20 * 2**30)
+    with pytest.raises(InputError, match=r"on the disk, got 0\.0 MB there of 21475 MB in .*large"):
+        read_whole(path)
+    os.truncate(path, 10**6)
+    assert len(read_whole(path)) == 10**6

@@ -6,7 +6,9 @@ it sent, to the bit, or raises a BlackBoxError within its deadline.
 
 from __future__ import annotations
 
+import gc
 import gzip
+import re
 import signal
 import socket
 import sqlite3
@@ -155,6 +157,8 @@ ANSWERS = {
     "redirect nowhere": ("redirect", status("302 x", "Location: http://[nowhere/?a=b")),
     "redirect to a file": ("redirect", status("302 x", "Location: file:///etc/passwd")),
     "redirect without": ("redirect", status("302 x")),
+    "redirect to no host": ("redirect", status("302 x", "Location: //xn--a/")),
+    "redirect to no path": ("redirect", status("302 x", "Location: file:a")),
     "refresh": (RIGHT, status("200 OK", "Refresh: 0; url=https://elsewhere.example/")),
     # Lengths.
     "too short a length": (NO_JSON, raw(HEAD, b"Content-Length: 9\r\n\r\n", None)),
@@ -492,6 +496,83 @@ def test_no_redirect_takes_the_header_along(code, monkeypatch):
             with hostile(away) as server, pytest.raises(BlackBoxError, match="a redirect to"):
                 scores(server.url, auth_env="MY_TOKEN")
         assert elsewhere.connections == 0
+
+
+@pytest.mark.parametrize("place", ["//xn--a/", "file:a", "http://[v1.x]/", "http://a:b/"])
+def test_metadata_that_are_elsewhere(place):
+    def away(talk):
+        talk.client.recv(65536)
+        talk.send(status("302 x", f"Location: {place}")(b""))
+
+    with hostile(away) as server, pytest.raises(BlackBoxError, match="a redirect to"):
+        scores(server.url.replace("model", "v2/models/m"))
+
+
+HOSTS = ["xn--a", "a..b", "\N{SNOWMAN}.\N{SNOWMAN}", "a" * 64, "a" * 70_000]
+
+
+@pytest.mark.parametrize("path", ["", "v2/models/m"])
+@pytest.mark.parametrize("host", HOSTS)
+def test_hosts_that_cannot_be_asked(host, path):
+    with pytest.raises(BlackBoxError, match="expected a URL that can be asked") as error:
+        scores(f"http://{host}/{path}", retries=9)
+    assert "raised" not in str(error.value)
+
+
+def test_a_url_of_bytes_that_are_no_unicode():
+    with pytest.raises(InputError, match="expected a URL as https://HOST/PATH"):
+        iassa.models.HttpModel("http://127.0.0.1/\udcff")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HTTP_PROXY", "ftp://me:abcdefgh@host"),
+        ("HTTP_PROXY", "http://me:abcd/efgh@host"),
+        ("NO_PROXY", "[::"),
+        ("SSL_CERT_FILE", "nowhere.pem"),
+        ("SSL_CERT_FILE", __file__),
+        ("SSLKEYLOGFILE", "nowhere/keys"),
+    ],
+)
+def test_surroundings_that_cannot_be_used(variable, value, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match="as the environment says") as error:
+        iassa.models.HttpModel("http://127.0.0.1:9/")
+    assert variable in str(error.value)
+    assert not re.search("abcd|efgh", str(error.value))
+
+
+def test_no_cookie_is_kept():
+    """Each request would carry those of all answers before it, without end."""
+    heads = []
+
+    def act(talk):
+        peeked = talk.client.recv(1000, socket.MSG_PEEK)
+        heads.append(peeked.partition(b"\r\n\r\n")[0])
+        if talk.read():
+            cookies = (f"Set-Cookie: a{talk.number}-{k}=b" for k in range(200))
+            talk.send(good(talk.right, *cookies))
+
+    with hostile(act) as server:
+        np.testing.assert_array_equal(scores(server.url), model(AS_PNG))
+        np.testing.assert_array_equal(scores(server.url, in_flight=1), model(AS_PNG))
+    assert len(heads) == 6
+    assert not any(b"cookie" in head.lower() for head in heads)
+
+
+def test_a_failure_keeps_no_answer():
+    """The answers of several requests would be in memory at once, each 35 times its bytes."""
+    many = 54_321
+
+    def act(talk):
+        if talk.read():
+            talk.send(good(b'{"scores": [%s[]]}' % (b"[]," * (many - 1))))
+
+    with hostile(act) as server, pytest.raises(BlackBoxError, match=f"got {many}") as failure:
+        scores(server.url)
+    alive = [one for one in gc.get_objects() if type(one) is list and len(one) == many]
+    assert not alive, failure.value.__context__
 
 
 # Answers too many.

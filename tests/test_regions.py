@@ -90,18 +90,32 @@ def test_components_are_connected_and_specks_are_left_out():
     region[6:8, 9:11] = True  # 4
     region[8, 0] = True  # a speck: 1 of 16
     large, small = split_region(region, 0.1)
-    assert (large.sum(), small.sum()) == (16, 4)
+    assert (large.mask.sum(), small.mask.sum()) == (16, 4)
     assert len(split_region(region, 0)) == 3
-    assert [part.sum() for part in split_region(region, 1)] == [16]
+    assert [part.mask.sum() for part in split_region(region, 1)] == [16]
     with pytest.raises(InputError, match="one without pixels"):
         split_region(np.zeros(SIZE, np.bool_))
     with pytest.raises(InputError, match="smallest"):
         split_region(region, 2)
 
 
+def test_components_of_any_number_take_the_memory_of_one_region():
+    """56,000 dots of one size, each as large as the region, would be 12 GB."""
+    dots = np.zeros((439, 512), np.bool_)
+    dots[::2, ::2] = True
+    parts = split_region(dots)
+    assert len(parts) == dots.sum()
+    assert sum(part.mask.nbytes for part in parts) == dots.sum()
+    again = np.zeros_like(dots)
+    for part in parts:
+        again[part.top, part.left] = part.mask[0, 0]
+    np.testing.assert_array_equal(again, dots)
+
+
 def test_a_box_is_in_pixels_of_the_image_and_holds_its_component():
-    component = np.zeros((10, 20), np.bool_)
-    component[2:5, 7] = True
+    region = np.zeros((10, 20), np.bool_)
+    region[2:5, 7] = True
+    (component,) = split_region(region)
     saliency = np.arange(200, dtype=np.float32).reshape(10, 20)
     box = box_component(component, saliency, (10, 20))
     assert (box.top, box.left, box.bottom, box.right) == (2, 7, 5, 8)

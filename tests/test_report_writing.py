@@ -554,7 +554,28 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         write_report(tmp_path / "run", tmp_path / "file" / "report", **FEW)
 
 
-@pytest.mark.parametrize("begins", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize(
+    "begins",
+    [
+        *(
+            "=",
+            "+",
+            "-",
+            "@",
+            "\t",
+            "\r",
+            "\n",
+            " =",
+            "\xa0=",
+            "\x0b=",
+            "\u200b=",
+            "\ufeff@",
+            '"=',
+            ";=",
+        ),
+        *("\uff1d", "\uff0b", "\uff0d", "\uff20", " \uff1d"),
+    ],
+)
 def test_a_text_that_a_spreadsheet_would_run_is_a_text(begins):
     """Names of files and categories, labels and metrics may be anyone's; numbers stay numbers."""
     evil = f"{begins}HYPERLINK(1)"

@@ -16,6 +16,10 @@ from iassa.errors import InputError, require, show
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
 
+# Bytes of any file that is read, and times the bytes on the disk of a larger one.
+FREE = 256 * 2**20
+RATIO = 16
+
 
 def folder_name(text: str) -> str:
     """A name that every system takes for a folder, from any text.
@@ -53,13 +57,24 @@ def is_there(path: Path) -> bool:
 
 
 def refuse_special(path: Path) -> None:
-    """Refuse a pipe, which would wait, and a device, which might not end.
+    """Refuse a pipe, which would wait, a device, which might not end, and a file of holes.
+
+    An archive of a kilobyte may hold a file of many gigabytes, of which no byte is on the disk.
 
     Raises:
         InputError: it is one of them.
     """
-    special = is_there(path) and not (path.is_file() or path.is_dir())
+    if not is_there(path):
+        return
+    special = not (path.is_file() or path.is_dir())
     require(not special, f"expected a file, got {path}, which is none.")
+    status = path.stat()
+    stored = 512 * getattr(status, "st_blocks", status.st_size)  # Windows does not say
+    require(
+        status.st_size <= max(FREE, RATIO * stored),
+        f"expected a file whose bytes are on the disk, got {stored / 1e6:.1f} MB there of "
+        f"{status.st_size / 1e6:.0f} MB in {path}: the rest are holes. Make it again.",
+    )
 
 
 def private_folder(folder: Path, *names: str) -> Path:
@@ -73,11 +88,19 @@ def private_folder(folder: Path, *names: str) -> Path:
         The folder.
 
     Raises:
-        InputError: another user owns the folder or one of the files, or can write to it.
+        InputError: another user owns the folder or one of the files, or can write to it; or what
+            has the name of a file is none.
         OSError: the folder cannot be made.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in (folder, *(folder / name for name in names)):
+    files = [folder / name for name in names]
+    for path in files:
+        there = path.exists() or path.is_symlink()
+        require(
+            path.is_file() or not there,
+            f"expected {path} to be a file, got a folder, a pipe or the like. Delete it.",
+        )
+    for path in (folder, *files):
         if hasattr(os, "geteuid") and path.exists():  # Windows keeps its rights elsewhere
             _refuse_shared(path, path.stat())
     return folder

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from iassa.decoding import (
     MAX_PIXELS,
+    PILLOWS_MOST,
     UPRIGHT,
     Decoded,
     ImageFile,
@@ -212,6 +213,11 @@ def _check_array(value: ArrayLike) -> NDArray[np.float32]:
         raise InputError(
             f"expected an image (H, W, 3) or (H, W), got shape {array.shape}. Pass one RGB image."
         )
+    require(
+        array.size // 3 <= PILLOWS_MOST,
+        f"expected an image of at most {PILLOWS_MOST} pixels, got {array.shape[0]} x "
+        f"{array.shape[1]} (height x width). Scale it down.",
+    )
     if array.dtype == np.uint8:
         return array.astype(np.float32, order="C") / np.float32(255)
     if not np.issubdtype(array.dtype, np.floating):

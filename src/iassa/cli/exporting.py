@@ -9,6 +9,8 @@ from typing import Annotated
 from typer import Argument, Option
 
 import iassa
+from iassa.cli import options
+from iassa.cli.dataset_options import choose_reading
 from iassa.cli.terminal import say, show_json, show_path
 from iassa.errors import InputError, counted, list_some, require
 from iassa.files import is_there, write_whole
@@ -38,6 +40,7 @@ def export(
     share: Share = None,
     mass: Mass = None,
     level: Level = None,
+    max_pixels: options.MaxPixels = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
@@ -54,7 +57,7 @@ def export(
     from iassa.explanations.coco import INSTANCES, export_coco, find_saved, list_exported
 
     found = find_saved(directory)
-    saved = ((name, _load(folder)) for name, folder in found.items())
+    saved = ((name, _load(folder, max_pixels)) for name, folder in found.items())
     files = export_coco(saved, share=share, mass=mass, level=level)
     folder = out or directory / "coco"
     earlier = list_exported(folder)
@@ -74,8 +77,16 @@ def export(
         show_path(folder / INSTANCES)
 
 
-def _load(folder: Path) -> iassa.Explanation:
+def _load(folder: Path, max_pixels: int | None) -> iassa.Explanation:
     try:
-        return iassa.Explanation.load(folder)
+        one = iassa.Explanation.load(folder)
     except InputError as error:  # it may be one of many
         raise InputError(f"{folder}: {error}") from error
+    most = choose_reading("images", None, None, max_pixels).max_pixels
+    height, width = one.image_size
+    require(
+        height * width <= most,
+        f"expected the map of an image of at most {most} pixels in {folder}, got {height} x "
+        f"{width} (height x width), to which it would be enlarged. Allow more: --max-pixels N.",
+    )
+    return one

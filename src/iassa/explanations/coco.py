@@ -22,7 +22,7 @@ from iassa.errors import InputError, require, warn
 from iassa.explanations.explanation import Explanation
 from iassa.explanations.original import digest_image
 from iassa.explanations.record import RECORD
-from iassa.explanations.regions import box_component, choose_rule, split_region
+from iassa.explanations.regions import Component, choose_rule, split_region
 
 INSTANCES = "instances.json"
 MASK = re.compile(r"[^/\\\0]+-\d+\.png")  # as `export_coco` names them
@@ -132,17 +132,21 @@ def list_exported(directory: Path) -> set[str]:
     return {INSTANCES, *(name for name in named if MASK.fullmatch(name))}
 
 
-def run_lengths(region: NDArray[np.bool_]) -> list[int]:
-    """Lengths of the runs of 0 and of 1 in turn, down the columns, from 0 on.
+def run_lengths(component: Component) -> list[int]:
+    """Lengths of the runs of 0 and of 1 in turn, down the columns of its region, from 0 on.
 
     Example:
-        >>> run_lengths(np.array([[True, False], [True, True]]))
+        >>> run_lengths(Component((2, 2), 0, 0, np.array([[True, False], [True, True]])))
         [0, 2, 1, 1]
     """
-    pixels = np.concatenate([[False], region.ravel(order="F")])
-    turns = np.flatnonzero(pixels[1:] != pixels[:-1])
-    lengths: list[int] = np.diff([0, *turns.tolist(), region.size]).tolist()
-    return lengths
+    height, width = component.size
+    columns, rows = np.nonzero(component.mask.T)
+    pixels = (component.left + columns) * height + component.top + rows
+    breaks = np.flatnonzero(np.diff(pixels) != 1)
+    begins, ends = pixels[np.r_[0, breaks + 1]], pixels[np.r_[breaks, -1]] + 1
+    turns = np.column_stack([begins, ends]).ravel()
+    lengths: list[int] = np.diff(np.r_[0, turns, height * width]).tolist()
+    return lengths if lengths[-1] else lengths[:-1]
 
 
 def _describe_image(name: str, one: Explanation, number: int) -> dict[str, Any]:
@@ -158,13 +162,12 @@ def _describe_image(name: str, one: Explanation, number: int) -> dict[str, Any]:
     }
 
 
-def _describe_part(part: NDArray[np.bool_]) -> dict[str, Any]:
-    size = (part.shape[0], part.shape[1])
-    box = box_component(part, part.astype(np.float32), size)
+def _describe_part(part: Component) -> dict[str, Any]:
+    top, left, bottom, right = part.box(part.size)
     return {
-        "segmentation": {"size": list(size), "counts": run_lengths(part)},
-        "area": int(part.sum()),
-        "bbox": [box.left, box.top, box.right - box.left, box.bottom - box.top],
+        "segmentation": {"size": list(part.size), "counts": run_lengths(part)},
+        "area": int(part.mask.sum()),
+        "bbox": [left, top, right - left, bottom - top],
         "iscrowd": 0,
     }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from typing import Annotated, Any, TypeAlias
 
 from iassa.archives import LARGEST, read_json
 from iassa.checks import Within, take_json
-from iassa.errors import InputError, list_some, plain, require
+from iassa.decoding import PILLOWS_MOST
+from iassa.errors import InputError, list_some, plain, require, show
 from iassa.files import refuse_special, write_whole
 
 SCHEMA = 2
 RECORD = "explanation.json"
+BEGINS = b'{\n  "schema": '  # a record, of any version
 FILES = re.compile(
     r"explanation\.(json|npz)|(evidence|check)\.npz|sheet\.png|overlay-\d+(-.+)?\.png"
 )
@@ -97,6 +100,17 @@ class SavedImage:
     path: str | None
     size: Annotated[tuple[int, int], Within(1)]
     digest: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a size that no image has: maps are enlarged to it.
+
+        Raises:
+            InputError: it has more pixels than any image that is opened.
+        """
+        require(
+            math.prod(self.size) <= PILLOWS_MOST,
+            f"expected image.size of at most {PILLOWS_MOST} pixels, got {show(self.size)}.",
+        )
 
 
 @dataclass(frozen=True)
@@ -315,18 +329,22 @@ def list_earlier(directory: Path) -> set[str]:
 def _listed(directory: Path, there: set[str]) -> set[str]:
     """Those of some files that the record beside them is of.
 
-    If it cannot be read, all but pictures with a class in their name, which may be copies.
+    If it cannot be read, all but pictures with a class in their name, which may be copies; none if
+    it does not begin as ours do, as that of another program.
     """
     try:
         record = read_record(directory)
     except InputError:
+        if _read_file(directory, RECORD, len(BEGINS)) != BEGINS:
+            return set()
         return {name for name in there if not name.startswith("overlay-") or name.count("-") == 1}
     overlays = {
         name
         for k, target in enumerate(record.targets)
         for name in (picture_name(k), picture_name(k, target.name))
     }
-    return there & {RECORD, "sheet.png", *record.sha256, *overlays}
+    arrays = {name for name in record.sha256 if name.endswith(".npz")}
+    return there & {RECORD, "sheet.png", *arrays, *overlays}
 
 
 def picture_name(target: int, name: str = "") -> str:

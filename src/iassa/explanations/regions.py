@@ -149,9 +149,35 @@ class RegionBox:
     peak: float
 
 
-def split_region(
-    region: NDArray[np.bool_], smallest: float = SMALLEST
-) -> tuple[NDArray[np.bool_], ...]:
+@dataclass(frozen=True, eq=False)
+class Component:
+    """Connected pixels of a region, without what is around them: a region may have 100,000.
+
+    Attributes:
+        size: (height, width) of the region.
+        top: its first row there.
+        left: its first column.
+        mask: (h, w) bool, its pixels in the smallest box around it.
+    """
+
+    size: tuple[int, int]
+    top: int
+    left: int
+    mask: NDArray[np.bool_]
+
+    def box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Top, left, bottom, right: all that it touches in an image of a (height, width)."""
+        sides = []
+        for first, behind, length, full in (
+            (self.top, self.top + self.mask.shape[0], self.size[0], size[0]),
+            (self.left, self.left + self.mask.shape[1], self.size[1], size[1]),
+        ):
+            sides.append((first * full // length, -(-behind * full // length)))
+        (top, bottom), (left, right) = sides
+        return top, left, bottom, right
+
+
+def split_region(region: NDArray[np.bool_], smallest: float = SMALLEST) -> tuple[Component, ...]:
     """The connected components of a region, the largest first; specks are left out.
 
     Args:
@@ -160,7 +186,7 @@ def split_region(
             all components.
 
     Returns:
-        Of each (h, w). Pixels that touch at a corner are connected.
+        Pixels that touch at a corner are connected.
 
     Raises:
         InputError: a share beyond [0, 1], or a region without pixels.
@@ -170,29 +196,29 @@ def split_region(
     smallest = take(smallest, Smallest, "smallest")
     require(region.any(), "expected a region, got one without pixels. Ask for a larger one.")
     labels, _ = ndimage.label(region, np.ones((3, 3)))
+    places = ndimage.find_objects(labels)
     counts = np.bincount(labels.ravel())[1:]
-    order = np.argsort(-counts, kind="stable")
-    large = [k for k in order if counts[k] >= smallest * counts.max()]
-    return tuple(labels == 1 + k for k in large)
+    order = np.argsort(-counts, kind="stable").tolist()
+    size = (region.shape[0], region.shape[1])
+    return tuple(
+        Component(size, places[k][0].start, places[k][1].start, labels[places[k]] == 1 + k)
+        for k in order
+        if counts[k] >= smallest * counts[order[0]]
+    )
 
 
 def box_component(
-    component: NDArray[np.bool_], saliency: NDArray[np.float32], size: tuple[int, int]
+    component: Component, saliency: NDArray[np.float32], size: tuple[int, int]
 ) -> RegionBox:
     """The box of a component.
 
     Args:
-        component: (h, w), some pixels.
-        saliency: (h, w).
+        component: of a region of the map.
+        saliency: (h, w), the map.
         size: (height, width) of the image as it was given.
     """
-    sides = []
-    for axis, length, full in zip((1, 0), component.shape, size, strict=True):
-        inside = np.flatnonzero(component.any(axis))
-        # Whole pixels of the image: all that the component touches.
-        first, behind = int(inside[0]) * full // length, -(-(int(inside[-1]) + 1) * full // length)
-        sides.append((first, behind))
-    (top, bottom), (left, right) = sides
-    values = saliency[component].astype(np.float64)
-    share = float(component.mean())
-    return RegionBox(top, left, bottom, right, share, float(values.mean()), float(values.max()))
+    height, width = component.mask.shape
+    top, left = component.top, component.left
+    values = saliency[top : top + height, left : left + width][component.mask].astype(np.float64)
+    share = values.size / saliency.size
+    return RegionBox(*component.box(size), share, float(values.mean()), float(values.max()))

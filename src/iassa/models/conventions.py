@@ -20,7 +20,7 @@ from torch import Tensor
 
 from iassa.checks import SIDES, Within, fits, take_fields
 from iassa.errors import InputError, require, show
-from iassa.files import user_path
+from iassa.files import read_whole, user_path
 from iassa.query import format_fields, parse_fields
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
@@ -290,14 +290,11 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
     Raises:
         InputError: the file cannot be read, or holds something else.
     """
+    content = read_whole(user_path(path), "the class names")
     try:
-        text = user_path(path).read_text("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"expected class names in UTF-8, got other bytes: {path}.") from None
-    except OSError as error:
-        raise InputError(
-            f"cannot read the class names {path}: {error.strerror or error}. Check the path."
-        ) from None
     if text.lstrip()[:1] in ("[", "{"):
         return parse_class_names(text, str(path))
     lines = [line.strip() for line in text.strip().splitlines()]

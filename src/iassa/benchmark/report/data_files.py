@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from typing import Any
@@ -14,7 +15,9 @@ from iassa.benchmark.store.records import Entry, Item
 
 # In the order of the fields of `Mean` and `Difference`, and of what these hold.
 SUMMARY = ("method", "calls", "level", "metric", "mean", "low", "high", "n", "images")
-RUN = ("=", "+", "-", "@", "\t", "\r")  # what a text begins with that a spreadsheet would compute
+# What a text begins with that a spreadsheet would compute. Some pass over space and the like before
+# it, and take the wide forms of Chinese and Japanese for the same.
+RUN = re.compile(r"[\t\r\n]|\W*?[=+\-@\uff1d\uff0b\uff0d\uff20]")
 DIFFERENCES = ("method", "calls", "other_method", "other_calls", *SUMMARY[2:], "verdict")
 
 
@@ -102,5 +105,5 @@ def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
 def _cell(value: Any) -> Any:
     """A number as it is, a text so that it is no formula."""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(RUN) else value
+        return f"'{value}" if RUN.match(value) else value
     return "" if value is None or value != value else value

@@ -38,6 +38,7 @@ from iassa.benchmark.store.columns import (
 from iassa.benchmark.store.database import CONFIGURATION, DATABASE, PAGE_SIZE, connect, create
 from iassa.benchmark.store.records import Entry, ItemKey
 from iassa.errors import InputError, list_some
+from iassa.files import read_whole
 
 LEAF = 0x0D  # first byte of a page with rows of a table: https://sqlite.org/fileformat2.html
 # A page is read as one of each table in turn, until it is one: those with the most pages first.
@@ -215,8 +216,8 @@ def stored_configuration(folder: Path) -> dict[str, Any] | None:
             return rows.read_meta(connection, "configuration")
     except (sqlite3.Error, DamageError):
         try:
-            content = read_json((folder / CONFIGURATION).read_bytes(), CONFIGURATION)
-        except (OSError, InputError):
+            content = read_json(read_whole(folder / CONFIGURATION), CONFIGURATION)
+        except InputError:
             return None
     return content if isinstance(content, dict) else None
 

@@ -39,7 +39,7 @@ from iassa.benchmark.store.database import CONFIGURATION, check_pages, create
 from iassa.benchmark.store.records import Entry, Failure, Item, ItemKey
 from iassa.benchmark.store.session import Session
 from iassa.errors import InputError, list_choices, list_some
-from iassa.files import user_path, write_whole
+from iassa.files import read_whole, user_path, write_whole
 
 
 class Store:
@@ -320,8 +320,8 @@ class Store:
     def _write_configuration(self) -> None:
         """Write it for people, where what they see is not what is."""
         text = json.dumps(self.configuration, indent=2, ensure_ascii=False) + "\n"
-        with suppress(OSError):
-            if (self.folder / CONFIGURATION).read_bytes() == text.encode():
+        with suppress(InputError):
+            if read_whole(self.folder / CONFIGURATION) == text.encode():
                 return
         write_whole(self.folder, {CONFIGURATION: text.encode()})
 

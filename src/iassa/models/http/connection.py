@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
-from iassa.errors import BlackBoxError, InputError, require
+from iassa.errors import BlackBoxError, InputError, reason_of, require
 from iassa.models.http.exchange import Exchange
 from iassa.models.http.pace import Pace, backoff, read_retry_after
 from iassa.models.http.request_forms import Body, UnexpectedAnswerError
@@ -78,14 +79,9 @@ class Connection:
         """Prepare; the first request connects.
 
         Raises:
-            InputError: httpx is not installed, or the header is not in the environment.
+            InputError: httpx is not installed, the header is not in the environment, or what is
+                there for proxies and TLS cannot be used.
         """
-        try:
-            import httpx
-        except ImportError:
-            raise InputError(
-                "a model at a URL needs httpx, which is not installed: pip install httpx."
-            ) from None
         if settings.auth_env:
             _read_authorisation(settings.auth_env)
         self.sent = 0
@@ -96,19 +92,41 @@ class Connection:
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._under_way: set[Exchange[bytes]] = set()
-        self._client = httpx.Client(
-            auth=self._authorise if settings.auth_env else None,
-            # A packed answer could be a thousand times as large as the bytes that were counted.
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                "Connection": "close",
-            },
-            timeout=settings.timeout,
-            follow_redirects=False,
-            # As many at a time as there are threads; none is used again, see `exchange.py`.
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
+        self._client = self._open_client()
+
+    def _open_client(self) -> httpx.Client:
+        try:
+            import httpx
+        except ImportError:
+            raise InputError(
+                "a model at a URL needs httpx, which is not installed: pip install httpx."
+            ) from None
+        try:
+            return httpx.Client(
+                auth=self._authorise if self._settings.auth_env else None,
+                # A packed answer could be a thousand times as large as the bytes that were counted.
+                headers={
+                    "Accept": "application/json",
+                    "Accept-Encoding": "identity",
+                    "Connection": "close",
+                },
+                # None is kept: each request would carry all that were set before, without end.
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                timeout=self._settings.timeout,
+                follow_redirects=False,
+                # Before httpx reads where a redirect points, which may be nothing that it can read.
+                event_hooks={"response": [self._check_head]},
+                # As many at a time as there are threads; none is used again, see `exchange.py`.
+                limits=httpx.Limits(max_keepalive_connections=0),
+            )
+        except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+            # The text of others may hold the password of a proxy.
+            told = f": {reason_of(error)}" if isinstance(error, ImportError | OSError) else ""
+            raise InputError(
+                f"cannot connect to anything as the environment says{told}. Check what it has for "
+                "proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) and for TLS "
+                "(SSL_CERT_FILE, SSL_CERT_DIR, SSLKEYLOGFILE)."
+            ) from None
 
     def close(self) -> None:
         """Close all connections."""
@@ -217,7 +235,6 @@ class Connection:
         def send() -> bytes:
             told = {"trace": exchange.watch}
             with self._client.stream(method, url, extensions=told, **(body or {})) as response:
-                self._check_head(response)
                 content = self._receive(response)
                 self._check_status(response, content)
             if not exchange.is_sent:
@@ -232,6 +249,9 @@ class Connection:
             raise _RequestError(text, may_pass=True) from None
         except CancelledError:
             raise _RequestError("given up, as the run was interrupted") from None
+        except (httpx.InvalidURL, UnicodeError) as error:
+            text = self._quote(str(error))
+            raise _RequestError(f"expected a URL that can be asked, got {text}. Check it") from None
         except httpx.HTTPError as error:
             text = self._quote(str(error) or type(error).__name__)
             if "CERTIFICATE_VERIFY_FAILED" in text:
@@ -280,21 +300,24 @@ class Connection:
 
     def _parse(self, content: bytes, read: Callable[[object], Read]) -> Read:
         with self._reading:  # as objects of Python an answer may take 35 times its bytes
-            return self._parse_alone(content, read)
+            found = self._parse_alone(content, read)
+        if isinstance(found, _RequestError):
+            raise found
+        return found
 
-    def _parse_alone(self, content: bytes, read: Callable[[object], Read]) -> Read:
+    def _parse_alone(self, content: bytes, read: Callable[[object], Read]) -> Read | _RequestError:
+        """A failure is returned: one that is raised here would keep the answer while it lives."""
         try:
             answer = json.loads(content, object_pairs_hook=_each_once)
         except (ValueError, RecursionError):
-            text = f"expected JSON, got {self._quote(content)}"
-            raise _RequestError(text, may_pass=True) from None
+            return _RequestError(f"expected JSON, got {self._quote(content)}", may_pass=True)
         try:
             return read(answer)
         except UnexpectedAnswerError as error:
-            raise _RequestError(
+            return _RequestError(
                 f"expected {error}, got {self._quote(content)}. See docs/endpoint.md for the form "
                 "of answers"
-            ) from None
+            )
 
     def _quote(self, content: bytes | str) -> str:
         """The beginning of a text from outside, on one line and without secrets."""

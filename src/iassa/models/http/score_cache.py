@@ -30,7 +30,11 @@ CREATE TABLE IF NOT EXISTS score (
     PRIMARY KEY (model, image)
 )
 """
-OTHERS = "SELECT count(*) FROM sqlite_master WHERE tbl_name != 'score'"
+# A view or a trigger of that name may compute without end.
+OTHERS = """
+SELECT count(*) FROM sqlite_master WHERE tbl_name != 'score' OR type NOT IN ('table', 'index')
+"""
+LONGEST = 2**24  # bytes of a row, as the file may promise more than there is memory
 
 
 def digest(content: bytes | str, *more: object) -> bytes:
@@ -67,6 +71,7 @@ class ScoreCache:
                 self._path, timeout=WAIT, isolation_level=None, check_same_thread=False
             )
             undo.callback(self._database.close)
+            self._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
             with self._database:
                 self._database.execute("BEGIN IMMEDIATE")  # fails where nothing can be written
                 if self._database.execute(OTHERS).fetchone() != (0,):
@@ -92,7 +97,7 @@ class ScoreCache:
         query = "SELECT scores FROM score WHERE model = ? AND image = ?"
         with self._failures_as(BlackBoxError), self._lock:
             rows = [self._database.execute(query, (self._model, k)).fetchone() for k in images]
-        return [row and np.frombuffer(row[0], "<f8").astype(np.float64) for row in rows]
+            return [row and _read(row[0]) for row in rows]
 
     def add(self, images: Sequence[bytes], scores: NDArray[np.float64]) -> None:
         """Keep the scores (N, K) of images, by digest: all of them or none."""
@@ -110,3 +115,9 @@ class ScoreCache:
         """Close the file."""
         with self._lock:
             self._database.close()
+
+
+def _read(scores: object) -> NDArray[np.float64]:
+    if not isinstance(scores, bytes) or len(scores) % 8:
+        raise sqlite3.DatabaseError("a row of it holds no scores")
+    return np.frombuffer(scores, "<f8").astype(np.float64)

@@ -91,6 +91,9 @@ class ScoringClient:
         if self._cache is not None:
             keys = [digest(image.tobytes(), image.shape, str(image.dtype)) for image in images]
             rows = self._cache.find(keys)
+            for row in rows:
+                if row is not None:
+                    self._check_outputs(len(row))
         missing = [k for k, row in enumerate(rows) if row is None]
         if len(missing) < len(rows) and not self._from_cache:
             log.info("%s: scores in the cache are not asked for again", self._settings.label)

@@ -147,7 +147,7 @@ def _check_url(url: str) -> None:
     except ValueError:
         is_plain = False
     require(
-        is_plain and not re.search(r"[\s\x00-\x20\x7f]", url),
+        is_plain and not re.search(r"[\s\x00-\x20\x7f\ud800-\udfff]", url),
         "expected a URL as https://HOST/PATH, got one that cannot be read.",
     )
     require(
