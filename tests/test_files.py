@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iassa.errors import InputError
-from iassa.files import check_writable, private_folder, read_whole, write_whole
+from iassa.files import check_writable, private_folder, read_whole, refuse_special, write_whole
 
 
 def listing(folder):
@@ -176,3 +176,23 @@ def test_a_file_of_holes_is_not_read(tmp_path):
         read_whole(path)
     os.truncate(path, 10**6)
     assert len(read_whole(path)) == 10**6
+
+
+@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="needs a system that tells of holes")
+@pytest.mark.parametrize(("stored", "message"), [(0, "the rest are holes"), (30, "")])
+def test_a_file_of_holes_is_refused_and_one_with_bytes_is_not(tmp_path, stored, message):
+    """300 MB, of which so many are there: a share of 1 / 16 is enough."""
+    path = tmp_path / "large.bin"
+    with path.open("wb") as file:
+        file.truncate(300 * 2**20)
+        for k in range(stored):  # each in a place of its own
+            file.seek(k * 10 * 2**20)
+            file.write(b"x" * 2**20)
+    assert path.stat().st_size == 300 * 2**20
+    said = ""
+    try:
+        refuse_special(path)
+    except InputError as error:
+        said = str(error)
+    assert message in said
+    assert bool(said) == bool(message)
