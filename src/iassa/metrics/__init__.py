@@ -20,6 +20,7 @@ Out: values for one image, with the curve if there is one. The benchmark takes t
 | `right_signs` | its signs are those of the right map | [0, 1] | higher | - |
 | `pixel_level` | any of these, by activated pixel | metric's | metric's | Vasu and Long, 2020 |
 | `gini_index` | it speaks of few pixels | [0, 1) | higher | Chalasani et al., 2020 |
+| `border_share` | its mass is at the image's border | [0, 1] | - | - |
 | `stability` | other seeds make it again | [-1, 1], [0, 1] | higher | see there |
 | `input_stability` | nearly equal images make it | as above | higher | Yeh et al., 2019 |
 | `error_coverage` | another seed is within its errors | [0, 1] | 0.95 | - |
@@ -34,6 +35,7 @@ Each is a pure function.
 """
 
 from iassa.metrics.average_precision import average_precision
+from iassa.metrics.border_share import border_share
 from iassa.metrics.causal import Curve, Normalisation, Remove, causal_curve, deletion, insertion
 from iassa.metrics.error_coverage import error_coverage
 from iassa.metrics.fidelity import Fidelity, mu_fidelity
@@ -78,6 +80,7 @@ __all__ = [
     "Stage",
     "average_precision",
     "best_f1",
+    "border_share",
     "causal_curve",
     "count_activated",
     "deletion",
