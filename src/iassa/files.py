@@ -9,9 +9,14 @@ import stat
 import uuid
 from collections.abc import Mapping
 from pathlib import Path, PurePath, PureWindowsPath
+from typing import TYPE_CHECKING
 
 from iassa.errors import InputError, require, show
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+LOCK = "run.lock"
 # What Windows forbids in a name, and the names that stand for devices there.
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
@@ -195,3 +200,32 @@ def check_writable(directory: Path) -> None:
     """
     write_whole(directory, {".iassa-probe": b""})
     (directory / ".iassa-probe").unlink(missing_ok=True)
+
+
+def lock_folder(folder: Path) -> BaseFileLock:
+    """Lock a folder for this process. The system lets go of it if the process dies.
+
+    Args:
+        folder: made if it does not exist.
+
+    Returns:
+        The lock, to be released.
+
+    Raises:
+        InputError: another process has it, or the folder cannot be made or written.
+    """
+    import filelock  # here: only runs of many images need it
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / LOCK)
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise InputError(
+            f"another process works on {folder}. Wait for it, or choose another folder."
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror or error}. Choose another folder."
+        ) from None
+    return lock

@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import filelock
-
 from iassa.benchmark.store.columns import DamageError
 from iassa.benchmark.store.database import DATABASE, check_run_exists, connect, refusal
 from iassa.benchmark.store.recovery import damage_error
 from iassa.errors import InputError
-
-LOCK = "run.lock"
+from iassa.files import lock_folder
 
 
 class Session:
@@ -44,7 +41,7 @@ class Session:
             check_run_exists(folder)
         with ExitStack() as stack:
             if writing:
-                stack.callback(_lock_folder(folder).release)
+                stack.callback(lock_folder(folder).release)
             with _translating_errors(folder):
                 self._connection, self.has_run = connect(folder / DATABASE, writing=writing)
             stack.callback(self._connection.close)
@@ -95,23 +92,6 @@ class Session:
                     f"expected what the run in {self._folder} does not have yet, got {what}, which "
                     "it has. Add each once."
                 ) from None
-
-
-def _lock_folder(folder: Path) -> filelock.BaseFileLock:
-    """Create the folder of a run if it is missing, and lock it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK)
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        raise InputError(
-            f"another process works on {folder}. Wait for it, or choose another folder."
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"cannot write to {folder}: {error.strerror or error}. Choose another folder."
-        ) from None
-    return lock
 
 
 @contextmanager
