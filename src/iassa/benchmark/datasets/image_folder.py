@@ -59,6 +59,28 @@ class ImageFolder(Dataset):
 
 
 def list_files(folder: Path, suffixes: Sequence[str]) -> list[str]:
+    """Files in a folder and its subfolders, all of which are there and can be named in a text.
+
+    Args:
+        folder: see `find_files`.
+        suffixes: likewise.
+
+    Returns:
+        Their names, as `find_files` gives them.
+
+    Raises:
+        InputError: see `find_files`; or a name is not UTF-8, or is of a link to no file.
+    """
+    found = find_files(folder, suffixes)
+    for name in found:
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # bytes that are no UTF-8
+            raise InputError(f"expected file names in UTF-8 in {folder}, got {name!r}. Rename it.")
+        if not (folder / name).is_file():
+            raise InputError(f"expected files in {folder}, got a link to none: {name}. Remove it.")
+    return found
+
+
+def find_files(folder: Path, suffixes: Sequence[str]) -> list[str]:
     """Files in a folder and its subfolders.
 
     Args:
@@ -70,7 +92,7 @@ def list_files(folder: Path, suffixes: Sequence[str]) -> list[str]:
         are skipped: tools leave such files.
 
     Raises:
-        InputError: a folder does not exist or cannot be read, or a name is not UTF-8.
+        InputError: a folder does not exist or cannot be read.
     """
     if not folder.is_dir():
         raise InputError(f"expected a folder, got {folder}. Check the path.")
@@ -83,11 +105,6 @@ def list_files(folder: Path, suffixes: Sequence[str]) -> list[str]:
             for name in names
             if Path(name).suffix.lower() in suffixes and not name.startswith(".")
         ]
-    for name in found:
-        if any("\ud800" <= letter <= "\udfff" for letter in name):  # bytes that are no UTF-8
-            raise InputError(f"expected file names in UTF-8 in {folder}, got {name!r}. Rename it.")
-        if not (folder / name).is_file():
-            raise InputError(f"expected files in {folder}, got a link to none: {name}. Remove it.")
     return sorted(found)
 
 
