@@ -360,6 +360,12 @@ class Explanation:
         Raises:
             InputError: one cannot be written, or no such choice.
         """
+        for name, picture in self.render(pictures):
+            write_whole(Path(directory), {name: picture})
+            yield Path(directory) / name
+
+    def render(self, pictures: Pictures = "all") -> Iterator[tuple[str, bytes]]:
+        """The name and the content of each file that `draw` writes, with the same error."""
         from iassa.explanations.drawing import figure_png
 
         take(pictures, Pictures, "pictures")
@@ -370,8 +376,7 @@ class Explanation:
         if pictures == "sheet" or len(wanted) > 1:
             wanted["sheet.png"] = self.plot_sheet
         for name, plot in wanted.items():
-            write_whole(Path(directory), {name: figure_png(plot())})
-            yield Path(directory) / name
+            yield name, figure_png(plot())
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
