@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("methods.engine",),
     ("methods",),
     ("benchmark", "plugins"),
+    ("gallery",),
     ("",),
     ("cli",),
     ("__main__",),

@@ -116,6 +116,19 @@ def load_mask(path: str | PurePath, reading: Reading = UPRIGHT) -> NDArray[np.bo
 def _read(
     path: str | PurePath, reading: Reading, decode: Callable[[Image.Image, Reading], Decoded]
 ) -> Decoded:
+    return open_picture(read_content(path, reading), str(path), reading, decode)
+
+
+def read_content(path: str | PurePath, reading: Reading = UPRIGHT) -> bytes:
+    """The content of an image file, for `decode_image`.
+
+    Args:
+        path: of the file.
+        reading: how it will be read; a file that is larger than its most pixels is refused.
+
+    Raises:
+        InputError: the file is missing, a folder, cannot be read, or is too large.
+    """
     require(str(path) not in ("", "."), f"expected an image file, got {str(path)!r}. Name a file.")
     most = METADATA + DEEPEST * reading.max_pixels
     try:
@@ -133,7 +146,7 @@ def _read(
         f"expected a file of at most {most} bytes, got more in {path}. Save one picture as PNG, or "
         "allow more: load_image(path, max_pixels=N) or --max-pixels N.",
     )
-    return open_picture(content, str(path), reading, decode)
+    return content
 
 
 def _advise(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,6 @@ import iassa
 from iassa.cli import completing, options
 from iassa.cli.black_box import described_as_before, opened_model, photo_reader
 from iassa.cli.making import make_all
-from iassa.cli.terminal import warn
 from iassa.errors import BlackBoxError, CancelledError, InputError, require
 
 if TYPE_CHECKING:
@@ -108,6 +108,12 @@ class Checking:
     refine: int
     batch_size: int | None
 
+    def describe(self) -> dict[str, Any]:
+        """What the answer depends on, as JSON holds it."""
+        from iassa.masks.baselines import name_fill
+
+        return {"fills": [*map(name_fill, self.fills)], "refine": self.refine}
+
 
 def choose_checking(
     wanted: bool,
@@ -154,6 +160,6 @@ def check_made(
     except BlackBoxError as failure:
         raise iassa.RunFailedError.after(failure, made) from failure.__cause__
     except (InputError, CancelledError) as reason:
-        warn(f"the map is not verified: {reason}")
-        return made
+        told = (*made.warnings, f"the map is not verified: {reason}")
+        return dataclasses.replace(made, warnings=told)
     return made.with_check(check)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -16,8 +14,9 @@ from typer import Argument, Option
 import iassa
 from iassa.cli import completing, options
 from iassa.cli.black_box import described_as_before, opened_model, photo_reader
-from iassa.cli.checking import Checking, check_made, choose_checking
+from iassa.cli.galleries import Workers, explain_gallery, find_gallery
 from iassa.cli.making import make_all
+from iassa.cli.wishes import read_fields_of, read_wishes
 from iassa.errors import InputError
 from iassa.files import folder_name
 
@@ -31,7 +30,14 @@ NO_CALLS = (
     "targets that were explained. Leave out --model, --calls and the like, or explain anew."
 )
 
-Images = Annotated[list[Path] | None, Argument(metavar="IMAGE", help="Image files.")]
+Images = Annotated[
+    list[Path] | None,
+    Argument(
+        metavar="IMAGE",
+        help="Image files; or folders and patterns in quotes, of which all images go into one "
+        "gallery.",
+    ),
+]
 Example = Annotated[
     str | None,
     Option(
@@ -99,7 +105,7 @@ Out = Annotated[
     Option(
         metavar="DIR",
         help="Folder for the result, of several images one folder each in it; default: "
-        "explanations/IMAGE.",
+        "explanations/IMAGE, of a folder explanations/FOLDER.",
     ),
 ]
 NewTargets = Annotated[
@@ -141,6 +147,8 @@ def explain(
     refine: options.Refine = None,
     white: options.White = None,
     max_pixels: options.MaxPixels = None,
+    workers: options.Workers = 1,
+    ray: options.Ray = None,
     out: Out = None,
     overwrite: options.Overwrite = False,
     pictures: options.Pictures = "all",
@@ -164,23 +172,24 @@ def explain(
         iassa explain --example cat
         iassa explain photo.jpg --target "tabby vs Egyptian cat" --calls 2000
         iassa explain *.jpg --model net.onnx --range 0-255 --out maps
+        iassa explain photos --workers 2 --out gallery
     """
-    folders, saving = _folders(images or [], example, out), options.read_saving(context)
-    chosen = _method(method, baseline, set_ or [])
-    checking = choose_checking(verify, refine, chosen.baseline, batch_size)
-    by_default = range(len(similar_to)) if similar_to else f"top-{len(box) if box else 1}"
-    wanted = target or by_default
-    given: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "device": device}
-    limits: dict[str, Any] = {"calls": calls, "max_seconds": seconds, "tolerance": tolerance}
-    wishes: dict[str, Any] = {"target": wanted, "method": chosen, "keep_scores": _keep(keep)}
-    make = functools.partial(iassa.explain, **wishes, **limits, **given)
+    saving, crew = options.read_saving(context), Workers(workers, ray)
+    photos = find_gallery(images or [], example, crew)
+    folders = {} if photos else _folders(images or [], example, out)
+    wishes = read_wishes(context)
     name = options.described_model(context) or _default_model(similar_to)
     photo = photo_reader(white, max_pixels)
     queries = [*map(photo_reader(None, max_pixels), similar_to or [])]
-    aimed = (queries, measure, box, [*map(photo, folders)])
-    with opened_model(name, device, quiet, *aimed) as black_box:
-        differs = functools.partial(_differ, photo, black_box, chosen, wanted)
-        ask = functools.partial(_ask, photo, make, black_box, checking)
+    paths = [str(one.path) for one in photos.photos] if photos else [*folders]
+    with opened_model(name, device, quiet, queries, measure, box, [*map(photo, paths)]) as opened:
+        differs = functools.partial(_differ, photo, opened, wishes.method, wishes.target)
+        if photos is not None:
+            sent = opened if queries or box else name
+            asking = wishes.asking(photo("").reading, saving.pictures)
+            settings = wishes.settings() | {"white": white, "pictures": pictures}
+            explain_gallery(photos, out, crew, saving, asking, sent, opened, settings, differs)
+        ask = lambda path, **by: wishes.ask(photo(path), opened, **by)  # noqa: E731
         make_all(folders, ask, calls, saving, differs)
 
 
@@ -188,18 +197,6 @@ def _default_model(similar_to: list[str] | None) -> str:
     from iassa.models import efficientnet_lite0
 
     return efficientnet_lite0.FEATURES if similar_to else efficientnet_lite0.NAME
-
-
-def _ask(
-    photo: Callable[[str], ImageFile],
-    make: Callable[..., iassa.Explanation],
-    black_box: BlackBox,
-    checking: Checking | None,
-    path: str,
-    **watching: Any,
-) -> iassa.Explanation:
-    made = make(photo(path), black_box, **watching)
-    return made if checking is None else check_made(made, black_box, checking, **watching)
 
 
 def _differ(
@@ -263,7 +260,7 @@ def extend(
     saved, saving = iassa.Explanation.load(directory), options.read_saving(context)
     differs = functools.partial(_changes, saved, target or saved.targets)
     name = options.described_model(context)
-    again = _fields(str(saved.method["name"]), baseline, set_ or [])
+    again = read_fields_of(str(saved.method["name"]), baseline, set_ or [])
     of_run = (name, similar_to, measure, max_pixels, device, calls, seconds, tolerance, batch_size)
     if target is not None and all(one is None for one in of_run):
         retarget = functools.partial(iassa.retarget, saved, target, method=again)
@@ -304,30 +301,6 @@ def _beside(directory: Path, targets: list[str]) -> Path:
     whole = directory if directory.name not in ("", "..") else directory.resolve()
     name = "-".join([whole.name, *targets]).encode(errors="ignore")[:LONGEST_NAME]
     return whole.parent / folder_name(name.decode(errors="ignore"))
-
-
-def _method(name: str, baseline: str | None, settings: list[str]) -> Explainer:
-    from iassa.methods.registry import open_method
-
-    with redirect_stdout(sys.stderr):  # a module of the user may print while it is imported
-        return open_method(name, **_fields(name, baseline, settings))
-
-
-def _fields(method: str, baseline: str | None, settings: list[str]) -> dict[str, Any]:
-    from iassa.methods.registry import read_fields
-
-    fill = [] if baseline is None else [f"baseline={baseline}"]
-    given = fill + settings
-    return read_fields(method, given) if given else {}
-
-
-def _keep(text: str) -> int | Literal["all"]:
-    if text == "all":
-        return "all"
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"expected --keep to be a whole number or all, got {text!r}.") from None
 
 
 def _folders(images: list[Path], example: str | None, out: Path | None) -> dict[str, Path]:

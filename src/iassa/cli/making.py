@@ -34,7 +34,6 @@ from iassa.errors import (
     CancelledError,
     IassaError,
     ImageWarning,
-    InputError,
     WeakEvidenceWarning,
     counted,
     plain,
@@ -63,13 +62,15 @@ def make_all(
         typer.Exit: always; 0, 2 where all images failed, 1 where some of several did, 130
             after Ctrl-C, or 143 after SIGTERM.
     """
+    from iassa.methods.engine.replacing import refuse_others
+
     failed = 0
     with graceful_interrupt(saving.quiet) as interrupts:
         for name, folder in folders.items():
             with about(name) if len(folders) > 1 else nullcontext(), warnings_as_lines():
                 try:
                     if not saving.overwrite:
-                        _keep_others(folder, functools.partial(differs, name))
+                        refuse_others(folder, functools.partial(differs, name))
                     with _writable(folder), _bar(Path(name).name, calls, saving.quiet) as show:
                         explanation = make(name, progress=show, cancel=lambda: bool(interrupts))
                     _save(explanation, folder, saving, interrupts)
@@ -130,25 +131,6 @@ def _writable(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 path.rmdir()
         raise
-
-
-def _keep_others(folder: Path, differs: Callable[[iassa.Explanation], str]) -> None:
-    """Refuse to write over the result of another case.
-
-    Raises:
-        InputError: the folder holds one, or one that cannot be read.
-    """
-    if not is_there(folder / "explanation.json"):
-        return
-    try:
-        there = iassa.Explanation.load(folder)
-    except InputError as damage:
-        raise InputError(f"{damage} Or choose another --out, or add --overwrite.") from damage
-    if what := differs(there):
-        raise InputError(
-            f"expected {folder} to be free or of the same image, model, method and targets, got an "
-            f"explanation that differs in {what} there. Choose another --out, or add --overwrite."
-        )
 
 
 def _save(

@@ -112,6 +112,8 @@ Refine = Annotated[
         help="Spend N more calls on smaller verified regions, superpixel by superpixel.",
     ),
 ]
+Workers = Annotated[int, Option(metavar="N", help="Processes on this machine, one core each.")]
+Ray = Annotated[str | None, Option(metavar="ADDRESS", help="Use a Ray cluster: auto, ray://host.")]
 Overwrite = Annotated[
     bool, Option("--overwrite", help="Write over the result of another image, model or target.")
 ]

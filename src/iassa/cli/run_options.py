@@ -118,8 +118,6 @@ AsJson = Annotated[
 Seeds = Annotated[
     int, Option(metavar="N", help="Number of seeds per image, to see how stable maps are.")
 ]
-Workers = Annotated[int, Option(metavar="N", help="Processes on this machine, one core each.")]
-Ray = Annotated[str | None, Option(metavar="ADDRESS", help="Use a Ray cluster: auto, ray://host.")]
 ProtocolFields = Annotated[
     list[str] | None,
     Option(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -21,7 +20,8 @@ from iassa.explanations.evidence import Evidence
 from iassa.explanations.fills import Fills
 from iassa.explanations.loading import PLAIN, load_fields
 from iassa.explanations.original import Original, describe, pack, resize_maps, size_of
-from iassa.explanations.record import SCHEMA, Round, picture_name, replace_saved
+from iassa.explanations.pictures import Pictures, render
+from iassa.explanations.record import SCHEMA, Round, replace_saved
 from iassa.explanations.regions import (
     SMALLEST,
     RegionBox,
@@ -36,8 +36,6 @@ from iassa.models.targets import Target, find_target
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Pictures: TypeAlias = Literal["none", "sheet", "all", "named"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -366,17 +364,8 @@ class Explanation:
 
     def render(self, pictures: Pictures = "all") -> Iterator[tuple[str, bytes]]:
         """The name and the content of each file that `draw` writes, with the same error."""
-        from iassa.explanations.drawing import figure_png
-
-        take(pictures, Pictures, "pictures")
-        wanted: dict[str, Callable[[], Figure]] = {}
-        for k, target in enumerate(self.targets if pictures in ("all", "named") else ()):
-            name = picture_name(k, target.name if pictures == "named" else "")
-            wanted[name] = functools.partial(self.plot, k)
-        if pictures == "sheet" or len(wanted) > 1:
-            wanted["sheet.png"] = self.plot_sheet
-        for name, plot in wanted.items():
-            yield name, figure_png(plot())
+        names = [target.name for target in self.targets]
+        return render(names, pictures, self.plot, self.plot_sheet)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:

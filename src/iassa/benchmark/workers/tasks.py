@@ -83,8 +83,13 @@ def perform(task: Task, token: str, fetch: Callable[[], Model]) -> Any:
         return TaskFailure(one_line(error), "model")
     except Exception as error:  # noqa: BLE001 - a user's model may do anything while it is opened
         return TaskFailure(f"{type(error).__name__}: {one_line(error)}", "model")
+    return attempt(lambda: task.run(black_box))
+
+
+def attempt(work: Callable[[], Any]) -> Any:
+    """The result of some work, or a `TaskFailure` that says what it raised."""
     try:
-        return task.run(black_box)
+        return work()
     except InputError as error:
         return TaskFailure(one_line(error), "input")
     except IassaError as error:

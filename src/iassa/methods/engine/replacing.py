@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from iassa.errors import InputError
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
 from iassa.explanations.original import digest_image
+from iassa.explanations.record import RECORD
+from iassa.files import is_there
 from iassa.methods.engine.case import resolve_among_kept
 from iassa.models.targets import Target, TargetLike
 
@@ -56,6 +59,29 @@ def find_difference(
             raise  # nobody can explain it
         return "targets"  # all that was explained was kept
     return "" if _outputs(wanted) == _outputs(saved.targets) else "targets"
+
+
+def refuse_others(folder: Path, differs: Callable[[Explanation], str]) -> None:
+    """Refuse to write over the result of another case.
+
+    Args:
+        folder: where a new explanation goes.
+        differs: from what is there, in what the new one differs from that; see `find_difference`.
+
+    Raises:
+        InputError: the folder holds one, or one that cannot be read.
+    """
+    if not is_there(folder / RECORD):
+        return
+    try:
+        there = Explanation.load(folder)
+    except InputError as damage:
+        raise InputError(f"{damage} Or choose another --out, or add --overwrite.") from damage
+    if what := differs(there):
+        raise InputError(
+            f"expected {folder} to be free or of the same image, model, method and targets, got an "
+            f"explanation that differs in {what} there. Choose another --out, or add --overwrite."
+        )
 
 
 def digest_of(explanation: Explanation) -> str:

@@ -1,0 +1,235 @@
+"""`iassa explain` of a folder: its images, the workers that explain them, what is printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+import iassa
+from iassa.cli.options import Saving
+from iassa.cli.terminal import (
+    BAD,
+    SOME_FAILED,
+    about,
+    complain,
+    graceful_interrupt,
+    messages,
+    say,
+    show_json,
+    show_path,
+    status_of,
+    warn,
+    words,
+)
+from iassa.errors import counted, require
+from iassa.files import folder_name
+
+if TYPE_CHECKING:
+    from iassa.gallery.entry import Entry
+    from iassa.gallery.explaining import Asking
+    from iassa.gallery.making import Made, Pool
+    from iassa.gallery.photos import Photo, Photos
+    from iassa.models.black_box import BlackBox
+    from iassa.models.opening import BlackBoxLike
+
+MOST = 1000  # workers
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who explains the images of a gallery: the values of the options of these names."""
+
+    workers: int
+    ray: str | None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether other processes do."""
+        return self.workers != 1 or self.ray is not None
+
+
+def find_gallery(images: Sequence[Path], example: str | None, workers: Workers) -> Photos | None:
+    """The images of a gallery; None where only files are named, and no workers.
+
+    Raises:
+        InputError: see `find_photos`; no number of workers; or workers for a bundled photograph.
+    """
+    got = workers.workers
+    require(1 <= got <= MOST, f"expected --workers from 1 to {MOST}, got {got}. Change it.")
+    require(
+        not (example and workers.elsewhere),
+        "expected --workers and --ray with images of yours, got --example. Leave them out.",
+    )
+    if example or not images:
+        return None
+    from iassa.gallery.photos import find_photos, names_several
+
+    return find_photos(images) if workers.elsewhere or any(map(names_several, images)) else None
+
+
+def explain_gallery(
+    photos: Photos,
+    out: Path | None,
+    workers: Workers,
+    saving: Saving,
+    asking: Asking,
+    model: BlackBoxLike,
+    black_box: BlackBox,
+    settings: Mapping[str, Any],
+    differs: Callable[[str, iassa.Explanation], str],
+) -> None:
+    """Explain the images of a gallery, and exit with what became of them.
+
+    Args:
+        photos: the images.
+        out: folder of the gallery; explanations/NAME if None, by the folder of the images.
+        workers: who does it.
+        saving: what is written and printed.
+        asking: what is done with each image.
+        model: the black box as a worker opens it.
+        black_box: the same, opened in this process.
+        settings: by which the gallery is known again, beside the model and the version.
+        differs: see `make_all`.
+
+    Raises:
+        typer.Exit: always; see `make_all`.
+    """
+    from iassa.gallery.folder import Gallery
+    from iassa.gallery.making import Watching, make_gallery
+
+    known = {"name": black_box.name, "identity": black_box.identity()}
+    configuration = {"iassa": iassa.__version__, "model": known, **settings}
+    folder = out or Path("explanations") / folder_name(photos.folder)
+    for file in photos.repeated:
+        warn(f"{file} is named more than once. It is explained once.")
+    what = "images" if workers.elsewhere else "batch"
+    with (
+        Gallery(folder, configuration, overwrite=saving.overwrite) as gallery,
+        graceful_interrupt(saving.quiet, what) as interrupts,
+        redirect_stdout(sys.stderr),  # a black box may print
+        _bar(len(photos.photos), saving) as show,
+    ):
+        cancel: Callable[[], bool] = lambda: bool(interrupts)  # noqa: E731
+        with _pool(workers, model, black_box, cancel) as pool:
+            made = make_gallery(
+                gallery,
+                photos.photos,
+                asking,
+                pool,
+                Watching(show, _remark if not saving.quiet else _be_silent, cancel),
+                lambda photo, there: differs(str(photo.path), there),
+            )
+    _finish(made, photos.photos, folder, saving, interrupts)
+
+
+@contextmanager
+def _pool(
+    workers: Workers, model: BlackBoxLike, black_box: BlackBox, cancel: Callable[[], bool]
+) -> Iterator[Pool]:
+    """What explains: workers, or this process with the model that it has opened."""
+    from iassa.benchmark.workers.local import LocalWorkers
+    from iassa.benchmark.workers.ray_workers import RayWorkers
+    from iassa.benchmark.workers.tasks import Model
+    from iassa.gallery.explaining import InProcess
+
+    # The device that it is on here, so that no worker takes another.
+    sent = Model(model, str(black_box.device))
+    if workers.ray is not None:
+        with RayWorkers(sent, workers.ray) as cluster:
+            yield cluster
+    elif workers.elsewhere:
+        with LocalWorkers(sent, workers.workers) as processes:
+            yield processes
+    else:
+        yield InProcess(black_box, cancel)
+
+
+def _remark(photo: Photo, text: str) -> None:
+    with about(str(photo.path)):
+        warn(text)
+
+
+def _be_silent(*_: object) -> None:
+    pass
+
+
+@contextmanager
+def _bar(total: int, saving: Saving) -> Iterator[Callable[[Photo, Entry | str], None]]:
+    """A progress bar: images done, time gone and left, and how many failed; or a line for each."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    terminal = messages().is_terminal
+    with Progress(
+        *("images", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
+        *(TimeRemainingColumn(), words("{task.fields[note]}")),
+        console=messages(),
+        disable=saving.quiet or not terminal,
+    ) as bar:
+        task = bar.add_task("", total=total, note="")
+        failed = 0
+
+        def show(photo: Photo, result: Entry | str) -> None:
+            nonlocal failed
+            failed += isinstance(result, str)
+            bar.update(task, advance=1, note=f"{failed} failed" if failed else "")
+            if not saving.quiet and not terminal:
+                done = f"{int(bar.tasks[0].completed)}/{total} {photo.path}"
+                say(f"{done}: {_describe(result)}")
+
+        yield show
+
+
+def _describe(result: Entry | str) -> str:
+    if isinstance(result, str):
+        return "failed"
+    error = "not known" if result.error is None else f"{result.error:.1%} of the peak"
+    more = f" and {result.further} more" if result.further else ""
+    return f"{result.target}: {result.score:.3g}{more}, standard error {error}"
+
+
+def _finish(
+    made: Made, photos: Sequence[Photo], folder: Path, saving: Saving, interrupts: list[int]
+) -> None:
+    """Print what became of the images, the failures last, and exit with it."""
+    from iassa.explanations.record import RECORD
+    from iassa.gallery.photos import INDEX
+
+    if saving.as_json:
+        for photo in photos:
+            if photo in made.entries:
+                show_json(json.loads((folder / photo.folder / RECORD).read_text("utf-8")))
+    else:
+        show_path(folder / INDEX)
+    if not saving.quiet:
+        count = counted(len(photos), "image")
+        say(f"{len(made.entries)} of {count}, {len(made.new)} of them new, in {folder}")
+    for photo, error in made.failures.items():
+        with about(f"{photo.path}"):
+            complain(error)
+    left = len(photos) - len(made.entries) - len(made.failures)
+    if interrupts:
+        complain(
+            f"interrupted; {counted(left, 'image')} not explained yet. The same command goes on "
+            "from here."
+        )
+        raise typer.Exit(status_of(interrupts))
+    if made.failures:
+        complain(
+            f"{len(made.failures)} of {counted(len(photos), 'image')} failed. The same command "
+            "tries them again."
+        )
+    all_failed = made.failures and not made.entries
+    raise typer.Exit(BAD if all_failed else SOME_FAILED if made.failures else 0)

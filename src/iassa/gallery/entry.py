@@ -1,0 +1,139 @@
+"""What a gallery shows of an image, and the mark that the image is done.
+
+`entry.json` lies beside the saved explanation. It is written last, so where it is all else is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from PIL import Image
+
+from iassa.archives import read_json
+from iassa.checks import Within, take_json
+from iassa.errors import InputError
+from iassa.explanations.explanation import Explanation
+from iassa.explanations.record import RECORD
+from iassa.files import read_whole
+from iassa.metrics.border_share import border_share
+
+ENTRY = "entry.json"
+THUMBNAIL = "thumbnail.jpg"
+LONGEST = 320  # pixels of the longer side of a thumbnail
+QUALITY = 82  # of its JPEG, of 100
+LARGEST = 2**20  # bytes of an entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An image of a gallery that is done.
+
+    Attributes:
+        run: digest of the settings of the gallery.
+        image: SHA-256 of the image file.
+        record: SHA-256 of `explanation.json`.
+        target: name of the first target.
+        score: of the image, for that target.
+        further: how many targets there are besides.
+        error: the largest relative error of the targets' maps; None where it is not known.
+        border: the largest border share of them, see `metrics.border_share`.
+        warnings: how many there are.
+        size: (width, height) of the thumbnail.
+        pictures: names of the files of the pictures, of that with all targets first.
+    """
+
+    run: str
+    image: str
+    record: str
+    target: str
+    score: float
+    further: Annotated[int, Within(0)]
+    error: Annotated[float | None, Within(0)]
+    border: Annotated[float, Within(0, 1)]
+    warnings: Annotated[int, Within(0)]
+    size: Annotated[tuple[int, int], Within(1, LONGEST)]
+    pictures: tuple[str, ...]
+
+
+def make_entry(
+    explanation: Explanation,
+    pictures: Collection[str],
+    *,
+    run: str,
+    image: str,
+    record: str,
+) -> tuple[Entry, bytes]:
+    """The entry of an explanation that was saved, and its thumbnail.
+
+    Args:
+        explanation: of the image.
+        pictures: names of the files of its pictures.
+        run: see `Entry`.
+        image: likewise.
+        record: likewise.
+    """
+    content, size = _draw_thumbnail(explanation)
+    error = explanation.relative_error
+    entry = Entry(
+        run=run,
+        image=image,
+        record=record,
+        target=explanation.targets[0].name,
+        score=explanation.scores[0],
+        further=len(explanation.targets) - 1,
+        error=error if math.isfinite(error) else None,
+        border=max(border_share(one) for one in explanation.saliency),
+        warnings=len(explanation.warnings),
+        size=size,
+        pictures=tuple(sorted(pictures, key=lambda name: (name.startswith("overlay"), len(name)))),
+    )
+    return entry, content
+
+
+def pack_entry(entry: Entry) -> bytes:
+    """The content of `entry.json`."""
+    return json.dumps(dataclasses.asdict(entry), indent=1, allow_nan=False).encode() + b"\n"
+
+
+def read_entry(folder: Path) -> Entry | None:
+    """What `pack_entry` wrote into a folder; None where nothing is, or other than that."""
+    try:
+        with (folder / ENTRY).open("rb") as file:
+            content = file.read(LARGEST)
+        entry: Entry = take_json(read_json(content, ENTRY), Entry, ENTRY)
+    except (OSError, InputError):
+        return None
+    return entry
+
+
+def digest_record(folder: Path) -> str:
+    """SHA-256 of the record of the explanation in a folder.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return hashlib.sha256(read_whole(folder / RECORD)).hexdigest()
+
+
+def _draw_thumbnail(explanation: Explanation) -> tuple[bytes, tuple[int, int]]:
+    """The first map over the image as a JPEG, and its (width, height)."""
+    from iassa.explanations.drawing.colours import Colours, find_unsure  # they take half a second
+
+    saliency, error = explanation.saliency[0], explanation.standard_error[0]
+    colours = Colours.over(saliency, explanation.method["measures"])
+    unsure = find_unsure(saliency, error, signed=colours.signed)
+    painted = colours.paint(explanation.image, saliency, unsure)
+    picture = Image.fromarray(np.ascontiguousarray(painted[:, :, :3]))
+    picture.thumbnail((LONGEST, LONGEST))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue(), picture.size
