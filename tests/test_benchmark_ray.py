@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from iassa.benchmark import Contestant, Protocol, Tally, run
 from iassa.benchmark.datasets import ImageFolder
 from iassa.benchmark.workers.ray_workers import RayWorkers
 from iassa.benchmark.workers.tasks import Model, Task, TaskFailure
+from iassa.cli import main
 from iassa.errors import InputError
 from made_runs import contents
 from working import Die, Echo, Raise, Span, Threads
@@ -105,6 +109,47 @@ def test_a_run_gives_the_bits_of_local_workers_though_one_is_killed(
         runs.append(contents(tmp_path / name))
     assert len(killed) == 1
     assert runs[0] == runs[1]
+
+
+def test_a_gallery_is_made_though_a_worker_is_killed(
+    cluster: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for number in range(8):
+        pixels = np.random.default_rng(number).integers(0, 256, (36, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(f"photos/{number}.png")
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        """Kill a worker that has a task, once an image is done."""
+        driver = psutil.Process()
+        while not killed:
+            time.sleep(0.02)
+            done = list(Path("g").rglob("entry.json"))
+            with suppress(psutil.NoSuchProcess):
+                for each in driver.children(recursive=True) if done else []:
+                    if each.name() == "ray::_perform":
+                        each.kill()
+                        killed.append(each.pid)
+                        break
+
+    command = ["explain", "photos", "--model", "working:slow", "--method", "rise", "--calls", "90"]
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    with pytest.raises(SystemExit) as exit_:
+        main([*command, "--ray", cluster, "--out", "g"])
+    killer.join(60)
+    assert (exit_.value.code, len(killed)) == (0, 1)
+    assert "8 of 8 images, 8 of them new, in g" in capsys.readouterr().err
+    for number in range(8):
+        found = iassa.Explanation.load(f"g/{number}")
+        wanted = iassa.explain(f"photos/{number}.png", "working:slow", method="rise", calls=90)
+        np.testing.assert_array_equal(found.saliency, wanted.saliency)
+        assert found.source == f"photos/{number}.png"
 
 
 @pytest.mark.thorough  # with a cluster of its own

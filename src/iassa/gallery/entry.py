@@ -76,7 +76,7 @@ def make_entry(
 
     Args:
         explanation: of the image.
-        pictures: names of the files of its pictures.
+        pictures: names of the files of its pictures, as `render` gives them.
         run: see `Entry`.
         image: likewise.
         record: likewise.
@@ -94,7 +94,7 @@ def make_entry(
         border=max(border_share(one) for one in explanation.saliency),
         warnings=len(explanation.warnings),
         size=size,
-        pictures=tuple(sorted(pictures, key=lambda name: (name.startswith("overlay"), len(name)))),
+        pictures=tuple(sorted(pictures, key=lambda name: name.startswith("overlay"))),
     )
     return entry, content
 

@@ -54,8 +54,9 @@ class Gallery:
 
         Args:
             folder: made if it is not there; other files in it are left alone.
-            configuration: the settings, of JSON values. Those of a gallery to go on with have to
-                agree, unless nothing in it is done.
+            configuration: the settings, of JSON values, with the record of the method as 'method',
+                see `Explainer.as_dict`. Those of a gallery to go on with have to agree, unless
+                nothing in it is done.
             overwrite: whether a gallery of other settings may be replaced, image by image.
 
         Raises:
@@ -68,6 +69,7 @@ class Gallery:
         asked = as_json(configuration)
         ordered = json.dumps(asked, sort_keys=True).encode()
         self._overwrite = overwrite
+        self._measures = str(asked["method"]["measures"])
         self._run = hashlib.sha256(ordered).hexdigest()
         self._lock = lock_folder(self.folder)
         try:
@@ -167,7 +169,8 @@ class Gallery:
         Returns:
             Its path.
         """
-        page = render_gallery(self.folder.resolve().name, photos, entries, failures)
+        title = self.folder.resolve().name
+        page = render_gallery(title, photos, entries, failures, self._measures)
         write_whole(self.folder, {INDEX: page})
         return self.folder / INDEX
 

@@ -42,6 +42,7 @@ def render_gallery(
     photos: Sequence[Photo],
     entries: Mapping[Photo, Entry],
     failures: Mapping[Photo, str],
+    measures: str,
 ) -> bytes:
     """The page with all images.
 
@@ -50,6 +51,7 @@ def render_gallery(
         photos: that were asked for, in the order in which they are shown.
         entries: those of them that are done.
         failures: why others could not be explained.
+        measures: what the maps' values are, see `Explainer.measures`.
     """
     shown = [photo for photo in photos if photo in entries]
     left = len(photos) - len(entries) - len(failures)
@@ -63,6 +65,7 @@ def render_gallery(
         "gallery.html",
         title=_text(title),
         counts="; ".join(counts),
+        colours="Red raises the score, blue lowers it. " if measures == "effect" else "",
         cards="\n".join(_card(photo, entries[photo]) for photo in shown),
         failures=_list_failures(photos, failures),
         script=script,
