@@ -568,7 +568,7 @@ BAD_IMAGES = {
     "truncated.png": "cannot decode truncated.png",
     "empty.png": "got an empty file: empty.png",
     "text.png": "no known image: text.png",
-    "folder.png": "got a folder: folder.png",
+    "folder.png": "expected images in folder.png, got no file named .bmp",
     "bomb.png": "bomb.png: expected an image of at most 50000000 pixels",
     "float.tiff": "float.tiff: expected grey values in [0, 1], got [7, 7]",
     "photo.png/below.png": "photo.png/below.png",
