@@ -166,10 +166,14 @@ def compare_workers(workplace: Path, images: int, repeats: int) -> dict[str, Any
     return {"images": images, "rows": rows, "median": median, "goal": GOAL}
 
 
+def print_nothing(*_: object) -> None:
+    """Nobody is told."""
+
+
 def _time(folder: Path, photos: Sequence[Photo], pool: Pool) -> float:
     """Seconds for all images, after the first, by which each worker opens its model."""
     asking = Asking(functools.partial(iassa.explain, calls=500), UPRIGHT, "all")
-    silent = Watching(lambda *_: None, lambda *_: None, lambda: False)
+    silent = Watching(print_nothing, print_nothing, print_nothing, lambda: False)
     method = {"method": iassa.methods.Iassa().as_dict()}
     with Gallery(folder, method) as gallery:
         make_gallery(gallery, photos[:WARM], asking, pool, silent, lambda *_: "")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -377,6 +378,40 @@ def test_a_black_box_that_fails_costs_that_image_alone(
     status, _, err = explain(*arguments, model="moody")
     assert (status, "1 of them new" in err) == (0, True)
     assert state("g").items() > before.items()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_warning_is_said_once_and_of_an_image_with_its_name(explain: Run, workers: int) -> None:
+    deep = np.random.default_rng(0).integers(0, 3000, (30, 40), dtype=np.uint16)
+    Image.fromarray(deep).save("photos/dark.png")
+    for quiet in ([], ["--quiet"]):
+        arguments = ("photos", "--out", f"g{len(quiet)}", "--workers", workers, *quiet)
+        # pytest makes errors of warnings, and the first call is made when the model is opened.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _, _, err = explain(*arguments, model="talkative")
+        lines = [line for line in err.splitlines() if line.startswith("warning: ")]
+        assert lines.count("warning: the moon is full") == 1
+        named = [line for line in lines if line.startswith("warning: photos/dark.png: ")]
+        assert (len(named), len(lines)) == ((0, 1) if quiet else (1, 2))
+
+
+def test_a_file_whose_name_is_no_text(explain: Run) -> None:
+    name = os.fsdecode(b"photos/\xff.png")
+    draw(name)
+    status, _, err = explain("photos", "--out", "g", "--json")
+    assert status == 0, err
+    assert (Path("g") / os.fsdecode(b"\xff") / "entry.json").exists()
+    assert "4 of 4 images, 0 of them new" in explain("photos", "--out", "g")[2]
+
+
+def test_verified_with_workers(explain: Run) -> None:
+    for workers in (1, 2):
+        assert explain("photos", "--out", f"g{workers}", "--verify", "--workers", workers)[0] == 0
+    one, two = (iassa.Explanation.load(f"g{k}/b").check for k in (1, 2))
+    assert one is not None
+    assert two is not None
+    assert one.lines() == two.lines()
 
 
 def test_a_model_that_no_worker_can_open(explain: Run) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +115,13 @@ def choosy_colours(images):
     """As `colours`, with the mood of `choosy`."""
     choosy(images)
     return colours(images)
+
+
+def talkative(images):
+    """As `brightness`, with a warning each time, and one that only programmers see."""
+    warnings.warn("the moon is full", stacklevel=2)
+    warnings.warn("old", DeprecationWarning, stacklevel=2)
+    return brightness(images)
 
 
 def slow(images):

@@ -123,7 +123,7 @@ def explain_gallery(
                 photos.photos,
                 asking,
                 pool,
-                Watching(show, _remark if not saving.quiet else _be_silent, cancel),
+                Watching(show, _be_silent if saving.quiet else _remark, warn, cancel),
                 lambda photo, there: differs(str(photo.path), there),
             )
     _finish(made, photos.photos, folder, saving, interrupts)
@@ -221,10 +221,11 @@ def _finish(
             complain(error)
     left = len(photos) - len(made.entries) - len(made.failures)
     if interrupts:
-        complain(
-            f"interrupted; {counted(left, 'image')} not explained yet. The same command goes on "
-            "from here."
-        )
+        if left:
+            complain(
+                f"interrupted; {counted(left, 'image')} not explained yet. The same command goes "
+                "on from here."
+            )
         raise typer.Exit(status_of(interrupts))
     if made.failures:
         complain(

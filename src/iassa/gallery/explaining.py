@@ -11,13 +11,19 @@ from typing import Any
 
 from iassa.benchmark.workers.tasks import Task, attempt
 from iassa.decoding import Reading
-from iassa.errors import CancelledError, ImageWarning
+from iassa.errors import CancelledError, ImageWarning, WeakEvidenceWarning
 from iassa.explanations.explanation import Explanation
 from iassa.explanations.failure import RunFailedError
 from iassa.explanations.pictures import Pictures
 from iassa.gallery.photos import Photo
 from iassa.image import decode_image
 from iassa.models.black_box import BlackBox
+
+# The first are in the explanation; Python leaves out the others, which are for programmers.
+UNSAID = (
+    *(WeakEvidenceWarning, DeprecationWarning, PendingDeprecationWarning),
+    *(ImportWarning, ResourceWarning),
+)
 
 
 @dataclass(frozen=True)
@@ -44,13 +50,15 @@ class Explained:
         explanation: of it; of a black box that failed, that of the masks until then.
         pictures: the content of each, by the name of its file.
         error: why the black box failed; empty if it did not.
-        remarks: what may be wrong with the way in which the image was read.
+        of_image: warnings about the way in which the image was read.
+        of_model: other warnings: what the black box gave, and what its libraries say.
     """
 
     explanation: Explanation
     pictures: Mapping[str, bytes]
     error: str
-    remarks: tuple[str, ...]
+    of_image: tuple[str, ...]
+    of_model: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +91,9 @@ class ExplainPhoto(Task):
         """
         error = ""
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("ignore")  # of weak evidence: the explanation has these
-            warnings.simplefilter("always", ImageWarning)
+            warnings.simplefilter("always")
+            for kind in UNSAID:
+                warnings.simplefilter("ignore", kind)
             image = decode_image(self.content, str(self.photo.path), self.asking.reading)
             try:
                 made = self.asking.ask(image, black_box, cancel=cancel)
@@ -96,7 +105,10 @@ class ExplainPhoto(Task):
             targets = (dataclasses.replace(one, function=None) for one in made.targets)
             made = dataclasses.replace(made, source=str(self.photo.path), targets=tuple(targets))
             pictures = dict(made.render(self.asking.pictures))
-        return Explained(made, pictures, error, tuple(str(one.message) for one in caught))
+        told = dict.fromkeys((str(one.message), one.category) for one in caught)
+        of_image = tuple(text for text, kind in told if issubclass(kind, ImageWarning))
+        of_model = tuple(text for text, kind in told if not issubclass(kind, ImageWarning))
+        return Explained(made, pictures, error, of_image, of_model)
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,12 +32,14 @@ class Watching:
 
     Attributes:
         show: called with each image that is done or that failed, and with its entry or the error.
-        remark: called with an image and a warning about it.
+        remark: called with an image and a warning about the way in which it was read.
+        warn: called with each other warning, once.
         cancel: called before every image. True ends the work after the images in flight.
     """
 
     show: Callable[[Photo, Entry | str], object]
     remark: Callable[[Photo, str], object]
+    warn: Callable[[str], object]
     cancel: Callable[[], bool]
 
 
@@ -100,6 +102,7 @@ class _Job:
     watching: Watching
     differs: Callable[[Photo, Explanation], str]
     made: Made
+    told: set[str] = field(default_factory=set)
 
     def tasks(self) -> Iterator[ExplainPhoto]:
         """A task for each image that is not done. Those that are, and bad files, are told."""
@@ -148,8 +151,12 @@ class _Job:
             return None
         if isinstance(result, TaskFailure):
             raise IassaError(result.error)
-        for text in result.remarks:
+        for text in result.of_image:
             self.watching.remark(task.photo, text)
+        for text in result.of_model:
+            if text not in self.told:
+                self.told.add(text)
+                self.watching.warn(text)
         entry = self.gallery.keep(task.photo, task.digest, result)
         if result.error:
             place = self.gallery.folder / task.photo.folder
