@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--images", type=int, default=0, help="default: 1000, or 12 for workers")
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--calls", type=int, default=500, help="of an image, for workers")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the work, which stays")
@@ -82,7 +83,9 @@ def main() -> None:
         if options.what == "kills":
             result = survive(workplace, options.images or 1000, options.kills, options.seed)
         elif options.what == "workers":
-            result = compare_workers(workplace, options.images or 12, options.repeats)
+            result = compare_workers(
+                workplace, options.images or 12, options.calls, options.repeats
+            )
         else:
             result = time_opening(options.folder, options.repeats)
     text = json.dumps(result, indent=1)
@@ -145,7 +148,7 @@ def read_state(gallery: Path) -> dict[str, str]:
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in records.items()}
 
 
-def compare_workers(workplace: Path, images: int, repeats: int) -> dict[str, Any]:
+def compare_workers(workplace: Path, images: int, calls: int, repeats: int) -> dict[str, Any]:
     """Seconds for the same images by one worker and by two, and in this process on all cores."""
     photos = workplace / "photos"
     photos.mkdir()
@@ -158,21 +161,21 @@ def compare_workers(workplace: Path, images: int, repeats: int) -> dict[str, Any
         row = {}
         for name, workers in (("one", 1), ("two", 2)):
             with LocalWorkers(Model("efficientnet-lite0", "cpu"), workers) as pool:
-                row[name] = _time(workplace / f"{name}-{k}", found, pool)
+                row[name] = _time(workplace / f"{name}-{k}", found, calls, pool)
         here = InProcess(iassa.open_model("efficientnet-lite0", "cpu"), lambda: False)
-        row["in process"] = _time(workplace / f"here-{k}", found, here)
+        row["in process"] = _time(workplace / f"here-{k}", found, calls, here)
         rows.append(row | {"ratio": row["one"] / row["two"]})
     median = statistics.median(row["ratio"] for row in rows)
-    return {"images": images, "rows": rows, "median": median, "goal": GOAL}
+    return {"images": images, "calls": calls, "rows": rows, "median": median, "goal": GOAL}
 
 
 def print_nothing(*_: object) -> None:
     """Nobody is told."""
 
 
-def _time(folder: Path, photos: Sequence[Photo], pool: Pool) -> float:
+def _time(folder: Path, photos: Sequence[Photo], calls: int, pool: Pool) -> float:
     """Seconds for all images, after the first, by which each worker opens its model."""
-    asking = Asking(functools.partial(iassa.explain, calls=500), UPRIGHT, "all")
+    asking = Asking(functools.partial(iassa.explain, calls=calls), UPRIGHT, "all")
     silent = Watching(print_nothing, print_nothing, print_nothing, lambda: False)
     method = {"method": iassa.methods.Iassa().as_dict()}
     with Gallery(folder, method) as gallery:
