@@ -143,7 +143,8 @@ def count_different(workplace: Path, names: list[str]) -> int:
 
 def read_state(gallery: Path) -> dict[str, str]:
     """A digest of the record of each image that is done. It holds the seconds that its run took."""
-    places = [path.parent for path in gallery.glob("*/entry.json")]
+    # An entry without a record is a mark: the image was begun.
+    places = [path.parent for path in gallery.glob("*/entry.json") if "record" in path.read_text()]
     records = {place.name: place / "explanation.json" for place in places}
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in records.items()}
 
@@ -240,7 +241,7 @@ def run(workplace: Path, command: list[str]) -> None:
 def kill_at(workplace: Path, command: list[str], wanted: int) -> None:
     """Start the command, and kill it and its workers once so many images are done."""
     with start(workplace, command) as process:
-        while len(list((workplace / "g").glob("*/entry.json"))) < wanted:
+        while len(list((workplace / "g").glob("*/thumbnail.jpg"))) < wanted:
             if process.poll() is not None:
                 raise SystemExit(f"error: ended before it was killed: {process.returncode}")
             time.sleep(0.05)

@@ -129,9 +129,9 @@ def test_a_gallery_is_made_though_a_worker_is_killed(
         driver = psutil.Process()
         while not killed:
             time.sleep(0.02)
-            done = list(Path("g").rglob("entry.json"))
+            some = list(Path("g").rglob("thumbnail.jpg"))
             with suppress(psutil.NoSuchProcess):
-                for each in driver.children(recursive=True) if done else []:
+                for each in driver.children(recursive=True) if some else []:
                     if each.name() == "ray::_perform":
                         each.kill()
                         killed.append(each.pid)

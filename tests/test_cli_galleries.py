@@ -84,13 +84,18 @@ def results(folder: str) -> list[str]:
     )
 
 
+def done(folder: str | Path) -> list[Path]:
+    """The folders of the images that are done: their `entry.json` is no mark alone."""
+    return [
+        path.parent for path in Path(folder).rglob("entry.json") if "record" in path.read_text()
+    ]
+
+
 def state(folder: str | Path) -> dict[str, str]:
     """A digest of the record of each image that is done: it holds the seconds of its run."""
     return {
-        str(path.parent): hashlib.sha256(
-            (path.parent / "explanation.json").read_bytes()
-        ).hexdigest()
-        for path in Path(folder).rglob("entry.json")
+        str(place): hashlib.sha256((place / "explanation.json").read_bytes()).hexdigest()
+        for place in done(folder)
     }
 
 
@@ -422,6 +427,25 @@ def test_a_model_that_no_worker_can_open(explain: Run) -> None:
 # Kills.
 
 
+@pytest.mark.parametrize("lost", ["explanation.npz", "evidence.npz", "explanation.json"])
+def test_what_a_kill_left_half_is_made_anew(explain: Run, lost: str) -> None:
+    """As between the renaming of two files, which a kill hardly ever meets."""
+    explain("photos", "--out", "g", "--target", "top-2")
+    before = state("g")
+    mark = json.loads(Path("g/b/entry.json").read_text())
+    for name in (lost, "index.html", "overlay-1.png", "sheet.png"):
+        Path(f"g/b/{name}").unlink()
+    Path("g/b/entry.json").write_text(json.dumps({k: mark[k] for k in ("run", "image")}))
+    status, _, err = explain("photos", "--out", "g", "--target", "top-2")
+    if lost == "explanation.json":  # it is written first, so no kill leaves this
+        assert (status, "of yours that have names of ours" in err) == (1, True)
+        return
+    assert (status, "1 of them new" in err) == (0, True), err
+    after = state("g")
+    assert [key for key in before if before[key] != after[key]] == ["g/b"]
+    assert len(list(Path("g/b").iterdir())) == 9
+
+
 def start(*arguments: object, model: str = "slow") -> subprocess.Popen[str]:
     """The command as a process of its own, in a session of its own."""
     paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
@@ -440,7 +464,7 @@ def start(*arguments: object, model: str = "slow") -> subprocess.Popen[str]:
 def wait_for_more(process: subprocess.Popen[str], before: int) -> None:
     """Wait until the gallery has an image more."""
     deadline = time.monotonic() + 240
-    while len(list(Path("g").rglob("entry.json"))) <= before:
+    while len(done("g")) <= before:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -450,20 +474,20 @@ def wait_for_more(process: subprocess.Popen[str], before: int) -> None:
 def test_a_gallery_that_is_killed_goes_on(explain: Run, workers: int) -> None:
     for number in range(9):
         draw(f"photos/{number}.png", number)
-    done: dict[str, str] = {}
+    before: dict[str, str] = {}
     for _ in range(2):
         with start("--workers", workers) as process:
-            wait_for_more(process, len(done))
+            wait_for_more(process, len(before))
             os.killpg(process.pid, signal.SIGKILL)  # its workers, too
         now = state("g")
-        assert len(done) < len(now) < 12
-        assert now.items() >= done.items()
-        done = now
+        assert len(before) < len(now) < 12
+        assert now.items() >= before.items()
+        before = now
     status, _, err = explain("photos", "--out", "g", "--workers", 3 - workers, model="slow")
     assert status == 0
-    assert f"12 of 12 images, {12 - len(done)} of them new" in err
+    assert f"12 of 12 images, {12 - len(before)} of them new" in err
     assert len(state("g")) == 12
-    assert state("g").items() > done.items()
+    assert state("g").items() > before.items()
     explain("photos", "--out", "h", "--pictures", "none", model="slow")
     for place in results("h"):
         found, wanted = (iassa.Explanation.load(Path(name) / place) for name in "gh")
@@ -498,12 +522,12 @@ def test_ctrl_c_keeps_what_was_done(explain: Run, workers: int) -> None:
     assert out == "g/index.html\n"
     assert "The same command goes on from here." in err
     assert "Traceback" not in err
-    done = state("g")
-    assert 1 <= len(done) < 12
+    before = state("g")
+    assert 1 <= len(before) < 12
     for place in results("g"):  # that of the image in flight is there, and marked
         complete = iassa.Explanation.load(Path("g") / place).complete
-        assert complete == (str(Path("g") / place) in done)
+        assert complete == (str(Path("g") / place) in before)
     assert "not explained yet" in Path("g/index.html").read_text()
     status, _, err = explain("photos", "--out", "g", model="slow")
-    assert (status, f"{12 - len(done)} of them new" in err) == (0, True)
+    assert (status, f"{12 - len(before)} of them new" in err) == (0, True)
     assert all(iassa.Explanation.load(Path("g") / place).complete for place in results("g"))

@@ -16,7 +16,7 @@ from PIL import Image
 
 import iassa
 from iassa.errors import InputError
-from iassa.gallery.entry import Entry, make_entry, pack_entry, read_entry
+from iassa.gallery.entry import Entry, Mark, make_entry, pack_mark, read_mark
 from iassa.gallery.pages import is_ours, render_gallery, render_photo
 from iassa.gallery.photos import Photo, find_photos, names_several
 from iassa.metrics import border_share
@@ -139,9 +139,9 @@ def explained(size: tuple[int, int] = (40, 56), seed: int = 0) -> iassa.Explanat
     return iassa.explain(image, model, target=[0, 1], method="rise", calls=60)
 
 
-def entry_of(explanation: iassa.Explanation, **changes: object) -> Entry:
-    known: dict = {"run": "r", "image": "i", "record": "e"} | changes
-    return make_entry(explanation, ["overlay-0.png", "overlay-1.png", "sheet.png"], **known)[0]
+def entry_of(explanation: iassa.Explanation) -> Entry:
+    pictures = ["overlay-0.png", "overlay-1.png", "sheet.png"]
+    return make_entry(explanation, pictures, Mark(run="r", image="i"), "e")[0]
 
 
 class Page(HTMLParser):
@@ -237,19 +237,22 @@ def test_a_card_holds_what_it_is_sorted_by() -> None:
 def test_a_thumbnail_is_small_and_an_entry_comes_back(
     size: tuple[int, int], drawn: tuple[int, int], workplace: Path
 ) -> None:
-    entry, thumbnail = make_entry(explained(size), [], run="r", image="i", record="e")
+    entry, thumbnail = make_entry(explained(size), [], Mark(run="r", image="i"), "e")
     Path("thumbnail.jpg").write_bytes(thumbnail)
     with Image.open("thumbnail.jpg") as picture:
         assert (picture.format, picture.size, entry.size) == ("JPEG", drawn, drawn)
-    assert read_entry(workplace) is None
-    (workplace / "entry.json").write_bytes(pack_entry(entry))
-    assert read_entry(workplace) == entry
+    assert read_mark(workplace) is None
+    (workplace / "entry.json").write_bytes(pack_mark(entry))
+    assert read_mark(workplace) == entry
+    mark = Mark(run="r", image="i")
+    (workplace / "entry.json").write_bytes(pack_mark(mark))
+    assert read_mark(workplace) == mark
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"run": 3}', "\x00", '{"a":' * 99])
 def test_a_damaged_entry_is_none(content: str, workplace: Path) -> None:
     (workplace / "entry.json").write_text(content)
-    assert read_entry(workplace) is None
+    assert read_mark(workplace) is None
 
 
 def test_pages_of_others_are_told_from_ours(workplace: Path) -> None:

@@ -1,6 +1,7 @@
 """What a gallery shows of an image, and the mark that the image is done.
 
-`entry.json` lies beside the saved explanation. It is written last, so where it is all else is.
+`entry.json` lies beside the saved explanation. It is written twice: first as a mark of what is made
+there, last as an entry. So where it is an entry all else is there, too.
 """
 
 from __future__ import annotations
@@ -34,12 +35,25 @@ LARGEST = 2**20  # bytes of an entry
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """An image of a gallery that is done.
+class Mark:
+    """What a folder is for.
 
     Attributes:
         run: digest of the settings of the gallery.
         image: SHA-256 of the image file.
+    """
+
+    run: str
+    image: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(Mark):
+    """An image of a gallery that is done.
+
+    Attributes:
+        run: see `Mark`.
+        image: likewise.
         record: SHA-256 of `explanation.json`.
         target: name of the first target.
         score: of the image, for that target.
@@ -51,8 +65,6 @@ class Entry:
         pictures: names of the files of the pictures, of that with all targets first.
     """
 
-    run: str
-    image: str
     record: str
     target: str
     score: float
@@ -65,27 +77,21 @@ class Entry:
 
 
 def make_entry(
-    explanation: Explanation,
-    pictures: Collection[str],
-    *,
-    run: str,
-    image: str,
-    record: str,
+    explanation: Explanation, pictures: Collection[str], mark: Mark, record: str
 ) -> tuple[Entry, bytes]:
     """The entry of an explanation that was saved, and its thumbnail.
 
     Args:
         explanation: of the image.
         pictures: names of the files of its pictures, as `render` gives them.
-        run: see `Entry`.
-        image: likewise.
-        record: likewise.
+        mark: of its folder.
+        record: see `Entry`.
     """
     content, size = _draw_thumbnail(explanation)
     error = explanation.relative_error
     entry = Entry(
-        run=run,
-        image=image,
+        run=mark.run,
+        image=mark.image,
         record=record,
         target=explanation.targets[0].name,
         score=explanation.scores[0],
@@ -99,20 +105,21 @@ def make_entry(
     return entry, content
 
 
-def pack_entry(entry: Entry) -> bytes:
-    """The content of `entry.json`."""
-    return json.dumps(dataclasses.asdict(entry), indent=1, allow_nan=False).encode() + b"\n"
+def pack_mark(mark: Mark) -> bytes:
+    """The content of `entry.json`, for a mark or an entry."""
+    return json.dumps(dataclasses.asdict(mark), indent=1, allow_nan=False).encode() + b"\n"
 
 
-def read_entry(folder: Path) -> Entry | None:
-    """What `pack_entry` wrote into a folder; None where nothing is, or other than that."""
+def read_mark(folder: Path) -> Mark | Entry | None:
+    """What `pack_mark` wrote into a folder; None where nothing is, or other than that."""
     try:
         with (folder / ENTRY).open("rb") as file:
-            content = file.read(LARGEST)
-        entry: Entry = take_json(read_json(content, ENTRY), Entry, ENTRY)
+            content = read_json(file.read(LARGEST), ENTRY)
+        kind = Entry if isinstance(content, dict) and "record" in content else Mark
+        mark: Mark = take_json(content, kind, ENTRY)
     except (OSError, InputError):
         return None
-    return entry
+    return mark
 
 
 def digest_record(folder: Path) -> str:

@@ -27,10 +27,11 @@ from iassa.gallery.entry import (
     ENTRY,
     THUMBNAIL,
     Entry,
+    Mark,
     digest_record,
     make_entry,
-    pack_entry,
-    read_entry,
+    pack_mark,
+    read_mark,
 )
 from iassa.gallery.explaining import Explained
 from iassa.gallery.pages import is_ours, render_gallery, render_photo
@@ -96,8 +97,8 @@ class Gallery:
                 not. It is asked where the explanation was extended or verified after it was made.
         """
         place = self.folder / photo.folder
-        entry = read_entry(place)
-        if entry is None or (entry.run, entry.image) != (self._run, digest):
+        entry = read_mark(place)
+        if not isinstance(entry, Entry) or (entry.run, entry.image) != (self._run, digest):
             return None
         needed = (RECORD, "explanation.npz", INDEX, THUMBNAIL, *entry.pictures)
         if not all((place / name).is_file() for name in needed):
@@ -110,13 +111,14 @@ class Gallery:
             return None
         if not changed.complete or differs(changed):
             return None
-        return self._publish(photo, digest, changed, entry.pictures)
+        return self._publish(photo, entry, changed, entry.pictures)
 
-    def check_free(self, photo: Photo, differs: Callable[[Explanation], str]) -> None:
+    def check_free(self, photo: Photo, digest: str, differs: Callable[[Explanation], str]) -> None:
         """Refuse to write over files of the user's, or over the result of another case.
 
         Args:
             photo: the image.
+            digest: SHA-256 of its file.
             differs: as of `find`; not asked of a gallery that may be replaced.
 
         Raises:
@@ -128,6 +130,9 @@ class Gallery:
             f"expected a folder, got the file {place}. {MOVE}",
         )
         list_earlier(place)
+        mark = read_mark(place)
+        if mark is not None and (mark.run, mark.image) == (self._run, digest):
+            return  # it was begun; a kill may have left some of the files
         if not is_ours(place / INDEX):
             for name in (INDEX, THUMBNAIL, ENTRY):
                 require(
@@ -147,11 +152,13 @@ class Gallery:
         Raises:
             InputError: it cannot be written.
         """
-        place = made.explanation.save(self.folder / photo.folder, pictures="none")
+        mark, place = Mark(run=self._run, image=digest), self.folder / photo.folder
+        write_whole(place, {ENTRY: pack_mark(mark)})
+        made.explanation.save(place, pictures="none")
         write_whole(place, made.pictures)
         if made.error or not made.explanation.complete:
             return None
-        return self._publish(photo, digest, made.explanation, made.pictures)
+        return self._publish(photo, mark, made.explanation, made.pictures)
 
     def write_index(
         self,
@@ -198,7 +205,8 @@ class Gallery:
                 differing = [*differences(read_json(read_whole(path), CONFIGURATION), asked)]
             if not differing:
                 return
-            has_results = next(self.folder.rglob(ENTRY), None) is not None
+            marks = (read_mark(path.parent) for path in self.folder.rglob(ENTRY))
+            has_results = any(isinstance(mark, Entry) for mark in marks)
             require(
                 self._overwrite or not has_results,
                 f"expected the settings of the gallery in {self.folder}, got others: "
@@ -209,14 +217,12 @@ class Gallery:
         write_whole(self.folder, {CONFIGURATION: text.encode()})
 
     def _publish(
-        self, photo: Photo, digest: str, explanation: Explanation, pictures: Collection[str]
+        self, photo: Photo, mark: Mark, explanation: Explanation, pictures: Collection[str]
     ) -> Entry:
-        """Write the page of an image, its thumbnail, and last the mark that it is done."""
+        """Write the page of an image, its thumbnail, and last the entry: it is done."""
         place = self.folder / photo.folder
-        entry, thumbnail = make_entry(
-            explanation, pictures, run=self._run, image=digest, record=digest_record(place)
-        )
+        entry, thumbnail = make_entry(explanation, pictures, mark, digest_record(place))
         page = render_photo(photo, explanation, entry)
-        contents = {INDEX: page, THUMBNAIL: thumbnail, ENTRY: pack_entry(entry)}
+        contents = {INDEX: page, THUMBNAIL: thumbnail, ENTRY: pack_mark(entry)}
         write_whole(place, contents)  # in this order
         return entry

@@ -115,7 +115,7 @@ class _Job:
                 differs = partial(self.differs, photo)
                 entry = self.gallery.find(photo, digest, differs)
                 if entry is None:
-                    self.gallery.check_free(photo, differs)
+                    self.gallery.check_free(photo, digest, differs)
             except InputError as error:
                 self._fail(photo, error)
                 continue
