@@ -357,6 +357,15 @@ def test_results_and_files_of_yours_stay(explain: Run) -> None:
     assert sorted(path.name for path in Path("g/b").iterdir()) == ["thumbnail.jpg"]
 
 
+def test_another_explanation_in_the_place_of_one_that_is_done_stays(explain: Run) -> None:
+    explain("photos", "--out", "g")
+    assert explain("photos/b.png", "--out", "g/a", "--overwrite")[0] == 0
+    before = state("g")
+    status, _, err = explain("photos", "--out", "g")
+    assert (status, "expected g/a to be free or of the same image" in err) == (1, True)
+    assert state("g") == before
+
+
 def test_one_process_at_a_time(explain: Run) -> None:
     from iassa.files import lock_folder
 

@@ -130,8 +130,7 @@ class Gallery:
             f"expected a folder, got the file {place}. {MOVE}",
         )
         list_earlier(place)
-        mark = read_mark(place)
-        if mark is not None and (mark.run, mark.image) == (self._run, digest):
+        if read_mark(place) == Mark(run=self._run, image=digest):
             return  # it was begun; a kill may have left some of the files
         if not is_ours(place / INDEX):
             for name in (INDEX, THUMBNAIL, ENTRY):
