@@ -90,6 +90,7 @@ bench: setup bench-peers
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/gallery.py workers
 	$(BIN)/python benchmarks/calibration.py --calls 256 1024
 	$(BIN)/python benchmarks/tolerance.py $(COCO)
 	$(BIN)/python benchmarks/quality.py $(COCO) --min-score 0.4
