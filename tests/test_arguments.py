@@ -87,7 +87,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "target, a fraction": ({"target": 1.5}, "class name, an index, .* got 1.5"),
     "target, bytes": ({"target": b"red"}, "class name, an index, .* got b'red'"),
     "targets, rows": ({"target": np.eye(2, dtype=int)}, r"class name, an index, .* got array"),
-    "progress, a flag": ({"progress": True}, "progress to be a function or None, got True"),
+    "progress, a number": ({"progress": 1}, "progress to be a function or None, got 1"),
     "cancel, a number": ({"cancel": 3}, "cancel to be a function or None, got 3"),
     "method, None": ({"method": None}, "unknown method None"),
 }

@@ -440,7 +440,7 @@ def test_extending_writes_over_its_own_folder_and_no_other(explain, run, extend)
 
 def test_what_cannot_be_read_is_not_written_over(explain, workplace):
     (workplace / "o").mkdir()
-    (workplace / "o" / "explanation.json").write_text("{}")
+    (workplace / "o" / "explanation.json").write_text('{\n  "schema": 1\n}')
     assert "--overwrite" in refused(explain("photo.png", "--out", "o"))
     assert explain("photo.png", "--out", "o", "--overwrite")[0] == 0
 

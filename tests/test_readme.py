@@ -257,15 +257,21 @@ def commands() -> list[list[str]]:
 
 def test_commands_of_the_readme_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [line[0] for line in commands()] == [
-        *("explain", "extend", "benchmark", "report"),
+        *("explain", "extend", "explain", "benchmark", "report"),
         *("explain", "extend", "extend"),
+        *("explain", "explain", "explain"),
         *("models", "models", "methods", "methods"),
         "explain",
     ]
+    for folder in ("FOLDER", "photos/there"):
+        Path(folder).mkdir(parents=True)
+        shutil.copy("PHOTO.jpg", folder)
     maps = iassa.models.onnx_feature_names("FILE.onnx")
     tensors = f"{maps[16][-1]},{maps[32][-1]}"
     for line in commands():
         made = [word.replace("relu_1,relu_4", tensors) for word in line]
+        if "--ray" in made:  # tests/test_benchmark_ray.py has a cluster
+            made = [word for word in made if word not in ("--ray", "auto")]
         if line[0] == "benchmark":
             made += ["--protocol", "pixels_per_step=12544", "--protocol", "gain_steps=2"]
         free = line[0] in ("report", "models", "methods") or (
@@ -278,6 +284,8 @@ def test_commands_of_the_readme_run(workplace: Path, capsys: pytest.CaptureFixtu
         assert exit_.value.code == 0, capsys.readouterr().err
     explanation = iassa.Explanation.load("explanations/PHOTO")
     assert explanation.method["fields"]["features"].startswith("FILE.onnx:")
+    for gallery in ("explanations/FOLDER", "explanations/photos", "gallery"):
+        assert "PHOTO.jpg" in (workplace / gallery / "index.html").read_text("utf-8")
     assert "| iassa | 40 |" in (workplace / "runs/coco/report/report.md").read_text("utf-8")
 
 

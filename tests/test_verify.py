@@ -443,7 +443,7 @@ def test_the_command_says_what_is_wrong_in_one_line_and_keeps_the_map(run):
         status, out, err = run(*arguments)
         assert (status, out, err.count("error: ")) == (2, "", 1), err
         assert text in err
-    flat = ("--target", "2", "--verify", "--out", "flat", "--quiet", *UNDRAWN)
+    flat = ("--target", "2", "--verify", "--out", "flat", *UNDRAWN)
     status, _, err = run("explain", "photo.png", *QUICK, *flat)
     assert status == 0
     assert "the map is not verified: expected a map" in err

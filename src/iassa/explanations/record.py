@@ -330,12 +330,12 @@ def _listed(directory: Path, there: set[str]) -> set[str]:
     """Those of some files that the record beside them is of.
 
     If it cannot be read, all but pictures with a class in their name, which may be copies; none if
-    it does not begin as ours do, as that of another program.
+    it is that of another program.
     """
     try:
         record = read_record(directory)
     except InputError:
-        if _read_file(directory, RECORD, len(BEGINS)) != BEGINS:
+        if not _looks_like_ours(_read_file(directory, RECORD, LARGEST + 1)):
             return set()
         return {name for name in there if not name.startswith("overlay-") or name.count("-") == 1}
     overlays = {
@@ -345,6 +345,17 @@ def _listed(directory: Path, there: set[str]) -> set[str]:
     }
     arrays = {name for name in record.sha256 if name.endswith(".npz")}
     return there & {RECORD, "sheet.png", *arrays, *overlays}
+
+
+def _looks_like_ours(content: bytes) -> bool:
+    """Whether a record that cannot be used was one of ours: as it was written, or written anew."""
+    if content.startswith(BEGINS):
+        return True
+    try:
+        record = read_json(content, RECORD)
+    except InputError:
+        return False
+    return isinstance(record, dict) and {"schema", "method", "targets"} <= record.keys()
 
 
 def picture_name(target: int, name: str = "") -> str:

@@ -54,7 +54,7 @@ class Photos:
 def names_several(path: Path) -> bool:
     """Whether a path is a folder, or a pattern such as 'photos/*.jpg' and no file."""
     there = user_path(path)
-    return there.is_dir() or (not is_there(there) and bool(PATTERN.search(str(path))))
+    return there.is_dir() if is_there(there) else bool(PATTERN.search(str(path)))
 
 
 def find_photos(paths: Sequence[Path]) -> Photos:
