@@ -90,10 +90,8 @@ def _count_stored(path: Path, size: int) -> int:
     A file system that knows of no holes says that all are.
     """
     stored = place = 0
-    with (
-        path.open("rb") as file,
-        contextlib.suppress(OSError),
-    ):  # the error says that only a hole is left
+    # An error says that only a hole is left.
+    with path.open("rb") as file, contextlib.suppress(OSError):
         while place < size and RATIO * stored < size:
             begin = os.lseek(file.fileno(), place, os.SEEK_DATA)
             place = os.lseek(file.fileno(), begin, os.SEEK_HOLE)

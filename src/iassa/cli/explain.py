@@ -189,7 +189,10 @@ def explain(
             asking = wishes.asking(photo("").reading, saving.pictures)
             settings = wishes.settings() | {"white": white, "pictures": pictures}
             explain_gallery(photos, out, crew, saving, asking, sent, opened, settings, differs)
-        ask = lambda path, **by: wishes.ask(photo(path), opened, **by)  # noqa: E731
+
+        def ask(path: str, **watching: Any) -> iassa.Explanation:
+            return wishes.ask(photo(path), opened, **watching)
+
         make_all(folders, ask, calls, saving, differs)
 
 

@@ -8,7 +8,6 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
-from datetime import timedelta
 from pathlib import Path
 
 import typer
@@ -28,7 +27,6 @@ from iassa.cli.terminal import (
     status_of,
     warn,
     warnings_as_lines,
-    words,
 )
 from iassa.errors import (
     CancelledError,
@@ -36,7 +34,6 @@ from iassa.errors import (
     ImageWarning,
     WeakEvidenceWarning,
     counted,
-    plain,
 )
 from iassa.files import check_writable, is_there
 
@@ -90,29 +87,15 @@ def make_all(
 
 
 @contextmanager
-def _bar(name: str, calls: int, quiet: bool) -> Iterator[Callable[[iassa.Progress], None]]:
+def _bar(name: str, calls: int, quiet: bool) -> Iterator[Callable[[iassa.Progress], object]]:
     """A progress bar: calls done, rate, time left, and the standard error so far."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress
+    from iassa.methods.live import progress_bar
 
-    bar = Progress(
-        *(words("{task.description}"), BarColumn(), MofNCompleteColumn()),
-        words("calls {task.fields[note]}"),
-        console=messages(),
-        disable=quiet or not messages().is_terminal,
-    )
     # Stdout is for results: what a black box prints is a message.
     unsaid = (WeakEvidenceWarning, *([ImageWarning] if quiet else []))  # `_save` prints the first
-    with warnings_as_lines(*unsaid), bar, redirect_stdout(sys.stderr):
-        task = bar.add_task(plain(name), total=calls, note="")
-
-        def show(progress: iassa.Progress) -> None:
-            left = timedelta(seconds=round(min(progress.seconds_left, 1e8)))
-            note = f" {progress.rate:.0f}/s  {left} left"
-            latest = progress.explanation
-            if latest is not None and math.isfinite(latest.relative_error):
-                note += f"  ±{latest.relative_error:.0%}"
-            bar.update(task, completed=progress.calls, total=progress.budget, note=note)
-
+    hidden = quiet or not messages().is_terminal
+    bar = progress_bar(messages(), name, calls, disable=hidden)
+    with warnings_as_lines(*unsaid), bar as show, redirect_stdout(sys.stderr):
         yield show
 
 

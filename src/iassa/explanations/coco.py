@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from iassa.archives import read_json
 from iassa.errors import InputError, require, warn
 from iassa.explanations.explanation import Explanation
 from iassa.explanations.original import digest_image
 from iassa.explanations.record import RECORD
 from iassa.explanations.regions import Component, choose_rule, split_region
+from iassa.files import read_whole
 
 INSTANCES = "instances.json"
 MASK = re.compile(r"[^/\\\0]+-\d+\.png")  # as `export_coco` names them
@@ -120,8 +122,8 @@ def find_saved(directory: Path) -> dict[str, Path]:
 def list_exported(directory: Path) -> set[str]:
     """The files of an earlier export in a folder, whose place a new one may take; none else."""
     try:
-        content = json.loads((directory / INSTANCES).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = read_json(read_whole(directory / INSTANCES), INSTANCES)
+    except InputError:
         return set()
     info = content.get("info") if isinstance(content, dict) else None
     if not isinstance(info, dict) or info.get("description") != DESCRIPTION:

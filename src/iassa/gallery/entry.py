@@ -133,12 +133,11 @@ def digest_record(folder: Path) -> str:
 
 def _draw_thumbnail(explanation: Explanation) -> tuple[bytes, tuple[int, int]]:
     """The first map over the image as a JPEG, and its (width, height)."""
-    from iassa.explanations.drawing.colours import Colours, find_unsure  # they take half a second
+    from iassa.explanations.drawing import Colours  # here: half a second to import
 
     saliency, error = explanation.saliency[0], explanation.standard_error[0]
     colours = Colours.over(saliency, explanation.method["measures"])
-    unsure = find_unsure(saliency, error, signed=colours.signed)
-    painted = colours.paint(explanation.image, saliency, unsure)
+    painted = colours.paint(explanation.image, saliency, error)
     picture = Image.fromarray(np.ascontiguousarray(painted[:, :, :3]))
     picture.thumbnail((LONGEST, LONGEST))
     buffer = io.BytesIO()

@@ -28,7 +28,7 @@ class Pool(Protocol):
 
 @dataclass(frozen=True)
 class Watching:
-    """What is told of a gallery while it is made.
+    """Whom a gallery tells of its progress while it is made.
 
     Attributes:
         show: called with each image that is done or that failed, and with its entry or the error.

@@ -63,13 +63,13 @@ def render_gallery(
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return _render(
         "gallery.html",
+        f"; script-src 'sha256-{digest}'",
         title=_text(title),
         counts="; ".join(counts),
         colours="Red raises the score, blue lowers it. " if measures == "effect" else "",
         cards="\n".join(_card(photo, entries[photo]) for photo in shown),
         failures=_list_failures(photos, failures),
         script=script,
-        script_digest=digest,
     )
 
 
@@ -95,6 +95,7 @@ def render_photo(photo: Photo, explanation: Explanation, entry: Entry) -> bytes:
     remarks = [] if explanation.check is None else [*explanation.check.lines()]
     return _render(
         "photo.html",
+        "",
         title=_text(photo.name),
         back="../" * (photo.folder.count("/") + 1) + INDEX,
         pictures="\n".join(
@@ -158,9 +159,11 @@ def _rows(explanation: Explanation) -> Iterator[str]:
         )
 
 
-def _render(template: str, **values: str) -> bytes:
-    text = Template(_resource(template)).substitute(values, style=_resource("style.css"))
-    return text.encode()
+def _render(template: str, scripts: str, *, title: str, **values: str) -> bytes:
+    """A page with a body, and what its policy says of scripts."""
+    body = Template(_resource(template)).substitute(values, title=title)
+    shell = {"title": title, "scripts": scripts, "style": _resource("style.css"), "body": body}
+    return Template(_resource("page.html")).substitute(shell).encode()
 
 
 def _resource(name: str) -> str:

@@ -73,12 +73,15 @@ def follow(
 
 
 @contextmanager
-def progress_bar(console: Console, name: str, *, disable: bool = False) -> Iterator[Show]:
+def progress_bar(
+    console: Console, name: str, total: int | None = None, *, disable: bool = False
+) -> Iterator[Show]:
     """A bar on a terminal: calls done, rate, time left, and the standard error so far.
 
     Args:
         console: where it is.
         name: at its left.
+        total: calls that may be made, to show before the first batch; None if that is not known.
         disable: whether it is not shown.
 
     Yields:
@@ -96,16 +99,16 @@ def progress_bar(console: Console, name: str, *, disable: bool = False) -> Itera
         disable=disable,
     )
     with bar:
-        task = bar.add_task(plain(name), total=None, note="")
+        task = bar.add_task(plain(name), total=total, note="")
 
         def show(progress: Progress) -> None:
-            note = describe(progress)
+            note = _describe(progress)
             bar.update(task, completed=progress.calls, total=progress.budget, note=note)
 
         yield show
 
 
-def describe(progress: Progress) -> str:
+def _describe(progress: Progress) -> str:
     """Rate, time left, and the error of the map so far, as ' 58/s  0:00:07 left  ±12%'."""
     left = timedelta(seconds=round(min(progress.seconds_left, 1e8)))
     latest = progress.explanation
@@ -168,7 +171,7 @@ def _in_notebook() -> Iterator[tuple[Show, Callable[[Explanation], object]]]:
 
 def _as_html(progress: Progress) -> str:
     bar = f'<progress value="{progress.calls}" max="{progress.budget}"></progress>'
-    words = f"{progress.calls}/{progress.budget} calls {describe(progress)}"
+    words = f"{progress.calls}/{progress.budget} calls {_describe(progress)}"
     return f"<div>{bar} {html.escape(words)}</div>"
 
 

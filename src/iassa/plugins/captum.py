@@ -78,16 +78,16 @@ class Iassa(Attribution):  # type: ignore[misc]  # captum's types are not strict
                 `inputs` can be compared with, such as (1, C, 1, 1). None is 0, as in captum.
             target: index of the output, or a tuple of its indices; or one for each example, in a
                 list or a tensor (N,). None where the model has one output.
-            additional_forward_args: handed to the model. Of a tensor with N rows each example gets
-                its own row, repeated.
+            additional_forward_args: handed to the model. A tensor with N rows is split: each
+                example gets its own row, repeated.
             perturbations_per_eval: the most images at a time; None takes 16 on a CPU, 128 on a GPU.
             show_progress: a bar on a terminal, or the map so far in a notebook.
             calls: the most model calls for each example.
             seed: of all randomness.
 
         Returns:
-            Of the shape, dtype and device of the inputs, in units of the score; all channels of an
-            example have the same map. A tuple for a tuple.
+            Maps in units of the score. They have the shape, dtype and device of the inputs. All
+            channels of an example have the same map. A tuple of inputs gives a tuple.
 
         Raises:
             InputError: an argument that cannot be used.

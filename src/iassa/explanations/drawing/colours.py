@@ -55,7 +55,7 @@ class Colours:
         self,
         image: NDArray[np.float32],
         saliency: NDArray[np.float32],
-        unsure: NDArray[np.bool_] | None = None,
+        error: NDArray[np.float32] | None = None,
     ) -> NDArray[np.uint8]:
         """A map over its photograph in grey, as one picture.
 
@@ -64,7 +64,8 @@ class Colours:
         Args:
             image: (H, W, 3) in [0, 1].
             saliency: (H, W).
-            unsure: (H, W), the pixels to hatch; None for none.
+            error: (H, W), the standard error, by which it is hatched, see `find_unsure`; None
+                where nothing is to be hatched.
 
         Returns:
             (H, W, 4) RGBA.
@@ -80,9 +81,14 @@ class Colours:
         opacity = opacity[:, :, None]
         grey = 255 * (DARKEST + RANGE * image @ np.array(LUMINANCE, np.float32))
         painted = grey[:, :, None] * (1 - opacity) + colours * opacity
-        if unsure is not None:
+        if error is not None:
+            unsure = find_unsure(saliency, error, signed=self.signed)
             painted[unsure & _stripes(unsure.shape)] = CHALK
         return opaque(painted)
+
+    def note(self, saliency: NDArray[np.float32], error: NDArray[np.float32]) -> str:
+        """What a caption ends with: what the hatch of a map stands for, where it has one."""
+        return HATCHED if find_unsure(saliency, error, signed=self.signed).any() else ""
 
     def bar(self) -> ScalarMappable:
         """What a colour bar is made of: the colours over a middle grey."""

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from iassa.errors import plain, require, shorten
-from iassa.explanations.drawing.colours import HATCHED, Colours, find_unsure, opaque
+from iassa.explanations.drawing.colours import Colours, opaque
 from iassa.explanations.drawing.marks import Boxes, Region, draw_borders, outline_boxes
 from iassa.explanations.drawing.picture import (
     BAR_ROOM,
@@ -113,8 +113,7 @@ def overlay(
         outline_boxes(axes, outlines, size or (height, width), drawn)
         for pair in regions[k : k + 1]:
             draw_borders(axes, pair, drawn)
-    unsure = known and find_unsure(saliency, standard_error, signed=colours.signed).any()
-    figure.write(title, lines, below, caption + HATCHED * bool(unsure))
+    figure.write(title, lines, below, caption + colours.note(saliency, standard_error))
     return figure
 
 
@@ -187,11 +186,8 @@ def draw_map(
     """
     drawn = drawn_size(image.shape, longest)
     small = resize_plane(saliency, drawn)
-    unsure = None
-    if standard_error is not None:
-        error = resize_known(standard_error, drawn)
-        unsure = find_unsure(small, error, signed=colours.signed)
-    painted = colours.paint(resize_planes(image, drawn), small, unsure)
+    error = None if standard_error is None else resize_known(standard_error, drawn)
+    painted = colours.paint(resize_planes(image, drawn), small, error)
     axes.imshow(painted, aspect=fit)
     return colours.bar()
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iassa.errors import plain, shorten
-from iassa.explanations.drawing.colours import HATCHED, Colours, find_unsure
+from iassa.explanations.drawing.colours import Colours
 from iassa.explanations.drawing.marks import Region, draw_borders, outline_boxes
 from iassa.explanations.drawing.picture import (
     BAR_ROOM,
@@ -70,16 +70,15 @@ def sheet(
     rows = math.ceil(len(saliency) / columns)
     colours = Colours.over(saliency, measures)
     small = resize_planes(image, drawn)
-    paper = np.full((rows * (cell[0] + NAME), columns * (cell[1] + BETWEEN) - BETWEEN, 4), 255)
-    paper = paper.astype(np.uint8)
-    hatched = False
-    for k, (top, left) in enumerate(places):
-        shrunk, unsure = resize_plane(saliency[k], drawn), None
-        if standard_error is not None:
-            error = resize_known(standard_error[k], drawn)
-            unsure = find_unsure(shrunk, error, signed=colours.signed)
-            hatched = hatched or bool(unsure.any())
-        paper[top : top + drawn[0], left : left + drawn[1]] = colours.paint(small, shrunk, unsure)
+    whole = (rows * (cell[0] + NAME), columns * (cell[1] + BETWEEN) - BETWEEN)
+    paper = np.full((*whole, 4), 255, np.uint8)
+    if standard_error is None:
+        standard_error = np.full_like(saliency, np.inf)
+    note = ""
+    for (top, left), one, error in zip(places, saliency, standard_error, strict=False):
+        shrunk = colours.paint(small, resize_plane(one, drawn), resize_known(error, drawn))
+        paper[top : top + drawn[0], left : left + drawn[1]] = shrunk
+        note = note or colours.note(one, error)
     inches = (paper.shape[0] / DPI, max(paper.shape[1] / DPI, 3.0))
     figure = Picture(
         figsize=(2 * MARGIN + inches[1] + GAP + BAR_ROOM, CAPTION + MARGIN + inches[0]), dpi=DPI
@@ -100,14 +99,14 @@ def sheet(
     up = CAPTION + (inches[0] - tall) / 2
     figure.place_bar(across, up, 0.9 * tall, colours.bar(), unit(measures))
     more = f"; the first {len(saliency)} of {total} targets" if total > len(saliency) else ""
-    figure.write("", (), 0.0, caption + more + HATCHED * hatched)
+    figure.write("", (), 0.0, caption + more + note)
     return figure
 
 
 def _lay_out(count: int, aspect: float) -> tuple[tuple[int, int], int]:
     """The (height, width) of the place of each map, and how many stand side by side.
 
-    Of an image that is very long or very high some of its place stays empty.
+    A very long or very high image leaves some of its place empty.
     """
     aspect = min(max(aspect, 0.25), 4.0)
     columns = min(count, math.ceil((count * aspect) ** 0.5))
