@@ -29,6 +29,13 @@ asks no black box about images. Before anything is measured, its maps are compar
 
     python benchmarks/calibration.py --box scene-and scene-saturated --calls 256
 
+A run that stops at a tolerance stops when its error happens to be small. What the intervals hold
+then is measured by
+
+    python benchmarks/calibration.py --tolerance 0.1 --method iassa rise --calls 4096
+
+where the calls are the most that a run may make.
+
 200 seeds of the first two take about 10 minutes on two cores at 256 and 1024 calls together, and
 half an hour more at 4096.
 """
@@ -216,7 +223,9 @@ class Drawn:
     counts: tuple[Mapping[str, int], ...]
 
 
-def explain(name: str, box: str, calls: int, seed: int) -> tuple[Effect, Drawn]:
+def explain(
+    name: str, box: str, calls: int, seed: int, tolerance: float = 0.0
+) -> tuple[Effect, Drawn]:
     """The map of a seed: `iassa.methods.engine.loop.Method.run` in short."""
     method = CONTESTANTS[name].method(calls)
     segmentations, attention = _prepare(name, calls)
@@ -241,6 +250,8 @@ def explain(name: str, box: str, calls: int, seed: int) -> tuple[Effect, Drawn]:
         estimator.close_round()
         left -= sum(counts[-1].values())
         effect = method.adjust(estimator.estimate(), attention)
+        if max(effect.relative_errors) <= tolerance:
+            break
         ranks = method.rank(effect.saliency, SIZE)
         feedback = Feedback(method.region(effect.saliency), ranks=ranks)
     return effect, Drawn(tuple(drawn_by), tuple(counts))
@@ -352,12 +363,14 @@ class Measured:
         exact: (n, H, W) bool, where the error is 0.
         regions: (n, H, W) bool, the last ones.
         shares: (n,) the standard error as a share of the map's range, where the map is high.
+        made: (n,) calls that were made.
     """
 
     z: Tensor
     exact: Tensor
     regions: Tensor
     shares: Tensor
+    made: Tensor
 
     @classmethod
     def join(cls, parts: Sequence[Measured]) -> Measured:
@@ -366,13 +379,13 @@ class Measured:
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
-def measure(task: tuple[str, str, int, Sequence[int]]) -> Measured:
+def measure(task: tuple[str, str, int, Sequence[int], float]) -> Measured:
     """The maps of some seeds against their truths."""
     torch.set_num_threads(1)
-    name, box, calls, seeds = task
-    scores, exact, regions, shares = [], [], [], []
+    name, box, calls, seeds, tolerance = task
+    scores, exact, regions, shares, made = [], [], [], [], []
     for seed in seeds:
-        effect, drawn = explain(name, box, calls, seed)
+        effect, drawn = explain(name, box, calls, seed, tolerance)
         truth = _truth_of(name, box, calls, seed, drawn)
         error = (effect.standard_error.square() + truth.standard_error.square()).sqrt()[0]
         difference = (effect.saliency - truth.saliency)[0]
@@ -384,8 +397,10 @@ def measure(task: tuple[str, str, int, Sequence[int]]) -> Measured:
         everywhere = torch.ones(SIZE, dtype=torch.bool)
         regions.append(everywhere if last is None else torch.from_numpy(last))
         shares.append(_relative_error(effect))
+        made.append(1.0 + sum(sum(counts.values()) for counts in drawn.counts))
     return Measured(
-        torch.stack(scores), torch.stack(exact), torch.stack(regions), torch.tensor(shares)
+        *(torch.stack(each) for each in (scores, exact, regions)),
+        *(torch.tensor(each) for each in (shares, made)),
     )
 
 
@@ -428,6 +443,7 @@ def summarise(measured: Measured) -> dict[str, float]:
         "z_std": float(numbers.std()),
         "known": float(known.float().mean()),
         "relative_error": float(shares[shares.isfinite()].mean()),
+        "mean_calls": float(measured.made.mean()),
     }
 
 
@@ -470,7 +486,11 @@ def check_loop(name: str, box: str) -> None:
 
 
 def _tasks(
-    names: Sequence[str], boxes: Sequence[str], calls: Sequence[int], seeds: int
+    names: Sequence[str],
+    boxes: Sequence[str],
+    calls: Sequence[int],
+    seeds: int,
+    tolerance: float,
 ) -> Iterator[Any]:
     for number in sorted(calls, reverse=True):  # the longest first, so that all cores end together
         for name in names:
@@ -483,7 +503,8 @@ def _tasks(
             step = SEEDS_A_TASK if confined and number > 256 else seeds
             for box in boxes:
                 for start in range(0, seeds, step):
-                    yield name, box, number, range(start, min(seeds, start + step))
+                    part = range(start, min(seeds, start + step))
+                    yield name, box, number, part, tolerance
 
 
 def main() -> None:
@@ -494,6 +515,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=200, help="maps of each row (default 200)")
     parser.add_argument(
         "--calls", type=int, nargs="+", default=CALLS, help="default 256 1024 4096", metavar="N"
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=0.0, help="stop a run at this relative error"
     )
     parser.add_argument(
         "--method", action="append", choices=tuple(CONTESTANTS), help="repeatable; default all"
@@ -521,7 +545,7 @@ def main() -> None:
         for box in options.box:
             check_loop(name, box)
 
-    tasks = list(_tasks(names, options.box, options.calls, options.seeds))
+    tasks = list(_tasks(names, options.box, options.calls, options.seeds, options.tolerance))
     parts: dict[tuple[str, str, int], list[Measured]] = {}
     # A fresh process for each: torch's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
@@ -554,7 +578,13 @@ def main() -> None:
                 met = math.isnan(left) or low <= left <= high
                 goal = "exact" if math.isnan(left) else f"{low:.2f}-{high:.2f}"
                 table.add_row(
-                    *(box, str(number), name, f"{row['known']:.2f}", f"{row['coverage']:.3f}"),
+                    *(
+                        box,
+                        f"{row['mean_calls']:.0f}",
+                        name,
+                        f"{row['known']:.2f}",
+                        f"{row['coverage']:.3f}",
+                    ),
                     *(f"{row['exact']:.2f}" if row["exact"] else "", _blank(left)),
                     *(_blank(row["inside"]), _blank(row["outside"])),
                     f"{row['pixels_within']:.2f}",
@@ -568,6 +598,7 @@ def main() -> None:
     console.print(table)
     record = {
         "seeds": options.seeds,
+        "tolerance": options.tolerance,
         "goal": GOAL,
         "exact_pixels_within": exact_share(options.seeds),
         "seconds": time.perf_counter() - start,
