@@ -119,6 +119,35 @@ def test_windows_of_a_whole_lattice_are_known_whatever_the_tolerance():
     assert 0 < cut.relative_error < 1
 
 
+def test_auto_is_a_tolerance_and_a_bound():
+    """Words for numbers that can be given: the same runs, with a tolerance of one's own too."""
+    rise = METHODS["rise"]
+    for asked, meant in (
+        ({}, {"tolerance": 0.1}),
+        ({"tolerance": 0.2}, {"tolerance": 0.2}),
+        ({"tolerance": 1e-9, "max_seconds": 1e-9}, {"tolerance": 1e-9, "max_seconds": 1e-9}),
+    ):
+        found = iassa.explain(IMAGE, outputs, method=rise, calls="auto", seed=5, **asked)
+        same = iassa.explain(IMAGE, outputs, method=rise, calls=4000, seed=5, **meant)
+        assert (found.calls, found.stopped) == (same.calls, same.stopped)
+        np.testing.assert_array_equal(found.saliency, same.saliency)
+        assert found.stopped == ("seconds" if "max_seconds" in asked else "tolerance")
+    wider = iassa.explain(IMAGE, outputs, method=rise, calls="auto", tolerance=0.2, seed=5)
+    more = iassa.extend(wider, outputs, calls="auto")
+    once = iassa.explain(IMAGE, outputs, method=rise, calls="auto", seed=5)
+    assert wider.relative_error > 0.1 >= more.relative_error
+    assert (more.calls, more.stopped) == (once.calls, "tolerance")
+    # All of the calls are made where the tolerance is not met by then.
+    bound = rise.iterate(IMAGE, outputs, calls="auto", tolerance=1e-9)
+    assert [one.calls for one in bound][-1] == 4000
+
+
+@pytest.mark.parametrize("calls", ["Auto", "", "1000", None, True, ("auto",)])
+def test_other_words_for_calls_are_refused(calls):
+    with pytest.raises(InputError, match="expected calls to be a whole number or 'auto', got"):
+        Rise().iterate(IMAGE, lambda images: 1 / 0, calls=calls)
+
+
 def test_a_black_box_that_says_always_the_same_is_known_at_once():
     with pytest.warns(WeakEvidenceWarning, match="scores the same"):
         found = iassa.explain(IMAGE, constant, method=METHODS["rise"], calls=1000, tolerance=0.01)

@@ -322,6 +322,8 @@ def test_a_budget_that_is_too_small_for_the_superpixels_is_refused() -> None:
 def test_a_tolerance_is_refused_and_no_error_is_claimed(method: ShapExplainer) -> None:
     with pytest.raises(InputError, match=f"no tolerance for {method.name}, got 0.1"):
         method.iterate(photo(), curved, tolerance=0.1)
+    with pytest.raises(InputError, match="calls 'auto'"):
+        method.iterate(photo(), curved, calls="auto")
     found = iassa.explain(photo(), curved, method=method, calls=100)
     assert np.isposinf(found.standard_error).all()
     assert found.standard_error.shape == (1, *SIZE)

@@ -89,7 +89,7 @@ def verify(
             device=device,
         )
         folders = {str(directory): directory}
-        make_all(folders, lambda _, **by: saved.with_check(check(**by)), 0, saving, lambda *_: "")
+        make_all(folders, lambda _, **by: saved.with_check(check(**by)), saving, lambda *_: "")
 
 
 def _read_fills(text: str) -> BaselineLike:

@@ -16,7 +16,7 @@ from iassa.cli import completing, options
 from iassa.cli.black_box import described_as_before, opened_model, photo_reader
 from iassa.cli.galleries import Workers, explain_gallery, find_gallery
 from iassa.cli.making import make_all
-from iassa.cli.wishes import read_fields_of, read_wishes
+from iassa.cli.wishes import read_calls, read_fields_of, read_wishes
 from iassa.errors import InputError
 from iassa.files import folder_name
 
@@ -87,7 +87,12 @@ Baseline = Annotated[
     ),
 ]
 Calls = Annotated[
-    int, Option(metavar="N", help="Budget of model calls for the maps, never exceeded.")
+    str,
+    Option(
+        metavar="N|auto",
+        help="Budget of model calls for the maps, never exceeded; auto: as many as a standard "
+        "error of 10 % takes, at most 4000.",
+    ),
 ]
 Keep = Annotated[
     str, Option(metavar="N|all", help="Save the N highest outputs, for `iassa extend --target`.")
@@ -118,7 +123,12 @@ NewTargets = Annotated[
         "be.",
     ),
 ]
-MoreCalls = Annotated[int | None, Option(metavar="N", help="Most calls to add; default: 1000.")]
+MoreCalls = Annotated[
+    str | None,
+    Option(
+        metavar="N|auto", help="Most calls to add, or auto, as `explain` has it; default: 1000."
+    ),
+]
 NewOut = Annotated[
     Path | None,
     Option(metavar="DIR", help="Folder for the result; default: DIR, with --target DIR-TARGET."),
@@ -137,7 +147,7 @@ def explain(
     method: Method = "iassa",
     set_: Settings = None,
     baseline: Baseline = None,
-    calls: Calls = 1000,
+    calls: Calls = "1000",
     seconds: options.Seconds = None,
     tolerance: options.Tolerance = None,
     seed: options.Seed = 0,
@@ -193,7 +203,7 @@ def explain(
         def ask(path: str, **watching: Any) -> iassa.Explanation:
             return wishes.ask(photo(path), opened, **watching)
 
-        make_all(folders, ask, calls, saving, differs)
+        make_all(folders, ask, saving, differs)
 
 
 def _default_model(similar_to: list[str] | None) -> str:
@@ -268,12 +278,12 @@ def extend(
     if target is not None and all(one is None for one in of_run):
         retarget = functools.partial(iassa.retarget, saved, target, method=again)
         folders = {str(directory): out or _beside(directory, target)}
-        make_all(folders, lambda *_, **__: retarget(), 0, saving, differs)
+        make_all(folders, lambda *_, **__: retarget(), saving, differs)
         return
     if target is not None and differs("", saved):
         raise InputError(NO_CALLS)
     black_box = described_as_before(name, saved, similar_to)
-    more = 1000 if calls is None else calls
+    more = 1000 if calls is None else read_calls(calls)
     saving = replace(saving, overwrite=overwrite or out in (None, directory))
     queries = [*map(photo_reader(None, max_pixels), similar_to or [])]
     folders = {str(directory): out or directory}
@@ -289,7 +299,7 @@ def extend(
             method=again,
             target=target,
         )
-        make_all(folders, lambda _, **by: go_on(**by), saved.calls + more, saving, differs)
+        make_all(folders, lambda _, **by: go_on(**by), saving, differs)
 
 
 def _changes(saved: iassa.Explanation, target: Any, _: str, there: iassa.Explanation) -> str:

@@ -41,7 +41,6 @@ from iassa.files import check_writable, is_there
 def make_all(
     folders: Mapping[str, Path],
     make: Callable[..., iassa.Explanation],
-    calls: int,
     saving: Saving,
     differs: Callable[[str, iassa.Explanation], str],
 ) -> None:
@@ -50,7 +49,6 @@ def make_all(
     Args:
         folders: where the results go, by the name of each image.
         make: called with that name, and `progress` and `cancel` as `iassa.explain` takes them.
-        calls: that each explanation makes at most.
         saving: what is written and printed.
         differs: from that name and what a folder holds, in what the new one differs from that, see
             `find_difference`.
@@ -68,7 +66,7 @@ def make_all(
                 try:
                     if not saving.overwrite:
                         refuse_others(folder, functools.partial(differs, name))
-                    with _writable(folder), _bar(Path(name).name, calls, saving.quiet) as show:
+                    with _writable(folder), _bar(Path(name).name, saving.quiet) as show:
                         explanation = make(name, progress=show, cancel=lambda: bool(interrupts))
                     _save(explanation, folder, saving, interrupts)
                 except IassaError as error:  # the next image may do better
@@ -87,14 +85,14 @@ def make_all(
 
 
 @contextmanager
-def _bar(name: str, calls: int, quiet: bool) -> Iterator[Callable[[iassa.Progress], object]]:
+def _bar(name: str, quiet: bool) -> Iterator[Callable[[iassa.Progress], object]]:
     """A progress bar: calls done, rate, time left, and the standard error so far."""
     from iassa.methods.live import progress_bar
 
     # Stdout is for results: what a black box prints is a message.
     unsaid = (WeakEvidenceWarning, *([ImageWarning] if quiet else []))  # `_save` prints the first
     hidden = quiet or not messages().is_terminal
-    bar = progress_bar(messages(), name, calls, disable=hidden)
+    bar = progress_bar(messages(), name, disable=hidden)
     with warnings_as_lines(*unsaid), bar as show, redirect_stdout(sys.stderr):
         yield show
 

@@ -14,7 +14,7 @@ import typer
 import iassa
 from iassa.cli.checking import Checking, check_made, choose_checking
 from iassa.cli.options import Drawn
-from iassa.errors import InputError
+from iassa.errors import InputError, show
 
 if TYPE_CHECKING:
     from iassa.decoding import Reading
@@ -73,12 +73,15 @@ def read_wishes(context: typer.Context) -> Wishes:
     number = len(given["box"] or []) or 1
     by_default = [*range(len(given["similar_to"] or []))] or f"top-{number}"
     method = _method(given["method"], given["baseline"], given["set_"] or [])
-    names = {"calls": "calls", "max_seconds": "seconds", "tolerance": "tolerance", "seed": "seed"}
+    names = {"max_seconds": "seconds", "tolerance": "tolerance", "seed": "seed"}
     return Wishes(
         method=method,
         target=given["target"] or by_default,
-        limits={name: given[option] for name, option in names.items()}
-        | {"keep_scores": _keep(given["keep"])},
+        limits={
+            "calls": read_calls(given["calls"]),
+            **{name: given[option] for name, option in names.items()},
+            "keep_scores": _keep(given["keep"]),
+        },
         options={name: given[name] for name in ("batch_size", "device")},
         checking=choose_checking(
             given["verify"], given["refine"], method.baseline, given["batch_size"]
@@ -123,9 +126,22 @@ def read_fields_of(method: str, baseline: str | None, settings: list[str]) -> di
 
 
 def _keep(text: str) -> int | Literal["all"]:
-    if text == "all":
-        return "all"
+    return "all" if text == "all" else _number(text, "--keep", "all")
+
+
+def read_calls(text: str) -> int | Literal["auto"]:
+    """The value of `--calls`.
+
+    Raises:
+        InputError: it is neither a whole number nor auto.
+    """
+    return "auto" if text == "auto" else _number(text, "--calls", "auto")
+
+
+def _number(text: str, option: str, word: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise InputError(f"expected --keep to be a whole number or all, got {text!r}.") from None
+        raise InputError(
+            f"expected {option} to be a whole number or {word}, got {show(text)}."
+        ) from None

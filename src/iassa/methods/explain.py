@@ -16,7 +16,7 @@ from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
 from iassa.image import ImageLike
 from iassa.methods.engine.base import Explainer, last
-from iassa.methods.engine.budget import Budget
+from iassa.methods.engine.budget import Budget, Calls
 from iassa.methods.engine.case import reopen_case
 from iassa.methods.engine.loop import Method
 from iassa.methods.live import Cancel, Following, Show, follow
@@ -35,7 +35,7 @@ def explain(
     *,
     target: TargetLike = "top-1",
     method: str | Explainer = "iassa",
-    calls: int = 1000,
+    calls: Calls = 1000,
     max_seconds: float | None = None,
     tolerance: float | None = None,
     seed: int = 0,
@@ -54,7 +54,8 @@ def explain(
             module, or the name of a model.
         target: what to explain; see `resolve_targets`.
         method: a name, or an instance with hyperparameters of your own.
-        calls: the most images that the black box may be asked for, the whole image included.
+        calls: the most images that the black box may be asked for, the whole image included. 'auto'
+            is a tolerance of 0.1, if none is given, and at most 4000 calls.
         max_seconds: the most time, checked after every batch.
         tolerance: stop after the first round whose relative error is at most this; see
             `Explanation.relative_error`. 0.05 is a precise map.
@@ -111,7 +112,7 @@ def extend(
     explanation: Explanation,
     black_box: BlackBoxLike,
     *,
-    calls: int = 1000,
+    calls: Calls = 1000,
     max_seconds: float | None = None,
     tolerance: float | None = None,
     batch_size: int | None = None,
@@ -126,7 +127,7 @@ def extend(
     Args:
         explanation: the result so far; it stays as it is.
         black_box: the one that was asked before, see `open_model`.
-        calls: the most that may be added.
+        calls: the most that may be added; 'auto' as in `explain`.
         max_seconds: the most time to add.
         tolerance: as in `explain`.
         batch_size: as in `explain`; with the same one the map is the same to the bit,

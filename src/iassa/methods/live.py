@@ -73,15 +73,12 @@ def follow(
 
 
 @contextmanager
-def progress_bar(
-    console: Console, name: str, total: int | None = None, *, disable: bool = False
-) -> Iterator[Show]:
+def progress_bar(console: Console, name: str, *, disable: bool = False) -> Iterator[Show]:
     """A bar on a terminal: calls done, rate, time left, and the standard error so far.
 
     Args:
         console: where it is.
         name: at its left.
-        total: calls that may be made, to show before the first batch; None if that is not known.
         disable: whether it is not shown.
 
     Yields:
@@ -99,7 +96,7 @@ def progress_bar(
         disable=disable,
     )
     with bar:
-        task = bar.add_task(plain(name), total=total, note="")
+        task = bar.add_task(plain(name), total=None, note="")
 
         def show(progress: Progress) -> None:
             note = _describe(progress)

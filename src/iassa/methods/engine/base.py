@@ -29,7 +29,7 @@ from iassa.masks.baselines import (
     name_fill,
     read_baseline,
 )
-from iassa.methods.engine.budget import Budget, Progress
+from iassa.methods.engine.budget import Budget, Calls, Progress
 from iassa.methods.engine.case import Case, open_case
 from iassa.models.opening import BlackBoxLike, open_model
 from iassa.models.readout import Keep
@@ -112,7 +112,7 @@ class Explainer(ABC):
         black_box: BlackBoxLike,
         *,
         target: TargetLike = "top-1",
-        calls: int = 1000,
+        calls: Calls = 1000,
         max_seconds: float | None = None,
         tolerance: float | None = None,
         seed: int = 0,
@@ -134,6 +134,7 @@ class Explainer(ABC):
             black_box: a callable, a torch module or the name of a model; see `open_model`.
             target: what to explain; see `resolve_targets`.
             calls: the most images that the black box may be asked for, the whole image included.
+                'auto' is a tolerance of 0.1, if none is given, and at most 4000 calls.
             max_seconds: the most time, checked after every batch.
             tolerance: stop after the first round whose relative error is at most this: the
                 standard error where the map is high, as a share of its peak; see

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from iassa.checks import Within, convert, fits, take
 from iassa.errors import InputError, require, show
@@ -19,6 +19,11 @@ SHARE = Annotated[float | None, Within(0, 1, above=True, below=True)]
 PATIENCE = 60.0  # seconds for a call, beyond twice the time of the run
 FEWEST_MASKS = 16  # below, a map of fifty cells is noise
 MOST_CALLS = 10**9  # months at a hundred a second
+
+Calls: TypeAlias = int | Literal["auto"]
+# What 'auto' stands for; docs/engine.md has the calls that maps take to this tolerance.
+AUTO_CALLS = 4000
+AUTO_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Budget:
 
     def __init__(
         self,
-        calls: int,
+        calls: Calls,
         max_seconds: float | None,
         progress: Callable[[Progress], object] | None,
         cancel: Callable[[], bool] | None,
@@ -70,7 +75,8 @@ class Budget:
 
         Args:
             calls: the most that may be made, the whole image included; in a run that goes on, the
-                most that may be added.
+                most that may be added. 'auto' is `AUTO_CALLS`, and `AUTO_TOLERANCE` where no
+                tolerance is given.
             max_seconds: the most time, None for any.
             progress: called after every batch.
             cancel: called after every batch; True stops the run.
@@ -82,7 +88,9 @@ class Budget:
             InputError: too few calls for a map, no time, a tolerance that cannot be, or an
                 argument of another type.
         """
-        calls = take(calls, int, "calls")
+        calls = take(calls, Calls, "calls")
+        if calls == "auto":
+            calls, tolerance = AUTO_CALLS, AUTO_TOLERANCE if tolerance is None else tolerance
         require(
             calls <= MOST_CALLS,
             f"expected a budget of at most {MOST_CALLS} calls, got {show(calls)}.",

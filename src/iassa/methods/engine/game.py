@@ -209,8 +209,8 @@ class GameExplainer(Explainer):
         """Refuse a tolerance, and fewer calls than there is a map for."""
         if budget.tolerance is not None:
             raise InputError(
-                f"expected no tolerance for {self.name}, got {budget.tolerance}: it has no "
-                "standard error. Limit calls or seconds, or use another method."
+                f"expected no tolerance for {self.name}, got {budget.tolerance} (as calls 'auto' "
+                "have it): it has no standard error. Give a number of calls, or use another method."
             )
         fewest, spent_on = self.fewest_calls
         budget.forgo_check(fewest)
