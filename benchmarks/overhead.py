@@ -115,8 +115,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     image = iassa.example_image("cat")
-    grids = iassa.methods.Iassa(segment_share=0.0, beta=1.0, max_rounds=1, round_calls=2000)
-    segments = iassa.methods.Iassa(segment_share=1.0, beta=1.0, max_rounds=1, round_calls=2000)
+    grids = iassa.methods.Rise(debiased=True, round_calls=2000)
+    segments = iassa.methods.Iassa(beta=1.0, max_rounds=1, round_calls=2000)
     for method in (grids, segments, Windows()):
         iassa.explain(
             image, Free(), method=method, calls=100

@@ -20,7 +20,7 @@ from iassa.models.targets import Target
 CONFIGURATION = {
     "dataset": "made",
     "metrics": {"pixels_per_step": 896, "threshold": 0.3},
-    "methods": {"a": {"method": "iassa", "segment_share": 0.5}, "b": {"method": "rise"}},
+    "methods": {"a": {"method": "iassa", "level_share": 0.5}, "b": {"method": "rise"}},
 }
 SIZE = (15, 22)
 SIZE_ADDED = (120, 161)

@@ -26,9 +26,13 @@ from iassa.errors import InputError
             Contestant("p", iassa.methods.IassaPaper(beta=1.0, features="none"), (9000,), True),
         ),
         (
-            " two = iassa@300:grid_sizes=(7, 9),keep-probability=(0.2,0.8) ".replace(" = ", "="),
+            " two = iassa@300:segment_counts=(64, 128),keep-probability=(0.2,0.8) ".replace(
+                " = ", "="
+            ),
             Contestant(
-                "two", iassa.methods.Iassa(grid_sizes=(7, 9), keep_probability=(0.2, 0.8)), (300,)
+                "two",
+                iassa.methods.Iassa(segment_counts=(64, 128), keep_probability=(0.2, 0.8)),
+                (300,),
             ),
         ),
         (

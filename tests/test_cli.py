@@ -721,7 +721,7 @@ def test_bad_arguments(run, workplace, arguments, message):
     [
         ("keep_probability=(0.1,)", "of iassa"),
         ("keep_probability=0.5", "of iassa"),
-        ("grid_sizes=7", "of iassa"),
+        ("segment_counts=7", "of iassa"),
         ("features=resnet", "features"),
         ("positions=0", "positions"),
         ("temperature=0", "temperature"),

@@ -47,7 +47,7 @@ PAPER = {"features": "colour-position", "positions": 12, "max_rounds": 4}
 CASES = {
     "iassa": Iassa(**SMALL),
     "iassa, no kernel": Iassa(**SMALL, kernel_share=0.0, beta=1.0),
-    "iassa, grids alone": Iassa(**SMALL, segment_share=0.0),
+    "iassa, half everywhere": Iassa(**SMALL, explore_every=2),
     "iassa, adapting": Iassa(**SMALL, adapt_keep_probability=True),
     "iassa-paper": IassaPaper(**PAPER, window=90.0, stride=40.0, window_step=20.0),
     "rise": Rise(round_calls=32),
@@ -528,7 +528,7 @@ def test_a_method_changed_in_the_record_is_refused(tmp_path):
     run("iassa", 70, four_outputs).save(tmp_path)
     path = tmp_path / "explanation.json"
     record = json.loads(path.read_text())
-    record["method"]["fields"]["grid_sizes"] = [7, 13]
+    record["method"]["fields"]["level_cells"] = 13
     path.write_text(json.dumps(record))
     with pytest.raises(InputError, match="the masks of round 2 are not"):
         iassa.extend(Explanation.load(tmp_path), four_outputs)

@@ -124,34 +124,6 @@ def assert_same_map(one: Explanation, other: Explanation, number: float = 64) ->
 # --- the same loop ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [0, 5])
-@pytest.mark.parametrize("calls", [65, 50])
-def test_beta_one_and_one_round_is_debiased_rise(seed: int, calls: int) -> None:
-    ours = Iassa(
-        beta=1.0,
-        kernel_share=0.0,
-        round_calls=64,
-        max_rounds=1,
-        segment_share=0.0,
-        grid_sizes=(7,),
-        keep_probability=(0.5, 0.5),
-    )
-    rise = Rise(debiased=True, round_calls=64)
-    shown: list[Recorder] = []
-    found = []
-    for method in (ours, rise):
-        shown.append(Recorder(three_outputs))
-        found.append(
-            iassa.explain(
-                patch_image(), shown[-1], method=method, target=[0, 2], calls=calls, seed=seed
-            )
-        )
-    np.testing.assert_array_equal(shown[0].images, shown[1].images)
-    np.testing.assert_array_equal(found[0].saliency, found[1].saliency)
-    np.testing.assert_array_equal(found[0].standard_error, found[1].standard_error)
-    assert found[0].scores == found[1].scores
-
-
 def test_plain_rise_is_the_formula_on_the_masks_that_the_black_box_saw() -> None:
     """On a white image over a black baseline, what the black box sees are the masks."""
     white = np.ones((*SIZE, 3), np.float32)
@@ -166,10 +138,24 @@ def test_plain_rise_is_the_formula_on_the_masks_that_the_black_box_saw() -> None
     np.testing.assert_allclose(found.saliency, expected, rtol=1e-5)
 
 
-def test_debiased_rise_is_the_covariance_over_the_variance() -> None:
+@pytest.mark.parametrize(
+    "method",
+    [
+        Rise(baseline=0.0, debiased=True, keep_probability=0.3),
+        cheap_iassa(
+            baseline=0.0,
+            beta=1.0,
+            kernel_share=0.0,
+            round_calls=256,
+            max_rounds=1,
+            keep_probability=(0.3, 0.3),
+        ),
+    ],
+    ids=["rise", "iassa"],
+)
+def test_the_effect_of_one_round_is_the_covariance_over_the_variance(method: Method) -> None:
     white = np.ones((*SIZE, 3), np.float32)
     recorder = Recorder(three_outputs)
-    method = Rise(baseline=0.0, debiased=True, keep_probability=0.3)
     found = iassa.explain(
         white, recorder, method=method, target=[0, 1, 2], calls=201, batch_size=16
     )
@@ -246,14 +232,11 @@ def test_a_larger_budget_begins_with_the_same_images(method: Method) -> None:
     else:
         np.testing.assert_array_equal(large.images[:65], small.images)
     cut, whole = Recorder(), Recorder()
-    explanation = iassa.explain(patch_image(), cut, method=method, calls=26)
+    iassa.explain(patch_image(), cut, method=method, calls=26)
     iassa.explain(patch_image(), whole, method=method, calls=34)
     seen = {image.tobytes() for image in whole.images.round(5)}
     assert len(cut.images) == 25
     assert all(image.tobytes() in seen for image in cut.images.round(5))
-    families = explanation.rounds[0].masks
-    if isinstance(method, Iassa):  # in their proportion
-        assert families == {"grid": 12, "segment": 12}
 
 
 # --- budgets ----------------------------------------------------------------------------------
@@ -401,6 +384,15 @@ def test_later_rounds_hide_only_the_region_of_the_map_before() -> None:
     assert regions[-1][PATCH].all()
 
 
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_some_rounds_hide_any_place_as_the_first_does(every: int) -> None:
+    method = cheap_iassa(explore_every=every)
+    found = iassa.explain(patch_image(), patch_brightness, method=method, calls=2 + 32 * 7)
+    anywhere = [k % every == 0 for k in range(7)]
+    assert [one.region_share == 1 for one in found.rounds] == anywhere
+    assert ["level" not in one.masks for one in found.rounds] == anywhere
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_level_sets_show_what_the_map_before_has_highest(seed: int) -> None:
     method = cheap_iassa(level_share=0.75, level_shuffle=0.0, level_cells=5, features="none")
@@ -410,8 +402,7 @@ def test_level_sets_show_what_the_map_before_has_highest(seed: int) -> None:
         assert after.evidence is not None
         families = after.evidence.rounds[-1].families
         assert {name: len(one.plan) for name, one in families.items()} == {
-            "grid": 4,
-            "segment": 4,
+            "segment": 8,
             "level": 24,
         }
         plan = families["level"].plan
@@ -434,12 +425,12 @@ def _parts(values: Array, count: int, axis: int) -> list[Array]:
 
 
 def test_one_kind_of_later_masks_may_be_all() -> None:
-    for share, families in ((0.0, {"grid", "segment"}), (1.0, {"level"})):
+    for share, families in ((0.0, {"segment"}), (1.0, {"level"})):
         method = cheap_iassa(level_share=share)
         evidence = iassa.explain(patch_image(), patch_brightness, method=method, calls=97).evidence
         assert evidence is not None
         assert [set(one.families) for one in evidence.rounds] == [
-            {"grid", "segment"},
+            {"segment"},
             families,
             families,
         ]
@@ -886,10 +877,7 @@ def test_torch_gets_its_threads_back(method: Method) -> None:
     [
         ("iassa", {"round_calls": 15}),
         ("iassa", {"max_rounds": 0}),
-        ("iassa", {"grid_sizes": ()}),
-        ("iassa", {"grid_sizes": (7, 1)}),
-        ("iassa", {"segment_share": 1.1}),
-        ("iassa", {"segment_share": -0.1}),
+        ("iassa", {"explore_every": 0}),
         ("iassa", {"segment_counts": ()}),
         ("iassa", {"segment_counts": (1, 64, 128)}),
         ("iassa", {"fine_segment_counts": (65,)}),
@@ -1058,8 +1046,8 @@ def after_calls(number: int) -> Callable[[], bool]:
         (Iassa, {"beta": math.nan}),
         (Iassa, {"round_calls": 20.5}),
         (Iassa, {"round_calls": 10**12}),
-        (Iassa, {"grid_sizes": 7}),
-        (Iassa, {"grid_sizes": (7.5,)}),
+        (Iassa, {"segment_counts": 7}),
+        (Iassa, {"segment_counts": (7.5,)}),
         (Iassa, {"keep_probability": (0.1,)}),
         (Iassa, {"features": "resnet50"}),
         (Iassa, {"segment_counts": tuple(range(2, 200)), "fine_segment_counts": (2,)}),
@@ -1077,6 +1065,6 @@ def after_calls(number: int) -> Callable[[], bool]:
 def test_fields_of_a_wrong_kind_are_refused_by_name(
     method: type[Explainer], fields: dict[str, Any]
 ) -> None:
-    wrong = "compactness" if "segment_counts" in fields else next(iter(fields))
+    wrong = "compactness" if "fine_segment_counts" in fields else next(iter(fields))
     with pytest.raises(InputError, match=f"expected {wrong} of {method.name} to be"):
         method(**fields)

@@ -149,7 +149,7 @@ def workplace(tmp_path, monkeypatch):
 def test_no_text_of_a_saved_explanation_leads_anywhere(workplace):
     fields = {"features": "colour-position", "baseline": "blur", "round_calls": 16, "positions": 4}
     bright = iassa.open_model("bright:bright")
-    method = iassa.methods.Iassa(segment_share=0, **fields)
+    method = iassa.methods.Iassa(**fields)
     made = iassa.explain(
         "photo.png", bright, method=method, target=[0, "0 vs 1"], calls=24, keep_scores="all"
     )
@@ -197,7 +197,7 @@ def assert_same(one, other):
 def test_what_is_named_again_gives_the_map_of_one_run(capsys):
     model = ["--model", "bright:bright"]
     settings = ["--set", "features=evil_trap:go", "--baseline", "./trap.png"]
-    options = ["--set", "round_calls=16", "--set", "segment_share=0", "--set", "positions=4"]
+    options = ["--set", "round_calls=16", "--set", "positions=4"]
     for calls, out in ((24, "part"), (48, "whole")):
         arguments = ["photo.png", *model, *settings, *options, "--calls", calls, "--out", out]
         assert run("explain", *arguments, "--pictures", "none") == 0

@@ -172,14 +172,12 @@ def test_those_that_it_is_true_of_are_named_in_one_line() -> None:
     [
         (Rise(grid_size=7), 40, 48),  # 6 x 8 nearly square cells
         (Rise(grid_size=14), 150, 192),  # 12 x 16
-        (Iassa(features="none", grid_sizes=(12,), segment_share=0.0), 100, 140),
         (
             Iassa(
                 features="none",
                 segment_counts=(128,),
                 fine_segment_counts=(128,),
                 compactness=(10.0,),
-                segment_share=1.0,
             ),
             30,
             None,  # as many as SLIC makes of 128

@@ -1,8 +1,8 @@
 """IASSA: iterative and adaptive sampling with spatial attention, as we recommend it.
 
-The loop (`engine.loop`) is the paper's. What differs from `iassa-paper`: masks that hide many
-places at once, grids and superpixels, in the place of single windows; the debiased effect, and with
-it a kernel regression on the masks, in the place of Eq. 5; attention over normalised features.
+The loop (`engine.loop`) is the paper's. What differs from `iassa-paper`: subsets of superpixels and
+level sets of the map in the place of single windows; the debiased effect, and with it a kernel
+regression on the masks, in the place of Eq. 5; attention over normalised features.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from iassa.estimators.effect import Effect, Estimator, adjust, highest_activated
 from iassa.estimators.kernel_regression import EffectWithKernelRegression
 from iassa.estimators.saturation import informative_range
 from iassa.explanations.evidence import Feedback
-from iassa.masks.grids import draw_grids, draw_segments, fit_grid
+from iassa.masks.grids import draw_segments, fit_grid
 from iassa.masks.level_sets import draw_level_sets, rank_cells
 from iassa.masks.plans import MaskPlan
 from iassa.masks.superpixels import Segmentations, segment
@@ -35,29 +35,29 @@ Shares: TypeAlias = Annotated[tuple[float, float], Within(0, 1, above=True, belo
 
 @dataclass(frozen=True, kw_only=True)
 class Iassa(Method):
-    """Rounds of masks, each but the first drawn by the last map, with finer masks.
+    """Rounds of masks: every fourth hides places anywhere, the others are drawn by the last map.
 
     A round has a fixed number of masks, whatever the budget, so that a longer run begins as a
-    shorter one does. Some masks of all rounds but the first hide places where the last map is high,
-    others are level sets of that map (`level_sets`): one kind finds outlines, the other
-    measures how the score depends on the order of the map.
+    shorter one does. Some masks of the rounds that the map draws hide places where it is high,
+    others are level sets of it (`level_sets`): one kind finds outlines, the other measures how the
+    score depends on the order of the map. A map that drew all later masks would go on sharpening:
+    what it calls low would never be asked about again. As the kinds of rounds keep their shares,
+    there is one map that more calls come closer to.
 
     Attributes:
         round_calls: masks in a round.
         max_rounds: rounds at most; None for as many as the budget allows.
-        grid_sizes: cells per side of a square image, by round; the last for all later ones.
-        segment_share: share of the masks that are subsets of superpixels; the others are grids.
-        segment_counts: superpixels of the segmentations of the first round.
-        fine_segment_counts: those of them that later rounds use.
+        explore_every: rounds of which one, the first, hides places anywhere.
+        segment_counts: superpixels of the segmentations of the rounds that hide places anywhere.
+        fine_segment_counts: those of them that the other rounds use.
         compactness: SLIC's, one segmentation for each count and each of these.
-        keep_probability: smallest and largest chance that a cell or segment is kept; each mask has
-            its own, stratified over the range.
-        adapt_keep_probability: whether grids and superpixels of all rounds but the first use only
-            the part of that range in which the scores of the first moved; for models that are
-            saturated, sure of the whole image whatever little is hidden, or lost as soon as a
-            little is.
-        level_share: share of the masks of all rounds but the first that show the level sets of the
-            last map; the others hide places within its region. A larger share inserts better and
+        keep_probability: smallest and largest chance that a superpixel is kept; each mask has its
+            own, stratified over the range.
+        adapt_keep_probability: whether superpixels of all rounds but the first use only the part of
+            that range in which the scores of the first moved; for models that are saturated, sure
+            of the whole image whatever little is hidden, or lost as soon as a little is.
+        level_share: share of the masks that show the level sets of the last map, in the rounds that
+            it draws; the others hide places within its region. A larger share inserts better and
             localises less.
         level_cells: cells per side of a square image that a level set consists of.
         level_shown: smallest and largest share of the image that a level set is.
@@ -79,8 +79,7 @@ class Iassa(Method):
 
     round_calls: Annotated[int, Within(16, 100_000)] = 256
     max_rounds: Annotated[int | None, Within(1, 1_000_000)] = None
-    grid_sizes: Annotated[tuple[int, ...], Within(2, 224)] = (7, 12, 16)
-    segment_share: Share = 0.5
+    explore_every: Annotated[int, Within(1, 1_000_000)] = 4
     segment_counts: Annotated[tuple[int, ...], Within(2, 2000)] = (16, 32, 64, 128)
     fine_segment_counts: tuple[int, ...] = (64, 128)
     compactness: Annotated[tuple[float, ...], Within(0.001, 1_000_000)] = (5.0, 10.0, 20.0)
@@ -108,42 +107,32 @@ class Iassa(Method):
         self._require("fine_segment_counts", known, "some of segment_counts")
         number = len(self.segment_counts) * len(self.compactness)
         self._require("compactness", number <= 32, "few enough for 32 segmentations in all")
-        cells = max(*self.grid_sizes, self.level_cells) ** 2
-        self._require_room(self.round_calls, max(cells, *self.segment_counts))
+        self._require_room(self.round_calls, max(self.level_cells**2, *self.segment_counts))
         self._require("features", is_source(self.features), SOURCES)
 
     def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
-        """Grids, superpixels and level sets of round k; see `Method.plan`."""
+        """Superpixels and level sets of round k; see `Method.plan`."""
         if self.max_rounds is not None and k >= self.max_rounds:
             return {}
-        ranks, region = feedback.ranks, feedback.region  # none in the first round
+        assert setting.segmentations is not None
+        counts, region, ranks = self.fine_segment_counts, feedback.region, feedback.ranks
+        if k % self.explore_every == 0:
+            counts, region, ranks = self.segment_counts, None, None
         num_level_sets = 0 if ranks is None else round(self.level_share * self.round_calls)
-        num_segment_masks = round(self.segment_share * (self.round_calls - num_level_sets))
-        num_grid_masks = self.round_calls - num_level_sets - num_segment_masks
-        keep_probability = feedback.keep_probability or self.keep_probability
+        num_segment_masks = self.round_calls - num_level_sets
         plans: dict[str, MaskPlan] = {}
-        if num_grid_masks:
-            cells = self.grid_sizes[min(k, len(self.grid_sizes) - 1)]
-            plans["grid"] = draw_grids(
-                num_grid_masks,
-                fit_grid(cells, setting.photo_size),
-                keep_probability,
-                setting.rng(k, 0),
-                region,
-            )
-        if num_segment_masks and setting.segmentations is not None:
-            counts = self.segment_counts if region is None else self.fine_segment_counts
+        if num_segment_masks:
             plans["segment"] = draw_segments(
                 num_segment_masks,
                 setting.segmentations.num_segments,
                 setting.segmentations.of(counts),
-                keep_probability,
-                setting.rng(k, 1),
+                feedback.keep_probability or self.keep_probability,
+                setting.rng(k, 0),
                 region,
             )
         if num_level_sets and ranks is not None:
             plans["level"] = draw_level_sets(
-                num_level_sets, ranks, self.level_shown, self.level_shuffle, setting.rng(k, 2)
+                num_level_sets, ranks, self.level_shown, self.level_shuffle, setting.rng(k, 1)
             )
         return plans
 
@@ -162,10 +151,8 @@ class Iassa(Method):
             return DebiasedEffect(reference, size)
         return EffectWithKernelRegression(reference, size, setting.attention, self.kernel_share)
 
-    def segmentations(self, image: Tensor) -> Segmentations | None:
+    def segmentations(self, image: Tensor) -> Segmentations:
         """SLIC, once for each count and compactness."""
-        if self.segment_share == 0:
-            return None
         return segment(image, self.segment_counts, self.compactness)
 
     def attention(self, image: Tensor) -> Attention | None:
