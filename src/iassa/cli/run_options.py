@@ -123,7 +123,8 @@ ProtocolFields = Annotated[
     Option(
         "--protocol",
         metavar="FIELD=VALUE",
-        help="How maps are measured, repeatable: size, pixels_per_step, fill, blur_size, "
-        "blur_sigma, normalise, threshold, tolerance, other_class. See docs/benchmark.md.",
+        help="How maps are measured, repeatable: gain_fills, gain_steps, size, pixels_per_step, "
+        "fill, blur_size, blur_sigma, normalise, threshold, tolerance, other_class. See "
+        "docs/benchmark.md.",
     ),
 ]
