@@ -180,6 +180,15 @@ def test_no_cluster_there() -> None:
         list(do([Echo(0)], MODEL, "127.0.0.1:1"))
 
 
+def test_a_node_that_does_not_start_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(**_: object) -> None:  # as ray._private.node.Node does after half a minute
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.setattr("ray.init", never)
+    with pytest.raises(InputError, match="at 'local': The current node timed out during startup"):
+        list(do([Echo(0)], MODEL, "local"))
+
+
 def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match="pip install ray"):

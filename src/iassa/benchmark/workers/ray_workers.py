@@ -61,7 +61,8 @@ class RayWorkers:
                     logging_level=logging.ERROR,
                     configure_logging=False,
                 )
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        except Exception as error:  # a node that is slow to start raises no kind of its own
+            ray.shutdown()
             reason = one_line(error)
             raise InputError(f"cannot reach a Ray cluster at {address!r}: {reason}") from error
         self._ray: Any = ray
