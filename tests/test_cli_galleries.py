@@ -296,6 +296,33 @@ def test_the_same_file_twice_is_explained_once(explain: Run) -> None:
     assert "different names" in refused(explain("photos/a.png", "photos/a.png"))
 
 
+def test_what_no_image_can_be_explained_with_is_one_line(explain: Run) -> None:
+    options = {"--seed": -1, "--seconds": 0, "--tolerance": 2, "--batch-size": 0}
+    for option, wrong in options.items():
+        assert str(wrong) in refused(explain("photos", "--out", "g", option, wrong))
+    assert "calls" in refused(explain("photos", "--out", "g", calls=3))
+    assert (asked(), Path("g").exists()) == (0, False)
+
+
+def test_one_failure_of_many_images_is_told_once(explain: Run) -> None:
+    status, _, err = explain("photos", "--out", "g", "--target", "nonsense")
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert status == 2
+    assert errors[0].startswith("error: photos/a.png, photos/b.png, photos/sub/c.png: expected a ")
+    assert errors[1:] == ["error: 3 of 3 images failed. The same command tries them again."]
+
+
+def test_nothing_else_goes_into_the_folder_of_a_gallery(explain: Run, run: Run) -> None:
+    assert explain("photos", "--out", "g")[0] == 0
+    before = state("g")
+    assert "that of a gallery: g" in refused(explain("photos/a.png", "--out", "g"))
+    others = ["--model", "working:counted", "--calls", CALLS]
+    benchmark = run("benchmark", "images", "--images", "photos", "--run", "g", *others)
+    assert "expected a folder for a benchmark" in refused(benchmark)
+    assert state("g") == before
+    assert "0 of them new" in explain("photos", "--out", "g")[2]
+
+
 def test_a_gallery_of_other_settings_is_refused(explain: Run, run: Run) -> None:
     explain("photos", "--out", "g")
     before = state("g")

@@ -98,7 +98,9 @@ def benchmark(
         iassa benchmark synthetic --run run --methods iassa,lime --calls 250,500
     """
     from iassa.benchmark import run
+    from iassa.gallery.photos import refuse_gallery
 
+    refuse_gallery(run_folder, "a benchmark")
     contestants = _contestants(methods, method or [], calls, kind)
     what = _open_synthetic(context) if kind == SYNTHETIC else _open_dataset(context)
     with graceful_interrupt(quiet, "items") as interrupts, _watched(quiet, interrupts) as watching:

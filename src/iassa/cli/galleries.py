@@ -28,7 +28,7 @@ from iassa.cli.terminal import (
     warn,
     words,
 )
-from iassa.errors import counted, require
+from iassa.errors import counted, list_some, require
 from iassa.files import folder_name
 
 if TYPE_CHECKING:
@@ -216,8 +216,11 @@ def _finish(
     if not saving.quiet:
         count = counted(len(photos), "image")
         say(f"{len(made.entries)} of {count}, {len(made.new)} of them new, in {folder}")
+    alike: dict[str, list[str]] = {}
     for photo, error in made.failures.items():
-        with about(f"{photo.path}"):
+        alike.setdefault(error, []).append(str(photo.path))
+    for error, names in alike.items():
+        with about(list_some(names)):
             complain(error)
     left = len(photos) - len(made.entries) - len(made.failures)
     if interrupts:

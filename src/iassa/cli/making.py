@@ -101,7 +101,9 @@ def _bar(name: str, quiet: bool) -> Iterator[Callable[[iassa.Progress], object]]
 def _writable(folder: Path) -> Iterator[None]:
     """Find out before the calls are spent; after a failure leave no folder that was not there."""
     from iassa.explanations.record import list_earlier
+    from iassa.gallery.photos import refuse_gallery
 
+    refuse_gallery(folder, "one explanation")
     missing = [path for path in (folder, *folder.parents) if not is_there(path)]
     list_earlier(folder)  # refuses files that `save` would refuse
     check_writable(folder)

@@ -42,6 +42,20 @@ class Wishes:
     options: Mapping[str, Any]
     checking: Checking | None
 
+    def check(self) -> None:
+        """Refuse what no image can be explained with, before one is read.
+
+        Raises:
+            InputError: calls, seconds, a tolerance, a seed or another number that cannot be used.
+        """
+        from iassa.methods.engine.budget import Budget
+        from iassa.methods.engine.case import check_numbers
+
+        cost = (self.limits["calls"], self.limits["max_seconds"])
+        self.method.check_budget(Budget(*cost, None, None, self.limits["tolerance"]))
+        numbers = (self.limits["keep_scores"], self.limits["seed"], self.options["batch_size"])
+        check_numbers(*numbers)
+
     @property
     def ask(self) -> Callable[..., iassa.Explanation]:
         """Explains an image with a black box, in any process."""

@@ -57,6 +57,22 @@ def names_several(path: Path) -> bool:
     return there.is_dir() if is_there(there) else bool(PATTERN.search(str(path)))
 
 
+def refuse_gallery(folder: Path, wanted: str) -> None:
+    """Refuse the folder of a gallery for a result of another kind: no gallery goes on beside it.
+
+    Args:
+        folder: where the result goes.
+        wanted: what it is.
+
+    Raises:
+        InputError: it is the folder of a gallery.
+    """
+    if is_there(user_path(folder) / CONFIGURATION):
+        raise InputError(
+            f"expected a folder for {wanted}, got that of a gallery: {folder}. Choose another one."
+        )
+
+
 def find_photos(paths: Sequence[Path]) -> Photos:
     """The images that files, folders and patterns name.
 

@@ -164,6 +164,21 @@ class Case:
         )
 
 
+def check_numbers(
+    keep_scores: Keep, seed: int, batch_size: int | None
+) -> tuple[Keep, int, int | None]:
+    """The numbers of a run that `open_case` takes, whatever its image and black box are.
+
+    Raises:
+        InputError: one cannot be used.
+    """
+    return (
+        take(keep_scores, KEEP, "keep_scores"),
+        take(seed, SEED, "seed"),
+        take(batch_size, BATCH_SIZE, "batch_size"),
+    )
+
+
 def open_case(
     photo: NDArray[np.float32],
     source: str | None,
@@ -194,10 +209,8 @@ def open_case(
             detector finds nothing.
         BlackBoxError: the black box failed, or its scores are of a size that no map can have.
     """
-    keep_scores = take(keep_scores, KEEP, "keep_scores")
-    seed = take(seed, SEED, "seed")
+    keep_scores, seed, batch_size = check_numbers(keep_scores, seed, batch_size)
     wanted = list_targets(target)
-    batch_size = take(batch_size, BATCH_SIZE, "batch_size")
     photo_size = (photo.shape[0], photo.shape[1])
     image = to_planes(photo, black_box.size_for(photo_size)).to(black_box.device).contiguous()
     fills = open_fills(baseline, image, seed)  # before a call is spent
