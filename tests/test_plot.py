@@ -412,6 +412,29 @@ def test_a_map_on_axes_of_the_users():
     assert b"/Type /Font" in buffer.getvalue()
 
 
+def test_the_colour_bar_is_as_high_as_the_map():
+    for image in (CAT, CAT.transpose(1, 0, 2)):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        saliency = np.zeros(image.shape[:2], np.float32)
+        saliency[0, 0] = 1
+        mine, other = figure.subplots(1, 2)
+        given = (image, saliency, np.zeros_like(saliency))
+        place = {"outlines": (), "size": image.shape[:2], "regions": ()}
+        overlay_on(mine, *given, **EFFECT, title="", **place)
+        figure.savefig(io.BytesIO())  # places the axes
+        (bar,) = [axes for axes in figure.axes if axes not in (mine, other)]
+        high, wanted = (axes.get_window_extent().height for axes in (bar, mine))
+        assert high == pytest.approx(wanted, rel=0.15)
+        assert bar.get_tightbbox().x1 <= other.get_tightbbox().x0
+
+
+def test_what_is_no_axes_is_refused():
+    several = Figure().subplots(1, 2)
+    nowhere = {"title": "", "outlines": (), "size": (1, 1), "regions": ()}
+    with pytest.raises(InputError, match="expected axes of matplotlib, got ndarray"):
+        overlay_on(several, CAT, BUMP, BUMP, **EFFECT, **nowhere)
+
+
 def test_axes_that_were_removed_are_refused():
     figure = Figure()
     gone = figure.subplots()

@@ -216,7 +216,7 @@ class Explanation:
             words and lines as vectors.
 
         Raises:
-            InputError: no such target.
+            InputError: no such target, or `axes` is not axes of a figure.
         """
         from iassa.explanations.drawing import overlay, overlay_on  # here: half a second to import
 

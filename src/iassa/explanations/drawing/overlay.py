@@ -145,6 +145,11 @@ def overlay_on(
     Returns:
         The figure that the axes are of.
     """
+    got = type(axes).__name__
+    require(
+        isinstance(axes, Axes),
+        f"expected axes of matplotlib, got {got}. Of several, as subplots gives them, name one.",
+    )
     figure = axes.get_figure(root=True)
     require(figure is not None, "expected axes of a figure, got axes that were removed from one.")
     assert figure is not None
@@ -156,7 +161,9 @@ def overlay_on(
     outline_boxes(axes, outlines, size, drawn)
     for pair in regions[:1]:
         draw_borders(axes, pair, drawn)
-    figure.colorbar(shown, ax=axes, label=unit(measures))
+    # As high as the picture: a bar is 20 times as high as wide, and axes may be higher.
+    across = 0.046 * image.shape[0] / image.shape[1]
+    figure.colorbar(shown, ax=axes, fraction=across, pad=0.04, label=unit(measures))
     return figure
 
 
