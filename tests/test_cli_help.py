@@ -141,3 +141,16 @@ def test_what_is_piped_has_no_colours(call: Call, monkeypatch: pytest.MonkeyPatc
     outputs = [call("explain", "-h"), call("methods"), call("methods", "nothing")]
     assert "\x1b" not in "".join(out + err for _, out, err in outputs)
     assert isinstance(sys.stdout, io.TextIOBase)
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "kind"),
+    [
+        ("--calls", "ten", "a whole number"),
+        ("--seed", "1.5", "a whole number"),
+        ("--tolerance", "5%", "a number"),
+    ],
+)
+def test_a_text_in_place_of_a_number(call: Call, option: str, wrong: str, kind: str) -> None:
+    said = f"error: expected {option} to be {kind}, got {wrong!r}. Change it.\n"
+    assert call("explain", "photo.jpg", option, wrong) == (2, "", said)

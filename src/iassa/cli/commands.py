@@ -83,6 +83,16 @@ def _at_home(argument: str) -> str:
     return f"{option}{equals}{user_path(path) if home else path}"
 
 
+def _in_words(error: Any) -> str:
+    """What a usage error says; of a text where a number belongs Typer says it in Python's words."""
+    found = getattr(error.__context__, "errors", None)
+    if found is None:
+        return str(error.format_message())
+    first = found()[0]
+    kind = "a whole number" if first["type"].startswith("int") else "a number"
+    return f"expected {error.param.opts[0]} to be {kind}, got {first['input']!r}. Change it."
+
+
 def _give_up_printing(error: OSError) -> None:
     """Say why, unless the reader of a pipe has left, and drop what is still to be printed."""
     if error.errno != errno.EPIPE:
@@ -119,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Typer's usage errors are Click's, which it carries under a private name.
         if not hasattr(error, "format_message"):
             raise
-        said = error.format_message()
+        said = _in_words(error)
         if type(error).__name__ == "NoArgsIsHelpError":  # which says the help
             typer.echo(said)
             said = "expected a command, as in: iassa explain photo.jpg"
