@@ -195,6 +195,38 @@ def test_batch_sizes_change_neither_the_masks_nor_the_map(method: Method) -> Non
         assert explanation.scores == found[0].scores
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_that_depends_on_the_batch_moves_the_map_by_as_little(seed: int) -> None:
+    """A processor may round a score otherwise in a batch of another size: float32 by 1e-7 or so."""
+
+    def rounded(images: Array) -> NDArray[np.float64]:
+        noise = np.random.default_rng(len(images)).uniform(-3e-7, 3e-7, (len(images), 3))
+        return three_outputs(images) * (1 + noise)
+
+    one, other = (
+        iassa.explain(
+            patch_image(),
+            rounded,
+            method=cheap_iassa(explore_every=3),
+            target=[0, 2],
+            calls=2 + 32 * 5,
+            seed=seed,
+            batch_size=batch_size,
+        )
+        for batch_size in (5, 16)
+    )
+    assert "level" in one.rounds[1].masks
+    assert one.evidence is not None
+    assert other.evidence is not None
+    for mine, its in zip(one.evidence.rounds, other.evidence.rounds, strict=True):
+        assert {k: v.plan for k, v in mine.families.items()} == {
+            k: v.plan for k, v in its.families.items()
+        }
+    for mine, its in zip(one.saliency, other.saliency, strict=True):
+        assert np.abs(mine - its).max() <= 1e-5 * np.ptp(mine)
+    assert not np.array_equal(one.saliency, other.saliency)
+
+
 @methods
 def test_the_same_seed_gives_the_same_map_and_another_another(method: Method) -> None:
     one, again, other = (
