@@ -6,7 +6,9 @@ r"""The tables of docs/results that no report of one run has: what docs/results/
 First the primary comparisons, then each method of the plan against `iassa` under each fill, then
 the ranks over fills and models, of the methods that all models have.
 
-Runs of one set are read together: each entry has the mean over the seeds that all of them give it.
+Runs of one set, those of other models by the names of their folders, are read together: each entry
+has the mean over the seeds that all of them give it. What a run has again takes the place of what
+runs before it had.
 A difference is taken image by image. Its p is that of a test that flips signs; Holm (A Simple
 Sequentially Rejective Multiple Test Procedure, 1979) orders the six, and the interval of the i-th
 smallest p has the level 1 - 0.05 / (6 - i + 1), by the bootstrap over images. A difference is shown
@@ -104,7 +106,9 @@ def main() -> None:
     print("\n".join(correct(comparisons)))
     print("\n" + "\n".join(tell_differences(coco, "coco")))
     print("\n" + "\n".join(tell_differences(imagenet, "imagenet")))
-    models = {"coco": coco, **{run.name: read_arms([run]) for run in options.models}}
+    names = dict.fromkeys(run.name for run in options.models)
+    others = {name: [run for run in options.models if run.name == name] for name in names}
+    models = {"coco": coco, **{name: read_arms(runs) for name, runs in others.items()}}
     print("\n" + "\n".join(rank_models(models)))
 
 
