@@ -105,7 +105,7 @@ def overlay(
         axes = figure.place(places[column], bottom - (1 + row) * (panel[1] + ABOVE), *panel)
         draw_map(axes, image, one, colours=colours)
         axes.set_title(plain(shorten(f"under {name}", 30)), fontsize=9, parse_math=False)
-    bars += [(_draw_error(axes, standard_error), "standard error") for axes in third]
+    bars += [(draw_error(axes, standard_error), "standard error") for axes in third]
     for x, (shown, label) in zip(places[1:], bars, strict=True):
         place = (x + panel[0] + GAP, bottom + 0.05 * panel[1], 0.9 * panel[1])
         figure.place_bar(*place, shown, label)
@@ -199,7 +199,7 @@ def draw_map(
     return colours.bar()
 
 
-def _draw_error(axes: Axes, standard_error: NDArray[np.float32]) -> ScalarMappable:
+def draw_error(axes: Axes, standard_error: NDArray[np.float32]) -> ScalarMappable:
     """The third panel; what its colour bar is made of is returned."""
     error = resize_known(standard_error, drawn_size(standard_error.shape))
     most = float(np.nanmax(error.astype(np.float64)))
