@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("benchmark", "plugins"),
     ("gallery",),
     ("",),
+    ("app",),
     ("cli",),
     ("__main__",),
 )

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 import iassa
+from iassa.cli import live_page
 from iassa.cli.benchmark import benchmark
 from iassa.cli.checking import verify
 from iassa.cli.explain import explain, extend
@@ -51,7 +52,7 @@ app = typer.Typer(
 )
 for command in (
     *(explain, extend, verify, export, benchmark, report, salvage),
-    *(models, methods),
+    *(models, methods, live_page.app),
 ):
     app.command(cls=Command)(command)
 
