@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from iassa.cli import main
-from reported_runs import BARE, make_run
+from reported_runs import PLAIN, make_run
 
 SECRET = "none of iassa's"
 
@@ -23,7 +23,7 @@ def make_shelf(folder):
     command = ["explain", str(photos), "--model", "cheap_models:classifier", "--calls", "40"]
     with contextlib.suppress(SystemExit):
         main([*command, "--out", str(folder / "cats"), "--pictures", "sheet", "--quiet"])
-    make_run(folder / "first", 3, configuration=BARE)
+    make_run(folder / "first", 3, configuration=PLAIN)
     for name in ("notes.txt", "cats/notes.txt", "cats/0/private.png", "cats/private.html"):
         (folder / name).write_text(SECRET)
     (folder / "cats" / "thumbnail.jpg").symlink_to(folder / "notes.txt")

@@ -175,6 +175,20 @@ def test_boxes_are_clicked(visit):
     expect(page.locator("tbody th")).to_have_text(["dog"])
 
 
+def test_what_makes_two_images_alike(visit):
+    page = visit()
+    upload(page)
+    page.click("#comparing summary")
+    with page.expect_response("**/look"):
+        page.set_input_files("#query", photo() | {"name": "other.png"})
+    expect(page.locator("#offered label")).to_contain_text(["1: other.png"], timeout=WAIT)
+    start(page, 60)
+    see_status(page, "done")
+    with page.expect_response("**/look"):
+        page.click("#drop-queries")
+    expect(page.locator("#offered label")).to_have_count(5, timeout=WAIT)
+
+
 def test_with_keys_alone(visit):
     page = visit()
     expect(page.locator("#form")).to_be_visible(timeout=WAIT)

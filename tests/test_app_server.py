@@ -55,13 +55,11 @@ def session(server):
     return begun
 
 
-def explain(
-    server, session, calls=120, methods=("iassa",), targets=("bright left",), model="cheap"
-):
+def explain(server, session, *, model="cheap", **wish):
     """The states of a run until its end."""
     server.json("POST", f"{session}/look", {"model": model})
-    wish = {"targets": targets, "methods": methods, "calls": calls}
-    server.json("POST", f"{session}/start", wish)
+    usual = {"targets": ["bright left"], "methods": ["iassa"], "calls": 120}
+    server.json("POST", f"{session}/start", usual | wish)
     return until_end(server, session)
 
 
@@ -93,6 +91,15 @@ def test_a_run_in_turns_gives_the_map_of_one_run(server, session):
     there = server.json("GET", f"{session}/a/value?target=0&row=7&column=11")
     assert there["value"] == pytest.approx(float(saliency[0, 7, 11]))
     assert there["error"] == pytest.approx(float(once.standard_error[0, 7, 11]), rel=1e-3)
+
+
+def test_a_run_ends_where_its_error_is_small(server, session):
+    last = explain(server, session, calls=5000, tolerance=0.2)[-1]["a"]
+    once = iassa.explain(
+        photo(), cheap_models.classifier, target="bright left", calls=5000, tolerance=0.2
+    )
+    assert (last["state"], last["calls"]) == ("done", once.calls)
+    assert last["map"]["targets"][0]["error"] <= 0.2
 
 
 def test_the_first_look_offers_what_the_model_says(server, session):

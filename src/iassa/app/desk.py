@@ -43,6 +43,7 @@ PANES: tuple[Pane, ...] = ("a", "b")
 
 Calls = Annotated[int, Within(1, MOST_CALLS)]
 Share = Annotated[float, Within(0, 1, above=True)]
+Tolerance = Annotated[float | None, Within(0, 1, above=True, below=True)]
 Place = Annotated[int, Within(0, 1000)]
 
 
@@ -63,6 +64,7 @@ class StartWish:
     calls: Calls
     fill: str = "grey"
     seed: Annotated[int, Within(0, 2**31)] = 0
+    tolerance: Tolerance = None
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,12 @@ class Desk:
         shown: dict[Pane, Shown] = {}
         for pane, method in zip(PANES, methods, strict=False):
             run = Run(
-                lambda: photo.decode(self._reading), photo.name, seen.black_box, method, limits
+                lambda: photo.decode(self._reading),
+                photo.name,
+                seen.black_box,
+                method,
+                limits,
+                tolerance=wish.tolerance,
             )
             shown[pane] = Shown(run)
         session.shown = shown  # whole, as another thread reads it

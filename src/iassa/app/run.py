@@ -23,7 +23,7 @@ from iassa.methods import Explainer, Method
 from iassa.models import BlackBox
 
 FIRST_CALLS = 97  # of the first map: the whole image, a check, and 95 masks
-PATIENCE = 2.0  # seconds after which a slow model has its first map, with as few masks as this:
+PATIENCE = 1.5  # seconds after which a slow model has its first map, with as few masks as this:
 FEWEST_CALLS = 33
 State: TypeAlias = Literal["waiting", "running", "done", "stopped", "failed"]
 
@@ -68,6 +68,7 @@ class Run:
         black_box: BlackBox,
         method: Explainer,
         limits: Mapping[str, Any],
+        tolerance: float | None = None,
     ) -> None:
         """Nothing is asked yet.
 
@@ -77,6 +78,7 @@ class Run:
             black_box: the model; a detector is aimed at the image.
             method: with its fields.
             limits: `target`, `calls` and `seed`, as `iassa.explain` takes them.
+            tolerance: likewise. The first map, of a part of a round, is not held against it.
         """
         self.explanation: iassa.Explanation | None = None
         self.black_box = black_box
@@ -85,6 +87,7 @@ class Run:
         self._image = image
         self._source = source
         self._limits = dict(limits)
+        self._tolerance = tolerance
         self._stop = threading.Event()
 
     @property
@@ -116,6 +119,7 @@ class Run:
         assert self.explanation is not None
         budget = self.explanation.calls + calls
         self._stop.clear()
+        self._tolerance = None  # who asks for more wants more
         self.standing = dataclasses.replace(
             self.standing, state="waiting", budget=budget, message="", left=None
         )
@@ -162,6 +166,7 @@ class Run:
                 before,
                 self.black_box,
                 calls=budget - before.calls,
+                tolerance=self._tolerance,
                 progress=self._show,
                 cancel=cancel,
             )

@@ -197,6 +197,7 @@ export class Form {
       calls: Number(find("#calls").value),
       fill: find("#fill").value,
       seed: Number(find("#seed").value),
+      tolerance: Number(find("#tolerance").value) / 100 || null,
     }));
   }
 }
