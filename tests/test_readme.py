@@ -293,10 +293,11 @@ def test_options_fields_and_methods_of_the_pages_are_there(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit):
-        main(["explain", "--help"])
+    for command in ("explain", "app"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
     known = capsys.readouterr().out
-    pages = ("docs/command-line.md", "docs/methods.md", "docs/engine.md")
+    pages = ("docs/command-line.md", "docs/methods.md", "docs/engine.md", "docs/app.md")
     spoken = README + "".join(map(page, pages))
     options = set(re.findall(r"`(--[a-z-]+)", spoken))
     assert options >= {"--target", "--tolerance", "--keep", "--baseline", "--set"}
