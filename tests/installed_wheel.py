@@ -46,8 +46,9 @@ import iassa
 for module in pkgutil.walk_packages(iassa.__path__, "iassa."):
     try:
         importlib.import_module(module.name)
-    except iassa.InputError as error:  # a plug-in says which package it plugs into
-        if not (module.name.startswith("iassa.plugins.") and "pip install" in str(error)):
+    except iassa.InputError as error:  # a plug-in or the server says which package it needs
+        needs = module.name.startswith(("iassa.plugins.", "iassa.app."))
+        if not (needs and "pip install" in str(error)):
             raise
 made = iassa.Explanation.load("explanations/cat")
 targets = [target.name for target in made.targets]

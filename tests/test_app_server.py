@@ -423,12 +423,12 @@ def test_a_port_in_use_is_one_error(capsys):
 
 def test_a_missing_package_is_one_error(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "iassa.app.serving")
     with pytest.raises(SystemExit) as ended:
         main(["app"])
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
-        "error: expected the packages of the page, got none named uvicorn. Install them: pip "
-        "install '.[app]'.\n"
+        "error: `iassa app` needs the package uvicorn: pip install '.[app]' in the clone.\n"
     )
 
 

@@ -6,14 +6,20 @@ import socket
 from collections.abc import Callable
 from types import FrameType
 
-import uvicorn
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from iassa.app.access import Access
 from iassa.app.desk import Desk
 from iassa.app.web import Routes, refusal
+from iassa.errors import InputError
+
+try:
+    import uvicorn
+    from starlette.requests import Request
+    from starlette.responses import RedirectResponse, Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+except ModuleNotFoundError as error:
+    raise InputError(
+        f"`iassa app` needs the package {error.name}: pip install '.[app]' in the clone."
+    ) from None
 
 MOST_CONNECTIONS = 200
 LAST = 2  # seconds for answers in flight, when the server ends

@@ -57,7 +57,7 @@ class Shown:
     @property
     def size(self) -> int:
         """Bytes that it holds, about."""
-        ways = [one.pictures for one in self.curves.values()]
+        ways = [one.pictures for one in tuple(self.curves.values())]
         return self.run.size + sum(len(step) for both in ways for way in both for step in way)
 
     def as_json(self) -> dict[str, Any]:

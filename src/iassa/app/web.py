@@ -14,14 +14,6 @@ from functools import partial
 from importlib import resources
 from typing import Any, cast, get_args
 
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
-from starlette.types import ASGIApp
-
 from iassa.app.desk import Desk, LookWish, MoreWish, RegionWish, StartWish, TargetWish
 from iassa.app.sessions import FullError, Pane, Session
 from iassa.app.turns import BusyError
@@ -30,6 +22,19 @@ from iassa.checks import take_json
 from iassa.errors import BlackBoxError, InputError, plain, show
 from iassa.explanations.drawing import View
 from iassa.gallery.pages import script_digest
+
+try:
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import JSONResponse, Response, StreamingResponse
+    from starlette.routing import Route
+    from starlette.types import ASGIApp
+except ModuleNotFoundError as error:
+    raise InputError(
+        f"`iassa app` needs the package {error.name}: pip install '.[app]' in the clone."
+    ) from None
 
 MOST_UPLOAD = 32 * 2**20  # bytes of an image file
 MOST_JSON = 64 * 2**10

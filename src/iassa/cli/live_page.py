@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import webbrowser
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from typer import Argument, Option
 
 from iassa.cli import completing, options
 from iassa.cli.black_box import opened_model, photo_reader
-from iassa.errors import InputError, list_some, require
+from iassa.errors import InputError
 
 Folders = Annotated[
     list[Path] | None,
@@ -88,7 +88,6 @@ def app(
         iassa app --model net.onnx --range 0-1 --softmax --port 0
         iassa app explanations runs --host 0.0.0.0 --token-env TOKEN
     """
-    _require_extra()
     from iassa.app.access import Access, listen, make_token
     from iassa.app.desk import Desk
     from iassa.app.serving import Site
@@ -110,18 +109,9 @@ def app(
             typer.echo(access.url)
             sys.stdout.flush()
             if open_:
-                webbrowser.open(access.url)
+                threading.Thread(target=webbrowser.open, args=[access.url], daemon=True).start()
 
         Site(desk, access, listening, ready).run()
-
-
-def _require_extra() -> None:
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
-    require(
-        not missing,
-        f"expected the packages of the page, got none named {list_some(missing)}. Install "
-        "them: pip install '.[app]'.",
-    )
 
 
 def _read_token(variable: str | None) -> str | None:
