@@ -88,6 +88,7 @@ bench: setup bench-peers
 	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/black_boxes.py
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/app.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/gallery.py workers
