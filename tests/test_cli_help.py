@@ -146,7 +146,7 @@ def test_what_is_piped_has_no_colours(call: Call, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("option", "wrong", "kind"),
     [
-        ("--calls", "ten", "a whole number"),
+        ("--batch-size", "ten", "a whole number"),
         ("--seed", "1.5", "a whole number"),
         ("--tolerance", "5%", "a number"),
     ],

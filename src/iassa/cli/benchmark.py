@@ -98,11 +98,9 @@ def benchmark(
         iassa benchmark synthetic --run run --methods iassa,lime --calls 250,500
     """
     from iassa.benchmark import run
-    from iassa.gallery.photos import refuse_gallery
 
-    refuse_gallery(run_folder, "a benchmark")
     contestants = _contestants(methods, method or [], calls, kind)
-    what = _open_synthetic(context) if kind == SYNTHETIC else _open_dataset(context)
+    what = _open(context)
     with graceful_interrupt(quiet, "items") as interrupts, _watched(quiet, interrupts) as watching:
         if kind == MOSAICS:
             what |= _compose(context, what, watching, interrupts)
@@ -118,6 +116,15 @@ def benchmark(
             **what | watching,
         )
     _finish(outcome, context.params, interrupts)
+
+
+def _open(context: typer.Context) -> dict[str, Any]:
+    """The arguments of `run` that say what is explained, and which model is asked."""
+    from iassa.gallery.photos import refuse_gallery
+
+    refuse_gallery(context.params["run_folder"], "a benchmark")
+    synthetic = context.params["kind"] == SYNTHETIC
+    return _open_synthetic(context) if synthetic else _open_dataset(context)
 
 
 def _open_dataset(context: typer.Context) -> dict[str, Any]:
