@@ -210,7 +210,7 @@ def _bentoml(names: dict[str, Any], _: Path, __: Any) -> None:
 
 
 def _fiftyone(names: dict[str, Any], _: Path, __: Any) -> None:
-    (sample,) = names["dataset"]
+    (sample,) = names["samples"]
     assert sample["iassa"].map.shape == (300, 451)
     for field in ("iassa", "iassa_error"):
         low, high = sample[field].range

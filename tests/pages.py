@@ -5,9 +5,9 @@ A block is run as it stands but for one thing: it makes a tenth of the calls, 60
 measures its maps in few steps. Python of the pages `WHOLE`, whose networks are small, makes all
 calls: what is asked of their maps needs them.
 
-- ```` ```python ```` and `pycon` blocks of a page run in order, in one namespace. Where the line
-  above ends in a colon and names a file, as in '`mine.py` has:', the block is that file. A block
-  that asks for `__main__` is run as a script.
+- ```` ```python ```` and `pycon` blocks of a page run in order, in one namespace. Where the
+  sentence above ends in a colon and names a file, as in '`mine.py` has:', the block is that file. A
+  block that asks for `__main__` is run as a script.
 - ```` ```bash ```` blocks run line by line, in this process: `iassa`, and `export`. Of `make` it is
   tried whether there is such a target, of `pip install '.[extra]'` whether there is such an extra.
   A program with a `&` behind it runs until the end of its page.
@@ -93,7 +93,7 @@ def blocks(page: str, heading: str | None = None) -> list[Block]:
             unrun = said[1] if said else ""
         elif token.type in ("fence", "code_block"):
             assert token.map is not None
-            named = re.search(r"`([\w-]+\.\w+)`[^`]*:$", above)
+            named = re.search(r"`(\w+\.py)`[^.]*:$", above)
             found.append(
                 Block(
                     *(page, token.map[0] + 1, here, token.info.strip(), token.content),
