@@ -187,7 +187,6 @@ def filled_in(page: str) -> Iterator[dict[str, str]]:
         return
     with serving(Server(score=lambda images: model(images_of(images)))) as server:
         image = {"name": "image", "datatype": "FP32", "shape": [-1, 3, 24, 36]}
-        scores = {"name": "scores", "datatype": "FP64", "shape": [-1, 3]}
+        scores = {"name": "probabilities", "datatype": "FP64", "shape": [-1, 3]}
         server.metadata["/v2/models/cats"] = {"inputs": [image], "outputs": [scores]}
-        address = server.url.removesuffix("/model")
-        yield {"https://HOST/PATH": server.url, "http://HOST": address}
+        yield {"https://HOST/PATH": server.url, "_host HOST": f"_host 127.0.0.1:{server.port}"}
