@@ -106,6 +106,8 @@ def blocks(page: str, heading: str | None = None) -> list[Block]:
 
 def fewer(number: str) -> str:
     """A tenth of the calls, 60 at most; of several numbers between commas each."""
+    if number == "auto":
+        return str(MOST)
     each = [str(min(int(one.replace("_", "")) // 10, MOST)) for one in re.split(r", ?", number)]
     return ",".join(each)
 
