@@ -35,7 +35,7 @@ def test_options_fields_and_methods_of_the_pages_are_there(
     fields = {
         f.name for method in iassa.methods.METHODS.values() for f in dataclasses.fields(method)
     }
-    used = set(re.findall(r"`(?:--set )?([a-z_]+)=", spoken)) - {"target", "keep_scores"}
+    used = set(re.findall(r"`(?:--set )?([a-z_]+)=", spoken)) - {"target", "keep_scores", "calls"}
     assert used >= {"adapt_keep_probability", "debiased", "segmentation"}
     assert used <= fields
     assert set(re.findall(r"^\| \[`([a-z-]+)`\]", spoken, flags=re.MULTILINE)) == set(
