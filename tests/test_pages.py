@@ -39,6 +39,7 @@ UNRUN = [
     ("docs/results/plan.md", "Commands", "a day"),
     ("docs/results/plan.md", "The second edition", "a day"),
 ]
+SLOW = {"docs/benchmark.md", "docs/images.md", "docs/synthetic.md"}
 # Recipes are run where what they are about is there: `make test-recipes`.
 RECIPES = "docs/recipes/"
 
@@ -71,7 +72,14 @@ def place(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("page", [page for page in pages.pages() if here(page)])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.thorough] if page in SLOW else [])
+        for page in pages.pages()
+        if here(page)
+    ],
+)
 def test_the_blocks_of_a_page_run(
     page: str, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
