@@ -175,13 +175,13 @@ def run_line(line: str, capsys: pytest.CaptureFixture[str], started: ExitStack) 
             subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, check=True)
         case ["pip", "install", wanted] if extra := re.fullmatch(r"\.\[(\w+)\]", wanted):
             assert extra[1] in project["optional-dependencies"]
+        case [program, *arguments, "&"]:
+            path = Path(sys.executable).with_name(program)
+            started.enter_context(in_background([str(path), *arguments]))
         case ["iassa" | ".venv/bin/iassa", *_]:
             with pytest.raises(SystemExit) as exit_:
                 main(command(line))
             assert exit_.value.code == 0, f"{line}\n{capsys.readouterr().err}"
-        case [program, *arguments, "&"]:
-            path = Path(sys.executable).with_name(program)
-            started.enter_context(in_background([str(path), *arguments]))
         case _:
             raise AssertionError(f"expected iassa, make, export or pip install '.[..]', got {line}")
 

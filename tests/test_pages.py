@@ -113,7 +113,8 @@ def _skip_without_its_package(page: str) -> None:
 def test_every_block_is_run_somewhere() -> None:
     every = [one for page in pages.pages() for one in pages.blocks(page)]
     kinds = {one.language for one in every}
-    shown = {"", "text", "json", "xml", "{code-cell}", "{toctree}", "{eval-rst}", "{figure}"}
+    shown = {"", "text", "json", "xml", "yaml", "toml", "dockerfile", "html"}
+    shown |= {"{code-cell}", "{toctree}", "{eval-rst}", "{figure}"}
     assert kinds - {*pages.RUN} <= shown
     for block in every:
         if block.language not in (*pages.RUN, "{code-cell}"):
