@@ -104,7 +104,7 @@ def _skip_without_its_package(page: str) -> None:
     needed = re.findall(r"^`pip install ([a-z]+)`", text, re.MULTILINE)
     missing = [one for one in needed if importlib.util.find_spec(one) is None]
     if missing:
-        pytest.skip(f"{', '.join(missing)} is not here; `make test-recipes` has it")
+        pytest.skip(f"{', '.join(missing)} is not here; see `make test-recipes`")
 
 
 # That none is left out.
