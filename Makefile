@@ -1,6 +1,6 @@
 # Each target does all the set-up that it needs.
-# make setup | demo | test | test-thorough | test-package | test-tensorflow | test-plugins | docs | coverage |
-# lint | bench | bench-peers
+# make setup | demo | test | test-thorough | test-package | test-tensorflow | test-plugins |
+# test-recipes | docs | coverage | lint | bench | bench-peers
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?= ../shared/data
@@ -10,7 +10,8 @@ PEERS := captum lime xaitk-saliency
 PARALLEL := --numprocesses auto --dist worksteal
 INSTALL := pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup demo test test-thorough test-package test-tensorflow test-plugins docs coverage lint bench bench-peers clean
+.PHONY: setup demo test test-thorough test-package test-tensorflow test-plugins test-recipes docs \
+	coverage lint bench bench-peers clean
 
 setup: $(VENV)/.ready
 
@@ -69,9 +70,25 @@ $(VENV)-plugins/.ready: tests/plugins-requirements.txt pyproject.toml constraint
 test-plugins: $(VENV)-plugins/.ready
 	$(VENV)-plugins/bin/pytest tests/test_plugins_quantus.py tests/test_plugins_xaitk.py
 
-# The site, in docs/_build. The build runs its notebooks; a warning is an error.
+# What these packages warn of is for their authors.
+OTHERS := $(addprefix -W ignore::,DeprecationWarning FutureWarning ResourceWarning \
+	pytest.PytestUnraisableExceptionWarning)
+
+# Trackers, labelling tools and servers bring much, and older releases of what iassa has.
+$(VENV)-recipes/.ready: tests/recipes-requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-recipes
+	grep -v -i -E '^(certifi|importlib.metadata|pandas|protobuf|psutil|python.dateutil)=' \
+		constraints.txt >$(VENV)-recipes/constraints.txt
+	$(VENV)-recipes/bin/pip install --quiet --disable-pip-version-check -c $(VENV)-recipes/constraints.txt \
+		--editable '.[http]' -r tests/recipes-requirements.txt
+	touch $@
+
+test-recipes: $(VENV)-recipes/.ready
+	$(VENV)-recipes/bin/pytest tests/test_pages.py -k recipes $(OTHERS)
+
+# The site, in docs/_build/html. The build runs its notebooks; a warning is an error.
 docs: setup
-	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 lint: setup
 	$(BIN)/ruff check .
@@ -100,4 +117,4 @@ bench-peers: $(VENV)-peers/.ready
 	$(VENV)-peers/bin/python benchmarks/peers.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-tensorflow $(VENV)-plugins .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-tensorflow $(VENV)-plugins $(VENV)-recipes docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

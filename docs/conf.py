@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import iassa
 
 HERE = Path(__file__).parent
+# For the kernels of the notebooks: small sums are faster in one thread than in two that wait for
+# each other. ONNX Runtime has threads of its own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 project = "iassa"
 author = "The founders of iassa"

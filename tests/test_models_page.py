@@ -7,7 +7,6 @@ the environment of all tests.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import iassa
+import pages
 from rounding import steps
 
 PAGE = (Path(__file__).parents[1] / "docs/models.md").read_text("utf-8")
@@ -176,10 +176,9 @@ SLOW_TO_IMPORT = {"keras_network", "jax_network"}  # in four processes, one of w
     ],
 )
 def test_the_models_of_the_page(name: str, place: Path) -> None:
-    assert set(re.findall(r"^`(\w+)\.py` ", PAGE, re.M)) == set(MAKERS)
-    code = re.search(rf"`{name}\.py` [^\n]*:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
-    assert code is not None
-    (place / f"{name}.py").write_text(code[1])
+    files = {one.file: one.code for one in pages.blocks("docs/models.md") if one.file}
+    assert {f"{one}.py" for one in MAKERS} == set(files)
+    (place / f"{name}.py").write_text(files[f"{name}.py"])
     run("-c", MAKERS[name])
     expected = np.load("expected.npy")
     assert (expected.argmax(1) == np.load("classes.npy")[:20]).mean() > 0.7  # it has learned
@@ -188,9 +187,9 @@ def test_the_models_of_the_page(name: str, place: Path) -> None:
     np.testing.assert_allclose(np.load("scores.npy"), expected, rtol=1e-4, atol=steps(64, 1.0))
     np.testing.assert_allclose(np.load("by one.npy"), expected[:3], rtol=1e-4, atol=steps(64, 1.0))
 
-    (line,) = re.findall(r"```bash\niassa (.*?)\n```", PAGE)
-    words = shlex.split(line.replace("digits:model", f"{name}:model"))
-    run("-m", "iassa", *words, "--method", "sliding-window")
+    (block,) = pages.blocks("docs/models.md", "Models of any framework")
+    words = shlex.split(block.code.replace("digits:model", f"{name}:model"))
+    run("-m", *words, "--method", "sliding-window")
     explanation = iassa.Explanation.load("explanations/PHOTO")
     (target,) = explanation.targets
     assert target.indices == (3,)

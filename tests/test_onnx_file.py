@@ -21,6 +21,7 @@ from PIL import Image
 from torch import nn
 
 import iassa
+import pages
 from iassa.benchmark.workers.tasks import Model
 from iassa.cli import main
 from iassa.errors import BlackBoxError, InputError
@@ -491,8 +492,7 @@ def test_models_that_are_not_of_one_rgb_image(path: Path) -> None:
 def test_the_function_of_docs_models_runs_a_file_of_two_inputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (Path(__file__).parents[1] / "docs/models.md").read_text("utf-8")
-    (code,) = [one for one in re.findall(r"```python\n(.*?)```", page, re.S) if "two_inputs" in one]
+    (block,) = pages.blocks("docs/models.md", "Several inputs")
     image = helper.make_tensor_value_info("image", TensorProto.INT8, ("n", 3, 48, 64))
     gain = helper.make_tensor_value_info("gain", TensorProto.FLOAT, (1,))
     nodes = [
@@ -510,7 +510,7 @@ def test_the_function_of_docs_models_runs_a_file_of_two_inputs(
     monkeypatch.chdir(tmp_path)
     assert "docs/models.md" in refusal("two_inputs.onnx")
     names: dict[str, Any] = {}
-    exec(code, names)
+    pages.run_python(block, names)
     images = pixels(2, (48, 64)).transpose(0, 2, 3, 1)
     expected = np.round(images * 255 - 128).mean((1, 2))
     np.testing.assert_allclose(names["model"](images), expected, atol=steps(64, 128.0))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from captum.attr import Attribution, Occlusion
 from torch import nn
 
 import iassa
+import pages
 from iassa.plugins.captum import Iassa
 
 SIZE = (20, 28)
@@ -191,10 +190,9 @@ def test_what_is_wrong_is_said(arguments, text):
 
 
 def test_the_page_runs():
-    page = Path(__file__).parents[1] / "docs" / "plugins.md"
-    (code,) = re.findall(r"## captum.*?```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    (block,) = pages.blocks("docs/plugins.md", "captum")
     names = {"model": linear, "inputs": images(), "labels": torch.tensor([1, 0])}
-    exec(compile(code.replace("calls=500", "calls=40"), "plugins.md", "exec"), names)
+    pages.run_python(block, names)
     assert names["maps"].shape == (2, 3, *SIZE)
 
 

@@ -6,15 +6,13 @@ Quantus brings OpenCV with libraries of a desktop, so it has an environment of i
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import iassa
+import pages
 from iassa.plugins.quantus import explain_func
 
 SIZE = (20, 28)
@@ -112,8 +110,7 @@ def test_metrics_of_quantus_take_it(model, name):
 @pytest.mark.filterwarnings("ignore")
 def test_the_page_runs(model):
     pytest.importorskip("quantus", reason="see make test-plugins", exc_type=ImportError)
-    page = Path(__file__).parents[1] / "docs" / "plugins.md"
-    (code,) = re.findall(r"## Quantus.*?```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    (block,) = pages.blocks("docs/plugins.md", "Quantus")
     names = {"model": model, "images": inputs(), "labels": np.array([1, 0])}
-    exec(compile(code.replace('"calls": 200', '"calls": 40'), "plugins.md", "exec"), names)
+    pages.run_python(block, names)
     assert np.isfinite(names["scores"]).all()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import iassa
+import pages
 
 pytest.importorskip("xaitk_saliency", reason="see make test-plugins")
 
@@ -146,10 +145,9 @@ def test_what_is_wrong_is_said():
 
 
 def test_the_page_runs():
-    page = Path(__file__).parents[1] / "docs" / "plugins.md"
-    (code,) = re.findall(r"## xaitk.*?```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    (block,) = pages.blocks("docs/plugins.md", "xaitk-saliency")
     names = {"image": picture(), "classifier": Classifier()}
-    exec(compile(code.replace('"calls": 500', '"calls": 60'), "plugins.md", "exec"), names)
+    pages.run_python(block, names)
     assert names["maps"].shape == (2, *SIZE)
 
 
