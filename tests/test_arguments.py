@@ -75,8 +75,8 @@ TAKEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "contrast in capitals": ({"target": "0 VS 1"}, {"target": "0 vs 1"}),
 }
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "calls, a text": ({"calls": "10"}, "calls to be a whole number, got '10'"),
-    "calls, infinite": ({"calls": float("inf")}, "calls to be a whole number, got inf"),
+    "calls, a text": ({"calls": "10"}, "calls to be a whole number or 'auto', got '10'"),
+    "calls, infinite": ({"calls": float("inf")}, "calls to be a whole number or 'auto', got inf"),
     "seed, a fraction": ({"seed": 1.5}, "seed to be a whole number, from 0 to .*, got 1.5"),
     "seed, None": ({"seed": None}, "seed to be a whole number, from 0 to .*, got None"),
     "batch size, a fraction": ({"batch_size": 0.5}, "batch_size to be .* got 0.5"),

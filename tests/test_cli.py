@@ -656,7 +656,7 @@ def test_tiny_images(explain, workplace, size, method):
         (["photo.png", "--tolerance", "1"], "tolerance above 0 and below 1"),
         (["photo.png", "--tolerance", "nan"], "tolerance above 0 and below 1"),
         (["photo.png", "--tolerance", "inf"], "tolerance above 0 and below 1"),
-        (["photo.png", "--tolerance", "small"], "'--tolerance'"),
+        (["photo.png", "--tolerance", "small"], "--tolerance to be a number, got 'small'"),
         (["photo.png", "--seconds", "-1"], "time budget above 0 seconds, got -1"),
         (["photo.png", "--keep", "x"], "--keep to be a whole number or all, got 'x'"),
         (["photo.png", "--keep", "1.5"], "--keep to be a whole number or all, got '1.5'"),

@@ -277,11 +277,11 @@ def test_cancelling_at_any_moment_loses_no_mask(name, moments, batch_size):
 
 def test_masks_of_a_budget_that_ended_are_kept_when_the_extension_is_cancelled():
     """The first family is being asked about, and the second was known: it had been forgotten."""
-    part = run("iassa", 25, four_outputs)
-    assert part.rounds[0].masks == {"grid": 12, "segment": 11}
+    part = run("iassa", 57, four_outputs)
+    assert part.rounds[1].masks == {"segment": 12, "level": 11}
     made = iassa.extend(part, four_outputs, calls=100, batch_size=2, cancel=lambda: True)
-    assert made.rounds[0].masks == {"grid": 14, "segment": 11}
-    assert made.calls == 27 == 2 + len(made.evidence)
+    assert made.rounds[1].masks == {"segment": 14, "level": 11}
+    assert made.calls == 59 == 2 + len(made.evidence)
 
 
 @pytest.mark.parametrize("fails_at", [25, 33, 49])
@@ -528,7 +528,7 @@ def test_a_method_changed_in_the_record_is_refused(tmp_path):
     run("iassa", 70, four_outputs).save(tmp_path)
     path = tmp_path / "explanation.json"
     record = json.loads(path.read_text())
-    record["method"]["fields"]["level_cells"] = 13
+    record["method"]["fields"]["level_shuffle"] = 0.3
     path.write_text(json.dumps(record))
     with pytest.raises(InputError, match="the masks of round 2 are not"):
         iassa.extend(Explanation.load(tmp_path), four_outputs)
