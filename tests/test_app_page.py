@@ -239,6 +239,36 @@ def test_a_text_file_is_no_image_and_the_page_goes_on(visit):
     expect(problem).to_be_hidden()
 
 
+def test_nothing_of_an_earlier_run_stays(visit):
+    page = visit()
+    upload(page)
+    start(page)
+    see_status(page, "done")
+    page.click(".measure")
+    expect(page.locator(".curves polyline")).to_have_count(2, timeout=WAIT)
+    expect(page.locator(".curves .of")).to_contain_text("by the map of 120 calls")
+    first = page.locator(".pane .above").get_attribute("src")
+    page.fill("#seed", "1")  # the same target, and the same number of maps
+    page.click("#start")
+    expect(page.locator(".curves")).to_be_hidden(timeout=WAIT)
+    see_status(page, "done")
+    see_picture(page)
+    assert page.locator(".pane .above").get_attribute("src") != first
+
+
+def test_before_a_map_there_is_no_empty_picture(visit):
+    page = visit()
+    upload(page)
+    page.fill("#search", "no such class")
+    page.click("#add")
+    page.click("#start")
+    see_status(page, "failed")
+    expect(page.locator(".message")).to_contain_text("unknown class 'no such class'")
+    for part in (".stage .above", ".scale", ".bar", "table"):
+        expect(page.locator(f".pane {part}")).to_be_hidden()
+    expect(page.locator(".stage .below")).to_be_visible()
+
+
 def test_a_model_that_fails_is_told_beside_its_map(visit):
     page = visit()
     upload(page, "failing")

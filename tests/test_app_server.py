@@ -372,6 +372,15 @@ def test_a_body_that_only_grows_is_cut_off(server, session):
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
+def test_a_large_upload_is_told_what_would_fit(server, session):
+    too_large = {"Content-Length": str(60 * 2**20)}
+    status, _, answer = server.raw("POST", f"{session}/image?name=a.jpg", b"x", too_large)
+    assert (status, json.loads(answer)["error"]) == (
+        413,
+        "expected at most 32 MB, got more. Send less.",
+    )
+
+
 def test_the_page_loads_nothing_from_elsewhere(server):
     status, headers, page = server.raw("GET", "/")
     assert status == 200

@@ -7,6 +7,7 @@ there: the map is that of one run with all the calls.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import threading
 import warnings
@@ -25,6 +26,8 @@ from iassa.models import BlackBox
 FIRST_CALLS = 97  # of the first map: the whole image, a check, and 95 masks
 PATIENCE = 1.5  # seconds after which a slow model has its first map, with as few masks as this:
 FEWEST_CALLS = 33
+SETTLED = 1.5  # seconds of a turn before which its rate says nothing: that of the last one stays
+_NUMBERS = itertools.count(1)
 State: TypeAlias = Literal["waiting", "running", "done", "stopped", "failed"]
 
 
@@ -55,6 +58,7 @@ class Run:
     """A run. One thread steps it, others look at `standing` and `explanation`.
 
     Attributes:
+        number: of this run; no other has it.
         standing: how far it is.
         explanation: the map so far; None before the first.
         black_box: that is asked.
@@ -80,6 +84,7 @@ class Run:
             limits: `target`, `calls` and `seed`, as `iassa.explain` takes them.
             tolerance: likewise. The first map, of a part of a round, is not held against it.
         """
+        self.number = next(_NUMBERS)
         self.explanation: iassa.Explanation | None = None
         self.black_box = black_box
         self.method = method
@@ -187,10 +192,12 @@ class Run:
         if latest is not None and latest is not self.explanation:
             self._publish(latest)
         self._seconds = progress.seconds
-        budget = self.standing.budget
-        left = (budget - progress.calls) / progress.rate if progress.rate else math.inf
+        rate, budget = progress.rate, self.standing.budget
+        if progress.seconds < SETTLED:
+            rate = self.standing.rate or rate
+        left = (budget - progress.calls) / rate if rate else math.inf
         known = round(left, 1) if math.isfinite(left) else None
-        self._say(calls=progress.calls, rate=progress.rate, left=known)
+        self._say(calls=progress.calls, rate=rate, left=known)
 
     def _publish(self, made: iassa.Explanation) -> None:
         if made.source is None:

@@ -67,6 +67,7 @@ class Shown:
         if made is not None and self.described[0] != standing.version:
             self.described = (standing.version, describe(made))
         return {
+            "run": self.run.number,
             "state": standing.state,
             "calls": standing.calls,
             "budget": standing.budget,

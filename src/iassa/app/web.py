@@ -280,7 +280,7 @@ async def _read(request: Request, most: int) -> bytes:
     Raises:
         HTTPException: it is.
     """
-    too_large = HTTPException(413, f"expected at most {most} bytes, got more. Send less.")
+    too_large = HTTPException(413, f"expected at most {_size(most)}, got more. Send less.")
     if int(request.headers.get("content-length", "0") or 0) > most:
         raise too_large
     parts: list[bytes] = []
@@ -295,6 +295,10 @@ async def _read(request: Request, most: int) -> bytes:
     except TimeoutError:
         raise HTTPException(408, "The request took too long. Send it again.") from None
     return b"".join(parts)
+
+
+def _size(count: int) -> str:
+    return f"{count} bytes" if count < 2**20 else f"{count // 2**20} MB"
 
 
 def _number(text: str) -> int:

@@ -34,7 +34,7 @@ function offerTargets(targets) {
 
 async function compare(state) {
   const both = state.a?.map && state.b?.map;
-  const key = both ? `${state.a.version} ${state.b.version} ${look.target}` : "";
+  const key = both ? `${state.a.run} ${state.a.version} ${state.b.version} ${look.target}` : "";
   if (key === compared) return;
   compared = key;
   if (!both) {
@@ -50,14 +50,14 @@ async function compare(state) {
 
 function told(state) {
   for (const [name, pane] of panes) {
-    if (!(name in state)) {
+    if (state[name]?.run !== pane.run) { // nothing of another run stays
       pane.remove();
       panes.delete(name);
     }
   }
   for (const [name, one] of Object.entries(state)) {
     if (!panes.has(name)) {
-      panes.set(name, new Pane(name, look, point));
+      panes.set(name, new Pane(name, one.run, look, point));
       find("#panes").append(panes.get(name).element);
     }
     if (one.map) offerTargets(one.map.targets);

@@ -11,8 +11,9 @@ const STEP = 1 / 32; // of the image, that an arrow key moves the pointer
 const LATER = 80; // milliseconds without a change of a slider, after which a region is drawn
 
 export class Pane {
-  constructor(name, look, point) {
+  constructor(name, run, look, point) {
     this.name = name;
+    this.run = run;
     this.look = look;
     this.element = document.querySelector("#pane").content.firstElementChild.cloneNode(true);
     this.find = selector => this.element.querySelector(selector);
@@ -69,6 +70,7 @@ export class Pane {
     this.find(".measure").disabled = !state.map;
     this.find(".message").textContent = state.message;
     this.find(".message").hidden = !state.message;
+    for (const part of [".scale", ".scroll"]) this.find(part).classList.toggle("later", !state.map);
     const link = this.find(".download");
     link.hidden = !state.map;
     link.href = address(`${this.name}/explanation.zip`);
@@ -109,9 +111,12 @@ export class Pane {
     this.find(".answer").hidden = !parts;
     const target = this.state.map.targets[this.look.target];
     this.find(".scale").hidden = view !== "map" && view !== "error";
+    this.find(".meaning").hidden = view !== "map";
     if (target) {
+      const signed = view === "map" && this.state.map.measures === "effect";
       this.find(".low").textContent = view === "error" ? "0" : number(target.low);
       this.find(".high").textContent = number(view === "error" ? target.most : target.high);
+      this.find(".meaning").textContent = signed ? "Red raises the score, blue lowers it." : "";
     }
     clearTimeout(this.waits);
     this.waits = setTimeout(() => parts ? this.ask() : this.draw(), LATER);
@@ -119,7 +124,7 @@ export class Pane {
 
   draw() {
     const { view, target, share } = this.look;
-    const version = `target=${target}&version=${this.state.version}`;
+    const version = `target=${target}&run=${this.run}&version=${this.state.version}`;
     const of = view === "region" ? `&share=${share}` : "";
     attempt(() => swap(this.find(".above"), address(`${this.name}/${view}.png?${version}${of}`)));
     if (view === "region") return;
@@ -130,7 +135,7 @@ export class Pane {
   async ask() {
     const { view, target, share } = this.look;
     if (!this.state?.map || (view !== "alone" && view !== "without")) return;
-    const key = `${target} ${share} ${this.state.version}`;
+    const key = `${target} ${share} ${this.run} ${this.state.version}`;
     if (key !== this.asked) {
       this.asked = key;
       const found = await attempt(() => post("region", { pane: this.name, target, share }));
@@ -182,9 +187,12 @@ export class Pane {
 
   async measure() {
     const { target } = this.look;
+    const { calls, targets } = this.state.map;
     this.find(".measure").disabled = true;
     const found = await attempt(() => post("curves", { pane: this.name, target }));
     this.find(".measure").disabled = false;
-    if (found) this.curves.show(found, target);
+    if (!found) return;
+    this.find(".of").textContent = `Of ${targets[target].name}, by the map of ${calls} calls:`;
+    this.curves.show(found, target);
   }
 }
