@@ -430,6 +430,16 @@ def test_a_port_in_use_is_one_error(capsys):
     assert "--port 0" in said
 
 
+@pytest.mark.parametrize(("port", "wanted"), [("65536", "at most 65535"), ("-1", "at least 0")])
+def test_a_port_that_cannot_be_is_told_its_bound(port, wanted, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["app", f"--port={port}"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: expected --port to be {wanted}, got '{port}'. Change it.\n"
+    )
+
+
 def test_a_missing_package_is_one_error(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "iassa.app.serving")

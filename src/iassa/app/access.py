@@ -70,7 +70,8 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen()
     except OSError as error:
         listening.close()
-        advice = "--port 0 takes a free one" if error.errno == errno.EADDRINUSE else "Name another address or port"
+        used = error.errno == errno.EADDRINUSE
+        advice = "--port 0 takes a free one" if used else "Name another address or port"
         raise InputError(
             f"cannot listen on {host}, port {port}: {error.strerror}. {advice}."
         ) from None

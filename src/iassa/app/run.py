@@ -26,7 +26,7 @@ from iassa.models import BlackBox
 FIRST_CALLS = 97  # of the first map: the whole image, a check, and 95 masks
 PATIENCE = 1.5  # seconds after which a slow model has its first map, with as few masks as this:
 FEWEST_CALLS = 33
-SETTLED = 1.5  # seconds of a turn before which its rate says nothing: that of the last one stays
+SETTLED = 1.0  # seconds of a turn, before which its rate says nothing: the last one stays
 _NUMBERS = itertools.count(1)
 State: TypeAlias = Literal["waiting", "running", "done", "stopped", "failed"]
 
@@ -39,7 +39,7 @@ class Standing:
         state: 'waiting' for its turn, 'running', or how it ended.
         calls: made so far.
         budget: that may be made.
-        rate: calls a second, of this turn.
+        rate: calls a second, of this turn once it has lasted; 0 before.
         left: seconds, at this rate; None where that is not known.
         version: a number that grows with each map; 0 before the first.
         message: why it failed, or why there is no map.
@@ -192,9 +192,8 @@ class Run:
         if latest is not None and latest is not self.explanation:
             self._publish(latest)
         self._seconds = progress.seconds
-        rate, budget = progress.rate, self.standing.budget
-        if progress.seconds < SETTLED:
-            rate = self.standing.rate or rate
+        budget, settled = self.standing.budget, progress.seconds >= SETTLED
+        rate = progress.rate if settled else self.standing.rate
         left = (budget - progress.calls) / rate if rate else math.inf
         known = round(left, 1) if math.isfinite(left) else None
         self._say(calls=progress.calls, rate=rate, left=known)

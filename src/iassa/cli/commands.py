@@ -91,6 +91,9 @@ def _in_words(error: Any) -> str:
         return str(error.format_message())
     first = found()[0]
     kind = "a whole number" if first["type"].startswith("int") else "a number"
+    for bound, words in (("ge", "at least"), ("le", "at most")):
+        if bound in first.get("ctx", {}):
+            kind = f"{words} {first['ctx'][bound]}"
     return f"expected {error.param.opts[0]} to be {kind}, got {first['input']!r}. Change it."
 
 
