@@ -303,3 +303,17 @@ def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _interpolate(planes: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.nn.functional.interpolate(planes, size, mode="bilinear", antialias=True)
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """The content of a PNG file of pixels, (H, W) or (H, W, 3)."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def encode_jpeg(picture: Image.Image, quality: int) -> bytes:
+    """The content of a JPEG file, of a quality from 0 to 95."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

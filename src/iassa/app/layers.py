@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from iassa.errors import InputError, plain, require
 from iassa.explanations.drawing import Colours, View, draw_error, figure_png, panel
 from iassa.explanations.explanation import Explanation
+from iassa.image import encode_png
 from iassa.models.targets import find_target
 
 BAR = 256  # pixels of the length of a colour bar
@@ -69,9 +69,7 @@ def draw_bar(explanation: Explanation, target: int, view: View) -> bytes:
             shown = draw_error(Figure().add_subplot(), explanation.standard_error[k])
         values = np.linspace(*shown.get_clim(), BAR)[None]
         painted = (255 * shown.to_rgba(values)[..., :3]).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(painted).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_png(painted)
 
 
 def describe(explanation: Explanation) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import warnings
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from PIL import Image
 
 from iassa.decoding import Reading
 from iassa.errors import ImageWarning, InputError, plain, require, shorten
-from iassa.image import decode_image, example_image
+from iassa.image import decode_image, encode_jpeg, encode_png, example_image
 from iassa.models import BlackBox, Detector, Similarity
 from iassa.models.targets import FUNCTION
 
@@ -70,7 +69,9 @@ def open_photo(name: str, content: bytes, reading: Reading) -> Photo:
     said = tuple(str(one.message) for one in caught if issubclass(one.category, ImageWarning))
     picture = Image.fromarray(np.round(image * 255).astype(np.uint8))
     picture.thumbnail((LONGEST, LONGEST))
-    return Photo(name, content, (image.shape[0], image.shape[1]), as_jpeg(picture), said)
+    return Photo(
+        name, content, (image.shape[0], image.shape[1]), encode_jpeg(picture, QUALITY), said
+    )
 
 
 def example_file(name: str) -> bytes:
@@ -80,16 +81,7 @@ def example_file(name: str) -> bytes:
         InputError: no such example.
     """
     pixels = np.round(example_image(name) * 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def as_jpeg(picture: Image.Image) -> bytes:
-    """The content of a JPEG file."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()
+    return encode_png(pixels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from iassa.app.looking import as_jpeg
-from iassa.errors import require
+from iassa.app.looking import QUALITY
 from iassa.explanations.explanation import Explanation
-from iassa.explanations.regions import choose_region
-from iassa.image import resize
+from iassa.explanations.regions import choose_region, refuse_flat
+from iassa.image import encode_jpeg, resize
 from iassa.masks.baselines import open_fills
 from iassa.methods.engine.case import see_again
 from iassa.methods.engine.parts import score_targets
@@ -133,11 +132,7 @@ def measure_curves(explanation: Explanation, target: int, black_box: BlackBox) -
 def _see(explanation: Explanation, target: int, black_box: BlackBox) -> _Seen:
     place = find_target(target, explanation.targets)
     saliency = explanation.saliency[place]
-    require(
-        saliency.min() < saliency.max(),
-        "expected a map with a highest part, got one that is the same everywhere. Explain with "
-        "more calls, or another target.",
-    )
+    refuse_flat([saliency])
     height, width = black_box.size_for(explanation.image_size)
     planes = see_again(explanation, (height, width), black_box)
     baseline = explanation.method["fields"]["baseline"]
@@ -170,4 +165,4 @@ def _picture(image: NDArray[np.float32], explanation: Explanation) -> bytes:
     longer = max(height, width)
     size = (max(1, width * SHOWN // longer), max(1, height * SHOWN // longer))
     picture = Image.fromarray(np.round(image * 255).astype(np.uint8))
-    return as_jpeg(picture.resize(size, Image.Resampling.BILINEAR))
+    return encode_jpeg(picture.resize(size, Image.Resampling.BILINEAR), QUALITY)

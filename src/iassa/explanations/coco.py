@@ -6,7 +6,6 @@ lengths count pixels down the columns of the image as it was given, those outsid
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections import Counter
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from iassa.archives import read_json
 from iassa.errors import InputError, require, warn
@@ -25,6 +23,7 @@ from iassa.explanations.original import digest_image
 from iassa.explanations.record import RECORD
 from iassa.explanations.regions import Component, choose_rule, split_region
 from iassa.files import read_whole
+from iassa.image import encode_png
 
 INSTANCES = "instances.json"
 MASK = re.compile(r"[^/\\\0]+-\d+\.png")  # as `export_coco` names them
@@ -175,6 +174,4 @@ def _describe_part(part: Component) -> dict[str, Any]:
 
 
 def _mask_png(region: NDArray[np.bool_]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(region.astype(np.uint8) * np.uint8(255)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_png(region.astype(np.uint8) * np.uint8(255))

@@ -6,6 +6,7 @@ calls equal, as those of one superpixel are.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
@@ -64,6 +65,23 @@ def level_sets(saliency: NDArray[np.floating]) -> LevelSets:
     return LevelSets(1 + place.reshape(values.shape).astype(np.int64), shares)
 
 
+def refuse_flat(maps: Iterable[NDArray[np.floating]], why: str = "") -> None:
+    """Refuse maps that are all the same everywhere: none has a highest part.
+
+    Args:
+        maps: (h, w) each.
+        why: what goes on the error's first sentence.
+
+    Raises:
+        InputError: they are.
+    """
+    require(
+        any(one.min() < one.max() for one in maps),
+        f"expected a map with a highest part, got one that is the same everywhere{why}. Explain "
+        "with more calls, or another target.",
+    )
+
+
 def choose_region(
     saliency: NDArray[np.float32],
     *,
@@ -89,11 +107,7 @@ def choose_region(
     rule, number = choose_rule(share, mass, level) or ("level", LEVEL)
     peak = float(saliency.max())
     if rule == "share":
-        require(
-            peak > saliency.min(),
-            "expected a map with a highest part, got one that is the same everywhere: a share of "
-            "it is any part. Explain with more calls, or another target.",
-        )
+        refuse_flat([saliency], ": a share of it is any part")
         sets = level_sets(saliency)
         return sets[int(np.searchsorted(sets.shares, number - 1e-12))]
     require(

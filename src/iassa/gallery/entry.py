@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
 import math
 from collections.abc import Collection
@@ -25,6 +24,7 @@ from iassa.errors import InputError
 from iassa.explanations.explanation import Explanation
 from iassa.explanations.record import RECORD
 from iassa.files import read_whole
+from iassa.image import encode_jpeg
 from iassa.metrics.border_share import border_share
 
 ENTRY = "entry.json"
@@ -140,6 +140,4 @@ def _draw_thumbnail(explanation: Explanation) -> tuple[bytes, tuple[int, int]]:
     painted = colours.paint(explanation.image, saliency, error)
     picture = Image.fromarray(np.ascontiguousarray(painted[:, :, :3]))
     picture.thumbnail((LONGEST, LONGEST))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue(), picture.size
+    return encode_jpeg(picture, QUALITY), picture.size

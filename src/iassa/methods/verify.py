@@ -25,6 +25,7 @@ from iassa.checks import Within, take
 from iassa.errors import list_some, require, shorten, show
 from iassa.explanations.check import Check, Part, Statement
 from iassa.explanations.explanation import Explanation
+from iassa.explanations.regions import refuse_flat
 from iassa.masks.baselines import (
     BaselineLike,
     Fill,
@@ -192,11 +193,7 @@ def _check_maps(explanation: Explanation, target: TargetLike | None) -> None:
         f"expected the targets to be named again, as of {list_some(lost)} the name alone is saved. "
         "Name all of them with --target package.module:function, or pass them with target=.",
     )
-    require(
-        any(one.min() < one.max() for one in explanation.saliency),
-        "expected a map with a highest part, got one that is the same everywhere: there is no part "
-        "to ask about. Explain with more calls, or another target.",
-    )
+    refuse_flat(explanation.saliency, ": there is no part to ask about")
 
 
 def _find_targets(

@@ -9,7 +9,6 @@ to annotate anything: the model's own answer to each image alone says its class.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from iassa.benchmark.datasets.image_folder import ImageFolder, digest_lines
 from iassa.benchmark.datasets.sample import Annotated, Dataset, Sample
 from iassa.decoding import STORED
 from iassa.errors import InputError
 from iassa.files import read_whole, user_path, write_whole
-from iassa.image import decode_image, to_planes
+from iassa.image import decode_image, encode_png, to_planes
 from iassa.models.targets import Target
 
 QUARTERS = 4
@@ -179,6 +177,4 @@ def _unique_names(targets: set[Target]) -> dict[int, str]:
 
 
 def _png(image: NDArray[np.float32]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.rint(image * 255).astype(np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_png(np.rint(image * 255).astype(np.uint8))
