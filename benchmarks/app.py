@@ -51,7 +51,7 @@ class Page:
         return content
 
     def states(self) -> Iterator[dict[str, Any]]:
-        """What is told to the tab; it goes on behind a stop."""
+        """The states that the server sends to the tab, one after the other, also after a stop."""
         connection = http.client.HTTPConnection(self._host, timeout=120)
         connection.request("GET", self._session + "/events", headers=self._headers)
         answer = connection.getresponse()

@@ -37,10 +37,9 @@ messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 def measure(path: Path, black_box: Any, options: argparse.Namespace) -> dict[str, float]:
     """Shares of (pixel, seed) that are covered, for one photograph."""
-    target = iassa.explain(path, black_box, method="rise", calls=17).targets
-    ask: dict[str, Any] = {"target": target, "method": options.method}
+    method = options.method
     long = [
-        iassa.explain(path, black_box, calls=options.long_calls, seed=1000 + seed, **ask)
+        iassa.explain(path, black_box, method=method, calls=options.long_calls, seed=1000 + seed)
         for seed in range(options.long_seeds)
     ]
     truth = np.mean([one.saliency[0] for one in long], axis=0)
@@ -49,7 +48,7 @@ def measure(path: Path, black_box: Any, options: argparse.Namespace) -> dict[str
     inside, everywhere, scores, made, relative = [], [], [], [], []
     for seed in range(options.seeds):
         limits = {"calls": options.calls, "tolerance": options.tolerance}
-        one = iassa.explain(path, black_box, seed=seed, **limits, **ask)
+        one = iassa.explain(path, black_box, method=method, seed=seed, **limits)
         z = (one.saliency[0] - truth) / np.sqrt(one.standard_error[0] ** 2 + error_of_truth)
         covered: NDArray[np.bool_] = np.abs(z) <= NOMINAL
         everywhere.append(covered.mean())

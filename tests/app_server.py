@@ -79,7 +79,7 @@ class Client:
         return "/sessions/" + json.loads(self.raw("POST", "/sessions", b"")[2])["session"]
 
     def states(self, session):
-        """What is told to a tab, as it changes; the stream ends with the iterator."""
+        """The states that the server sends to a tab. The stream ends with the iterator."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.request("GET", f"{session}/events", headers=self.headers)
         try:

@@ -177,7 +177,7 @@ class Run:
             )
         calls = min(budget, FIRST_CALLS * fills) if extends else budget
         limits = {**self._limits, "calls": calls}
-        made = iassa.explain(
+        return iassa.explain(
             self._image(),
             self.black_box,
             method=self.method,
@@ -185,7 +185,6 @@ class Run:
             cancel=cancel,
             **limits,
         )
-        return dataclasses.replace(made, source=self._source)
 
     def _show(self, progress: iassa.Progress) -> None:
         latest = progress.explanation

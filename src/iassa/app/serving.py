@@ -91,7 +91,7 @@ class Guard:
 
 
 class Site:
-    """The page on a socket, until it is told to end."""
+    """The page on a socket, until Ctrl-C or `end`."""
 
     def __init__(
         self, desk: Desk, access: Access, listening: socket.socket, ready: Callable[[], None]
@@ -132,7 +132,7 @@ class Site:
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it is ready, and ends its streams when it is told to end."""
+    """A server that calls `ready` once it answers, and ends its streams before it ends."""
 
     def __init__(
         self, config: uvicorn.Config, close: Callable[[], None], ready: Callable[[], None]

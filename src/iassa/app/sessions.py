@@ -123,7 +123,7 @@ class Session:
             one.run.stop()
 
     def as_json(self) -> dict[str, Any]:
-        """What is told to its tab whenever it changes."""
+        """What its tab shows. The server sends it whenever it changes."""
         return {pane: one.as_json() for pane, one in self.shown.items()}
 
 

@@ -39,7 +39,7 @@ except ModuleNotFoundError as error:
 MOST_UPLOAD = 32 * 2**20  # bytes of an image file
 MOST_JSON = 64 * 2**10
 SLOWEST = 60.0  # seconds for the body of a request
-OFTEN = 0.1  # seconds between two looks at what is told to a tab
+OFTEN = 0.1  # seconds after which a session is looked at again, for its tab
 PING = 10.0  # seconds of silence, after which a comment keeps the stream open
 SWEEP = 1.0
 
@@ -75,6 +75,7 @@ class Routes:
         self._files = {name: (_resource(file), kind) for name, (file, kind) in FILES.items()}
         style = resources.files("iassa.gallery").joinpath("style.css").read_bytes()
         self._files["style.css"] = (style, "text/css; charset=utf-8")
+        self._gallery_policy = GALLERY_POLICY.format(script=f"'sha256-{script_digest()}'")
         self._closing = False
         self.app = self._build()
 
@@ -228,9 +229,8 @@ class Routes:
     async def _gallery(self, request: Request) -> Response:
         read = self._desk.shelf.read
         content, media = await run_in_threadpool(read, **request.path_params)
-        digest = script_digest()
-        policy = GALLERY_POLICY.format(script=f"'sha256-{digest}'")
-        return Response(content, media_type=media, headers={"Content-Security-Policy": policy})
+        headers = {"Content-Security-Policy": self._gallery_policy}
+        return Response(content, media_type=media, headers=headers)
 
     async def _report(self, request: Request) -> Response:
         page = await run_in_threadpool(self._desk.shelf.report, request.path_params["number"])

@@ -188,7 +188,6 @@ def explain(
     photos = find_gallery(images or [], example, crew)
     folders = {} if photos else _folders(images or [], example, out)
     wishes = read_wishes(context)
-    wishes.check()
     name = options.described_model(context) or _default_model(similar_to)
     photo = photo_reader(white, max_pixels)
     queries = [*map(photo_reader(None, max_pixels), similar_to or [])]

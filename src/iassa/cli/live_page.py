@@ -100,8 +100,8 @@ def app(
         listen(host, port) as listening,
         opened_model(described, device, quiet) as opened,
     ):
-        models = {described: opened, **dict.fromkeys([*(also or []), NAME, FEATURES])}
-        models[described] = opened
+        names = [described, *(also or []), NAME, FEATURES]
+        models = {**dict.fromkeys(names), described: opened}
         desk = Desk(models, device, reading, folders or [])
         access = Access(host, listening.getsockname()[1], token, tuple(name or []))
 

@@ -88,7 +88,7 @@ def read_wishes(context: typer.Context) -> Wishes:
     by_default = [*range(len(given["similar_to"] or []))] or f"top-{number}"
     method = _method(given["method"], given["baseline"], given["set_"] or [])
     names = {"max_seconds": "seconds", "tolerance": "tolerance", "seed": "seed"}
-    return Wishes(
+    wishes = Wishes(
         method=method,
         target=given["target"] or by_default,
         limits={
@@ -101,6 +101,8 @@ def read_wishes(context: typer.Context) -> Wishes:
             given["verify"], given["refine"], method.baseline, given["batch_size"]
         ),
     )
+    wishes.check()
+    return wishes
 
 
 def _ask(

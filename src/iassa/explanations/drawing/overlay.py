@@ -148,7 +148,7 @@ def overlay_on(
     got = type(axes).__name__
     require(
         isinstance(axes, Axes),
-        f"expected axes of matplotlib, got {got}. Of several, as subplots gives them, name one.",
+        f"expected axes of matplotlib, got {got}. Give one of those that subplots returned.",
     )
     figure = axes.get_figure(root=True)
     require(figure is not None, "expected axes of a figure, got axes that were removed from one.")
