@@ -43,6 +43,7 @@ half an hour more at 4096.
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import json
 import math
@@ -77,7 +78,7 @@ from iassa.masks.plans import MaskPlan, WindowPlan
 from iassa.masks.rendering import Canvas, DenseMasks, Masks
 from iassa.masks.superpixels import Segmentations
 from iassa.methods.engine.loop import Setting
-from iassa.methods.engine.scoring import afford
+from iassa.methods.engine.scoring import LOOK_EVERY, afford, split
 
 SIZE = (56, 72)
 BATCH = 256  # masks rendered at a time
@@ -242,15 +243,22 @@ def explain(
         plans = method.plan(len(drawn_by), feedback, setting)
         if not any(plans.values()):
             break
+        parts = split(plans, LOOK_EVERY if tolerance else None)
         plans = afford(plans, {}, left)
         drawn_by.append(feedback)
-        counts.append({family: len(plan) for family, plan in plans.items()})
-        for family, plan in plans.items():
-            _add(estimator, canvas, plan, family, score)
-        estimator.close_round()
-        left -= sum(counts[-1].values())
-        effect = method.adjust(estimator.estimate(), attention)
-        if max(effect.relative_errors) <= tolerance:
+        for part in parts:
+            for family, plan in plans.items():
+                _add(estimator, canvas, plan[slice(*part[family])], family, score)
+            looked_at = copy.deepcopy(estimator)
+            looked_at.close_round()
+            effect = method.adjust(looked_at.estimate(), attention)
+            ends = {family: min(part[family][1], len(plan)) for family, plan in plans.items()}
+            if enough := max(effect.relative_errors) <= tolerance:
+                break
+        estimator = looked_at
+        counts.append(ends)
+        left -= sum(ends.values())
+        if enough:
             break
         ranks = method.rank(effect.saliency, SIZE)
         feedback = Feedback(method.region(effect.saliency), ranks=ranks)

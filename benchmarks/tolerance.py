@@ -3,10 +3,9 @@
     python benchmarks/tolerance.py --images DIR --annotations FILE
 
 For pairs of an image and a category of MS-COCO as in `quality.py`, those that the model recognises
-with the minimum score, one run of at most 4000 calls: the relative error (`tolerance=` stops by it,
-see `Explanation.relative_error`) is read off after every round, and the first round at or below a
-tolerance is where a run with that tolerance ends. With `--limit` the pairs are spread evenly over
-all of the file.
+with the minimum score, one run of at most 4000 calls, which stops by each tolerance in turn (see
+`Explanation.relative_error`) and then goes on to the next. With `--limit` the pairs are spread
+evenly over all of the file.
 
 A run that reaches no tolerance costs about half a minute on two cores.
 """
@@ -15,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -37,24 +35,23 @@ MODEL = "efficientnet-lite0"
 messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
-def read_errors(
+def read_calls(
     image: Any, black_box: Any, classes: Sequence[int], seed: int, cap: int
 ) -> list[tuple[int, float]]:
-    """Calls and relative error after every round, until the smallest tolerance is met."""
-    run = iassa.methods.Iassa().iterate(
-        image,
-        black_box,
-        target=",".join(map(str, classes)),
-        calls=cap,
-        tolerance=min(TOLERANCES),
-        seed=seed,
-    )
-    return [(explanation.calls, explanation.relative_error) for explanation in run]
+    """Calls and relative error where a run stops by each tolerance, or at the cap.
 
-
-def calls_to(steps: list[tuple[int, float]], tolerance: float) -> int | None:
-    """Calls of the first round at or below the tolerance; None if there is none."""
-    return next((calls for calls, error in steps if error <= tolerance), None)
+    A run that is extended to the next tolerance stops where one run by that tolerance does.
+    """
+    target = ",".join(map(str, classes))
+    first = TOLERANCES[0]
+    found = iassa.explain(image, black_box, target=target, calls=cap, tolerance=first, seed=seed)
+    steps = [(found.calls, found.relative_error)]
+    for tolerance in TOLERANCES[1:]:
+        if found.relative_error > tolerance and found.calls < cap:
+            left = cap - found.calls
+            found = iassa.extend(found, black_box, calls=left, tolerance=tolerance)
+        steps.append((found.calls, found.relative_error))
+    return steps
 
 
 def choose(options: argparse.Namespace, black_box: Any) -> list[Pair]:
@@ -107,16 +104,18 @@ def main() -> None:
     for pair in pairs:
         start = time.perf_counter()
         seed = pair.number
-        steps = read_errors(pair.load_image(), black_box, pair.classes, seed, options.cap)
+        steps = read_calls(pair.load_image(), black_box, pair.classes, seed, options.cap)
         seconds = time.perf_counter() - start
-        reached = {str(tolerance): calls_to(steps, tolerance) for tolerance in TOLERANCES}
+        reached = {
+            str(tolerance): calls if error <= tolerance else None
+            for tolerance, (calls, error) in zip(TOLERANCES, steps, strict=True)
+        }
         rows.append(
             {
                 "pair": pair.key,
                 "score": pair.score,
                 "calls": reached,
-                # Infinite before there are two groups of masks; JSON has no such number.
-                "steps": [(n, error if math.isfinite(error) else None) for n, error in steps],
+                "steps": steps,
                 "seconds": seconds,
             }
         )

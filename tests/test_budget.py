@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from types import SimpleNamespace
@@ -83,6 +84,39 @@ def test_a_run_ends_after_the_first_round_that_is_known_well_enough(name, target
         assert found[-1].complete
         assert found[-1].calls == 2 + 32 * (first + 1)
         np.testing.assert_array_equal(found[-1].saliency, every[first].saliency)
+
+
+@pytest.mark.parametrize("fills", [("grey",), ("grey", "blur")], ids=["one fill", "two fills"])
+@pytest.mark.parametrize("name", ["iassa", "rise", "lime"])
+def test_a_long_round_ends_once_the_map_is_known_well_enough(name, fills):
+    """It is looked at after every 128 masks; a run of as many calls has the same map."""
+    method = dataclasses.replace(METHODS[name], round_calls=512, baseline=fills)
+    many = {
+        calls: iassa.explain(IMAGE, outputs, method=method, target=SEVERAL, calls=calls)
+        for calls in range(2 + 128, 2 + 128 * 7, 128)
+    }
+    errors = [one.relative_error for one in many.values()]
+    for tolerance in (max(errors), float(np.median(errors)), min(errors)):
+        calls = next(calls for calls, one in many.items() if one.relative_error <= tolerance)
+        asked = {"method": method, "target": SEVERAL, "tolerance": tolerance * (1 + 1e-6)}
+        found = iassa.explain(IMAGE, outputs, calls=3000, **asked)
+        assert (found.calls, found.stopped, found.complete) == (calls, "tolerance", True)
+        assert_close(found, many[calls])
+        begun = iassa.explain(IMAGE, outputs, method=method, target=SEVERAL, calls=100)
+        more = iassa.extend(begun, outputs, calls=3000, tolerance=tolerance * (1 + 1e-6))
+        assert (more.calls, more.stopped) == (calls, "tolerance")
+        assert_close(more, many[calls])
+        last = iassa.extend(more, outputs, calls=max(many) - calls + 1)
+        assert_close(
+            last, iassa.explain(IMAGE, outputs, calls=last.calls, **asked | {"tolerance": None})
+        )
+
+
+def assert_close(one, other):
+    """The same map and error, but for the order in which float32 sums were made."""
+    peak = np.abs(other.saliency).max()
+    np.testing.assert_allclose(one.saliency, other.saliency, atol=1e-5 * peak)
+    np.testing.assert_allclose(one.standard_error, other.standard_error, atol=1e-4 * peak)
 
 
 @pytest.mark.parametrize("calls", [33, 40, 65])

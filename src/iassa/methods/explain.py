@@ -57,7 +57,7 @@ def explain(
         calls: the most images that the black box may be asked for, the whole image included. 'auto'
             is a tolerance of 0.1, if none is given, and at most 4000 calls.
         max_seconds: the most time, checked after every batch.
-        tolerance: stop after the first round whose relative error is at most this; see
+        tolerance: stop once the relative error is at most this; see
             `Explanation.relative_error`. 0.05 is a precise map.
         seed: of all randomness: the same seed gives the same map whatever the batch size.
         batch_size: the most images at a time; None takes 16 on a CPU, 128 on a GPU.

@@ -178,7 +178,7 @@ class Budget:
         self._limit, self.check = self.calls, 0
 
     def stop_if_enough(self, relative_error: float) -> None:
-        """End the run after a round, if the map is precise enough or nothing is left to spend.
+        """End the run, if the map is precise enough or nothing is left to spend.
 
         Args:
             relative_error: of the map, see `Explanation.relative_error`.

@@ -29,7 +29,7 @@ from iassa.methods.engine.budget import FEWEST_MASKS, Budget
 from iassa.methods.engine.case import Case
 from iassa.methods.engine.conclusion import conclude, deliver
 from iassa.methods.engine.history import History, summarise
-from iassa.methods.engine.scoring import cap_batch, check_neighbours, score_masks
+from iassa.methods.engine.scoring import Asking, cap_batch, check_neighbours, score_masks
 from iassa.models.black_box import one_thread
 
 Coalitions = NDArray[np.bool_]  # (N, S), True = shown
@@ -73,9 +73,9 @@ class CoalitionGame:
         self.doubts: tuple[str, ...] = ()
         self._case = case
         self._budget = budget
-        self._threads = threads
         batch_size = cap_batch(case.batch_size, case.size, case.image.device)
-        self._canvas = Canvas(case.size, batch_size, segmentations, case.image.device)
+        canvas = Canvas(case.size, batch_size, segmentations, case.image.device)
+        self._asking = Asking(case, canvas, budget, threads)
         self._whole = case.reference.cpu().numpy()
         self._nothing: NDArray[np.float64] | None = None
         self._told = 0
@@ -142,19 +142,16 @@ class CoalitionGame:
         kept = coalitions.mean(1, dtype=np.float32)
         plan = SegmentPlan(kept, coalitions, np.zeros(len(coalitions), np.uint8), None)
         fill = np.zeros(len(plan), np.uint8)  # there is one
-        asking = (self._canvas, self._budget, self._threads)
-        batches = score_masks(self._case, plan, fill, *asking)
+        batches = score_masks(plan, fill, self._asking)
         first = len(self.scores)
-        for _ in range(0, len(coalitions), self._canvas.batch_size):
+        for _ in range(0, len(coalitions), self._asking.canvas.batch_size):
             if self._is_over():
                 raise HaltedError
             batch, _, readings, asked = next(batches)
             self._budget.spend(asked)
             self.scores.append(self._case.score(readings).cpu().numpy())
             if len(coalitions) > 1:  # the first, the baseline alone, is no masked image
-                self.doubts += check_neighbours(
-                    self._case, plan[batch], fill[batch], readings, *asking
-                )
+                self.doubts += check_neighbours(plan[batch], fill[batch], readings, self._asking)
         return np.concatenate(self.scores[first:])
 
     def _is_over(self) -> bool:

@@ -5,6 +5,7 @@ The numbers of equations are those of the paper (Vasu and Long, IASSA, WACV 2020
 
 from __future__ import annotations
 
+import copy
 import itertools
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from iassa.methods.engine.budget import FEWEST_MASKS, Budget
 from iassa.methods.engine.case import Case
 from iassa.methods.engine.conclusion import conclude, deliver, describe_fills
 from iassa.methods.engine.history import History
-from iassa.methods.engine.scoring import RoundScores, cap_batch, score_round
+from iassa.methods.engine.scoring import Asking, RoundScores, cap_batch, score_round
 from iassa.models.black_box import one_thread
 
 MOST_CELLS = 2**24  # of the masks of a round; drawing them takes forty bytes each
@@ -159,15 +160,24 @@ class Method(Explainer):
 
         for k in itertools.count():
             started = (budget.calls, budget.seconds)
+
+            def look(
+                scored: RoundScores, before: History = history, shown: Feedback = feedback
+            ) -> None:
+                """End the run half-way through the round, if the map is precise enough."""
+                half = copy.deepcopy(estimator)
+                half.close_round()
+                so_far = before.after(shown, scored, 0.0, case.size)
+                _, adjusted = _map(self, half, so_far, setting)
+                budget.stop_if_enough(max(adjusted.relative_errors))
+
             with one_thread() as threads:
-                scored = score_round(case, k, plans, canvas, estimator, budget, threads)
+                asking = Asking(case, canvas, budget, threads)
+                scored = score_round(k, plans, estimator, asking, look)
                 if scored.families:
                     seconds = _seconds(case.scored_before(k), started, budget)
                     history = history.after(feedback, scored, seconds, case.size)
-                each = estimator.estimate()  # S of each fill, Eq. 5
-                each = tuple(self.adjust(one, setting.attention) for one in each)  # S', Eq. 6
-                each = tuple(one.lose_error(history.lost) for one in each)
-                adjusted = average(each)
+                each, adjusted = _map(self, estimator, history, setting)
                 feedback = _feed_back(self, adjusted.saliency, history.first, setting)  # Eq. 8
                 if case.scored_before(k + 1) is not None:  # an earlier run has yielded this map
                     feedback, plans = _plan(self, k + 1, feedback, case, setting)
@@ -207,6 +217,16 @@ def _set(method: Method, case: Case) -> Setting:
         segmentations=segmentations,
         attention=method.attention(case.image),  # A, Eq. 9-10
     )
+
+
+def _map(
+    method: Method, estimator: EstimatorsByFill, history: History, setting: Setting
+) -> tuple[tuple[Effect, ...], Effect]:
+    """The adjusted map of each fill, and their mean, of all closed rounds."""
+    each = estimator.estimate()  # S of each fill, Eq. 5
+    each = tuple(method.adjust(one, setting.attention) for one in each)  # S', Eq. 6
+    each = tuple(one.lose_error(history.lost) for one in each)
+    return each, average(each)
 
 
 def _feed_back(

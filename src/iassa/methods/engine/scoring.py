@@ -5,8 +5,8 @@ Masks that an earlier run has scored are rendered again, and cost no call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ ACCELERATOR_BATCH_BYTES = 512 * 2**20
 BATCH_SIZE = {"cpu": 16}
 ACCELERATOR_BATCH_SIZE = 128  # fewer leave a GPU idle
 ROUNDING = 1e-3
+LOOK_EVERY = 128  # masks, after which a tolerance may end the run within a round
 NOTICEABLE = 0.01  # of the range of the scores, which the map is made of
 
 
@@ -64,91 +65,158 @@ class RoundScores:
     doubts: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Asking:
+    """What it takes to have masks scored.
+
+    Attributes:
+        case: image, fills, black box, targets, and what to keep of answers.
+        canvas: renders masks; its batch size is used.
+        budget: what may be spent, and until when a call is waited for.
+        threads: of torch, for the black box; see `one_thread`.
+    """
+
+    case: Case
+    canvas: Canvas
+    budget: Budget
+    threads: int
+
+
+@dataclass(eq=False)
+class _Tally:
+    """What a round has been scored so far, by family, in the order of asking."""
+
+    readings: dict[str, list[Tensor]] = field(default_factory=dict)
+    scores: dict[str, list[Tensor]] = field(default_factory=dict)
+    failure: BlackBoxError | None = None
+    doubts: tuple[str, ...] = ()
+
+    def collect(self, plans: Mapping[str, MaskPlan], like: Tensor) -> RoundScores:
+        """All of it, from the plans of the round; `like` is (., T), of the type of the scores."""
+        families = {}
+        for family, parts in self.readings.items():
+            together = torch.cat(parts).cpu().numpy()
+            families[family] = Scored(plans[family][: len(together)], together)
+        scores = [part for family in families for part in self.scores[family]]
+        return RoundScores(
+            families=families,
+            scores=torch.cat([like[:0], *scores]).cpu().numpy(),
+            keep_probability=np.concatenate(
+                [np.empty(0, np.float32), *(one.plan.keep_probability for one in families.values())]
+            ),
+            failure=self.failure,
+            doubts=self.doubts,
+        )
+
+
 def score_round(
-    case: Case,
     k: int,
     plans: Mapping[str, MaskPlan],
-    canvas: Canvas,
     estimator: EstimatorsByFill,
-    budget: Budget,
-    threads: int,
+    asking: Asking,
+    look: Callable[[RoundScores], None],
 ) -> RoundScores:
     """Score as much of a round as the budget allows, and add it to the estimator's sums.
 
     Args:
-        case: image, black box, targets.
         k: number of the round, from 0.
         plans: of the round, by family.
-        canvas: renders the masks.
         estimator: gets masks and scores, a batch at a time.
-        budget: what may be spent.
-        threads: of torch, for the black box.
+        asking: image, black box, targets, budget.
+        look: at what is scored, within the round, where a tolerance may end the run.
     """
+    case, budget = asking.case, asking.budget
     before = case.scored_before(k)
     known = before.families if before is not None else {}
     counts = {family: len(scored.plan) for family, scored in known.items()}
-    readings: dict[str, list[Tensor]] = {}
-    scores: list[Tensor] = []
-    failure: BlackBoxError | None = None
-    doubts: tuple[str, ...] = ()
     places = {family: place for place, family in enumerate(plans)}
-    for family, plan in afford(plans, counts, budget.left).items():
-        seen = known[family].readings if family in known else None
-        # Time that is up at the first call leaves room for a batch: a poor map says more than none.
-        if budget.is_over() and (readings or budget.stopped != "seconds"):
-            plan = plan[: 0 if seen is None else len(seen)]  # the earlier run's scores are kept
-        fills = deal(plan, len(case.fills), case.seed, k, places[family])
-        try:
-            batches = score_masks(case, plan, fills, canvas, budget, threads, seen)
-            for batch, masks, answer, asked in batches:
-                if asked:
-                    budget.spend(asked)
-                scores.append(case.score(answer))
-                shown = fills[batch]
-                estimator.add(masks, scores[-1], plan[batch], shown, family)  # f(I * M_i)
-                readings.setdefault(family, []).append(answer)
-                doubts += check_neighbours(
-                    case, plan[batch], shown, answer, canvas, budget, threads
-                )
-                if asked and budget.is_over():
-                    break
-        except BlackBoxError as error:
-            failure, budget.stopped = error, "failed"
-            budget.calls += error.images  # it was asked, though it did not answer
+    affordable = afford(plans, counts, budget.left)
+    tally = _Tally()
+    parts = split(plans, None if budget.tolerance is None else LOOK_EVERY)
+    for number, part in enumerate(parts, 1):
+        spent = budget.calls
+        for family, plan in affordable.items():
+            first, last = part[family]
+            last = min(last, len(plan))
+            seen = known[family].readings[first:last] if family in known else None
+            # Time that is up at the first call leaves room for a batch: a poor map says more than
+            # none.
+            if budget.is_over() and (tally.readings or budget.stopped != "seconds"):
+                last = first + (0 if seen is None else len(seen))  # the earlier run's are kept
+            fills = deal(plan, len(case.fills), case.seed, k, places[family])[first:last]
+            try:
+                _score_part(family, plan[first:last], fills, seen, estimator, asking, tally)
+            except BlackBoxError as error:
+                tally.failure, budget.stopped = error, "failed"
+                budget.calls += error.images  # it was asked, though it did not answer
+        if number < len(parts) and budget.calls > spent and not budget.is_over():
+            look(tally.collect(plans, case.weights))
     estimator.close_round()
-    families = {}
-    for family, parts in readings.items():
-        together = torch.cat(parts).cpu().numpy()
-        families[family] = Scored(plans[family][: len(together)], together)
-    return RoundScores(
-        families=families,
-        scores=torch.cat([case.weights[:0], *scores]).cpu().numpy(),
-        keep_probability=np.concatenate(
-            [np.empty(0, np.float32), *(one.plan.keep_probability for one in families.values())]
-        ),
-        failure=failure,
-        doubts=doubts,
-    )
+    return tally.collect(plans, case.weights)
+
+
+def split(plans: Mapping[str, MaskPlan], most: int | None) -> list[dict[str, tuple[int, int]]]:
+    """Parts of a round, each with the families in their proportion.
+
+    Args:
+        plans: of the round, by family.
+        most: masks of a part, about; None for one part.
+
+    Returns:
+        For each part the first mask of each family, and the one after its last.
+
+    Example:
+        >>> from iassa.masks.grids import draw_grids
+        >>> grids = draw_grids(6, (2, 3), (0.5, 0.5), np.random.default_rng(0))
+        >>> split({"coarse": grids[:4], "fine": grids[4:]}, 3)
+        [{'coarse': (0, 2), 'fine': (0, 1)}, {'coarse': (2, 4), 'fine': (1, 2)}]
+    """
+    number = max(1, sum(map(len, plans.values())) // most) if most else 1
+    ends = {
+        family: [len(plan) * end // number for end in range(number + 1)]
+        for family, plan in plans.items()
+    }
+    return [
+        {family: (each[part], each[part + 1]) for family, each in ends.items()}
+        for part in range(number)
+    ]
+
+
+def _score_part(
+    family: str,
+    plan: MaskPlan,
+    fills: NDArray[np.uint8],
+    known: NDArray[np.float64] | None,
+    estimator: EstimatorsByFill,
+    asking: Asking,
+    tally: _Tally,
+) -> None:
+    """Score masks of a family until the run ends, into the estimator's sums and the tally."""
+    case, budget = asking.case, asking.budget
+    for batch, masks, readings, asked in score_masks(plan, fills, asking, known):
+        if asked:
+            budget.spend(asked)
+        scores = case.score(readings)
+        estimator.add(masks, scores, plan[batch], fills[batch], family)  # f(I * M_i)
+        tally.scores.setdefault(family, []).append(scores)
+        tally.readings.setdefault(family, []).append(readings)
+        tally.doubts += check_neighbours(plan[batch], fills[batch], readings, asking)
+        if asked and budget.is_over():
+            break
 
 
 def score_masks(
-    case: Case,
     plan: MaskPlan,
     fills: NDArray[np.uint8],
-    canvas: Canvas,
-    budget: Budget,
-    threads: int,
+    asking: Asking,
     known: NDArray[np.float64] | None = None,
 ) -> Iterator[tuple[slice, Masks, Tensor, int]]:
     """Readings of f(I * M_i + baseline * (1 - M_i)) of the masks of a plan, a batch at a time.
 
     Args:
-        case: image, fills, black box, and what to keep of its answers.
         plan: the masks.
         fills: (N,) numbers of the fills that they show.
-        canvas: renders them; its batch size is used.
-        budget: says until when a call is waited for.
-        threads: of torch, for the black box; see `one_thread`.
+        asking: image, fills, black box, and what to keep of its answers.
         known: (n, C) readings of the first masks, which cost no call.
 
     Yields:
@@ -158,6 +226,7 @@ def score_masks(
     Raises:
         BlackBoxError: see `ask` and `Readout.read`.
     """
+    case, canvas = asking.case, asking.canvas
     image, readout = case.image, case.readout
     masked = image.new_empty((canvas.batch_size, *image.shape))
     known = np.empty((0, readout.columns)) if known is None else known
@@ -169,9 +238,9 @@ def score_masks(
         if asked:
             whole = case.hide(masks, fills[batch], masked[: batch.stop - start])
             try:
-                with until(budget.deadline):
+                with until(asking.budget.deadline):
                     shown = whole[len(readings) :]
-                    answers = ask(case.black_box, shown, readout.num_outputs, threads)
+                    answers = ask(case.black_box, shown, readout.num_outputs, asking.threads)
                 readings = torch.cat([readings, _read(case, answers)])
             except BlackBoxError:
                 if len(readings):  # scores of the earlier run are not lost with the rest
@@ -190,13 +259,7 @@ def _read(case: Case, answers: Tensor) -> Tensor:
 
 
 def check_neighbours(
-    case: Case,
-    plan: MaskPlan,
-    fills: NDArray[np.uint8],
-    readings: Tensor,
-    canvas: Canvas,
-    budget: Budget,
-    threads: int,
+    plan: MaskPlan, fills: NDArray[np.uint8], readings: Tensor, asking: Asking
 ) -> tuple[str, ...]:
     """Ask about one image of the first batch again, alone: its score is to be the same.
 
@@ -205,13 +268,10 @@ def check_neighbours(
     without it, or once the run is over, nothing is asked.
 
     Args:
-        case: image, fills, black box, targets.
         plan: masks of a batch, just scored.
         fills: (N,) theirs.
         readings: (N, C) theirs.
-        canvas: renders the mask.
-        budget: that pays.
-        threads: of torch, for the black box.
+        asking: image, fills, black box, targets; its budget pays.
 
     Returns:
         A sentence for the user, or none.
@@ -219,6 +279,7 @@ def check_neighbours(
     Raises:
         BlackBoxError: see `ask` and `Readout.read`.
     """
+    case, budget = asking.case, asking.budget
     if not budget.check or budget.is_over():
         return ()
     budget.check = 0
@@ -227,9 +288,10 @@ def check_neighbours(
     row = int(scores[:, 0].median(0).indices)
     masked = case.image.new_empty((1, *case.image.shape))
     one = slice(row, row + 1)
-    case.hide(canvas.render(plan[one]), fills[one], masked)
+    case.hide(asking.canvas.render(plan[one]), fills[one], masked)
     with until(budget.deadline):
-        alone = _read(case, ask(case.black_box, masked, case.readout.num_outputs, threads))
+        answers = ask(case.black_box, masked, case.readout.num_outputs, asking.threads)
+        alone = _read(case, answers)
     budget.spend(1)
     seen = torch.cat([readings, alone, case.readings[None]])
     magnitude = (seen.abs() @ case.weights.abs()).amax(0)
