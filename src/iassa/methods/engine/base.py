@@ -138,7 +138,7 @@ class Explainer(ABC):
             max_seconds: the most time, checked after every batch.
             tolerance: stop once the relative error is at most this: the standard error where the
                 map is high, as a share of its peak; see `Explanation.relative_error`. 0.05 is a
-                precise map. It is looked at every 128 masks and at the end of a round.
+                precise map. It is looked at every 64 masks and at the end of a round.
             seed: of all randomness: the same seed gives the same map whatever the batch size.
             batch_size: the most images at a time; None takes 16 on a CPU, 128 on a GPU. Fewer where
                 they would take over 32 MB, or 512 MB on a GPU.

@@ -164,11 +164,11 @@ class Method(Explainer):
             def look(
                 scored: RoundScores, before: History = history, shown: Feedback = feedback
             ) -> None:
-                """End the run half-way through the round, if the map is precise enough."""
-                half = copy.deepcopy(estimator)
-                half.close_round()
+                """End the run within the round, if the map is precise enough."""
+                copied = copy.deepcopy(estimator)
+                copied.close_round()
                 so_far = before.after(shown, scored, 0.0, case.size)
-                _, adjusted = _map(self, half, so_far, setting)
+                _, adjusted = _map(self, copied, so_far, setting)
                 budget.stop_if_enough(max(adjusted.relative_errors))
 
             with one_thread() as threads:

@@ -29,7 +29,7 @@ ACCELERATOR_BATCH_BYTES = 512 * 2**20
 BATCH_SIZE = {"cpu": 16}
 ACCELERATOR_BATCH_SIZE = 128  # fewer leave a GPU idle
 ROUNDING = 1e-3
-LOOK_EVERY = 128  # masks, after which a tolerance may end the run within a round
+LOOK_EVERY = 64  # masks, after which a tolerance may end the run within a round
 NOTICEABLE = 0.01  # of the range of the scores, which the map is made of
 
 
