@@ -7,7 +7,8 @@ so a block at a time is enough, and the memory is that of one block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from iassa.image import resize
 
 KEPT = 0.995  # share of the features' squares
 BLOCK = 448  # edge of a block of A; its 0.8 MB stay in a core's cache
+MOST_KEPT = 3136  # positions whose blocks are kept, 56 x 56: 20 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,20 +71,31 @@ class Attention:
         """
         columns = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
         sums = torch.zeros_like(columns)
-        block = columns.new_empty((BLOCK, BLOCK))
-        queries = self.features * self.scale
-        for i in range(0, len(columns), BLOCK):
-            rows = slice(i, i + BLOCK)
-            for j in range(i, len(columns), BLOCK):
-                across = slice(j, j + BLOCK)
-                out = block.view(-1)[: len(columns[rows]) * len(columns[across])]
-                products = out.view(len(columns[rows]), len(columns[across]))
-                torch.mm(queries[rows], self.features[across].T, out=products)
-                weights = products.sub_(self.scale).exp_()
-                sums[rows] += weights @ columns[across]
-                if j > i:
-                    sums[across] += weights.T @ columns[rows]
+        few = len(self.features) <= MOST_KEPT
+        for rows, across, weights in self._kept if few else self._blocks():
+            sums[rows] += weights @ columns[across]
+            if across != rows:
+                sums[across] += weights.T @ columns[rows]
         return sums[:, :-1] / sums[:, -1:]  # Eq. 10
+
+    @functools.cached_property
+    def _kept(self) -> list[tuple[slice, slice, Tensor]]:
+        """All blocks, for a map after every round: they take more time to make than to use."""
+        return [(rows, across, block.clone()) for rows, across, block in self._blocks()]
+
+    def _blocks(self) -> Iterator[tuple[slice, slice, Tensor]]:
+        """E on and above its diagonal: rows, columns and a block, which is valid until the next."""
+        positions = len(self.features)
+        block = self.features.new_empty((BLOCK, BLOCK))
+        queries = self.features * self.scale
+        for i in range(0, positions, BLOCK):
+            rows = slice(i, min(i + BLOCK, positions))
+            for j in range(i, positions, BLOCK):
+                across = slice(j, min(j + BLOCK, positions))
+                size = (rows.stop - i, across.stop - j)
+                products = block.view(-1)[: size[0] * size[1]].view(size)
+                torch.mm(queries[rows], self.features[across].T, out=products)
+                yield rows, across, products.sub_(self.scale).exp_()
 
     def _attend_unbounded(self, values: Tensor) -> Tensor:
         """A times values (P, T) for products of any size, by torch's own attention (Eq. 10).
