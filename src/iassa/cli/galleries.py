@@ -34,7 +34,7 @@ from iassa.files import folder_name
 if TYPE_CHECKING:
     from iassa.gallery.entry import Entry
     from iassa.gallery.explaining import Asking
-    from iassa.gallery.making import Made, Pool
+    from iassa.gallery.making import Made
     from iassa.gallery.photos import Photo, Photos
     from iassa.models.black_box import BlackBox
     from iassa.models.opening import BlackBoxLike
@@ -103,6 +103,7 @@ def explain_gallery(
     """
     from iassa.gallery.folder import Gallery
     from iassa.gallery.making import Watching, make_gallery
+    from iassa.gallery.pool import open_pool
 
     known = {"name": black_box.name, "identity": black_box.identity()}
     configuration = {"iassa": iassa.__version__, "model": known, **settings}
@@ -117,7 +118,7 @@ def explain_gallery(
         _bar(len(photos.photos), saving) as show,
     ):
         cancel: Callable[[], bool] = lambda: bool(interrupts)  # noqa: E731
-        with _pool(workers, model, black_box, cancel) as pool:
+        with open_pool(workers.workers, workers.ray, model, black_box, cancel) as pool:
             made = make_gallery(
                 gallery,
                 photos.photos,
@@ -127,28 +128,6 @@ def explain_gallery(
                 lambda photo, there: differs(str(photo.path), there),
             )
     _finish(made, photos.photos, folder, saving, interrupts)
-
-
-@contextmanager
-def _pool(
-    workers: Workers, model: BlackBoxLike, black_box: BlackBox, cancel: Callable[[], bool]
-) -> Iterator[Pool]:
-    """What explains: workers, or this process with the model that it has opened."""
-    from iassa.benchmark.workers.local import LocalWorkers
-    from iassa.benchmark.workers.ray_workers import RayWorkers
-    from iassa.benchmark.workers.tasks import Model
-    from iassa.gallery.explaining import InProcess
-
-    # The device that it is on here, so that no worker takes another.
-    sent = Model(model, str(black_box.device))
-    if workers.ray is not None:
-        with RayWorkers(sent, workers.ray) as cluster:
-            yield cluster
-    elif workers.elsewhere:
-        with LocalWorkers(sent, workers.workers) as processes:
-            yield processes
-    else:
-        yield InProcess(black_box, cancel)
 
 
 def _remark(photo: Photo, text: str) -> None:
