@@ -208,9 +208,11 @@ def _lines(finding: Finding, off: OffObject | None, hidden: HiddenScores | None)
     if off is not None and hidden is not None:
         lines += [
             f"Positive saliency off the object: {off}.",
-            f"Score of the whole image {hidden.whole:.3g}, with the object hidden "
-            f"{hidden.without_object:.3g}, with all else hidden {hidden.without_background:.3g}.",
         ]
+        lines.append(
+            f"Score of the whole image {hidden.whole:.3g}, with the object hidden "
+            f"{hidden.without_object:.3g}, with all else hidden {hidden.without_background:.3g}."
+        )
     if finding.excluded:
         lines.append(f"No mask: {finding.excluded}.")
     return lines

@@ -162,7 +162,8 @@ def _interval(share: float, without: list[float | None]) -> tuple[float, float]:
     if len(known) < groups:
         return 0.0, 1.0
     spread = float(np.square(np.array(known) - np.mean(known)).sum())
-    reach = math.sqrt((groups - 1) / groups * spread) * student.ppf((1 + LEVEL) / 2, groups - 1)
+    quantile = float(student.ppf((1 + LEVEL) / 2, groups - 1))
+    reach = math.sqrt((groups - 1) / groups * spread) * quantile
     return _clip(share - reach), _clip(share + reach)
 
 

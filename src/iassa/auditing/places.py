@@ -105,9 +105,8 @@ def find_shared_places(
     weights = member / np.sqrt(member.sum(1, keepdims=True))
     z = weights @ scaled
     rng = np.random.default_rng(seed)
-    dealt = np.array(
-        [(weights[:, rng.permutation(len(heights))] @ scaled).max() for _ in range(DEALS)]
-    )
+    orders = (rng.permutation(len(heights)) for _ in range(DEALS))
+    dealt = np.array([(weights[:, order] @ scaled).max() for order in orders])
     found = []
     for k in np.argsort(-z.max(1), kind="stable").tolist():
         chance = (1 + int((dealt >= z[k].max() - ROUNDING).sum())) / (1 + DEALS)
