@@ -72,10 +72,9 @@ def notes(audit: Audit) -> Iterator[str]:
         )
 
 
-def describe_place(place: SharedPlace, images: Sequence[AuditedImage]) -> str:
+def describe_place(place: SharedPlace) -> str:
     """What a class shares, in a sentence."""
     top, left, bottom, right = (f"{one:.0%}".replace("%", " %") for one in place.box)
-    del images
     return (
         f"{len(place.images)} of {counted(place.of, 'image')} of {place.category} look at one "
         f"place, from {top} to {bottom} of the height and from {left} to {right} of the width; "
@@ -161,7 +160,7 @@ def _list_shared(audit: Audit) -> str:
             f'<a href="#{as_link(one.name)}">{as_text(one.name)}</a>' for one in images[:MOST_LINKS]
         )
         more = f" and {len(images) - MOST_LINKS} more" if len(images) > MOST_LINKS else ""
-        items.append(f"<li>{as_text(describe_place(place, images))} {links}{more}</li>")
+        items.append(f"<li>{as_text(describe_place(place))} {links}{more}</li>")
     return f"<h2>Shared places</h2>\n<p>{SHARED}</p>\n<ul>\n" + "\n".join(items) + "\n</ul>\n"
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from iassa.auditing.folder import AuditFolder
 from iassa.auditing.report import Audit
-from iassa.auditing.subjects import AuditTasks, open_subjects
+from iassa.auditing.subjects import AuditTasks, Subjects, open_subjects
 from iassa.benchmark.datasets import category_targets
 from iassa.decoding import ImageFile, Reading
-from iassa.errors import require
+from iassa.errors import ImageWarning, require, warn
 from iassa.explanations.explanation import Explanation
 from iassa.explanations.pictures import Pictures
 from iassa.files import user_path
@@ -37,15 +37,34 @@ from iassa.models.opening import BlackBoxLike, open_model
 CALLS = 200  # for the map of an image
 
 
+def _show(photo: Photo, result: Entry | str) -> None:
+    del photo, result
+
+
+def _remark(photo: Photo, text: str) -> None:
+    warn(f"{photo.name}: {text}", ImageWarning)
+
+
+def _warn(text: str) -> None:
+    warn(text, UserWarning)
+
+
 @dataclass(frozen=True)
 class Following:
-    """Whom an audit tells of its progress; see `iassa.gallery.making.Watching`."""
+    """Whom an audit tells of its progress; see `iassa.gallery.making.Watching`.
 
-    begin: Callable[[int], object] = lambda total: None
-    show: Callable[[Photo, Entry | str], object] = lambda photo, result: None
-    remark: Callable[[Photo, str], object] = lambda photo, text: None
-    warn: Callable[[str], object] = lambda text: None
-    cancel: Callable[[], bool] = lambda: False
+    Attributes:
+        show: called with each image that is done or that failed, and with its entry or the error.
+        remark: called with an image and a warning about it; it warns.
+        warn: called with each other warning, once; it warns.
+        cancel: called before every image and after every batch. True ends the audit; the same call
+            goes on.
+    """
+
+    show: Callable[[Photo, Entry | str], object] = _show
+    remark: Callable[[Photo, str], object] = _remark
+    warn: Callable[[str], object] = _warn
+    cancel: Callable[[], bool] = bool
 
 
 def audit(
@@ -68,6 +87,7 @@ def audit(
     pictures: Pictures = "all",
     overwrite: bool = False,
     following: Following | None = None,
+    opened: BlackBox | None = None,
 ) -> Audit:
     """Find the images of a folder that a model judges by the wrong thing.
 
@@ -96,6 +116,7 @@ def audit(
         pictures: which to draw of each image; see `iassa.Explanation.draw`.
         overwrite: whether an audit of other settings in the folder may be replaced.
         following: is told of the progress, and may end it.
+        opened: the model as it was opened in this process; None opens it here.
 
     Returns:
         What was found.
@@ -116,28 +137,28 @@ def audit(
         reading,
         classes,
     )
-    black_box = open_model(model, device)
+    black_box = open_model(model, device) if opened is None else opened
     names = black_box.class_names
     if names is not None and classes != "auto":  # before a call is spent
         category_targets(subjects.categories, names, len(names), classes)
     options: dict[str, Any] = {"target": target, "calls": calls, "keep_scores": 10}
     ask = functools.partial(explain, method=explainer, batch_size=batch_size, **options)
     asking = Asking(ask, subjects.reading, pictures)
-    tasks = AuditTasks(subjects, asking, explainer.baseline, seed)
     settings = {"method": explainer.as_dict(), **options, "seed": seed, "pictures": pictures}
-    settings |= {"masks": subjects.kind, **subjects.reading.describe()}
-    photos = subjects.photos.photos
-    told.begin(len(photos))
     with (
         AuditFolder(
-            user_path(run), _configure(black_box, settings), subjects, names, overwrite=overwrite
+            user_path(run),
+            _configure(black_box, subjects, settings),
+            subjects,
+            names,
+            overwrite=overwrite,
         ) as folder,
         open_pool(workers, ray, model, black_box, told.cancel) as pool,
     ):
         make_gallery(
             folder,
-            photos,
-            tasks,
+            subjects.photos.photos,
+            AuditTasks(subjects, asking, explainer.baseline, seed),
             pool,
             Watching(told.show, told.remark, told.warn, told.cancel),
             _Differing(black_box, explainer, target, subjects.reading),
@@ -146,9 +167,12 @@ def audit(
     return folder.found
 
 
-def _configure(black_box: BlackBox, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _configure(
+    black_box: BlackBox, subjects: Subjects, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     known = {"name": black_box.name, "identity": black_box.identity()}
-    return {"iassa": versions()["iassa"], "model": known, "audit": True, **settings}
+    read = {"masks": subjects.kind, **subjects.reading.describe()}
+    return {"iassa": versions()["iassa"], "model": known, "audit": read, **settings}
 
 
 @dataclass(frozen=True, eq=False)
