@@ -17,6 +17,7 @@ from iassa.gallery.pages import allow_sorting, as_link, as_text, render_page, so
 from iassa.gallery.photos import INDEX, TABLES
 
 HALF = 0.5  # of the score: an image that keeps it without its object has a badge
+FEW = 6  # classes: the table of more is folded
 MOST_LINKS = 12  # to images that look at a shared place
 WITH_MASKS = (
     "The worst come first: the images whose positive saliency is most surely off the object, by "
@@ -132,18 +133,18 @@ def _say(image: AuditedImage) -> Iterator[str]:
     if image.without_object is not None and image.without_background is not None:
         badge = _badge("keeps its score") if (image.kept or 0) >= HALF else ""
         yield (
-            f"object hidden {image.without_object:.3g}{badge}, all else hidden "
+            f"{badge}object hidden {image.without_object:.3g}, all else hidden "
             f"{image.without_background:.3g}"
         )
     if image.right is False:
         labels = " or ".join(image.labels)
-        yield f"{_badge('wrong')} says {as_text(image.answer)}, is {as_text(labels)}"
+        yield f"{_badge('wrong')}says {as_text(image.answer)}, is {as_text(labels)}"
     border = f"border {_percent(f'{image.border:.0%}')}"
     yield f"no mask: {as_text(image.excluded)}; {border}" if image.excluded else border
 
 
 def _badge(text: str) -> str:
-    return f' <b class="badge">{text}</b>'
+    return f'<b class="badge">{text}</b> '
 
 
 def _percent(text: str) -> str:
@@ -174,8 +175,10 @@ def _tabulate(classes: Sequence[ClassSummary], masked: bool) -> str:
     ordered = sorted(classes, key=lambda one: one.border if one.off is None else one.off)
     rows = "\n".join(_row(one, masked) for one in reversed(ordered))
     return (
+        f"<details{' open' if len(classes) <= FEW else ''}>\n"
+        f"<summary>{len(classes)} classes</summary>\n"
         f'<div class="scroll">\n<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n'
-        "</tbody>\n</table>\n</div>\n"
+        "</tbody>\n</table>\n</div>\n</details>\n"
     )
 
 

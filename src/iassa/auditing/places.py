@@ -6,12 +6,14 @@ mean height over the images of the class is compared with that over all images, 
 
     z = (mean of the class - mean of all) / (standard deviation of all / sqrt(images of the class))
 
-The place where z is largest is the class's. Many places of many classes are looked at, so it is
-compared with the largest z of the same images whose classes are dealt again, `DEALS` times
-(Westfall and Young, 1993). A place is reported if at most 5 % of the deals have a z as large
-anywhere. So where the class of an image has nothing to do with where its map looks, an audit
-reports a place in one of twenty runs, however many classes there are. What all classes have in
-common, as objects in the middle, is no place of a class.
+Many places of many classes are looked at, so the largest z is compared with that of the same images
+whose classes are dealt again, `DEALS` times (Westfall and Young, 1993). The place is reported if at
+most 5 % of the deals have a z as large anywhere. So where the class of an image has nothing to do
+with where its map looks, an audit reports a place in one of twenty runs, however many classes there
+are. What all classes have in common, as objects in the middle, is no place of a class.
+
+Then the images of that class are left out, and the others are searched again: maps of other classes
+look away from a stamp of one, which is no place of theirs.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from iassa.metrics.overlap import as_map, natural_minimum
 
 CELLS = 14  # rows and columns that a map is cut into
 WINDOW = 3  # of a place
+PLACES = (CELLS - WINDOW + 1) ** 2
 LOOKS = 0.5  # height from which an image is said to look at a place
 FEWEST = 3  # images of a class, and of these those that look there
 DEALS = 999
@@ -91,56 +94,59 @@ def find_shared_places(
         seed: of the deals.
 
     Returns:
-        At most one of each class, the surest first. None of a class of fewer than three images, and
+        At most one of each class, the surest first; the others that it is compared with are those
+        of classes that were not found before it. None of a class of fewer than three images, and
         none where there is one class: there is nothing to compare it with.
     """
-    known = Counter(categories)
+    heights, classes = _measure_heights(places), np.asarray(categories, object)
+    rng = np.random.default_rng(seed)
+    left, found = np.arange(len(classes)), list[SharedPlace]()
+    while (place := _find_surest(heights, classes, left, rng)) is not None:
+        found.append(place)
+        left = left[classes[left] != place.category]
+    return tuple(found)
+
+
+def _find_surest(
+    heights: NDArray[np.float64],
+    classes: NDArray[np.object_],
+    left: NDArray[np.intp],
+    rng: np.random.Generator,
+) -> SharedPlace | None:
+    """The surest place of a class among the images that are left; None if it may be chance."""
+    known = Counter(classes[left].tolist())
     names = [name for name, count in known.items() if count >= FEWEST]
     if len(known) < 2 or not names:
-        return ()
-    heights = _measure_heights(places)
-    spread = heights.std(0)
-    scaled = np.where(spread > 0, (heights - heights.mean(0)) / np.where(spread > 0, spread, 1), 0)
-    member = np.array([[one == name for one in categories] for name in names])
+        return None
+    own = heights[left]
+    spread = own.std(0)
+    scaled = np.where(spread > 0, (own - own.mean(0)) / np.where(spread > 0, spread, 1), 0)
+    member = np.array([classes[left] == name for name in names])
     weights = member / np.sqrt(member.sum(1, keepdims=True))
     z = weights @ scaled
-    rng = np.random.default_rng(seed)
-    orders = (rng.permutation(len(heights)) for _ in range(DEALS))
+    k, window = (int(place) for place in np.unravel_index(z.argmax(), z.shape))
+    orders = (rng.permutation(len(left)) for _ in range(DEALS))
     dealt = np.array([(weights[:, order] @ scaled).max() for order in orders])
-    found = []
-    for k in np.argsort(-z.max(1), kind="stable").tolist():
-        chance = (1 + int((dealt >= z[k].max() - ROUNDING).sum())) / (1 + DEALS)
-        window = int(z[k].argmax())
-        looking = heights[:, window] >= LOOKS
-        if chance <= CHANCE and (looking & member[k]).sum() >= FEWEST:
-            found.append(_describe(names[k], window, looking, member[k], chance))
-    return tuple(found)
+    chance = (1 + int((dealt >= z[k, window] - ROUNDING).sum())) / (1 + DEALS)
+    looking = own[:, window] >= LOOKS
+    if chance > CHANCE or (looking & member[k]).sum() < FEWEST:
+        return None
+    row, column = divmod(window, CELLS - WINDOW + 1)
+    return SharedPlace(
+        category=names[k],
+        box=(row / CELLS, column / CELLS, (row + WINDOW) / CELLS, (column + WINDOW) / CELLS),
+        images=tuple(left[looking & member[k]].tolist()),
+        of=int(member[k].sum()),
+        others=int((looking & ~member[k]).sum()),
+        of_others=int((~member[k]).sum()),
+        chance=chance,
+    )
 
 
 def _measure_heights(places: ArrayLike) -> NDArray[np.float64]:
     """The height of each of P places in N images (N, P)."""
     cells = np.asarray(places, np.float64).reshape(-1, CELLS, CELLS)
     windows = np.lib.stride_tricks.sliding_window_view(cells, (WINDOW, WINDOW), (1, 2))
-    mass = windows.sum((3, 4)).reshape(len(cells), -1)
+    mass = windows.sum((3, 4)).reshape(len(cells), PLACES)
     highest = mass.max(1, keepdims=True)
     return np.asarray(mass / np.where(highest > 0, highest, 1))
-
-
-def _describe(
-    name: str,
-    window: int,
-    looking: NDArray[np.bool_],
-    member: NDArray[np.bool_],
-    chance: float,
-) -> SharedPlace:
-    row, column = divmod(window, CELLS - WINDOW + 1)
-    ends = (row, column, row + WINDOW, column + WINDOW)
-    return SharedPlace(
-        category=name,
-        box=(ends[0] / CELLS, ends[1] / CELLS, ends[2] / CELLS, ends[3] / CELLS),
-        images=tuple(np.flatnonzero(looking & member).tolist()),
-        of=int(member.sum()),
-        others=int((looking & ~member).sum()),
-        of_others=int((~member).sum()),
-        chance=chance,
-    )
