@@ -184,9 +184,8 @@ def _print(found: Audit, saving: Saving) -> None:
     if found.unlabelled:
         warn(f"it is not known which answers are right: {found.unlabelled}")
     if found.without_mask:
-        warn(
-            f"no mask, {counted(len(found.without_mask), 'image')}: {list_some(found.without_mask)}"
-        )
+        lacking = counted(len(found.without_mask), "image")
+        warn(f"{lacking} without a mask: {list_some(found.without_mask)}")
     for place in found.shared:
         say(describe_place(place))
     say(f"{counted(len(found.images), 'image')}, {counted(found.calls, 'call')}, in {found.run}")
