@@ -52,6 +52,12 @@ class AuditFolder(Gallery):
         self._class_names = class_names
         self.found: Audit | None = None
 
+    @property
+    def result(self) -> Audit:
+        """What `write_index` wrote."""
+        assert self.found is not None, "ask after it"
+        return self.found
+
     def write_index(
         self,
         photos: Sequence[Photo],

@@ -128,8 +128,7 @@ def audit(
     told = Following() if following is None else following
     explainer = open_method(method)
     explainer.check_budget(Budget(calls, None, None, None))
-    check_numbers(1, seed, batch_size)
-    require(not isinstance(target, list | tuple), f"expected one target, got {target}. Name one.")
+    _check(target, seed, batch_size)
     subjects = open_subjects(
         user_path(images),
         None if masks is None else user_path(masks),
@@ -163,8 +162,12 @@ def audit(
             Watching(told.show, told.remark, told.warn, told.cancel),
             _Differing(black_box, explainer, target, subjects.reading),
         )
-    assert folder.found is not None, "make_gallery writes the index"
-    return folder.found
+    return folder.result
+
+
+def _check(target: object, seed: int, batch_size: int | None) -> None:
+    require(not isinstance(target, list | tuple), f"expected one target, got {target}. Name one.")
+    check_numbers(1, seed, batch_size)
 
 
 def _configure(

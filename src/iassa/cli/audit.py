@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,9 +27,10 @@ from iassa.cli.wishes import read_fields_of
 from iassa.errors import counted, list_some
 
 if TYPE_CHECKING:
-    from iassa.auditing import Audit
+    from iassa.auditing import Audit, Following
     from iassa.cli.options import Saving
     from iassa.gallery.entry import Entry
+    from iassa.gallery.photos import Photo
 
 Images = Annotated[Path, Option(metavar="DIR", help="Folder of the images.")]
 Run = Annotated[Path, Option("--run", metavar="DIR", help="Folder of the audit.")]
@@ -110,21 +112,17 @@ def audit(
         iassa audit --images val --annotations instances.json --run run
         iassa audit --images photos --model net.onnx --calls 500 --run run
     """
-    from iassa.auditing import Following
     from iassa.auditing import audit as audit_images
 
     saving = options.read_saving(context)
-    photos = find_gallery([images], None, Workers(workers, ray))
-    total = 1 if photos is None else len(photos.photos)
+    total = _count(images, Workers(workers, ray))
     name = options.described_model(context) or "efficientnet-lite0"
-    interrupts: list[int]
     with (
         opened_model(name, device, quiet) as opened,
         graceful_interrupt(quiet, "images" if workers != 1 or ray else "batch") as interrupts,
         redirect_stdout(sys.stderr),  # a black box may print
         gallery_bar(total, saving, _describe) as show,
     ):
-        remark = be_silent if quiet else remark_line
         found = audit_images(
             images,
             run_folder,
@@ -133,13 +131,27 @@ def audit(
             reading=_reading(context),
             classes=classes or "auto",
             pictures=saving.pictures,
-            following=Following(show, remark, warn, lambda: bool(interrupts)),
+            following=_follow(show, quiet, interrupts),
             opened=opened,
             **{option: context.params[option] for option in PASSED},
         )
     _print(found, saving)
     failures = {str(images / one): text for one, text in found.failures.items()}
     exit_with(failures, len(found.images), total, interrupts, "audited")
+
+
+def _count(images: Path, workers: Workers) -> int:
+    photos = find_gallery([images], None, workers)
+    return 1 if photos is None else len(photos.photos)
+
+
+def _follow(
+    show: Callable[[Photo, Entry | str], object], quiet: bool, interrupts: list[int]
+) -> Following:
+    from iassa.auditing import Following
+
+    remark = be_silent if quiet else remark_line
+    return Following(show, remark, warn, lambda: bool(interrupts))
 
 
 def _open_method(context: typer.Context) -> Any:
