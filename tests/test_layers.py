@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("methods",),
     ("benchmark", "plugins"),
     ("gallery",),
+    ("auditing",),
     ("",),
     ("app",),
     ("cli",),

@@ -1,4 +1,4 @@
-from . import benchmark, masks, methods, metrics, models
+from . import auditing, benchmark, masks, methods, metrics, models
 from .errors import (
     BlackBoxError,
     CancelledError,
@@ -31,6 +31,7 @@ __all__ = [
     "Target",
     "TrainingModeWarning",
     "WeakEvidenceWarning",
+    "auditing",
     "benchmark",
     "example_image",
     "explain",

@@ -186,6 +186,12 @@ def decode_picture(picture: Image.Image, reading: Reading = UPRIGHT) -> NDArray[
     return pixels
 
 
+def measure_picture(picture: Image.Image, reading: Reading = UPRIGHT) -> tuple[int, int]:
+    """(height, width) of the pixels that `decode_picture` gives."""
+    width, height = _turn(picture, reading.upright).size
+    return height, width
+
+
 def _by_strips(
     picture: Image.Image, decode: Callable[[Image.Image], NDArray[np.float32]]
 ) -> NDArray[np.float32]:

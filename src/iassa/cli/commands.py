@@ -18,6 +18,7 @@ import typer
 
 import iassa
 from iassa.cli import live_page
+from iassa.cli.audit import audit
 from iassa.cli.benchmark import benchmark
 from iassa.cli.checking import verify
 from iassa.cli.explain import explain, extend
@@ -51,7 +52,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    *(explain, extend, verify, export, benchmark, report, salvage),
+    *(explain, extend, verify, export, audit, benchmark, report, salvage),
     *(models, methods, live_page.app),
 ):
     app.command(cls=Command)(command)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -34,7 +34,7 @@ from iassa.files import folder_name
 if TYPE_CHECKING:
     from iassa.gallery.entry import Entry
     from iassa.gallery.explaining import Asking
-    from iassa.gallery.making import Made, Pool
+    from iassa.gallery.making import Made
     from iassa.gallery.photos import Photo, Photos
     from iassa.models.black_box import BlackBox
     from iassa.models.opening import BlackBoxLike
@@ -103,6 +103,7 @@ def explain_gallery(
     """
     from iassa.gallery.folder import Gallery
     from iassa.gallery.making import Watching, make_gallery
+    from iassa.gallery.pool import open_pool
 
     known = {"name": black_box.name, "identity": black_box.identity()}
     configuration = {"iassa": iassa.__version__, "model": known, **settings}
@@ -114,55 +115,42 @@ def explain_gallery(
         Gallery(folder, configuration, overwrite=saving.overwrite) as gallery,
         graceful_interrupt(saving.quiet, what) as interrupts,
         redirect_stdout(sys.stderr),  # a black box may print
-        _bar(len(photos.photos), saving) as show,
+        gallery_bar(len(photos.photos), saving, _describe) as show,
     ):
         cancel: Callable[[], bool] = lambda: bool(interrupts)  # noqa: E731
-        with _pool(workers, model, black_box, cancel) as pool:
+        with open_pool(workers.workers, workers.ray, model, black_box, cancel) as pool:
             made = make_gallery(
                 gallery,
                 photos.photos,
                 asking,
                 pool,
-                Watching(show, _be_silent if saving.quiet else _remark, warn, cancel),
+                Watching(show, be_silent if saving.quiet else remark_line, warn, cancel),
                 lambda photo, there: differs(str(photo.path), there),
             )
     _finish(made, photos.photos, folder, saving, interrupts)
 
 
-@contextmanager
-def _pool(
-    workers: Workers, model: BlackBoxLike, black_box: BlackBox, cancel: Callable[[], bool]
-) -> Iterator[Pool]:
-    """What explains: workers, or this process with the model that it has opened."""
-    from iassa.benchmark.workers.local import LocalWorkers
-    from iassa.benchmark.workers.ray_workers import RayWorkers
-    from iassa.benchmark.workers.tasks import Model
-    from iassa.gallery.explaining import InProcess
-
-    # The device that it is on here, so that no worker takes another.
-    sent = Model(model, str(black_box.device))
-    if workers.ray is not None:
-        with RayWorkers(sent, workers.ray) as cluster:
-            yield cluster
-    elif workers.elsewhere:
-        with LocalWorkers(sent, workers.workers) as processes:
-            yield processes
-    else:
-        yield InProcess(black_box, cancel)
-
-
-def _remark(photo: Photo, text: str) -> None:
+def remark_line(photo: Photo, text: str) -> None:
+    """Print a warning about an image."""
     with about(str(photo.path)):
         warn(text)
 
 
-def _be_silent(*_: object) -> None:
-    pass
+def be_silent(*_: object) -> None:
+    """Print nothing."""
 
 
 @contextmanager
-def _bar(total: int, saving: Saving) -> Iterator[Callable[[Photo, Entry | str], None]]:
-    """A progress bar: images done, time gone and left, and how many failed; or a line for each."""
+def gallery_bar(
+    total: int, saving: Saving, describe: Callable[[Entry], str]
+) -> Iterator[Callable[[Photo, Entry | str], None]]:
+    """A progress bar: images done, time gone and left, and how many failed; or a line for each.
+
+    Args:
+        total: images.
+        saving: what is printed.
+        describe: what the line of an image that is done says.
+    """
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -187,14 +175,12 @@ def _bar(total: int, saving: Saving) -> Iterator[Callable[[Photo, Entry | str], 
             bar.update(task, advance=1, note=f"{failed} failed" if failed else "")
             if not saving.quiet and not terminal:
                 done = f"{int(bar.tasks[0].completed)}/{total} {photo.path}"
-                say(f"{done}: {_describe(result)}")
+                say(f"{done}: {'failed' if isinstance(result, str) else describe(result)}")
 
         yield show
 
 
-def _describe(result: Entry | str) -> str:
-    if isinstance(result, str):
-        return "failed"
+def _describe(result: Entry) -> str:
     error = "not known" if result.error is None else f"{result.error:.1%} of the peak"
     more = f" and {result.further} more" if result.further else ""
     return f"{result.target}: {result.score:.3g}{more}, standard error {error}"
@@ -216,24 +202,42 @@ def _finish(
     if not saving.quiet:
         count = counted(len(photos), "image")
         say(f"{len(made.entries)} of {count}, {len(made.new)} of them new, in {folder}")
+    failures = {str(photo.path): text for photo, text in made.failures.items()}
+    exit_with(failures, len(made.entries), len(photos), interrupts, "explained")
+
+
+def exit_with(
+    failures: Mapping[str, str], done: int, total: int, interrupts: list[int], what: str
+) -> NoReturn:
+    """Print why images failed, and exit with what became of all.
+
+    Args:
+        failures: the errors, by image.
+        done: images that are done.
+        total: all images.
+        interrupts: signals that ended the work.
+        what: images are that are done.
+
+    Raises:
+        typer.Exit: always; see `make_all`.
+    """
     alike: dict[str, list[str]] = {}
-    for photo, error in made.failures.items():
-        alike.setdefault(error, []).append(str(photo.path))
+    for image, error in failures.items():
+        alike.setdefault(error, []).append(image)
     for error, names in alike.items():
         with about(list_some(names)):
             complain(error)
-    left = len(photos) - len(made.entries) - len(made.failures)
+    left = total - done - len(failures)
     if interrupts:
         if left:
             complain(
-                f"interrupted; {counted(left, 'image')} not explained yet. The same command goes "
-                "on from here."
+                f"interrupted; {counted(left, 'image')} not {what} yet. The same command goes on "
+                "from here."
             )
         raise typer.Exit(status_of(interrupts))
-    if made.failures:
+    if failures:
         complain(
-            f"{len(made.failures)} of {counted(len(photos), 'image')} failed. The same command "
-            "tries them again."
+            f"{len(failures)} of {counted(total, 'image')} failed. The same command tries them "
+            "again."
         )
-    all_failed = made.failures and not made.entries
-    raise typer.Exit(BAD if all_failed else SOME_FAILED if made.failures else 0)
+    raise typer.Exit(BAD if failures and not done else SOME_FAILED if failures else 0)

@@ -76,6 +76,10 @@ class Explanation:
         evidence: the masks and their scores; None where it was not saved, or
             where the method keeps none.
         check: what `iassa.verify` said of the maps; None before, see `with_check`.
+        deviations: (G, T, rows, columns) float32, what leaving out each of G groups of masks
+            changes in the maps, at the pixels of a lattice, see `iassa.estimators.jackknife`; not
+            finite where that is not known. It is not saved: None of an explanation that was
+            loaded, until `iassa.retarget` makes its maps again from the evidence.
     """
 
     saliency: NDArray[np.float32]
@@ -102,6 +106,7 @@ class Explanation:
     original: Original | None = None
     evidence: Evidence | None = None
     check: Check | None = None
+    deviations: NDArray[np.float32] | None = None
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -10,19 +10,21 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
 from iassa.archives import read_json
 from iassa.checks import Within, take_json
 from iassa.errors import InputError
 from iassa.explanations.explanation import Explanation
-from iassa.explanations.record import RECORD
+from iassa.explanations.record import RECORD, Value
 from iassa.files import read_whole
 from iassa.image import encode_jpeg
 from iassa.metrics.border_share import border_share
@@ -40,7 +42,7 @@ class Mark:
 
     Attributes:
         run: digest of the settings of the gallery.
-        image: SHA-256 of the image file.
+        image: SHA-256 of the image file, and of what else the task was made of.
     """
 
     run: str
@@ -63,6 +65,7 @@ class Entry(Mark):
         warnings: how many there are.
         size: (width, height) of the thumbnail.
         pictures: names of the files of the pictures, of that with all targets first.
+        facts: see `Explained`.
     """
 
     record: str
@@ -74,10 +77,16 @@ class Entry(Mark):
     warnings: Annotated[int, Within(0)]
     size: Annotated[tuple[int, int], Within(1, LONGEST)]
     pictures: tuple[str, ...]
+    facts: Mapping[str, Value] | None = None
 
 
 def make_entry(
-    explanation: Explanation, pictures: Collection[str], mark: Mark, record: str
+    explanation: Explanation,
+    pictures: Collection[str],
+    mark: Mark,
+    record: str,
+    facts: Mapping[str, Value] | None = None,
+    outline: NDArray[np.bool_] | None = None,
 ) -> tuple[Entry, bytes]:
     """The entry of an explanation that was saved, and its thumbnail.
 
@@ -86,8 +95,10 @@ def make_entry(
         pictures: names of the files of its pictures, as `render` gives them.
         mark: of its folder.
         record: see `Entry`.
+        facts: likewise.
+        outline: see `Explained`.
     """
-    content, size = _draw_thumbnail(explanation)
+    content, size = _draw_thumbnail(explanation, outline)
     error = explanation.relative_error
     entry = Entry(
         run=mark.run,
@@ -101,6 +112,7 @@ def make_entry(
         warnings=len(explanation.warnings),
         size=size,
         pictures=tuple(sorted(pictures, key=lambda name: name.startswith("overlay"))),
+        facts=facts,
     )
     return entry, content
 
@@ -131,7 +143,9 @@ def digest_record(folder: Path) -> str:
     return hashlib.sha256(read_whole(folder / RECORD)).hexdigest()
 
 
-def _draw_thumbnail(explanation: Explanation) -> tuple[bytes, tuple[int, int]]:
+def _draw_thumbnail(
+    explanation: Explanation, outline: NDArray[np.bool_] | None
+) -> tuple[bytes, tuple[int, int]]:
     """The first map over the image as a JPEG, and its (width, height)."""
     from iassa.explanations.drawing import Colours  # here: half a second to import
 
@@ -140,4 +154,16 @@ def _draw_thumbnail(explanation: Explanation) -> tuple[bytes, tuple[int, int]]:
     painted = colours.paint(explanation.image, saliency, error)
     picture = Image.fromarray(np.ascontiguousarray(painted[:, :, :3]))
     picture.thumbnail((LONGEST, LONGEST))
+    if outline is not None:
+        picture = _outline(picture, outline)
     return encode_jpeg(picture, QUALITY), picture.size
+
+
+def _outline(picture: Image.Image, region: NDArray[np.bool_]) -> Image.Image:
+    """A line around a region, white on black so that it is seen on anything."""
+    mask = np.asarray(Image.fromarray(region).resize(picture.size))
+    pixels = np.array(picture)
+    line = binary_dilation(mask) & ~mask
+    pixels[binary_dilation(line) & ~mask] = 0
+    pixels[line] = 255
+    return Image.fromarray(pixels)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from iassa.benchmark.workers.tasks import Task, attempt
 from iassa.decoding import Reading
@@ -41,6 +45,10 @@ class Asking:
     reading: Reading
     pictures: Pictures
 
+    def task(self, photo: Photo, content: bytes) -> ExplainPhoto:
+        """The task of an image, from the content of its file."""
+        return ExplainPhoto(photo, content, hashlib.sha256(content).hexdigest(), self)
+
 
 @dataclass(frozen=True, eq=False)
 class Explained:
@@ -52,6 +60,9 @@ class Explained:
         error: why the black box failed; empty if it did not.
         of_image: warnings about the way in which the image was read.
         of_model: other warnings: what the black box gave, and what its libraries say.
+        facts: what else was found out, as JSON holds it; None if nothing was.
+        lines: the same, for people.
+        outline: (h, w) bool, what the thumbnail outlines; None for nothing.
     """
 
     explanation: Explanation
@@ -59,6 +70,9 @@ class Explained:
     error: str
     of_image: tuple[str, ...]
     of_model: tuple[str, ...]
+    facts: Mapping[str, Any] | None = None
+    lines: tuple[str, ...] = ()
+    outline: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +82,7 @@ class ExplainPhoto(Task):
     Attributes:
         photo: the image.
         content: of its file.
-        digest: SHA-256 of that.
+        digest: SHA-256 of all that the result depends on, but for the settings of the gallery.
         asking: what is done with it.
     """
 

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from iassa.archives import read_json
 from iassa.benchmark.configuration import as_json, differences
@@ -38,15 +38,18 @@ from iassa.gallery.pages import is_ours, render_gallery, render_photo
 from iassa.gallery.photos import CONFIGURATION, INDEX, Photo
 from iassa.methods.engine.replacing import refuse_others
 
-MOVE = "Move it, or choose another --out."
-
 
 class Gallery:
     """A folder with a saved explanation for each image. A context manager; it locks the folder.
 
     Attributes:
         folder: of the gallery.
+        kind: what the folder is, for errors.
+        option: of the command that names the folder.
     """
+
+    kind: ClassVar[str] = "a gallery"
+    option: ClassVar[str] = "--out"
 
     def __init__(
         self, folder: Path, configuration: Mapping[str, Any], *, overwrite: bool = False
@@ -105,6 +108,8 @@ class Gallery:
             return None
         if digest_record(place) == entry.record:
             return entry
+        if entry.facts is not None:
+            return None  # they may be of the explanation as it was
         try:
             changed = Explanation.load(place)
         except InputError:
@@ -127,7 +132,7 @@ class Gallery:
         place = self.folder / photo.folder
         require(
             not is_there(place) or place.is_dir(),
-            f"expected a folder, got the file {place}. {MOVE}",
+            f"expected a folder, got the file {place}. {self._move}",
         )
         list_earlier(place)
         if read_mark(place) == Mark(run=self._run, image=digest):
@@ -137,10 +142,10 @@ class Gallery:
                 require(
                     not is_there(place / name),
                     f"expected {place} without files of yours that have names of ours, got {name}. "
-                    f"{MOVE}",
+                    f"{self._move}",
                 )
         if not self._overwrite:
-            refuse_others(place, differs)
+            refuse_others(place, differs, self.option)
 
     def keep(self, photo: Photo, digest: str, made: Explained) -> Entry | None:
         """Save what became of an image.
@@ -157,7 +162,7 @@ class Gallery:
         write_whole(place, made.pictures)
         if made.error or not made.explanation.complete:
             return None
-        return self._publish(photo, mark, made.explanation, made.pictures)
+        return self._publish(photo, mark, made.explanation, made.pictures, made)
 
     def write_index(
         self,
@@ -182,17 +187,21 @@ class Gallery:
 
     # --- inside -------------------------------------------------------------------------------
 
+    @property
+    def _move(self) -> str:
+        return f"Move it, or choose another {self.option}."
+
     def _refuse_others(self) -> None:
         for name, what in ((RECORD, "a saved explanation"), (DATABASE, "a benchmark")):
             require(
                 not is_there(self.folder / name),
-                f"expected the folder of a gallery or a free one, got that of {what}: "
-                f"{self.folder}. Choose another --out.",
+                f"expected the folder of {self.kind} or a free one, got that of {what}: "
+                f"{self.folder}. Choose another {self.option}.",
             )
         index = self.folder / INDEX
         require(
             is_ours(index) or not is_there(index),
-            f"expected {self.folder} without an {INDEX} of yours, got one. {MOVE}",
+            f"expected {self.folder} without an {INDEX} of yours, got one. {self._move}",
         )
 
     def _begin(self, asked: dict[str, Any]) -> None:
@@ -208,20 +217,27 @@ class Gallery:
             has_results = any(isinstance(mark, Entry) for mark in marks)
             require(
                 self._overwrite or not has_results,
-                f"expected the settings of the gallery in {self.folder}, got others: "
-                f"{list_choices(differing, '; ')}. Ask for the same, choose another --out, or add "
-                "--overwrite.",
+                f"expected the settings with which {self.folder} began, got others: "
+                f"{list_choices(differing, '; ')}. Ask for the same, choose another "
+                f"{self.option}, or add --overwrite.",
             )
         text = json.dumps(asked, indent=2, ensure_ascii=False) + "\n"
         write_whole(self.folder, {CONFIGURATION: text.encode()})
 
     def _publish(
-        self, photo: Photo, mark: Mark, explanation: Explanation, pictures: Collection[str]
+        self,
+        photo: Photo,
+        mark: Mark,
+        explanation: Explanation,
+        pictures: Collection[str],
+        made: Explained | None = None,
     ) -> Entry:
         """Write the page of an image, its thumbnail, and last the entry: it is done."""
         place = self.folder / photo.folder
-        entry, thumbnail = make_entry(explanation, pictures, mark, digest_record(place))
-        page = render_photo(photo, explanation, entry)
+        beside = (None, None) if made is None else (made.facts, made.outline)
+        record = digest_record(place)
+        entry, thumbnail = make_entry(explanation, pictures, mark, record, *beside)
+        page = render_photo(photo, explanation, entry, () if made is None else made.lines)
         contents = {INDEX: page, THUMBNAIL: thumbnail, ENTRY: pack_mark(entry)}
         write_whole(place, contents)  # in this order
         return entry

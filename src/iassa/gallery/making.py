@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from iassa.benchmark.workers.tasks import TaskFailure, one_line
+from iassa.decoding import Reading
 from iassa.errors import IassaError, InputError, counted
 from iassa.explanations.explanation import Explanation
 from iassa.gallery.entry import Entry
-from iassa.gallery.explaining import Asking, Explained, ExplainPhoto
+from iassa.gallery.explaining import Explained, ExplainPhoto
 from iassa.gallery.folder import Gallery
 from iassa.gallery.photos import Photo
 from iassa.image import read_content
@@ -23,6 +23,26 @@ class Pool(Protocol):
 
     def run(self, tasks: Any) -> Iterator[tuple[Any, Any]]:
         """Each task with its result or a `TaskFailure`, in the order in which they end."""
+        ...
+
+
+class Tasks(Protocol):
+    """What is done with each image: `Asking`, or more than that.
+
+    Attributes:
+        reading: how the files are read.
+    """
+
+    @property
+    def reading(self) -> Reading:  # noqa: D102
+        ...
+
+    def task(self, photo: Photo, content: bytes) -> ExplainPhoto:
+        """The task of an image, from the content of its file.
+
+        Raises:
+            InputError: the image has none.
+        """
         ...
 
 
@@ -61,7 +81,7 @@ class Made:
 def make_gallery(
     gallery: Gallery,
     photos: Sequence[Photo],
-    asking: Asking,
+    asking: Tasks,
     pool: Pool,
     watching: Watching,
     differs: Callable[[Photo, Explanation], str],
@@ -98,7 +118,7 @@ class _Job:
 
     gallery: Gallery
     photos: Sequence[Photo]
-    asking: Asking
+    asking: Tasks
     watching: Watching
     differs: Callable[[Photo, Explanation], str]
     made: Made
@@ -111,16 +131,16 @@ class _Job:
                 return
             try:
                 content = read_content(photo.path, self.asking.reading)
-                digest = hashlib.sha256(content).hexdigest()
+                task = self.asking.task(photo, content)
                 differs = partial(self.differs, photo)
-                entry = self.gallery.find(photo, digest, differs)
+                entry = self.gallery.find(photo, task.digest, differs)
                 if entry is None:
-                    self.gallery.check_free(photo, digest, differs)
+                    self.gallery.check_free(photo, task.digest, differs)
             except InputError as error:
                 self._fail(photo, error)
                 continue
             if entry is None:
-                yield ExplainPhoto(photo, content, digest, self.asking)
+                yield task
             else:
                 self._finish(photo, entry)
 

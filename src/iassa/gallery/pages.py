@@ -39,8 +39,18 @@ def is_ours(page: Path) -> bool:
 
 def script_digest() -> str:
     """SHA-256 of the only script of a gallery, as a policy names it."""
-    script = _resource("sort.js").encode()
+    script = sorting_script().encode()
     return base64.b64encode(hashlib.sha256(script).digest()).decode()
+
+
+def allow_sorting() -> str:
+    """What the policy of a page says of scripts, where the body ends with `sorting_script`."""
+    return f"; script-src 'sha256-{script_digest()}'"
+
+
+def sorting_script() -> str:
+    """Sorts the cards of a page by its buttons."""
+    return _resource("sort.js")
 
 
 def render_gallery(
@@ -67,26 +77,29 @@ def render_gallery(
     counts += [f"{left} not explained yet: the same command goes on"] if left else []
     return _render(
         "gallery.html",
-        f"; script-src 'sha256-{script_digest()}'",
-        title=_text(title),
+        allow_sorting(),
+        title=as_text(title),
         counts="; ".join(counts),
         colours="Red raises the score, blue lowers it. " if measures == "effect" else "",
         cards="\n".join(_card(photo, entries[photo]) for photo in shown),
         failures=_list_failures(photos, failures),
-        script=_resource("sort.js"),
+        script=sorting_script(),
     )
 
 
-def render_photo(photo: Photo, explanation: Explanation, entry: Entry) -> bytes:
+def render_photo(
+    photo: Photo, explanation: Explanation, entry: Entry, lines: Sequence[str] = ()
+) -> bytes:
     """The page of an image.
 
     Args:
         photo: the image.
         explanation: of it.
         entry: of the same.
+        lines: what else was found out.
     """
     names = entry.pictures or (THUMBNAIL,)
-    described = _text(f"Maps of {photo.name}")
+    described = as_text(f"Maps of {photo.name}")
     spent = f"{explanation.calls} in {explanation.seconds:.1f} s; stopped: {explanation.stopped}"
     facts = {
         "Model": explanation.model,
@@ -96,20 +109,20 @@ def render_photo(photo: Photo, explanation: Explanation, entry: Entry) -> bytes:
         "Size": "{1} x {0} pixels (width x height)".format(*explanation.image_size),
     }
     notes = [*explanation.warnings]
-    remarks = [] if explanation.check is None else [*explanation.check.lines()]
+    remarks = [*lines, *([] if explanation.check is None else explanation.check.lines())]
     return _render(
         "photo.html",
         "",
-        title=_text(photo.name),
+        title=as_text(photo.name),
         back="../" * (photo.folder.count("/") + 1) + INDEX,
         pictures="\n".join(
-            f'<img src="{_link(name)}" loading="lazy" alt="{described}: {_text(name)}">'
+            f'<img src="{as_link(name)}" loading="lazy" alt="{described}: {as_text(name)}">'
             for name in names
         ),
         rows="\n".join(_rows(explanation)),
-        facts="\n".join(f"<dt>{key}</dt><dd>{_text(value)}</dd>" for key, value in facts.items()),
+        facts="\n".join(f"<dt>{key}</dt><dd>{as_text(value)}</dd>" for key, value in facts.items()),
         notes="".join(
-            f'<p class="{kind}">{_text(text)}</p>\n'
+            f'<p class="{kind}">{as_text(text)}</p>\n'
             for kind, texts in (("warning", notes), ("note", remarks))
             for text in texts
         ),
@@ -125,19 +138,19 @@ def _card(photo: Photo, entry: Entry) -> str:
     more = f" and {entry.further} more" if entry.further else ""
     badge = f' <b class="badge">{counted(entry.warnings, "warning")}</b>' if entry.warnings else ""
     values = {
-        "name": _text(photo.name),
+        "name": as_text(photo.name),
         "score": repr(entry.score),
         "error": "Infinity" if entry.error is None else repr(entry.error),
         "border": repr(entry.border),
     }
     data = " ".join(f'data-{name}="{value}"' for name, value in values.items())
-    described = _text(f"The map of {entry.target} over {photo.name}")
+    described = as_text(f"The map of {entry.target} over {photo.name}")
     return (
-        f'<li {data}><a href="{_link(place + INDEX)}">'
-        f'<img src="{_link(place + THUMBNAIL)}" width="{width}" height="{height}" loading="lazy" '
+        f'<li {data}><a href="{as_link(place + INDEX)}">'
+        f'<img src="{as_link(place + THUMBNAIL)}" width="{width}" height="{height}" loading="lazy" '
         f'decoding="async" alt="{described}">'
         f"<strong>{values['name']}</strong></a>"
-        f"<span>{_text(entry.target)} {entry.score:.3g}{more}</span>"
+        f"<span>{as_text(entry.target)} {entry.score:.3g}{more}</span>"
         f"<small>{error}, border {entry.border:.0%}{badge}</small></li>"
     )
 
@@ -147,7 +160,7 @@ def _list_failures(photos: Sequence[Photo], failures: Mapping[Photo, str]) -> st
         return ""
     failed = [photo for photo in photos if photo in failures]
     rows = "\n".join(
-        f"<dt>{_text(photo.name)}</dt><dd>{_text(failures[photo])}</dd>" for photo in failed
+        f"<dt>{as_text(photo.name)}</dt><dd>{as_text(failures[photo])}</dd>" for photo in failed
     )
     return f'<h2 id="failed">Not explained</h2>\n<dl class="failures">\n{rows}\n</dl>'
 
@@ -158,14 +171,24 @@ def _rows(explanation: Explanation) -> Iterator[str]:
         error = explanation.relative_errors[k]
         known = f"{error:.1%}" if math.isfinite(error) else "not known"
         yield (
-            f'<tr><th scope="row">{_text(target.name)}</th><td>{explanation.scores[k]:.3g}</td>'
+            f'<tr><th scope="row">{as_text(target.name)}</th><td>{explanation.scores[k]:.3g}</td>'
             f"<td>{known}</td><td>{border_share(explanation.saliency[k]):.0%}</td></tr>"
         )
 
 
 def _render(template: str, scripts: str, *, title: str, **values: str) -> bytes:
-    """A page with a body, and what its policy says of scripts."""
     body = Template(_resource(template)).substitute(values, title=title)
+    return render_page(body, title, scripts)
+
+
+def render_page(body: str, title: str, scripts: str = "") -> bytes:
+    """A page of a body.
+
+    Args:
+        body: HTML.
+        title: likewise.
+        scripts: what the policy of the page says of scripts.
+    """
     shell = {"title": title, "scripts": scripts, "style": _resource("style.css"), "body": body}
     return Template(_resource("page.html")).substitute(shell).encode()
 
@@ -174,11 +197,11 @@ def _resource(name: str) -> str:
     return resources.files("iassa.gallery").joinpath(name).read_text("utf-8")
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
     """A text from outside, that only shows."""
     return html.escape(plain(str(value)))
 
 
-def _link(path: str) -> str:
+def as_link(path: str) -> str:
     """A path from outside, relative to the page, as a link."""
     return quote(os.fsencode(path))

@@ -17,7 +17,8 @@ from iassa.files import LOCK, folder_name, is_there, user_path
 
 INDEX = "index.html"
 CONFIGURATION = "gallery.json"
-RESERVED = frozenset({INDEX, CONFIGURATION, LOCK})  # names in the folder of a gallery
+TABLES = ("audit.csv", "classes.csv")  # of an audit
+RESERVED = frozenset({INDEX, CONFIGURATION, LOCK, *TABLES})  # names in the folder of a gallery
 PATTERN = re.compile(r"[*?\[]")
 
 

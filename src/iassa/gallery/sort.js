@@ -6,13 +6,13 @@ const before = [...list.children];
 function sort(key) {
   const value = card => Number(card.dataset[key]);
   const order = (a, b) => value(a) === value(b) ? 0 : value(b) - value(a);
-  list.append(...(key === "name" ? before : [...before].sort(order)));
+  list.append(...(key === buttons[0].value ? before : [...before].sort(order)));
   for (const each of buttons) each.setAttribute("aria-pressed", each.value === key);
 }
 
 function read() {
   const wanted = location.hash.slice(1);
-  sort(buttons.some(each => each.value === wanted) ? wanted : "name");
+  sort(buttons.some(each => each.value === wanted) ? wanted : buttons[0].value);
 }
 
 for (const each of buttons) {

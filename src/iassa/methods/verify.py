@@ -108,7 +108,7 @@ def verify(
     size = opened.size_for(explanation.image_size)
     image = see_again(explanation, (size[0], size[1]), opened)
     check_size(size, (image.shape[1], image.shape[2]))
-    own = default_fills(_own_fills(explanation)) if fills is None else fills
+    own = default_fills(own_fills(explanation)) if fills is None else fills
     known = read_baseline(own, "the check")
     names = [*map(name_fill, list_fills(known))]
     shown = open_fills(known, image, explanation.seed)
@@ -168,7 +168,7 @@ def default_fills(own: BaselineLike) -> tuple[Fill, ...]:
     return fills if len(fills) > 1 else (*fills, "grey" if fills == ("blur",) else "blur")
 
 
-def _own_fills(explanation: Explanation) -> BaselineLike:
+def own_fills(explanation: Explanation) -> BaselineLike:
     """Those of the map.
 
     Raises:

@@ -43,9 +43,9 @@ def data_files(
     ordered = sorted(items, key=lambda item: item.key)  # whatever the order of the workers
     rows = [row for item in ordered for row in _item_rows(by_key[item.key.entry], item)]
     return {
-        "summary.csv": _csv(as_rows(means)),
-        "differences.csv": _csv(as_rows(differences)),
-        "items.csv": _csv(rows),
+        "summary.csv": csv_file(as_rows(means)),
+        "differences.csv": csv_file(as_rows(differences)),
+        "items.csv": csv_file(rows),
     }
 
 
@@ -89,7 +89,8 @@ def _item_rows(entry: Entry, item: Item) -> Iterator[dict[str, Any]]:
         }
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
+def csv_file(rows: Sequence[dict[str, Any]]) -> bytes:
+    """A CSV file of rows, each value by the name of its column; see `data_files`."""
     names = dict.fromkeys(name for row in rows for name in row)
     # The metrics in the order of the tables, what else there is before and after them.
     columns = [name for name in names if name not in METRICS]

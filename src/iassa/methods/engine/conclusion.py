@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
+import torch
 
 from iassa.errors import BlackBoxError, WeakEvidenceWarning, warn
 from iassa.estimators.effect import Effect
@@ -72,6 +73,7 @@ def conclude(
         versions=versions(),
         fills=fills,
         evidence=evidence,
+        deviations=torch.where(effect.settled, effect.deviations, torch.nan).float().cpu().numpy(),
     )
 
 

@@ -61,12 +61,15 @@ def find_difference(
     return "" if _outputs(wanted) == _outputs(saved.targets) else "targets"
 
 
-def refuse_others(folder: Path, differs: Callable[[Explanation], str]) -> None:
+def refuse_others(
+    folder: Path, differs: Callable[[Explanation], str], option: str = "--out"
+) -> None:
     """Refuse to write over the result of another case.
 
     Args:
         folder: where a new explanation goes.
         differs: from what is there, in what the new one differs from that; see `find_difference`.
+        option: of the command that names the folder.
 
     Raises:
         InputError: the folder holds one, or one that cannot be read.
@@ -76,11 +79,12 @@ def refuse_others(folder: Path, differs: Callable[[Explanation], str]) -> None:
     try:
         there = Explanation.load(folder)
     except InputError as damage:
-        raise InputError(f"{damage} Or choose another --out, or add --overwrite.") from damage
+        raise InputError(f"{damage} Or choose another {option}, or add --overwrite.") from damage
     if what := differs(there):
         raise InputError(
             f"expected {folder} to be free or of the same image, model, method and targets, got an "
-            f"explanation that differs in {what} there. Choose another --out, or add --overwrite."
+            f"explanation that differs in {what} there. Choose another {option}, or add "
+            "--overwrite."
         )
 
 
