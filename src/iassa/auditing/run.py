@@ -45,6 +45,10 @@ def _remark(photo: Photo, text: str) -> None:
     warn(f"{photo.name}: {text}", ImageWarning)
 
 
+def _never() -> bool:
+    return False
+
+
 def _warn(text: str) -> None:
     warn(text, UserWarning)
 
@@ -64,7 +68,7 @@ class Following:
     show: Callable[[Photo, Entry | str], object] = _show
     remark: Callable[[Photo, str], object] = _remark
     warn: Callable[[str], object] = _warn
-    cancel: Callable[[], bool] = bool
+    cancel: Callable[[], bool] = _never
 
 
 def audit(
