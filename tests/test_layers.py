@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("methods.engine",),
     ("methods",),
     ("benchmark", "plugins"),
-    ("gallery",),
+    ("adapting", "gallery"),
     ("auditing",),
     ("",),
     ("app",),

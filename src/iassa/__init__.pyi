@@ -1,4 +1,4 @@
-from . import auditing, benchmark, masks, methods, metrics, models
+from . import adapting, auditing, benchmark, masks, methods, metrics, models
 from .errors import (
     BlackBoxError,
     CancelledError,
@@ -31,6 +31,7 @@ __all__ = [
     "Target",
     "TrainingModeWarning",
     "WeakEvidenceWarning",
+    "adapting",
     "auditing",
     "benchmark",
     "example_image",

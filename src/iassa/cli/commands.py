@@ -23,6 +23,7 @@ from iassa.cli.benchmark import benchmark
 from iassa.cli.checking import verify
 from iassa.cli.explain import explain, extend
 from iassa.cli.exporting import export
+from iassa.cli.features import features
 from iassa.cli.help import Command, Commands
 from iassa.cli.listing import methods, models
 from iassa.cli.report import report, salvage
@@ -53,7 +54,7 @@ app = typer.Typer(
 )
 for command in (
     *(explain, extend, verify, export, audit, benchmark, report, salvage),
-    *(models, methods, live_page.app),
+    *(models, methods, features, live_page.app),
 ):
     app.command(cls=Command)(command)
 

@@ -131,18 +131,31 @@ def spatial_attention(
     Returns:
         The attention, P x C numbers.
     """
-    fused = []
-    for level in levels:
-        upsampled = resize(_shorten(level.float()), size)
-        if normalise:
-            upsampled = torch.nn.functional.normalize(upsampled, dim=0) / len(levels) ** 0.5
-        fused.append(upsampled)
-    features = torch.cat(fused).flatten(1).T.contiguous()  # Phi' of Eq. 9, (P, C)
+    planes = fuse([_shorten(level.float()) for level in levels], size, normalise=normalise)
+    features = planes.flatten(1).T.contiguous()  # Phi' of Eq. 9, (P, C)
     # Where a network is silent a feature has no direction, and stays shorter than the others.
     bounded = normalise and bool((features.norm(dim=1) > 0.99).all())
     if bounded:
         features = torch.nn.functional.normalize(_project(features), dim=1)
     return Attention(features, size, 1.0 / temperature, bounded=bounded)
+
+
+def fuse(levels: Sequence[Tensor], size: tuple[int, int], *, normalise: bool = True) -> Tensor:
+    """Features of several levels at the same positions (Eq. 9).
+
+    Args:
+        levels: feature maps (..., C_l, h_l, w_l), fine to coarse.
+        size: (height, width) of the positions that all levels are interpolated to.
+        normalise: see `spatial_attention`.
+
+    Returns:
+        (..., C, height, width), C the sum of all C_l; of length 1 at every position if normalised.
+    """
+    fused = [resize(level, size) for level in levels]
+    if normalise:
+        scale = len(levels) ** -0.5
+        fused = [torch.nn.functional.normalize(level, dim=-3) * scale for level in fused]
+    return torch.cat(fused, dim=-3)
 
 
 def _project(features: Tensor) -> Tensor:

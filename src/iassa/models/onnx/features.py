@@ -30,6 +30,7 @@ from iassa.query import PLAIN, format_fields, parse_fields
 
 PROBE = (224, 224)  # where a graph takes any size, its strides are those at this one
 FLOATS = ("float16", "float32", "float64")
+READ_AS = "iassa.features"  # key of the metadata: what stands behind FILE.onnx: where nothing does
 LISTING = "iassa.models.onnx_feature_names(path) lists all that there are."
 SPEC = re.compile(r"(?P<path>.+?\.onnx)(?::(?P<tensors>[^?]*))?(?:\?(?P<options>.*))?", re.DOTALL)
 
@@ -83,7 +84,8 @@ class OnnxLayers:
         Args:
             text: 'FILE.onnx:tensor_a,tensor_b', then '?field=value&field=value' for other fields
                 than the defaults: '?input_size=224,224&mean=0.485,0.456,0.406&layout=NHWC'. In a
-                name ',' is written %2C, '?' %3F, '&' %26 and '%' %25.
+                name ',' is written %2C, '?' %3F, '&' %26 and '%' %25. 'FILE.onnx' alone is enough
+                where the file says the rest itself, as one of `iassa.adapting` does.
 
         Raises:
             InputError: no names, which tells what there is to choose from; see also the class.
@@ -91,6 +93,9 @@ class OnnxLayers:
         match = SPEC.fullmatch(text)
         if match is None:
             raise InputError(f"expected FILE.onnx:tensor_a,tensor_b, got {text!r}.")
+        if match["tensors"] is match["options"] is None and (told := _read_as(match["path"])):
+            match = SPEC.fullmatch(f"{match['path']}:{told}")
+            assert match is not None, "as this takes any text behind the colon"
         names = tuple(map(unquote, match["tensors"].split(","))) if match["tensors"] else ()
         options = parse_fields(cls, match["options"] or "")
         if not names:
@@ -197,6 +202,12 @@ def onnx_feature_names(
         InputError: not an ONNX file, or not a model of one image.
     """
     return _names(str(user_path(path)), input_size, layout)[0]
+
+
+def _read_as(path: str) -> str:
+    """What the metadata of a file says of how its features are read; '' where it says nothing."""
+    notes = graph.load(user_path(path)).metadata_props
+    return next((note.value for note in notes if note.key == READ_AS), "")
 
 
 def _names(

@@ -1,0 +1,216 @@
+"""DeepCluster on positions: cluster features, learn the clusters' numbers in views, repeat.
+
+Caron et al. (2018) cluster images; attention compares places, so places are clustered here. Each
+epoch gives every position of its images the number of its cluster, a pseudo-label. A classifier
+then finds that number again at the matching position of a view. It begins with the clusters'
+centres as its weights, as no number means the same in the next epoch. As there, rare clusters weigh
+as much as common ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from iassa.adapting.clustering import assign, centres_of, cluster, fit_whitening
+from iassa.adapting.network import (
+    POSITIONS,
+    STRIDE,
+    Levels,
+    describe_all,
+    describe_positions,
+)
+from iassa.adapting.views import CHANGES, Domain, change_colours, draw_place
+from iassa.checks import Within, take_fields
+from iassa.errors import CancelledError
+
+MOST_IMAGES = 128  # of an epoch: their features take 200 MB
+SAMPLE = 20_000  # positions that k-means is run on
+VIEWS = 4  # of an image in an epoch
+VIEW_SIZE = 160  # pixels along a side
+BATCH = 8  # views
+SETTLING = 0.1  # share of a batch in the statistics of the normalisations
+HEAD_RATE = 10  # times the learning rate, for the classifier, which is new in each epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptation:
+    """How features are adapted.
+
+    Attributes:
+        views: the domain, which says what may change from view to view; see `CHANGES`.
+        epochs: at most. Their number decides the result, whatever the time.
+        minutes: of training, at most. No epoch begins that would end later, judged by the last one;
+            the first is always made. None for any time.
+        clusters: of positions.
+        learning_rate: of AdamW.
+        temperature: of the softmax over the clusters, which divides cosines.
+        seed: of all randomness.
+    """
+
+    views: Domain = "photo"
+    epochs: Annotated[int, Within(1, 10_000)] = 30
+    minutes: Annotated[float | None, Within(0, above=True)] = 10.0
+    clusters: Annotated[int, Within(2, 1000)] = 64
+    learning_rate: Annotated[float, Within(0, 0.1, above=True)] = 1e-4
+    temperature: Annotated[float, Within(0.01, 10)] = 0.1
+    seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        take_fields(self)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far an adaptation is, after a batch of views.
+
+    Attributes:
+        epoch: that it belongs to, from 1.
+        epochs: at most.
+        step: of the epoch, from 1.
+        steps: of each epoch.
+        loss: cross-entropy of the batch; it falls within an epoch, and may rise with new clusters.
+        seconds: of training so far, those before an interruption included.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    seconds: float
+
+
+class Training:
+    """A network on its way, between epochs.
+
+    Attributes:
+        levels: the network.
+        epoch: how many are done.
+        seconds: that they took.
+    """
+
+    def __init__(self, settings: Adaptation, planes: Tensor, device: torch.device) -> None:
+        """Begin with the embedded network, and the statistics of the images in its normalisations.
+
+        Args:
+            settings: how.
+            planes: (N, 3, H, W) uint8, to train on.
+            device: to train on.
+        """
+        self.levels = Levels().to(device=device, memory_format=torch.channels_last)
+        self.levels.requires_grad_(True)
+        self.epoch = 0
+        self.seconds = 0.0
+        self._settings, self._planes, self._device = settings, planes, device
+        self._optimiser = _optimiser(self.levels.parameters(), settings.learning_rate)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on, tensors and numbers, beside what it began with."""
+        return {
+            "levels": self.levels.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from the state of another training of the same settings and images."""
+        self.levels.load_state_dict(state["levels"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.epoch, self.seconds = int(state["epoch"]), float(state["seconds"])
+
+    def settle(self) -> None:
+        """Put the images' means and variances in the place of ImageNet's, layer by layer."""
+        norms = [one for one in self.levels.modules() if isinstance(one, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = SETTLING
+            norm.train()
+        describe_all(self.levels, self._planes[: 4 * MOST_IMAGES], BATCH)
+        self.levels.eval()
+
+    def run_epoch(self, show: Callable[[Step], object], cancel: Callable[[], bool]) -> None:
+        """Cluster, then learn the clusters' numbers.
+
+        Raises:
+            CancelledError: `cancel` said so after a batch. The training cannot go on.
+        """
+        began, before = time.perf_counter(), self.seconds
+        settings = self._settings
+        rng = np.random.default_rng((settings.seed, 1 + self.epoch))
+        if self.epoch == 0:
+            self.settle()
+        planes = self._planes[np.sort(rng.permutation(len(self._planes))[:MOST_IMAGES])]
+        labels, centres = self._label(planes, rng)
+        counts = torch.bincount(labels.flatten(), minlength=settings.clusters)
+        weights = (labels.numel() / counts.clamp(min=1)).to(self._device)
+        head = nn.Parameter(centres.to(self._device))
+        head_optimiser = _optimiser([head], settings.learning_rate * HEAD_RATE)
+        batches = [*_batches(len(planes), rng)]
+        for number, batch in enumerate(batches, 1):
+            views, wanted = self._draw_views(planes, labels, batch, rng)
+            features = describe_positions(self.levels, views)
+            products = torch.einsum("nchw,kc->nkhw", features, normalize(head, dim=1))
+            loss = cross_entropy(products / settings.temperature, wanted, weights)
+            for optimiser in (self._optimiser, head_optimiser):
+                optimiser.zero_grad()
+            loss.backward()
+            for optimiser in (self._optimiser, head_optimiser):
+                optimiser.step()
+            self.seconds = before + time.perf_counter() - began
+            value = float(loss.detach())
+            place = (self.epoch + 1, settings.epochs, number, len(batches))
+            show(Step(*place, value, self.seconds))
+            if cancel():
+                raise CancelledError("cancelled before the end of the epoch.")
+        self.epoch += 1
+
+    def _label(self, planes: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """The cluster (N, 28, 28) of each position, and the clusters' centres (K, C) of length 1.
+
+        Centres are those of the features themselves, which the views are compared with; whitened
+        ones are for k-means alone. On the CPU, where sums have one order.
+        """
+        features = describe_all(self.levels, planes, BATCH)  # (N, P, C)
+        flat = features.flatten(0, 1)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        sample = flat[torch.randperm(len(flat), generator=generator)[:SAMPLE]]
+        whiten = fit_whitening(sample)
+        centres = cluster(whiten(sample), self._settings.clusters, generator)
+        labels = torch.stack([assign(whiten(one), centres) for one in features])
+        means = centres_of(flat, labels.flatten(), self._settings.clusters)
+        return labels.reshape(-1, *POSITIONS), normalize(means, dim=1)
+
+    def _draw_views(
+        self, planes: Tensor, labels: Tensor, batch: NDArray[np.intp], rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Views (n, 3, 160, 160) of some images, and the pseudo-labels (n, 20, 20) in them."""
+        changes = CHANGES[self._settings.views]
+        views, wanted = [], []
+        for one in batch:
+            image = planes[one].float() / 255
+            place = draw_place(changes, (image.shape[1], image.shape[2]), rng)
+            views.append(change_colours(place.show(image, VIEW_SIZE), changes, rng))
+            wanted.append(place.look_up(labels[one], VIEW_SIZE // STRIDE))
+        stacked = torch.stack(views).to(self._device).to(memory_format=torch.channels_last)
+        return stacked, torch.stack(wanted).to(self._device)
+
+
+def _optimiser(parameters: Any, rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
+
+
+def _batches(number: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+    """Which images are shown, `BATCH` at a time: each `VIEWS` times in all."""
+    order = rng.permutation(np.repeat(np.arange(number), VIEWS))
+    yield from np.array_split(order, -(-len(order) // BATCH))
