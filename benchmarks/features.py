@@ -36,7 +36,7 @@ import iassa
 from coco_run import messages
 from iassa.benchmark import Protocol
 from iassa.benchmark.curves import ask_curves, summarise
-from iassa.benchmark.datasets import Coco, imagenet_groups
+from iassa.benchmark.datasets import Coco, Sample, imagenet_groups
 from iassa.benchmark.report.statistics import Bootstrap
 from iassa.errors import IassaError, WeakEvidenceWarning
 from iassa.files import write_whole
@@ -85,14 +85,20 @@ def as_thermal(image: Pixels) -> Pixels:
     return np.repeat(soft[:, :, None], 3, 2).clip(0, 1).astype(np.float32)
 
 
+def coco_samples(options: argparse.Namespace) -> list[Sample]:
+    """The images of a half, as `iassa benchmark coco --half` has them."""
+    rest = ("even", "odd").index(options.half)
+    samples = Coco(options.images, options.annotations).samples()
+    return [sample for sample in samples if sample.index % 2 == rest]
+
+
 def coco_cases(options: argparse.Namespace) -> Iterator[Case]:
     """Images of a half with a category that the model recognises, the highest scores first."""
     dataset, groups = Coco(options.images, options.annotations), imagenet_groups()
     black_box = iassa.open_model("efficientnet-lite0")
     found: list[tuple[float, Case]] = []
-    for sample in dataset.samples():
-        wanted = sample.index % 2 == ("even", "odd").index(options.half)
-        if not wanted or not any(map(groups.get, sample.categories)):
+    for sample in coco_samples(options):
+        if not any(map(groups.get, sample.categories)):
             continue
         image = load_image(sample.path)
         image = as_thermal(image) if options.domain == "thermal" else image
@@ -172,7 +178,7 @@ class FlawDetector(BlackBox):
 def weave_cases(options: argparse.Namespace) -> Iterator[Case]:
     """Weaves of the numbers of a half: the even ones from 0, the odd ones from 1."""
     for place in range(options.limit):
-        number = 2 * place + ("even", "odd").index(options.half)
+        number = 2 * (options.first + place) + ("even", "odd").index(options.half)
         image, flaw = draw_weave(number)
         detector = FlawDetector(image, flaw, number)
         yield Case(f"weave {number}", image, flaw, detector, Target("flaw", (0,), (1.0,)), False)
@@ -226,15 +232,15 @@ def draw(options: argparse.Namespace) -> None:
     masks: dict[str, bytes] = {}
     if options.domain == "textures":
         for place in range(options.limit):
-            number = 2 * place + ("even", "odd").index(options.half)
+            number = 2 * (options.first + place) + ("even", "odd").index(options.half)
             image, flaw = draw_weave(number)
             images[f"weave-{number}.png"] = encode_png((image * 255).round().astype(np.uint8))
             masks[f"weave-{number}.png"] = encode_png(flaw.astype(np.uint8) * 255)
     else:
-        for path in sorted(options.images.iterdir())[: options.limit]:
-            image = load_image(path)
+        for sample in coco_samples(options)[: options.limit]:
+            image = load_image(sample.path)
             image = as_thermal(image) if options.domain == "thermal" else image
-            images[f"{path.stem}.png"] = encode_png((image * 255).round().astype(np.uint8))
+            images[f"{sample.path.stem}.png"] = encode_png((image * 255).round().astype(np.uint8))
     write_whole(options.draw / "images", images)
     if masks:
         write_whole(options.draw / "masks", masks)
@@ -255,6 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--half", choices=("even", "odd"), default="even")
     parser.add_argument("--min-score", type=float, default=0.15, help="of the whole image")
     parser.add_argument("--limit", type=int, default=14, help="the most images")
+    parser.add_argument("--first", type=int, default=0, help="weaves of the half to pass over")
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--features", nargs="+", metavar="NAME=SOURCE", default=[])

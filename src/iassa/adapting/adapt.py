@@ -13,14 +13,15 @@ import torch
 from iassa.adapting.checkpoint import describe_run, load_part, remove_part, save_part
 from iassa.adapting.exporting import export_features
 from iassa.adapting.judging import Judgement, judge_features
-from iassa.adapting.network import POSITIONS, Levels
+from iassa.adapting.network import STRIDES, Levels
 from iassa.adapting.pictures import Pictures, count_needed, read_pictures
 from iassa.adapting.training import Adaptation, Step, Training
 from iassa.errors import require
 from iassa.files import check_writable, is_there, user_path
+from iassa.models.efficientnet_lite0 import INPUT_SIZE
 from iassa.models.opening import open_device
 
-PER_CLUSTER = 50  # positions, at least
+PER_CLUSTER = 10  # positions, at least, of the coarsest level
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,8 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
 
 
 def _check_number(pictures: Pictures, settings: Adaptation) -> None:
-    of_each = POSITIONS[0] * POSITIONS[1]
+    height, width = INPUT_SIZE
+    of_each = (height // STRIDES[-1]) * (width // STRIDES[-1])
     needed = PER_CLUSTER * settings.clusters
     there = len(pictures.planes) + len(pictures.held_out)
     require(

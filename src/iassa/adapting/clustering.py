@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+SAMPLE = 20_000  # positions that k-means is run on
 DIRECTIONS = 64  # that are kept of the features
 SLIGHTLY = 1e-2  # moved, of length 1
 
@@ -47,6 +48,42 @@ def fit_whitening(features: Tensor, most: int = DIRECTIONS) -> Whitening:
     large = values > 1e-6 * values[0]
     directions = vectors[:, large] / values[large].sqrt()
     return Whitening(mean.to(features), directions.to(features))
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """The clusters of the positions of some images.
+
+    Attributes:
+        labels: (N, h, w) int64, the cluster of each position.
+        centres: (K, C), the means of the features themselves, of length 1: what views are compared
+            with. Whitened ones are for k-means alone.
+        weights: (K,) of each cluster, such that all count alike.
+    """
+
+    labels: Tensor
+    centres: Tensor
+    weights: Tensor
+
+
+def find_clusters(features: Tensor, number: int, generator: torch.Generator) -> Clusters:
+    """The clusters of positions.
+
+    Args:
+        features: (N, C, h, w), of length 1 at every position.
+        number: of the clusters, K.
+        generator: of all that is drawn.
+    """
+    rows = features.permute(0, 2, 3, 1)
+    flat = rows.flatten(0, 2)
+    sample = flat[torch.randperm(len(flat), generator=generator)[:SAMPLE]]
+    whiten = fit_whitening(sample)
+    centres = cluster(whiten(sample), number, generator)
+    labels = torch.stack([assign(whiten(one.flatten(0, 1)), centres) for one in rows])
+    means = centres_of(flat, labels.flatten(), number)
+    counts = torch.bincount(labels.flatten(), minlength=number)
+    weights = labels.numel() / (number * counts.clamp(min=1))
+    return Clusters(labels.reshape(rows.shape[:3]), normalize(means, dim=1), weights)
 
 
 def assign(points: Tensor, centres: Tensor) -> Tensor:

@@ -6,20 +6,13 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
-from iassa.estimators.attention import fuse
+from iassa.image import resize
 from iassa.models.efficientnet_lite0 import INPUT_SIZE, LEVELS, load_network, normalise
 
-STRIDE = 8  # of the positions that are clustered: 28 x 28 of an image as attention sees it
-NAMES = tuple(f"level_{stride}" for stride in (4, 8, 16, 32))  # of the tensors of the file
-
-
-def grid_of(size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of the positions of planes of a (height, width)."""
-    return size[0] // STRIDE, size[1] // STRIDE
-
-
-POSITIONS = grid_of(INPUT_SIZE)
+STRIDES = (4, 8, 16, 32)  # of `LEVELS`
+NAMES = tuple(f"level_{stride}" for stride in STRIDES)  # of the tensors of the file
 
 
 class Levels(nn.Module):
@@ -47,27 +40,22 @@ class Levels(nn.Module):
         return tuple(found)
 
 
-def describe_positions(levels: Levels, planes: Tensor) -> Tensor:
-    """What attention compares, at every position.
+def describe(levels: Levels, planes: Tensor) -> list[Tensor]:
+    """What attention compares: the features of each level, of length 1 at every position.
 
     Args:
         levels: the network.
         planes: (N, 3, H, W) in [0, 1].
-
-    Returns:
-        (N, C, H / 8, W / 8), of length 1 at every position.
     """
-    return fuse(levels(planes), grid_of((planes.shape[2], planes.shape[3])))
+    return [normalize(level, dim=1) for level in levels(planes)]
 
 
-def describe_all(levels: Levels, planes: Tensor, batch: int = 8) -> Tensor:
-    """The same of uint8 planes (N, 3, H, W) of any size, in rows: (N, positions, C)."""
-    from iassa.image import resize
-
+def describe_all(levels: Levels, planes: Tensor, batch: int) -> list[Tensor]:
+    """The same of uint8 planes (N, 3, H, W) of any size, a batch at a time, on the CPU."""
     device = next(levels.parameters()).device
-    found = []
+    found: list[list[Tensor]] = []
     with torch.inference_mode():
         for some in planes.split(batch):
             seen = resize(some.to(device).float() / 255, INPUT_SIZE)
-            found.append(describe_positions(levels, seen).flatten(2).mT.cpu())
-    return torch.cat(found).clone()
+            found.append([level.cpu() for level in describe(levels, seen)])
+    return [torch.cat(batches).clone() for batches in zip(*found, strict=True)]

@@ -1,16 +1,18 @@
 """DeepCluster on positions: cluster features, learn the clusters' numbers in views, repeat.
 
-Caron et al. (2018) cluster images; attention compares places, so places are clustered here. Each
-epoch gives every position of its images the number of its cluster, a pseudo-label. A classifier
-then finds that number again at the matching position of a view. It begins with the clusters'
-centres as its weights, as no number means the same in the next epoch. As there, rare clusters weigh
-as much as common ones.
+Caron et al. (2018) cluster images; attention compares places, so places are clustered here, at each
+level of the network on its own: clusters of all levels at once would make the fine levels as coarse
+as the others. Each epoch gives every position of its images the number of its cluster, a
+pseudo-label. A classifier then finds that number again at the matching position of a view. It
+begins with the clusters' centres as its weights, as no number means the same in the next epoch. As
+there, rare clusters weigh as much as common ones. The statistics of the normalisations stay those
+of ImageNet, as batches are small.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,24 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from iassa.adapting.clustering import assign, centres_of, cluster, fit_whitening
-from iassa.adapting.network import (
-    POSITIONS,
-    STRIDE,
-    Levels,
-    describe_all,
-    describe_positions,
-)
+from iassa.adapting.clustering import Clusters, find_clusters
+from iassa.adapting.network import STRIDES, Levels, describe, describe_all
 from iassa.adapting.views import CHANGES, Domain, change_colours, draw_place
 from iassa.checks import Within, take_fields
 from iassa.errors import CancelledError
 
-MOST_IMAGES = 128  # of an epoch: their features take 200 MB
-SAMPLE = 20_000  # positions that k-means is run on
+MOST_IMAGES = 128  # of an epoch: their features take 75 MB
 VIEWS = 4  # of an image in an epoch
 VIEW_SIZE = 160  # pixels along a side
 BATCH = 8  # views
-SETTLING = 0.1  # share of a batch in the statistics of the normalisations
 HEAD_RATE = 10  # times the learning rate, for the classifier, which is new in each epoch
 
 
@@ -50,16 +44,16 @@ class Adaptation:
         epochs: at most. Their number decides the result, whatever the time.
         minutes: of training, at most. No epoch begins that would end later, judged by the last one;
             the first is always made. None for any time.
-        clusters: of positions.
+        clusters: of the positions of each level.
         learning_rate: of AdamW.
         temperature: of the softmax over the clusters, which divides cosines.
         seed: of all randomness.
     """
 
     views: Domain = "photo"
-    epochs: Annotated[int, Within(1, 10_000)] = 30
+    epochs: Annotated[int, Within(1, 10_000)] = 10
     minutes: Annotated[float | None, Within(0, above=True)] = 10.0
-    clusters: Annotated[int, Within(2, 1000)] = 64
+    clusters: Annotated[int, Within(2, 1000)] = 32
     learning_rate: Annotated[float, Within(0, 0.1, above=True)] = 1e-4
     temperature: Annotated[float, Within(0.01, 10)] = 0.1
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
@@ -78,7 +72,8 @@ class Step:
         epochs: at most.
         step: of the epoch, from 1.
         steps: of each epoch.
-        loss: cross-entropy of the batch; it falls within an epoch, and may rise with new clusters.
+        loss: cross-entropy of the batch, the mean over the levels; it falls within an epoch, and
+            may rise with new clusters.
         seconds: of training so far, those before an interruption included.
     """
 
@@ -100,7 +95,7 @@ class Training:
     """
 
     def __init__(self, settings: Adaptation, planes: Tensor, device: torch.device) -> None:
-        """Begin with the embedded network, and the statistics of the images in its normalisations.
+        """Begin with the embedded network.
 
         Args:
             settings: how.
@@ -130,15 +125,6 @@ class Training:
         self._optimiser.load_state_dict(state["optimiser"])
         self.epoch, self.seconds = int(state["epoch"]), float(state["seconds"])
 
-    def settle(self) -> None:
-        """Put the images' means and variances in the place of ImageNet's, layer by layer."""
-        norms = [one for one in self.levels.modules() if isinstance(one, nn.BatchNorm2d)]
-        for norm in norms:
-            norm.momentum = SETTLING
-            norm.train()
-        describe_all(self.levels, self._planes[: 4 * MOST_IMAGES], BATCH)
-        self.levels.eval()
-
     def run_epoch(self, show: Callable[[Step], object], cancel: Callable[[], bool]) -> None:
         """Cluster, then learn the clusters' numbers.
 
@@ -148,20 +134,20 @@ class Training:
         began, before = time.perf_counter(), self.seconds
         settings = self._settings
         rng = np.random.default_rng((settings.seed, 1 + self.epoch))
-        if self.epoch == 0:
-            self.settle()
         planes = self._planes[np.sort(rng.permutation(len(self._planes))[:MOST_IMAGES])]
-        labels, centres = self._label(planes, rng)
-        counts = torch.bincount(labels.flatten(), minlength=settings.clusters)
-        weights = (labels.numel() / counts.clamp(min=1)).to(self._device)
-        head = nn.Parameter(centres.to(self._device))
-        head_optimiser = _optimiser([head], settings.learning_rate * HEAD_RATE)
+        found = self._label(planes, rng)
+        heads = [nn.Parameter(one.centres.to(self._device)) for one in found]
+        head_optimiser = _optimiser(heads, settings.learning_rate * HEAD_RATE)
         batches = [*_batches(len(planes), rng)]
         for number, batch in enumerate(batches, 1):
-            views, wanted = self._draw_views(planes, labels, batch, rng)
-            features = describe_positions(self.levels, views)
-            products = torch.einsum("nchw,kc->nkhw", features, normalize(head, dim=1))
-            loss = cross_entropy(products / settings.temperature, wanted, weights)
+            views, wanted = self._draw_views(planes, found, batch, rng)
+            losses = [
+                self._ask(level, head, one.weights.to(self._device), labels)
+                for level, head, one, labels in zip(
+                    describe(self.levels, views), heads, found, wanted, strict=True
+                )
+            ]
+            loss = torch.stack(losses).mean()
             for optimiser in (self._optimiser, head_optimiser):
                 optimiser.zero_grad()
             loss.backward()
@@ -175,35 +161,43 @@ class Training:
                 raise CancelledError("cancelled before the end of the epoch.")
         self.epoch += 1
 
-    def _label(self, planes: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """The cluster (N, 28, 28) of each position, and the clusters' centres (K, C) of length 1.
+    def _ask(self, features: Tensor, head: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
+        """The cross-entropy of the clusters (n, h, w) of positions (n, C, h, w) of one level."""
+        products = torch.einsum("nchw,kc->nkhw", features, normalize(head, dim=1))
+        return cross_entropy(products / self._settings.temperature, labels, weights)
 
-        Centres are those of the features themselves, which the views are compared with; whitened
-        ones are for k-means alone. On the CPU, where sums have one order.
-        """
-        features = describe_all(self.levels, planes, BATCH)  # (N, P, C)
-        flat = features.flatten(0, 1)
+    def _label(self, planes: Tensor, rng: np.random.Generator) -> list[Clusters]:
+        """The clusters of each level. On the CPU, where sums have one order."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        sample = flat[torch.randperm(len(flat), generator=generator)[:SAMPLE]]
-        whiten = fit_whitening(sample)
-        centres = cluster(whiten(sample), self._settings.clusters, generator)
-        labels = torch.stack([assign(whiten(one), centres) for one in features])
-        means = centres_of(flat, labels.flatten(), self._settings.clusters)
-        return labels.reshape(-1, *POSITIONS), normalize(means, dim=1)
+        number = self._settings.clusters
+        return [
+            find_clusters(features, number, generator)
+            for features in describe_all(self.levels, planes, BATCH)
+        ]
 
     def _draw_views(
-        self, planes: Tensor, labels: Tensor, batch: NDArray[np.intp], rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Views (n, 3, 160, 160) of some images, and the pseudo-labels (n, 20, 20) in them."""
+        self,
+        planes: Tensor,
+        found: Sequence[Clusters],
+        batch: NDArray[np.intp],
+        rng: np.random.Generator,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Views (n, 3, 160, 160) of some images, and the clusters (n, h, w) of each level there."""
         changes = CHANGES[self._settings.views]
-        views, wanted = [], []
+        views, places = [], []
         for one in batch:
             image = planes[one].float() / 255
             place = draw_place(changes, (image.shape[1], image.shape[2]), rng)
             views.append(change_colours(place.show(image, VIEW_SIZE), changes, rng))
-            wanted.append(place.look_up(labels[one], VIEW_SIZE // STRIDE))
+            places.append((one, place))
+        wanted = [
+            torch.stack(
+                [place.look_up(level.labels[one], VIEW_SIZE // stride) for one, place in places]
+            ).to(self._device)
+            for level, stride in zip(found, STRIDES, strict=True)
+        ]
         stacked = torch.stack(views).to(self._device).to(memory_format=torch.channels_last)
-        return stacked, torch.stack(wanted).to(self._device)
+        return stacked, wanted
 
 
 def _optimiser(parameters: Any, rate: float) -> torch.optim.Optimizer:

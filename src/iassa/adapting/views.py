@@ -15,9 +15,8 @@ from iassa.image import resize
 
 Domain: TypeAlias = Literal["photo", "aerial", "xray", "thermal", "texture"]
 DOMAINS: tuple[str, ...] = get_args(Domain)
-LUMA = (0.299, 0.587, 0.114)
-SHARES = (0.3, 1.0)  # of the image that a crop has
-STRETCH = 4 / 3  # of the sides of a crop, at most
+STRETCH = 4 / 3  # of the sides of a crop whose size varies, at most
+SAME = 0.51  # share of the image that a view of 160 pixels shows in the size that attention sees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +26,8 @@ class Changes:
     Attributes:
         mirrored: left and right may be exchanged.
         turned: quarter turns, and with them up and down exchanged: where there is no up.
+        shares: of the image that a view shows, the smallest and the largest. Where they are equal
+            sizes mean something: the distance of the camera is always the same.
         light: largest change of the brightness, of [0, 1], and of the contrast, as a share of it.
         saturation: largest change of it, as a share.
         hue: largest turn of the hues, in degrees.
@@ -34,6 +35,7 @@ class Changes:
 
     mirrored: bool = True
     turned: bool = False
+    shares: tuple[float, float] = (0.3, 1.0)
     light: float = 0.2
     saturation: float = 0.0
     hue: float = 0.0
@@ -44,7 +46,7 @@ CHANGES: Mapping[str, Changes] = {
     "aerial": Changes(turned=True, saturation=0.2),
     "xray": Changes(light=0.15),
     "thermal": Changes(),
-    "texture": Changes(turned=True),
+    "texture": Changes(turned=True, shares=(SAME, SAME)),
 }
 
 
@@ -93,8 +95,9 @@ class Place:
 
 def draw_place(changes: Changes, pixels: tuple[int, int], rng: np.random.Generator) -> Place:
     """Where a view lies; its edges are between pixels of an image of a (height, width)."""
-    share = rng.uniform(*SHARES)
-    stretch = math.sqrt(STRETCH ** rng.uniform(-1, 1))
+    low, high = changes.shares
+    share = rng.uniform(low, high)
+    stretch = STRETCH ** (rng.uniform(-0.5, 0.5) if low < high else 0)
     edges = []
     for side, factor in zip(pixels, (stretch, 1 / stretch), strict=True):
         length = min(side, max(1, round(side * math.sqrt(share) * factor)))

@@ -83,8 +83,8 @@ def features(
     out: Out,
     views: Views = "photo",
     minutes: Minutes = 10.0,
-    epochs: Epochs = 30,
-    clusters: Clusters = 64,
+    epochs: Epochs = 10,
+    clusters: Clusters = 32,
     masks: Masks = None,
     seed: options.Seed = 0,
     device: Annotated[
