@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 import torch
 
-from iassa.adapting.network import NAMES, Levels
+from iassa.adapting.network import NAMES, Levels, arrange
 from iassa.errors import IassaError, require
 from iassa.files import write_whole
 from iassa.image import resize
@@ -36,7 +36,7 @@ def export_features(levels: Levels, history: Mapping[str, Any], out: Path) -> No
         InputError: its folder cannot be written.
         IassaError: the file gives other features.
     """
-    network = copy.deepcopy(levels).cpu().to(memory_format=torch.contiguous_format).eval()
+    network = arrange(copy.deepcopy(levels).cpu(), torch.contiguous_format)
     network.requires_grad_(False)
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / "draft.onnx"

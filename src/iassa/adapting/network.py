@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,13 @@ class Levels(nn.Module):
             if place in self._last:
                 found.append(maps)
         return tuple(found)
+
+
+def arrange(levels: Levels, order: torch.memory_format) -> Levels:
+    """The network with its weights in an order of memory: training takes a quarter less in one."""
+    network: Any = levels  # torch's types do not know the argument
+    arranged: Levels = network.to(memory_format=order)
+    return arranged
 
 
 def describe(levels: Levels, planes: Tensor) -> list[Tensor]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from iassa.adapting.clustering import Clusters, find_clusters
-from iassa.adapting.network import STRIDES, Levels, describe, describe_all
+from iassa.adapting.network import STRIDES, Levels, arrange, describe, describe_all
 from iassa.adapting.views import CHANGES, Domain, change_colours, draw_place
 from iassa.checks import Within, take_fields
 from iassa.errors import CancelledError
@@ -51,10 +51,10 @@ class Adaptation:
     """
 
     views: Domain = "photo"
-    epochs: Annotated[int, Within(1, 10_000)] = 10
+    epochs: Annotated[int, Within(1, 10_000)] = 5
     minutes: Annotated[float | None, Within(0, above=True)] = 10.0
     clusters: Annotated[int, Within(2, 1000)] = 32
-    learning_rate: Annotated[float, Within(0, 0.1, above=True)] = 1e-4
+    learning_rate: Annotated[float, Within(0, 0.1, above=True)] = 3e-5
     temperature: Annotated[float, Within(0.01, 10)] = 0.1
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
 
@@ -102,7 +102,7 @@ class Training:
             planes: (N, 3, H, W) uint8, to train on.
             device: to train on.
         """
-        self.levels = Levels().to(device=device, memory_format=torch.channels_last)
+        self.levels = arrange(Levels().to(device), torch.channels_last)
         self.levels.requires_grad_(True)
         self.epoch = 0
         self.seconds = 0.0
@@ -150,7 +150,7 @@ class Training:
             loss = torch.stack(losses).mean()
             for optimiser in (self._optimiser, head_optimiser):
                 optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             for optimiser in (self._optimiser, head_optimiser):
                 optimiser.step()
             self.seconds = before + time.perf_counter() - began

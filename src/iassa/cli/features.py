@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer import Argument, Option
@@ -27,6 +27,7 @@ from iassa.errors import CancelledError, IassaError, counted, require
 
 if TYPE_CHECKING:
     from iassa.adapting import Adapted, Step
+    from iassa.adapting.views import Domain
 
 DOMAINS = ("photo", "aerial", "xray", "thermal", "texture")  # tests compare them with the views'
 
@@ -83,7 +84,7 @@ def features(
     out: Out,
     views: Views = "photo",
     minutes: Minutes = 10.0,
-    epochs: Epochs = 10,
+    epochs: Epochs = 5,
     clusters: Clusters = 32,
     masks: Masks = None,
     seed: options.Seed = 0,
@@ -110,7 +111,7 @@ def features(
 
     log_lines(quiet)
     settings = Adaptation(
-        views=views,  # type: ignore[arg-type] - which it checks
+        views=cast("Domain", views),  # which it checks
         minutes=minutes,
         epochs=epochs,
         clusters=clusters,
