@@ -118,8 +118,8 @@ def judge_features(before: Levels, after: Levels, pictures: Pictures) -> list[Ju
         if areas.size:
             gaps = (areas[1] - areas[0])[:, None]
             (gap,) = Bootstrap().estimate_means(gaps, range(len(gaps)))
-            before, after = map(float, areas.mean(1))
-            found.append(Judgement(what, before, after, gap, judge(gap)))
+            means = areas.mean(1)
+            found.append(Judgement(what, float(means[0]), float(means[1]), gap, judge(gap)))
     return found
 
 

@@ -63,7 +63,7 @@ def describe_all(levels: Levels, planes: Tensor, batch: int) -> list[Tensor]:
     device = next(levels.parameters()).device
     found: list[list[Tensor]] = []
     with torch.inference_mode():
-        for some in planes.split(batch):
+        for some in torch.split(planes, batch):
             seen = resize(some.to(device).float() / 255, INPUT_SIZE)
             found.append([level.cpu() for level in describe(levels, seen)])
     return [torch.cat(batches).clone() for batches in zip(*found, strict=True)]
