@@ -20,6 +20,7 @@ from iassa.adapting.clustering import (
 )
 from iassa.adapting.judging import OFFSETS, separation
 from iassa.adapting.network import Levels, describe_all
+from iassa.adapting.training import settle
 from iassa.adapting.views import CHANGES, Place, change_colours, draw_place
 from iassa.cli.features import DOMAINS
 from iassa.estimators.attention import fuse
@@ -212,6 +213,26 @@ def test_clusters_of_positions_have_centres_among_the_features_and_count_alike()
         counted += len(mine) * float(found.weights[k])
         assert len(mine) * float(found.weights[k]) == pytest.approx(3 * 4 * 6 / 6)
     assert counted == pytest.approx(3 * 4 * 6)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_statistics_settle_by_a_share_on_those_of_the_images(share: float) -> None:
+    """Of the first layer they follow from its own convolution; of all others they at least move."""
+    planes = (random_tensor(3, 3, 224, 224) * 255).byte()
+    network, embedded = Levels(), Levels()
+    settle(network, planes, share)
+    assert not any(module.training for module in network.modules())
+    with torch.inference_mode():
+        seen = embedded.stem[0](planes.float() / 255 * (255 / 128) - 127 / 128)
+    expected = (1 - share) * embedded.stem[1].running_mean + share * seen.mean((0, 2, 3))
+    np.testing.assert_allclose(network.stem[1].running_mean, expected, atol=1e-4)
+    spread = (1 - share) * embedded.stem[1].running_var + share * seen.var((0, 2, 3))
+    np.testing.assert_allclose(network.stem[1].running_var, spread, rtol=1e-3, atol=1e-5)
+    ours, theirs = network.state_dict(), embedded.state_dict()
+    moved = {name for name, value in ours.items() if not torch.equal(value, theirs[name])}
+    statistics = {name for name in ours if "running" in name or "tracked" in name}
+    assert moved <= statistics
+    assert len(moved) > (100 if share else -1)
 
 
 def test_raw_features_are_joined_as_they_are() -> None:

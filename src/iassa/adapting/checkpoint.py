@@ -6,12 +6,12 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import iassa
 from iassa.adapting.training import Adaptation
 from iassa.errors import InputError, list_some, require
 from iassa.files import is_there, read_whole, write_whole
@@ -33,7 +33,7 @@ def describe_run(settings: Adaptation, digest: str) -> dict[str, Any]:
         digest: of the images.
     """
     told = {name: value for name, value in vars(settings).items() if name not in LIMITS}
-    versions = {"iassa": iassa.__version__, "torch": torch.__version__}
+    versions = {name: metadata.version(name) for name in ("iassa", "torch")}
     return {**told, "images": digest, **versions}
 
 

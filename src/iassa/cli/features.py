@@ -100,11 +100,10 @@ def features(
 
     It trains the embedded network on your images by DeepCluster. It says
     whether the features got better, on images held out. The same command goes
-    on where it was killed.
+    on where it was killed. `iassa explain --set features=FILE.onnx` uses them.
 
-    Examples:
+    Example:
         iassa features adapt --images scans --out scans.onnx --views xray
-        iassa explain SCAN.png --set features=scans.onnx
     """
     require(action == "adapt", f"expected `iassa features adapt`, got {action!r}. See --help.")
     from iassa.adapting import Adaptation, adapt_features
