@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -22,6 +23,8 @@ import iassa
 from iassa.adapting import Adaptation, adapt_features
 from iassa.adapting.checkpoint import part_of
 from iassa.adapting.judging import Judgement
+from iassa.adapting.pictures import read_pictures
+from iassa.adapting.training import Training
 from iassa.benchmark.report.statistics import Estimate
 from iassa.cli import main
 from iassa.errors import CancelledError, InputError
@@ -49,13 +52,18 @@ def draw(tmp_path: Path) -> Draw:
     return make
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
 def draw_masks(images: Path, size: tuple[int, int] | None = None) -> Path:
     folder = images.parent / "masks"
     folder.mkdir()
     for path in images.iterdir():
-        width, height = size or Image.open(path).size
+        width, height = size or size_of(path)
         mask = np.zeros((height, width), np.uint8)
-        mask[:, : width // 2] = 255
+        mask[:, : 30 * width // 72] = 255  # about the bright half
         Image.fromarray(mask).save(folder / path.name)
     return folder
 
@@ -161,10 +169,7 @@ def test_the_same_seed_gives_the_same_features_and_resuming_gives_its_bits(
     )
     assert steps == [(0, 0), (2, 1)]  # the first epoch was kept
     assert weights(again.out) == weights(whole.out)
-    assert again.judgements == whole.judgements
-    other = Adaptation(views="texture", epochs=2, minutes=None, clusters=4, seed=1)
-    third = adapt_features(images, tmp_path / "other.onnx", other, even_if_worse=True)
-    assert weights(third.out) != weights(whole.out)
+    assert [str(one) for one in again.judgements] == [str(one) for one in whole.judgements]
 
 
 def test_a_killed_command_goes_on(draw: Draw, tmp_path: Path) -> None:
@@ -194,10 +199,27 @@ def test_a_killed_command_goes_on(draw: Draw, tmp_path: Path) -> None:
     assert not part_of(out).exists()
 
 
-def test_no_epoch_begins_that_would_end_late(draw: Draw, tmp_path: Path) -> None:
+def test_no_epoch_begins_that_would_end_late(
+    draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hurried = Adaptation(epochs=50, minutes=1e-6, clusters=4)
+    written: list[Path] = []
+    verb = sys.modules[adapt_features.__module__]
+    monkeypatch.setattr(verb, "export_features", lambda levels, history, out: written.append(out))
     done = adapt_features(draw(), tmp_path / "a.onnx", hurried, even_if_worse=True)
     assert done.epochs == 1
+    assert written == [done.out]
+
+
+def test_another_seed_trains_other_features(draw: Draw) -> None:
+    planes = read_pictures(draw(), None, 0).planes
+    made = []
+    for seed in (0, 0, 1):
+        training = Training(dataclasses.replace(SMALL, seed=seed), planes, torch.device("cpu"))
+        training.run_epoch(lambda _: None, lambda: False)
+        made.append(training.levels.stem[0].weight.detach())
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
 
 
 def test_objects_judge_where_there_are_masks(
@@ -205,15 +227,15 @@ def test_objects_judge_where_there_are_masks(
 ) -> None:
     images = draw()
     given = ("--images", images, "--masks", draw_masks(images), "--out", tmp_path / "m.onnx")
-    rest = ("--epochs", 1, "--clusters", 4, "--json", "--even-if-worse")
+    rest = ("--clusters", 4, "--json", "--even-if-worse")
     status, out, err = call(capsys, "features", "adapt", *given, *rest)
     assert status == 0
     found = json.loads(out)
     assert [one["what"] for one in found["judgements"]] == ["superpixels", "objects"]
-    assert found["judgements"][1]["before"] > 0.6  # the halves look unlike each other
+    assert found["judgements"][1]["before"] > 0.53  # the halves look unlike each other
     assert found["judgements"][1]["difference"]["low"] is None  # of one image
     assert "objects told apart: 0." in err
-    assert "--epochs 1 gives the same features again" in err
+    assert "2 images, 0 epochs in 0 s; --epochs 0 gives the same features again" in err
 
 
 def test_worse_features_are_saved_on_demand_only(
@@ -224,7 +246,7 @@ def test_worse_features_are_saved_on_demand_only(
         sys.modules[adapt_features.__module__], "judge_features", lambda *_: [lower]
     )
     out = tmp_path / "worse.onnx"
-    given = ("features", "adapt", "--images", draw(), "--out", out, "--epochs", 1, "--clusters", 4)
+    given = ("features", "adapt", "--images", draw(), "--out", out, "--clusters", 4)
     status, printed, err = call(capsys, *given)
     assert (status, printed) == (2, "")
     assert "0.8000 before, 0.7000 after, difference -0.1000 [-0.2000, -0.0500]" in err
@@ -256,7 +278,7 @@ def test_images_that_cannot_be_used(
     alone = draw(1, "alone")
     assert "expected two images or more" in refused(capsys, "--images", alone, "--out", out)
     few = draw(3, "few")
-    said = refused(capsys, "--images", few, "--out", out)
+    said = refused(capsys, "--images", few, "--out", out, "--epochs", 1)
     assert "expected at least 9 images for 32 clusters, got 3." in said
     assert "--clusters 9." in said  # of 2 x 7 x 7 positions, 10 each
     (few / "1.png").write_bytes((few / "1.png").read_bytes()[:200])
@@ -284,7 +306,7 @@ def test_masks_that_do_not_fit(
     given = ("--images", images, "--masks", masks, "--out", tmp_path / "a.onnx", "--clusters", 4)
     assert "expected a mask of" in refused(capsys, *given)
     for path in masks.iterdir():
-        Image.fromarray(np.zeros(Image.open(images / path.name).size[::-1], np.uint8)).save(path)
+        Image.fromarray(np.zeros(size_of(images / path.name)[::-1], np.uint8)).save(path)
     assert "both an object and a background" in refused(capsys, *given)
 
 
@@ -292,7 +314,7 @@ def test_files_that_are_there_already(
     draw: Draw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, out = draw(), tmp_path / "a.onnx"
-    given = ("--images", images, "--epochs", 1, "--clusters", 4, "--out")
+    given = ("--images", images, "--clusters", 4, "--out")
     assert "named *.onnx" in refused(capsys, *given, tmp_path / "a.pt")
     out.write_text("mine")
     assert "not there yet" in refused(capsys, *given, out)
@@ -322,7 +344,7 @@ def test_a_checkpoint_of_another_adaptation(
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--views", "sonar"), ("--minutes", "0"), ("--epochs", "0"), ("--clusters", "1")],
+    [("--views", "sonar"), ("--minutes", "0"), ("--epochs", "-1"), ("--clusters", "1")],
 )
 def test_options_out_of_range(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str

@@ -64,8 +64,9 @@ def adapt_features(
 ) -> Adapted:
     """Adapt the features of attention to the images of a domain, without labels.
 
-    The embedded EfficientNet-Lite0 is trained by DeepCluster (Caron et al., 2018) on positions. The
-    training is saved after each epoch, beside the file, and the same call goes on from there. It
+    The embedded EfficientNet-Lite0 takes over half of the images' statistics, and is then trained
+    for some epochs, if wanted, by DeepCluster (Caron et al., 2018) on positions. The training is
+    saved after each epoch, beside the file, and the same call goes on from there. It
     then gives the bits of one that was never interrupted, on the same machine's CPU with as many
     threads of torch. On a GPU they differ by rounding.
 
@@ -97,7 +98,8 @@ def adapt_features(
     pictures = read_pictures(
         user_path(images), None if masks is None else user_path(masks), settings.seed
     )
-    _check_number(pictures, settings)
+    if settings.epochs:
+        _check_number(pictures, settings)
     if overwrite:
         remove_part(out)
     run = describe_run(settings, pictures.digest)

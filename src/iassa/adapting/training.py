@@ -41,9 +41,9 @@ class Adaptation:
 
     Attributes:
         views: the domain, which says what may change from view to view; see `CHANGES`.
-        epochs: at most; 0 settles the statistics alone. Their number decides the result, whatever
-            the time.
-        minutes: of training, at most. No epoch begins that would end later, judged by the last one;
+        epochs: of DeepCluster, at most; 0 settles the statistics alone. Their number decides the
+            result, whatever the time.
+        minutes: of them, at most. No epoch begins that would end later, judged by the last one;
             the first is always made. None for any time.
         clusters: of the positions of each level.
         settling: share of the domain in the statistics of the normalisations, before all epochs;
@@ -54,7 +54,7 @@ class Adaptation:
     """
 
     views: Domain = "photo"
-    epochs: Annotated[int, Within(0, 10_000)] = 5
+    epochs: Annotated[int, Within(0, 10_000)] = 0
     minutes: Annotated[float | None, Within(0, above=True)] = 10.0
     clusters: Annotated[int, Within(2, 1000)] = 32
     settling: Annotated[float, Within(0, 1)] = 0.5

@@ -36,7 +36,7 @@ Action = Annotated[
     Argument(
         metavar="ACTION",
         autocompletion=completing.among("adapt"),
-        help="adapt, the one that there is: train the features of attention on images of yours.",
+        help="adapt, the one that there is: features of attention for images of yours.",
     ),
 ]
 Images = Annotated[
@@ -56,10 +56,15 @@ Views = Annotated[
 ]
 Minutes = Annotated[
     float,
-    Option(metavar="N", help="Most minutes of training. No epoch begins that would end later."),
+    Option(metavar="N", help="Most minutes of epochs. No epoch begins that would end later."),
 ]
 Epochs = Annotated[
-    int, Option(metavar="N", help="Most epochs. As many give the same features, whatever the time.")
+    int,
+    Option(
+        metavar="N",
+        help="Epochs of DeepCluster, at most; 0: none. As many give the same features.",
+        show_default=False,
+    ),
 ]
 Clusters = Annotated[int, Option(metavar="N", help="Clusters of places in the images.")]
 Masks = Annotated[
@@ -84,7 +89,7 @@ def features(
     out: Out,
     views: Views = "photo",
     minutes: Minutes = 10.0,
-    epochs: Epochs = 5,
+    epochs: Epochs = 0,
     clusters: Clusters = 32,
     masks: Masks = None,
     seed: options.Seed = 0,
@@ -98,9 +103,10 @@ def features(
 ) -> None:
     """Adapt the features of attention to a domain, without labels.
 
-    It trains the embedded network on your images by DeepCluster. It says
-    whether the features got better, on images held out. The same command goes
-    on where it was killed. `iassa explain --set features=FILE.onnx` uses them.
+    The embedded network takes over half of the statistics of your images, in
+    seconds. --epochs N then trains it by DeepCluster. The same command goes on
+    where it was killed. It says whether the features got better, on images held
+    out. `iassa explain --set features=FILE.onnx` uses them.
 
     Example:
         iassa features adapt --images scans --out scans.onnx --views xray
@@ -166,7 +172,7 @@ def _finish(done: Adapted, *, as_json: bool, quiet: bool) -> None:
     """
     if not quiet:
         say(
-            f"{counted(done.epochs, 'epoch')} on {counted(done.images, 'image')}, "
+            f"{counted(done.images, 'image')}, {counted(done.epochs, 'epoch')} in "
             f"{done.seconds:.0f} s; --epochs {done.epochs} gives the same features again"
         )
         for one in done.judgements:
