@@ -334,6 +334,8 @@ def test_a_checkpoint_of_another_adaptation(
     steps: list[object] = []
     with pytest.raises(CancelledError):
         adapt_features(*(images, out, SMALL), progress=steps.append, cancel=lambda: len(steps) == 2)
+    given = ("--images", images, "--out", out, "--clusters", 4, "--views", "texture")
+    assert "expected at least 1 epochs" in refused(capsys, *given)
     given = ("--images", images, "--out", out, "--clusters", 5, "--views", "texture")
     assert "got another clusters." in refused(capsys, *given)
     extra = np.random.default_rng(9).integers(0, 255, (20, 30, 3), dtype=np.uint8)

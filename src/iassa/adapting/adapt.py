@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from iassa.adapting.checkpoint import describe_run, load_part, remove_part, save_part
+from iassa.adapting.checkpoint import describe_run, load_part, part_of, remove_part, save_part
 from iassa.adapting.exporting import export_features
 from iassa.adapting.judging import Judgement, judge_features
 from iassa.adapting.network import STRIDES, Levels
@@ -66,9 +66,9 @@ def adapt_features(
 
     The embedded EfficientNet-Lite0 takes over half of the images' statistics, and is then trained
     for some epochs, if wanted, by DeepCluster (Caron et al., 2018) on positions. The training is
-    saved after each epoch, beside the file, and the same call goes on from there. It
-    then gives the bits of one that was never interrupted, on the same machine's CPU with as many
-    threads of torch. On a GPU they differ by rounding.
+    saved after each epoch, beside the file, and the same call goes on from there. It then gives the
+    bits of one that was never interrupted, on the same machine's CPU with as many threads of torch.
+    On a GPU they differ by rounding.
 
     Args:
         images: a folder of images of any sizes.
@@ -107,6 +107,11 @@ def adapt_features(
     state = load_part(out, run)
     if state is not None:
         training.load(state)
+    require(
+        training.epoch <= settings.epochs,
+        f"expected at least {training.epoch} epochs, as many as {part_of(out)} has, got "
+        f"{settings.epochs}. Ask for as many, or say --overwrite to begin anew.",
+    )
     _train(
         training,
         settings,
