@@ -119,8 +119,8 @@ def test_the_file_says_how_it_is_read(adapted: Path) -> None:
     embedded = open_features("efficientnet-lite0", torch.device("cpu"))
     assert embedded is not None
     for ours, theirs in zip(extractor(image), embedded(image), strict=True):
-        size = float(theirs.abs().max())
-        assert 0 < float((ours - theirs).abs().max()) < size  # trained, but a little
+        assert torch.isfinite(ours).all()
+        assert float((ours - theirs).abs().max()) > 0.01 * float(theirs.abs().max())
     # Named tensors still count, and what is made of the text is the text of the whole.
     one = OnnxLayers.parse(f"{adapted}:level_8")
     assert one.tensors == ("level_8",)
