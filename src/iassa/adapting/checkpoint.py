@@ -74,7 +74,7 @@ def load_part(out: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
         f"expected a whole checkpoint in {path}, got a damaged one. {advice}",
     )
     try:
-        saved = torch.load(io.BytesIO(content[size:]), weights_only=True)
+        saved = torch.load(io.BytesIO(content[size:]), map_location="cpu", weights_only=True)
         known, state = json.loads(saved["run"]), saved["state"]
     except Exception as error:  # of whatever kind: another program may have written it
         raise InputError(
