@@ -227,7 +227,7 @@ def test_objects_judge_where_there_are_masks(
 ) -> None:
     images = draw()
     given = ("--images", images, "--masks", draw_masks(images), "--out", tmp_path / "m.onnx")
-    rest = ("--clusters", 4, "--json", "--even-if-worse")
+    rest = ("--epochs", 0, "--json", "--even-if-worse")
     status, out, err = call(capsys, "features", "adapt", *given, *rest)
     assert status == 0
     found = json.loads(out)
@@ -246,7 +246,7 @@ def test_worse_features_are_saved_on_demand_only(
         sys.modules[adapt_features.__module__], "judge_features", lambda *_: [lower]
     )
     out = tmp_path / "worse.onnx"
-    given = ("features", "adapt", "--images", draw(), "--out", out, "--clusters", 4)
+    given = ("features", "adapt", "--images", draw(), "--out", out, "--epochs", 0)
     status, printed, err = call(capsys, *given)
     assert (status, printed) == (2, "")
     assert "0.8000 before, 0.7000 after, difference -0.1000 [-0.2000, -0.0500]" in err
@@ -314,7 +314,7 @@ def test_files_that_are_there_already(
     draw: Draw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, out = draw(), tmp_path / "a.onnx"
-    given = ("--images", images, "--clusters", 4, "--out")
+    given = ("--images", images, "--clusters", 4, "--epochs", 0, "--out")
     assert "named *.onnx" in refused(capsys, *given, tmp_path / "a.pt")
     out.write_text("mine")
     assert "not there yet" in refused(capsys, *given, out)
@@ -335,6 +335,7 @@ def test_a_checkpoint_of_another_adaptation(
     with pytest.raises(CancelledError):
         adapt_features(*(images, out, SMALL), progress=steps.append, cancel=lambda: len(steps) == 2)
     given = ("--images", images, "--out", out, "--clusters", 4, "--views", "texture")
+    given = (*given, "--epochs", 0)
     assert "expected at least 1 epochs" in refused(capsys, *given)
     given = ("--images", images, "--out", out, "--clusters", 5, "--views", "texture")
     assert "got another clusters." in refused(capsys, *given)

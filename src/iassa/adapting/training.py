@@ -54,7 +54,7 @@ class Adaptation:
     """
 
     views: Domain = "photo"
-    epochs: Annotated[int, Within(0, 10_000)] = 0
+    epochs: Annotated[int, Within(0, 10_000)] = 2
     minutes: Annotated[float | None, Within(0, above=True)] = 10.0
     clusters: Annotated[int, Within(2, 1000)] = 32
     settling: Annotated[float, Within(0, 1)] = 0.5

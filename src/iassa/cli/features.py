@@ -63,7 +63,6 @@ Epochs = Annotated[
     Option(
         metavar="N",
         help="Epochs of DeepCluster, at most; 0: none. As many give the same features.",
-        show_default=False,
     ),
 ]
 Clusters = Annotated[int, Option(metavar="N", help="Clusters of places in the images.")]
@@ -89,7 +88,7 @@ def features(
     out: Out,
     views: Views = "photo",
     minutes: Minutes = 10.0,
-    epochs: Epochs = 0,
+    epochs: Epochs = 2,
     clusters: Clusters = 32,
     masks: Masks = None,
     seed: options.Seed = 0,
@@ -103,10 +102,9 @@ def features(
 ) -> None:
     """Adapt the features of attention to a domain, without labels.
 
-    The embedded network takes over half of the statistics of your images, in
-    seconds. --epochs N then trains it by DeepCluster. The same command goes on
-    where it was killed. It says whether the features got better, on images held
-    out. `iassa explain --set features=FILE.onnx` uses them.
+    The embedded network takes over half of the statistics of your images, and is
+    trained on them by DeepCluster. It says whether the features got better, on
+    images held out. The same command goes on where it was killed. `iassa explain --set features=FILE.onnx` uses them.
 
     Example:
         iassa features adapt --images scans --out scans.onnx --views xray
