@@ -104,7 +104,8 @@ def features(
 
     The embedded network takes over half of the statistics of your images, and is
     trained on them by DeepCluster. It says whether the features got better, on
-    images held out. The same command goes on where it was killed. `iassa explain --set features=FILE.onnx` uses them.
+    images held out. The same command goes on where it was killed.
+    `iassa explain --set features=FILE.onnx` uses them.
 
     Example:
         iassa features adapt --images scans --out scans.onnx --views xray
