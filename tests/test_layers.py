@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("estimators", "explanations"),
     ("methods.engine",),
     ("methods",),
-    ("benchmark", "plugins"),
+    ("benchmark", "plugins", "training"),
     ("adapting", "gallery"),
     ("auditing",),
     ("",),
