@@ -136,10 +136,10 @@ class Counterexamples(Dataset[tuple[Any, ...]]):
     def _read(self, place: int) -> tuple[Sequence[Any], NDArray[Any], NDArray[np.bool_]]:
         """The item, its image as (H, W, C), and what does not count of it."""
         item = self.dataset[place]
-        require(
-            isinstance(item, tuple | list) and len(item) > 0,
-            f"expected items (image, label), got {show(item)} at {place}. Return a tuple.",
-        )
+        if not isinstance(item, tuple | list) or not item:
+            raise InputError(
+                f"expected items (image, label), got {show(item)} at {place}. Return a tuple."
+            )
         pixels = _as_pixels(item[0], place)
         mask = self._mask(place)
         require(
