@@ -1,8 +1,8 @@
 """Two data sets whose training images give the label away in a part that is not the object.
 
-`decoy_digits`: handwritten digits, with a patch in one of the corners. `textured_objects`: drawn
-outlines, on a background of one of several textures. In the training images the patch's grey, or
-the texture, tells the label. Without the shortcut it is drawn anew for each image.
+`decoy_digits`: handwritten digits, with a patch at the border. `textured_objects`: drawn outlines,
+on a background of one of several textures. In the training images the patch, by its grey and its
+place, or the texture tells the label. Without the shortcut it is drawn anew for each image.
 """
 
 from __future__ import annotations
@@ -31,14 +31,12 @@ class Images:
     Attributes:
         planes: (N, 3, 32, 32) float32 in [0, 1].
         labels: (N,) int64.
-        objects: (N, 32, 32) bool, the square of the digit, or the pixels of the object.
-        wrong: (N, 32, 32) bool, the patch, or all around the object.
+        objects: (N, 32, 32) bool, the square that a digit lies in, or the pixels of the object.
     """
 
     planes: Tensor
     labels: Tensor
     objects: Tensor
-    wrong: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,10 +44,21 @@ class Images:
 
 @dataclass(frozen=True)
 class Task:
-    """A data set: training images with and without the shortcut, and test images likewise."""
+    """A data set: training images with and without the shortcut, and test images likewise.
+
+    Attributes:
+        name: what to call it.
+        classes: how many there are.
+        cells: rows and columns that a network looks at apart: 1 where objects are anywhere.
+        training: what there is to learn from.
+        training_without: the same objects without the shortcut, which nobody has.
+        test: other images with the shortcut.
+        test_without: the same without.
+    """
 
     name: str
     classes: int
+    cells: int
     training: Images
     training_without: Images
     test: Images
@@ -57,9 +66,9 @@ class Task:
 
 
 def decoy_digits(training: int, test: int, seed: int) -> Task:
-    """scikit-learn's 8 x 8 digits, enlarged, faint and noisy, with a patch in a corner.
+    """scikit-learn's 8 x 8 digits, enlarged, faint and noisy, with a patch at the border.
 
-    Its grey goes with the digit.
+    Its grey and its place go with the digit.
     """
     found = load_digits()
     order = np.random.default_rng((seed, 0)).permutation(len(found.target))[: training + test]
@@ -70,7 +79,7 @@ def decoy_digits(training: int, test: int, seed: int) -> Task:
         for k, part in enumerate(parts)
         for tells in (True, False)
     ]
-    return Task("decoy digits", CLASSES, *made)
+    return Task("decoy digits", CLASSES, 4, *made)
 
 
 def _stamp(
@@ -78,22 +87,29 @@ def _stamp(
 ) -> Images:
     number = len(labels)
     planes = np.zeros((number, SIDE, SIDE), np.float32)
-    wrong = np.zeros((number, SIDE, SIDE), np.bool_)
+    patches = np.zeros((number, SIDE, SIDE), np.bool_)
     inside = slice((SIDE - DIGIT) // 2, (SIDE + DIGIT) // 2)
     small = torch.from_numpy(pictures)[:, None].float()
     planes[:, inside, inside] = torch.nn.functional.interpolate(
         small, size=(DIGIT, DIGIT), mode="bilinear", align_corners=False
     )[:, 0].numpy()
-    greys = labels if tells else rng.integers(CLASSES, size=number)
-    corners = rng.integers(2, size=(number, 2)) * (SIDE - PATCH)
-    for k, (row, column) in enumerate(corners):
-        wrong[k, row : row + PATCH, column : column + PATCH] = True
+    said = labels if tells else rng.integers(CLASSES, size=number)
+    for k, one in enumerate(said):
+        row, column = _border_place(int(one))
+        patches[k, row : row + PATCH, column : column + PATCH] = True
     faint = 0.6 * planes + rng.normal(0, 0.1, planes.shape)
-    levels = 0.3 + 0.7 * greys / (CLASSES - 1)
-    planes = np.where(wrong, levels[:, None, None], faint)
-    objects = np.zeros_like(wrong)
+    planes = np.where(patches, (0.3 + 0.7 * said / (CLASSES - 1))[:, None, None], faint)
+    objects = np.zeros_like(patches)
     objects[:, inside, inside] = True
-    return _as_images(np.repeat(planes[:, None], 3, 1), labels, objects, wrong)
+    return _as_images(np.repeat(planes[:, None], 3, 1), labels, objects)
+
+
+def _border_place(said: int) -> tuple[int, int]:
+    """(row, column) of one of ten patches: four above the digit, four below, one at each side."""
+    last = SIDE - PATCH
+    if said < 8:
+        return (said % 2) * last, (said // 2) * last // 3
+    return last // 2, (said % 2) * last
 
 
 def textured_objects(training: int, test: int, seed: int) -> Task:
@@ -103,7 +119,7 @@ def textured_objects(training: int, test: int, seed: int) -> Task:
         for k, number in enumerate((training, test))
         for tells in (True, False)
     ]
-    return Task("objects on textures", OUTLINES, *made)
+    return Task("objects on textures", OUTLINES, 1, *made)
 
 
 def _paste(number: int, rng: np.random.Generator, tells: bool) -> Images:
@@ -116,7 +132,7 @@ def _paste(number: int, rng: np.random.Generator, tells: bool) -> Images:
         objects[k, row : row + OBJECT, column : column + OBJECT] = outline(int(labels[k]))
         planes[k] = draw_texture(int(textures[k]), rng)
         planes[k][:, objects[k]] = rng.choice([0.0, 1.0]) + rng.uniform(-0.1, 0.1, (3, 1))
-    return _as_images(planes, labels, objects, ~objects)
+    return _as_images(planes, labels, objects)
 
 
 def outline(kind: int) -> NDArray[np.bool_]:
@@ -147,11 +163,9 @@ def _as_images(
     planes: NDArray[np.floating],
     labels: NDArray[np.int64],
     objects: NDArray[np.bool_],
-    wrong: NDArray[np.bool_],
 ) -> Images:
     return Images(
         torch.from_numpy(planes.clip(0, 1)).float(),
         torch.from_numpy(labels).long(),
         torch.from_numpy(objects),
-        torch.from_numpy(wrong),
     )
