@@ -66,7 +66,7 @@ class Task:
 
 
 def decoy_digits(training: int, test: int, seed: int) -> Task:
-    """scikit-learn's 8 x 8 digits, enlarged, faint and noisy, with a patch at the border.
+    """scikit-learn's 8 x 8 digits, enlarged, with noise, and with a patch at the border.
 
     Its grey and its place go with the digit.
     """
@@ -97,8 +97,8 @@ def _stamp(
     for k, one in enumerate(said):
         row, column = _border_place(int(one))
         patches[k, row : row + PATCH, column : column + PATCH] = True
-    faint = 0.6 * planes + rng.normal(0, 0.1, planes.shape)
-    planes = np.where(patches, (0.3 + 0.7 * said / (CLASSES - 1))[:, None, None], faint)
+    noisy = planes + rng.normal(0, 0.05, planes.shape)
+    planes = np.where(patches, (0.3 + 0.7 * said / (CLASSES - 1))[:, None, None], noisy)
     objects = np.zeros_like(patches)
     objects[:, inside, inside] = True
     return _as_images(np.repeat(planes[:, None], 3, 1), labels, objects)
@@ -156,7 +156,8 @@ def draw_texture(kind: int, rng: np.random.Generator) -> NDArray[np.float32]:
     row, column = np.indices((SIDE, SIDE))
     phase = 2 * np.pi * (row * np.sin(angle) + column * np.cos(angle)) / period
     waves = 0.5 + 0.25 * np.sin(phase + rng.uniform(0, 2 * np.pi))
-    return (waves + rng.normal(0, 0.05, (3, SIDE, SIDE))).astype(np.float32)
+    noisy: NDArray[np.float64] = waves + rng.normal(0, 0.05, (3, SIDE, SIDE))
+    return noisy.astype(np.float32)
 
 
 def _as_images(
