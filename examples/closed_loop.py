@@ -33,6 +33,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -49,6 +50,9 @@ RATE = 5e-3
 PENALTY = 0.1  # weight of right reasons
 PULL = 50.0  # weight of the map loss
 CUT = "8"  # the layer that is attended to: the last one before the features are pooled
+MARGIN = (
+    0.5 / 14
+)  # of an image, around a shared place: places are of whole cells, of which it has 14
 BACKGROUND = 0.8  # of an image, where a person says that maps are on the background
 LOOK = iassa.methods.Rise(baseline="mean", debiased=True)  # to measure and to find places: quick
 LOOK_CLOSELY = iassa.methods.Iassa(baseline="grey")  # to find the outline of a small object: better
@@ -240,12 +244,20 @@ def find_wrong_places(task: Task, model: nn.Module, setting: Setting) -> Feedbac
     names = [str(int(label)) for label in images.labels[: len(made)]]
     wrong = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     for place in find_shared_places(heights, names):
-        top, left, bottom, right = (SIDE * side for side in place.box)
-        window = np.s_[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)]
-        if images.objects[0][window].float().mean() < 0.5:  # what a person answers
-            wrong[window] = True
+        box = np.array(place.box)
+        if _mean_in(images.objects[0], box) < 0.5:  # what a person answers
+            wrong[_pixels_of(box + MARGIN * np.array([-1, -1, 1, 1]))] = True
     calls = sum(one.calls for one in made)
     return Feedback(images.planes, images.labels, wrong.expand(len(images), -1, -1), "maps", calls)
+
+
+def _pixels_of(box: NDArray[np.float64]) -> tuple[slice, slice]:
+    top, left, bottom, right = np.round(SIDE * box.clip(0, 1)).astype(int)
+    return slice(top, bottom), slice(left, right)
+
+
+def _mean_in(mask: Tensor, box: NDArray[np.float64]) -> float:
+    return float(mask[_pixels_of(box)].float().mean())
 
 
 def find_wrong_regions(task: Task, model: nn.Module, setting: Setting) -> Feedback:

@@ -41,6 +41,7 @@ UNRUN = [
     ("docs/recipes/fiftyone.md", "FiftyOne", "MongoDB"),
     ("docs/results/plan.md", "Commands", "a day"),
     ("docs/results/plan.md", "The second edition", "a day"),
+    ("docs/training.md", "What it recovers", "minutes"),
 ]
 SLOW = {"docs/benchmark.md", "docs/images.md", "docs/synthetic.md"}
 # Recipes are run where what they are about is there: `make test-recipes`.
