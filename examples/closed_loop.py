@@ -39,8 +39,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import iassa
-from iassa.auditing import off_object
-from iassa.auditing.places import find_shared_places, measure_places
+from iassa.auditing import find_shared_places, measure_places, off_object
 from iassa.benchmark.report.statistics import Bootstrap
 from iassa.training import Attended, AttentionBranch, Counterexamples, right_reasons
 from shortcuts import SIDE, Images, Task, decoy_digits, textured_objects

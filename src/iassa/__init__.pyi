@@ -1,4 +1,4 @@
-from . import adapting, auditing, benchmark, masks, methods, metrics, models
+from . import adapting, auditing, benchmark, masks, methods, metrics, models, training
 from .errors import (
     BlackBoxError,
     CancelledError,
@@ -44,5 +44,6 @@ __all__ = [
     "models",
     "open_model",
     "retarget",
+    "training",
     "verify",
 ]
