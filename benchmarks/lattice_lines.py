@@ -84,7 +84,7 @@ class Drawn:
     @classmethod
     def of(cls, image: str, lattice: Lattice, made: str, saliency: Map) -> Drawn:
         """The map, measured."""
-        stride = lattice[1]
+        stride = lattice[1] * min(saliency.shape) / SHORT_SIDE
         finer, coarser = (periodic_share(saliency, stride * part) for part in (2 / 3, 3 / 2))
         at = periodic_share(saliency, stride)
         return cls(image, lattice, made, saliency, at, math.sqrt(finer * coarser))
@@ -137,7 +137,7 @@ def draw_lines(
 
     Args:
         name: of the image.
-        image: (H, W, 3), of a short side of 224.
+        image: (H, W, 3); its lattices are whole pixels where the short side is 224.
         ask: images to the scores (N, 1) of what is explained.
         lattices: windows and strides.
 
