@@ -198,7 +198,7 @@ def draw_figure(images: Mapping[str, NDArray[np.float32]], drawn: Sequence[Drawn
                 values,
                 np.full_like(values, np.inf),
                 measures="effect" if made == DEFAULT else "mean score",
-                title=f"{what}: {one.share:.2%}",
+                title=f"{what}: {100 * one.share:.2g} %",
                 outlines=(),
                 size=image.shape[:2],
                 regions=(),

@@ -88,8 +88,8 @@ def test_lines_are_where_the_stride_does_not_divide_the_window(lines, image):
     np.testing.assert_array_equal(default.saliency, found[(48, 8), "iassa"].saliency)
     figure = lines.draw_figure({"discs": image}, drawn)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
-    assert titles[0] == f"44 every 8, one divisor: {odd.share:.2%}"
-    assert titles[-1] == f"iassa: {default.share:.2%}"
+    assert titles[0] == f"44 every 8, one divisor: {100 * odd.share:.2g} %"
+    assert titles[-1] == f"iassa: {100 * default.share:.2g} %"
     rows = [*csv.DictReader(lines.write_rows(drawn).decode().splitlines())]
     assert [float(row["share"]) for row in rows] == [one.share for one in drawn]
 
@@ -122,6 +122,7 @@ def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_one_command_draws_all_figures(coco: Path) -> None:
     words = "--images photos --annotations instances.json --out paper --limit 2 --scenes 1"
     words += " --model working:small_colours --classes same --calls 60 --rounds 3 --min-score 0.5"
