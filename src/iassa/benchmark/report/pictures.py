@@ -226,8 +226,8 @@ def _load(entry: Entry, images: Path, reading: Reading) -> NDArray[np.float32]:
 def _draw(strips: Sequence[Strip], threshold: float | None) -> Figure:
     """Rows of photographs, columns of maps, each over its image with a colour bar beside it.
 
-    A map with a negative value is an effect, shown about its 0; another over its own range. Dots are
-    the border of the region above a share of the range, where such a threshold is given.
+    A map with a negative value is an effect, shown about its 0; another over its own range. Dots
+    are the border of the region above a share of the range, where such a threshold is given.
     """
     from matplotlib.figure import Figure  # here: half a second to import
 
