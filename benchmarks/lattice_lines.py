@@ -7,7 +7,7 @@ Where the edge of the windows is no multiple of their stride, neighbouring pixel
 numbers of windows, and the map may show that as lines. For each image and each pair of window and
 stride `iassa-paper` scores all windows once, and the same scores make four maps:
 
-- one divisor: sum of f_i M_i over one E[M] N for all pixels, as the paper prints it;
+- one divisor: sum of f_i M_i over one number for all pixels, as the authors' code divides, by N;
 - each pixel's: Eq. 5 with a divisor of each pixel, the first map of `iassa-paper` for beta 1;
 - attention: the first map of `iassa-paper` with its defaults;
 - hidden: the mean loss of the windows that hide a pixel, the map of `sliding-window`.
