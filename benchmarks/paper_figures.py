@@ -57,7 +57,7 @@ def read_options(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, l
     parser.add_argument("--calls", type=int, default=1000, help="of LIME, RISE and iassa")
     parser.add_argument("--rounds", type=int, default=25, help="iterations of iassa-paper")
     parser.add_argument("--paper-calls", type=int, default=20_000, help="the most of these")
-    parser.add_argument("--scenes", type=int, default=2, help="images of Figure 8")
+    parser.add_argument("--scenes", type=int, default=2, help="images of Figure 8, 0 for none")
     return parser.parse_known_args(arguments)
 
 
@@ -93,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if status:
             return status
         shutil.copy(Path(folder) / "maps-by-method.jpg", options.out / "figure-1.jpg")
-    draw_figure_8(entries[: options.scenes], options)
+    if options.scenes:
+        draw_figure_8(entries[: options.scenes], options)
     return 0
 
 
