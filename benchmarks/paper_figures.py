@@ -18,6 +18,7 @@ benchmark coco`, such as `--classes` or `--workers`. 25 iterations are about 12 
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import sys
 import tempfile
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def call(*words: str) -> int:
     """What `iassa` does with these words, and its exit status."""
-    messages.print(f"iassa {' '.join(words)}")
+    messages.print(shlex.join(["iassa", *words]))
     try:
         call_iassa(list(words))
     except SystemExit as end:
