@@ -292,6 +292,22 @@ def test_photographs_only_where_they_are_asked_for(report, run, tmp_path):
     assert "data:image/jpeg" not in (none.folder / "report.html").read_text("utf-8")
 
 
+def test_dots_are_the_border_of_the_region_of_each_iteration(run, tmp_path):
+    """Another threshold draws another region along the iterations, and nothing else differs."""
+    made = []
+    for threshold in (0.3, 0.8):
+        folder = tmp_path / str(threshold)
+        configuration = BARE | {"metrics": {**BARE["metrics"], "threshold": threshold}}
+        make_run(folder, 2, configuration=configuration)
+        report = write_report(folder, images=run[3], pictures=1, photographs=True, **FEW)
+        text = (report.folder / "report.md").read_text("utf-8")
+        assert f"region above {threshold} of each map's range in dots" in text
+        made.append({path.name: path.read_bytes() for path in report.files})
+    low, high = made
+    assert low["maps-by-method.jpg"] == high["maps-by-method.jpg"]
+    assert low["maps-by-iteration-1.jpg"] != high["maps-by-iteration-1.jpg"]
+
+
 @pytest.mark.parametrize("size", [(9, 12), (30, 20)])
 def test_maps_of_another_size_are_drawn_over_the_whole_photograph(run, tmp_path, size):
     """Maps of the size that a model looks at: the same picture as of maps of the image's size."""

@@ -21,6 +21,7 @@ Out: values for one image, with the curve if there is one. The benchmark takes t
 | `pixel_level` | any of these, by activated pixel | metric's | metric's | Vasu and Long, 2020 |
 | `gini_index` | it speaks of few pixels | [0, 1) | higher | Chalasani et al., 2020 |
 | `border_share` | its mass is at the image's border | [0, 1] | - | - |
+| `periodic_share` | it shows a lattice of windows | [0, 1] | lower | - |
 | `stability` | other seeds make it again | [-1, 1], [0, 1] | higher | see there |
 | `input_stability` | nearly equal images make it | as above | higher | Yeh et al., 2019 |
 | `error_coverage` | another seed is within its errors | [0, 1] | 0.95 | - |
@@ -52,6 +53,7 @@ from iassa.metrics.overlap import (
     pixel_level,
     threshold_region,
 )
+from iassa.metrics.periodic_share import periodic_share
 from iassa.metrics.pointing_game import Pointing, pointing_game
 from iassa.metrics.random_logit import RandomLogit, random_logit
 from iassa.metrics.randomisation import Randomisation, Stage, model_randomisation, randomised
@@ -95,6 +97,7 @@ __all__ = [
     "onnx_layers",
     "onnx_randomisation",
     "overlap_at",
+    "periodic_share",
     "pixel_level",
     "pointing_game",
     "random_logit",

@@ -25,6 +25,7 @@ from iassa.errors import ImageWarning, InputError, list_some, plain
 from iassa.explanations.drawing import Colours, draw_map
 from iassa.files import inside
 from iassa.image import as_image, resize
+from iassa.metrics import threshold_region
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,6 +148,7 @@ def draw_photos(
     """
     items = {item.key: item for item in results.items}
     seed = results.configuration["seeds"][0]
+    threshold = results.configuration["metrics"]["threshold"]
     reading = Reading.of(results.configuration.get("dataset", {}))
     read = [
         (entry, _load(entry, images, reading), outline(entry) if outline else None)
@@ -159,7 +161,12 @@ def draw_photos(
         assert place is not None, "all methods have the entries that are shown"
         return store.saliency(key, place)
 
-    def draw(name: str, caption: str, columns: Mapping[str, tuple[str, Choose]]) -> Photo:
+    def draw(
+        name: str,
+        caption: str,
+        columns: Mapping[str, tuple[str, Choose]],
+        threshold: float | None = None,
+    ) -> Photo:
         strips = [
             Strip(*one, {heading: read_map(one[0], *columns[heading]) for heading in columns})
             for one in read
@@ -170,7 +177,7 @@ def draw_photos(
             f"{caption}: {', '.join(entry.key for entry in entries)}.",
             f"{len(strips)} rows, each a photograph and its maps by {', '.join(columns)}: "
             f"{'; '.join(rows)}.",
-            figure_bytes(_draw(strips), "jpeg"),
+            figure_bytes(_draw(strips, threshold), "jpeg"),
         )
 
     by_method = {
@@ -183,8 +190,11 @@ def draw_photos(
             f"k = {k}": (label, partial(_place_after, rounds=k))
             for k in choose_rounds(trajectory.x)
         }
-        caption = f"{label} along its iterations (the paper's Figure 5)"
-        photos.append(draw(f"maps-by-iteration-{number_of}", caption, by_round))
+        caption = (
+            f"{label} along its iterations (the paper's Figure 5), with the border of the "
+            f"region above {threshold:g} of each map's range in dots"
+        )
+        photos.append(draw(f"maps-by-iteration-{number_of}", caption, by_round, threshold))
     return photos
 
 
@@ -213,10 +223,11 @@ def _load(entry: Entry, images: Path, reading: Reading) -> NDArray[np.float32]:
     return image
 
 
-def _draw(strips: Sequence[Strip]) -> Figure:
+def _draw(strips: Sequence[Strip], threshold: float | None) -> Figure:
     """Rows of photographs, columns of maps, each over its image with a colour bar beside it.
 
-    A map with a negative value is an effect, shown about its 0; another over its own range.
+    A map with a negative value is an effect, shown about its 0; another over its own range. Dots
+    are the border of the region above a share of the range, where such a threshold is given.
     """
     from matplotlib.figure import Figure  # here: half a second to import
 
@@ -239,23 +250,24 @@ def _draw(strips: Sequence[Strip]) -> Figure:
             left = MARGIN + widest + GAP + column * step
             axes = figure.add_axes((left / across, *place))
             bar = figure.add_axes(((left + width + GAP) / across, place[0], BAR / across, place[2]))
-            _draw_map(axes, bar, strip, saliency)
+            _draw_map(axes, bar, strip, saliency, threshold)
             axes.set_title(plain(heading) if strip is strips[0] else "", **WORDS)
         top += height
     return figure
 
 
-def _draw_map(axes: Axes, bar: Axes, strip: Strip, saliency: NDArray[np.float32]) -> None:
+def _draw_map(
+    axes: Axes, bar: Axes, strip: Strip, saliency: NDArray[np.float32], threshold: float | None
+) -> None:
     size = strip.image.shape[0], strip.image.shape[1]
     enlarged = resize(torch.from_numpy(saliency)[None], size)[0].numpy()
     measures = "effect" if bool((saliency < 0).any()) else "mean score"
     colours = Colours.over(enlarged, measures)
     shown = draw_map(axes, strip.image, enlarged, colours=colours, fit="auto", longest=LONGEST)
     if strip.outline is not None:
-        height, width = axes.images[0].get_array().shape[:2]  # type: ignore[union-attr]
-        rows = np.linspace(0, height - 1, strip.outline.shape[0])
-        columns = np.linspace(0, width - 1, strip.outline.shape[1])
-        axes.contour(columns, rows, strip.outline, [0.5], colors=WHITE, linewidths=1)
+        _outline(axes, strip.outline, "solid")
+    if threshold is not None:
+        _outline(axes, threshold_region(enlarged, threshold), "dotted")
     axes.set_axis_off()
     low, high = shown.get_clim()
     ticks = [low, 0.0, high] if measures == "effect" else [low, high]
@@ -263,6 +275,16 @@ def _draw_map(axes: Axes, bar: Axes, strip: Strip, saliency: NDArray[np.float32]
     style = number_format([low, high])
     bar.set_yticks(ticks, [number(tick, style) for tick in ticks], fontsize=6)
     bar.tick_params(length=2, pad=1)
+
+
+def _outline(axes: Axes, region: NDArray[np.bool_], style: str) -> None:
+    """Draw the border of a region over a picture of any size; a region without one has none."""
+    if region.all() or not region.any():
+        return
+    height, width = axes.images[0].get_array().shape[:2]  # type: ignore[union-attr]
+    rows = np.linspace(0, height - 1, region.shape[0])
+    columns = np.linspace(0, width - 1, region.shape[1])
+    axes.contour(columns, rows, region, [0.5], colors=WHITE, linewidths=1, linestyles=style)
 
 
 def _title(entry: Entry) -> str:
