@@ -369,6 +369,21 @@ def test_a_folder_without_images_is_refused(images: str) -> None:
     assert not Path("run").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 0}, "expected workers to be a whole number, 1 or more, got 0"),
+        ({"pictures": "some"}, "expected pictures to be 'none' or"),
+        ({"classes": "imagenet"}, "folders named by their classes, or annotations, for --classes"),
+    ],
+)
+def test_what_fits_no_audit_is_refused(options, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        audit("photos/cat", "run", objects, calls=CALLS, **options)
+    assert asked() == 0
+    assert not Path("run").exists()
+
+
 def test_the_folders_of_others_are_left_alone() -> None:
     iassa.explain("photos/cat/0.png", objects, method=RISE, calls=CALLS).save("saved")
     with pytest.raises(InputError, match=r"folder of an audit .* a saved explanation.* --run"):

@@ -175,11 +175,23 @@ def test_a_cut_that_cannot_be_made_is_refused(network, after, message):
     assert not any(part._forward_hooks for part in network.modules())
 
 
+def test_what_is_no_network_or_no_batch_is_refused():
+    with pytest.raises(iassa.InputError, match="expected a torch module to cut, got function"):
+        AttentionBranch(classifier, "1", images())
+    for example in (images()[0], images().numpy()):
+        with pytest.raises(iassa.InputError, match="expected images as a tensor"):
+            AttentionBranch(classifier(), "1", example)
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (torch.zeros(N, W, H), "expected maps (4, 20, 28) or (4, 9, 13), got (4, 28, 20)"),
+        (
+            torch.zeros(N, W, H),
+            "maps as a tensor (4, 20, 28) or (4, 9, 13), got (4, 28, 20)",
+        ),
         (torch.zeros(3, H, W), "got (3, 20, 28)"),
+        (np.zeros((N, H, W)), "or (4, 9, 13), got ndarray"),
         (torch.zeros(N, 1, H, W), "got (4, 1, 20, 28)"),
         (torch.full((N, H, W), 1.5), "expected maps from 0 to 1"),
         (torch.full((N, H, W), float("nan")), "expected maps from 0 to 1"),

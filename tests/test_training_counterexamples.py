@@ -182,6 +182,8 @@ def refused(message, dataset, relevant, **options):
 def test_what_cannot_be_used_is_refused():
     dataset, relevant = labelled(planes()), masks()
     refused("got 4 masks for 5 images", dataset, relevant[:4])
+    refused("expected masks with a length and places, got NoneType", dataset, None)
+    refused("got generator. Put them into a list", dataset, (mask for mask in relevant))
     refused("got 12 x 15 (height x width)", dataset, relevant[:, :, 1:])
     refused("got (12, 16) of float64 at 0", dataset, relevant.astype(float))
     refused("got (12, 16, 1) of bool", dataset, relevant[..., None])

@@ -118,11 +118,15 @@ def test_training_with_it_unlearns_a_shortcut():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s, x, f: (s, x[0], f), "expected images (N, C, H, W), got (2, 5, 7)"),
+        (lambda s, x, f: (s, x[0], f), "expected images as a tensor (N, C, H, W), got (2, 5, 7)"),
         (lambda s, x, f: (s[:, :1], x, f), "scores (4, K) with K of 2 or more, got (4, 1)"),
         (lambda s, x, f: (s[:2], x, f), "got (2, 3)"),
         (lambda s, x, f: (s, x, f[:, :, 1:]), "got (4, 5, 6) in torch.bool"),
         (lambda s, x, f: (s, x, f.float()), "got (4, 5, 7) in torch.float32"),
+        (lambda s, x, f: (s, x, f.numpy()), "got ndarray in bool. Give a tensor"),
+        (lambda s, x, f: (s.tolist(), x, f), "K of 2 or more, got list"),
+        (lambda s, x, f: (s, x, None), "got NoneType in no dtype"),
+        (lambda s, x, f: (s, x.detach().numpy(), f), "a tensor (N, C, H, W), got ndarray"),
         (lambda s, x, f: (s, x.detach(), f), "expected images with requires_grad"),
         (lambda s, x, f: (s.detach(), x, f), "expected scores that depend on the images"),
         (

@@ -16,7 +16,7 @@ from iassa.adapting.judging import Judgement, judge_features
 from iassa.adapting.network import STRIDES, Levels
 from iassa.adapting.pictures import Pictures, count_needed, read_pictures
 from iassa.adapting.training import Adaptation, Step, Training
-from iassa.errors import require
+from iassa.errors import counted, require
 from iassa.files import check_writable, is_there, user_path
 from iassa.models.efficientnet_lite0 import INPUT_SIZE
 from iassa.models.opening import open_device
@@ -109,7 +109,7 @@ def adapt_features(
         training.load(state)
     require(
         training.epoch <= settings.epochs,
-        f"expected at least {training.epoch} epochs, as many as {part_of(out)} has, got "
+        f"expected at least {counted(training.epoch, 'epoch')}, as many as {part_of(out)} has, got "
         f"{settings.epochs}. Ask for as many, or say --overwrite to begin anew.",
     )
     _train(

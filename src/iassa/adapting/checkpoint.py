@@ -83,7 +83,7 @@ def load_part(out: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
     other = [name for name in {**known, **run} if known.get(name) != run.get(name)]
     require(
         not other,
-        f"expected the checkpoint {path} to be of the same adaptation, got another "
+        f"expected the checkpoint {path} to be of this adaptation, got one that differs in "
         f"{list_some(sorted(other))}. {advice}",
     )
     assert isinstance(state, dict)

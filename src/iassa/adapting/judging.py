@@ -17,7 +17,8 @@ from torch import Tensor
 
 from iassa.adapting.network import Levels
 from iassa.adapting.pictures import JUDGED, Pictures
-from iassa.benchmark.report.statistics import Bootstrap, Estimate, Verdict, judge
+from iassa.benchmark.report.statistics import MIN_IMAGES, Bootstrap, Estimate, Verdict, judge
+from iassa.errors import counted
 from iassa.estimators.attention import fuse
 from iassa.image import resize
 from iassa.masks.superpixels import segment
@@ -56,10 +57,11 @@ class Judgement:
         """One line."""
         gap = self.difference
         interval = f" [{gap.low:+.4f}, {gap.high:+.4f}]" if gap.num_images > 1 else ""
+        few = f", with fewer than {MIN_IMAGES}" if gap.num_images < MIN_IMAGES else ""
         return (
             f"{self.what} told apart: {self.before:.4f} before, {self.after:.4f} after, "
-            f"difference {gap.mean:+.4f}{interval} on {gap.num_images} held-out image(s): "
-            f"{self.verdict}"
+            f"difference {gap.mean:+.4f}{interval} on {counted(gap.num_images, 'held-out image')}: "
+            f"{self.verdict}{few}"
         )
 
 

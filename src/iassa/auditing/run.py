@@ -6,12 +6,13 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from iassa.auditing.folder import AuditFolder
 from iassa.auditing.report import Audit
 from iassa.auditing.subjects import AuditTasks, Subjects, open_subjects
 from iassa.benchmark.datasets import category_targets
+from iassa.checks import Within, take
 from iassa.decoding import ImageFile, Reading
 from iassa.errors import ImageWarning, require, warn
 from iassa.explanations.explanation import Explanation
@@ -35,6 +36,7 @@ from iassa.models.identity import digest_arrays
 from iassa.models.opening import BlackBoxLike, open_model
 
 CALLS = 200  # for the map of an image
+Workers: TypeAlias = Annotated[int, Within(1)]
 
 
 def _show(photo: Photo, result: Entry | str) -> None:
@@ -132,7 +134,7 @@ def audit(
     told = Following() if following is None else following
     explainer = open_method(method)
     explainer.check_budget(Budget(calls, None, None, None))
-    _check(target, seed, batch_size)
+    _check(target, seed, batch_size, workers, pictures)
     subjects = open_subjects(
         user_path(images),
         None if masks is None else user_path(masks),
@@ -142,6 +144,11 @@ def audit(
     )
     black_box = open_model(model, device) if opened is None else opened
     names = black_box.class_names
+    require(
+        classes == "auto" or any(subjects.categories),
+        f"expected images in folders named by their classes, or annotations, for --classes "
+        f"{classes}, got neither. Sort the images into folders, or leave --classes out.",
+    )
     if names is not None and classes != "auto":  # before a call is spent
         category_targets(subjects.categories, names, len(names), classes)
     options: dict[str, Any] = {"target": target, "calls": calls, "keep_scores": 10}
@@ -169,9 +176,13 @@ def audit(
     return folder.result
 
 
-def _check(target: object, seed: int, batch_size: int | None) -> None:
+def _check(
+    target: object, seed: int, batch_size: int | None, workers: int, pictures: Pictures
+) -> None:
     require(not isinstance(target, list | tuple), f"expected one target, got {target}. Name one.")
     check_numbers(1, seed, batch_size)
+    take(workers, Workers, "workers")
+    take(pictures, Pictures, "pictures")
 
 
 def _configure(

@@ -171,7 +171,7 @@ def _finish(done: Adapted, *, as_json: bool, quiet: bool) -> None:
     """
     if not quiet:
         say(
-            f"{counted(done.images, 'image')}, {counted(done.epochs, 'epoch')} in "
+            f"trained on {counted(done.images, 'image')}, {counted(done.epochs, 'epoch')} in "
             f"{done.seconds:.0f} s; --epochs {done.epochs} gives the same features again"
         )
         for one in done.judgements:

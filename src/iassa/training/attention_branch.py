@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from iassa.errors import InputError, list_choices, require, suggest
 from iassa.models.torch_module import evaluating
+from iassa.training.got import describe
 
 
 class Attended(NamedTuple):
@@ -68,11 +69,13 @@ class Attended(NamedTuple):
         """
         N, *features = self.attention.shape
         require(
-            wanted.ndim == 3
+            isinstance(wanted, Tensor)
+            and wanted.ndim == 3
             and len(wanted) == N
             and tuple(wanted.shape[1:]) in (self.size, tuple(features)),
-            f"expected maps ({N}, {self.size[0]}, {self.size[1]}) or ({N}, {features[0]}, "
-            f"{features[1]}), got {tuple(wanted.shape)}. Scale them to the size of the images.",
+            f"expected maps as a tensor ({N}, {self.size[0]}, {self.size[1]}) or ({N}, "
+            f"{features[0]}, {features[1]}), got {describe(wanted)}. Scale "
+            "them to the size of the images.",
         )
         maps = wanted.to(self.attention)
         require(
@@ -123,6 +126,14 @@ class AttentionBranch(nn.Module):
                 features; a network whose output is no logits.
         """
         super().__init__()
+        require(
+            isinstance(network, nn.Module),
+            f"expected a torch module to cut, got {describe(network)}. Give the network itself.",
+        )
+        require(
+            isinstance(example, Tensor) and example.ndim == 4,
+            f"expected images as a tensor (N, C, H, W), got {describe(example)}. Give a batch.",
+        )
         names = [name for name, _ in network.named_modules() if name]
         require(
             after in names,
@@ -140,7 +151,7 @@ class AttentionBranch(nn.Module):
             logits = self._run(example, look)
         require(
             isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == len(example),
-            f"expected logits ({len(example)}, K) of the network, got {_describe(logits)}. Wrap it "
+            f"expected logits ({len(example)}, K) of the network, got {describe(logits)}. Wrap it "
             "in a module that returns these alone.",
         )
         channels, classes = seen[0].shape[1], logits.shape[1]
@@ -183,7 +194,7 @@ class AttentionBranch(nn.Module):
             )
             if not isinstance(features, Tensor) or features.ndim != 4:
                 raise InputError(
-                    f"expected features (N, c, h, w) of {self.after!r}, got {_describe(features)}. "
+                    f"expected features (N, c, h, w) of {self.after!r}, got {describe(features)}. "
                     "Cut behind another submodule."
                 )
             return change(features)
@@ -199,7 +210,3 @@ class AttentionBranch(nn.Module):
             "submodule.",
         )
         return output
-
-
-def _describe(value: object) -> str:
-    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__

@@ -83,6 +83,11 @@ class Counterexamples(Dataset[tuple[Any, ...]]):
         )
         for name, kind in (("fill", Fill), ("copies", Copies), ("seed", Seed)):
             object.__setattr__(self, name, take(getattr(self, name), kind, name))
+        require(
+            hasattr(self.relevant, "__len__") and hasattr(self.relevant, "__getitem__"),
+            f"expected masks with a length and places, got {type(self.relevant).__name__}. Put "
+            "them into a list.",
+        )
         number = self._number
         require(
             len(self.relevant) == number > 0,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from iassa.errors import require
+from iassa.training.got import describe
 
 
 def right_reasons(scores: Tensor, images: Tensor, forbidden: Tensor) -> Tensor:
@@ -46,17 +47,26 @@ def right_reasons(scores: Tensor, images: Tensor, forbidden: Tensor) -> Tensor:
         >>> right_answers = torch.nn.functional.cross_entropy(scores, torch.arange(8) % 4)
         >>> (right_answers + 10 * right_reasons(scores, images, forbidden)).backward()
     """
-    require(images.ndim == 4, f"expected images (N, C, H, W), got {_shape(images)}. Add an axis.")
+    require(
+        isinstance(images, Tensor) and images.ndim == 4,
+        f"expected images as a tensor (N, C, H, W), got {describe(images)}. Give it four axes.",
+    )
     N, _, height, width = images.shape
     require(
-        scores.ndim == 2 and len(scores) == N and scores.shape[1] > 1,
-        f"expected scores ({N}, K) with K of 2 or more, got {_shape(scores)}. Of one output z make "
-        "two: torch.cat([torch.zeros_like(z), z], 1).",
+        isinstance(scores, Tensor)
+        and scores.ndim == 2
+        and len(scores) == N
+        and scores.shape[1] > 1,
+        f"expected scores ({N}, K) with K of 2 or more, got {describe(scores)}. Of one output z "
+        "make two: torch.cat([torch.zeros_like(z), z], 1).",
     )
     require(
-        forbidden.dtype == torch.bool and forbidden.shape == (N, height, width),
+        isinstance(forbidden, Tensor)
+        and forbidden.dtype == torch.bool
+        and forbidden.shape == (N, height, width),
         f"expected forbidden pixels ({N}, {height}, {width}) in torch.bool, got "
-        f"{_shape(forbidden)} in {forbidden.dtype}. Give one mask for each image.",
+        f"{describe(forbidden)} in {getattr(forbidden, 'dtype', 'no dtype')}. Give a tensor with "
+        "one mask for each image.",
     )
     require(
         images.requires_grad,
@@ -73,7 +83,3 @@ def right_reasons(scores: Tensor, images: Tensor, forbidden: Tensor) -> Tensor:
     )
     require(gradient is not None, independent)
     return gradient.square().sum(1).mul(forbidden).sum() / N
-
-
-def _shape(tensor: Tensor) -> str:
-    return str(tuple(tensor.shape))

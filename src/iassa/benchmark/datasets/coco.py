@@ -198,7 +198,10 @@ def _parse(content: bytes, path: Path) -> dict[str, list[Record]]:
     try:
         table = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"expected JSON in COCO's instances format in {path}: {error}.") from None
+        raise InputError(
+            f"expected JSON in COCO's instances format in {path}, got something else ({error}). "
+            "Name another file."
+        ) from None
     found = table if isinstance(table, dict) else {}
     for part, fields in FIELDS.items():
         if not isinstance(found.get(part), list):

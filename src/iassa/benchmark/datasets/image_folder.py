@@ -40,7 +40,9 @@ class ImageFolder(Dataset):
         files = list_files(images, IMAGE_SUFFIXES)
         if not files:
             suffixes = ", ".join(IMAGE_SUFFIXES)
-            raise InputError(f"expected images in {images}, got no file named {suffixes}.")
+            raise InputError(
+                f"expected images in {images}, got no file named {suffixes}. Name another folder."
+            )
         self.reading = reading
         self._samples = tuple(Sample(name, images / name, i) for i, name in enumerate(files))
 

@@ -56,7 +56,8 @@ class MaskFolder(Dataset):
         if not self._masks:
             example = PurePosixPath(names[0]).with_suffix(".png")
             raise InputError(
-                f"expected a PNG in {masks} for images of {images}, got none such as {example}."
+                f"expected a PNG in {masks} for images of {images}, got none such as {example}. "
+                "Name another folder."
             )
         self._samples = tuple(
             dataclasses.replace(sample, categories=(PurePosixPath(sample.name).parent.name,))
