@@ -144,11 +144,6 @@ def audit(
     )
     black_box = open_model(model, device) if opened is None else opened
     names = black_box.class_names
-    require(
-        classes == "auto" or any(subjects.categories),
-        f"expected images in folders named by their classes, or annotations, for --classes "
-        f"{classes}, got neither. Sort the images into folders, or leave --classes out.",
-    )
     if names is not None and classes != "auto":  # before a call is spent
         category_targets(subjects.categories, names, len(names), classes)
     options: dict[str, Any] = {"target": target, "calls": calls, "keep_scores": 10}

@@ -134,7 +134,7 @@ def open_subjects(
         classes: see `category_targets`.
 
     Raises:
-        InputError: both, an image in no folder, or see `find_photos`, `MaskFolder` and `Coco`.
+        InputError: both, classes other than 'auto' for images of none, or see `find_photos`, `MaskFolder` and `Coco`.
     """
     require(
         masks is None or annotations is None,
@@ -149,7 +149,13 @@ def open_subjects(
     elif annotations is not None:
         dataset = Coco(images, annotations, reading)
     samples = {} if dataset is None else {one.name: one for one in dataset.samples()}
-    return Subjects(photos, dataset, samples, reading, classes)
+    subjects = Subjects(photos, dataset, samples, reading, classes)
+    require(
+        classes == "auto" or any(subjects.categories),
+        "expected images in folders named by their classes, or annotations, for --classes "
+        f"{classes}, got neither. Sort the images into folders, or leave --classes out.",
+    )
+    return subjects
 
 
 def _digest(content: bytes, subject: Subject) -> str:
