@@ -134,7 +134,8 @@ def open_subjects(
         classes: see `category_targets`.
 
     Raises:
-        InputError: both, classes other than 'auto' for images of none, or see `find_photos`, `MaskFolder` and `Coco`.
+        InputError: both; classes other than 'auto' for images of none; or see `find_photos`,
+            `MaskFolder` and `Coco`.
     """
     require(
         masks is None or annotations is None,
