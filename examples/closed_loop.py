@@ -41,6 +41,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 import iassa
 from iassa.auditing import find_shared_places, measure_places, off_object
 from iassa.benchmark.report.statistics import Bootstrap
+from iassa.files import check_writable
 from iassa.training import Attended, AttentionBranch, Counterexamples, right_reasons
 from shortcuts import SIDE, Images, Task, decoy_digits, textured_objects
 
@@ -378,6 +379,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--out", type=Path, help="a JSON file for all that was measured")
     options = parser.parse_args(arguments)
+    if options.seeds < 1:
+        parser.error(f"expected --seeds of 1 or more, got {options.seeds}. Change it.")
+    if options.out is not None:
+        try:
+            check_writable(options.out.parent)
+        except iassa.InputError as error:
+            parser.error(str(error))
     print(tabulate(run(Setting(), range(options.seeds), options.out)))
     return 0
 

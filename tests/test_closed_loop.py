@@ -81,7 +81,10 @@ def test_maps_of_a_model_that_looks_at_patches_forbid_these(loop):
     LooksAtPatches()(patches).sum().backward()
     looked_at = patches.grad[0, 0] > 0
     assert (said.forbidden[0] & looked_at).sum() > 0.7 * looked_at.sum()
-    assert (said.forbidden[0] & ~looked_at).sum() < 0.2 * (~looked_at).sum()
+    # A place is 3 x 3 of 14 x 14 cells, with a margin: what is forbidden is near to a patch.
+    near = nn.functional.max_pool2d(looked_at[None, None].float(), 7, 1, 3)[0, 0] > 0
+    assert not (said.forbidden[0] & ~near).any()
+    assert not near.all()
 
 
 def row(loop, way, source, accuracy, without, off, seed=0):
@@ -133,3 +136,17 @@ def test_a_seed_gives_the_same_images(loop):
     assert torch.equal(one.training.planes, other.training.planes)
     assert not torch.equal(one.training.planes, third.training.planes)
     assert np.array_equal(one.test.labels, other.test.labels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "expected --seeds of 1 or more, got 0"),
+        (["--out", f"{__file__}/found.json"], "cannot write to"),
+    ],
+)
+def test_options_that_cannot_be_used_end_before_a_training(loop, capsys, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        loop.main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
