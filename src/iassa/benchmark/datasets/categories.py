@@ -134,9 +134,9 @@ class _Search:
         """'imagenet' or 'same', whichever fits the class names."""
         if self.class_names is None:
             raise InputError(
-                f"expected a model with class names, got {self.num_outputs} outputs without. Say "
-                "'imagenet' if they are its classes, 'same' if they are the categories in their "
-                f"order, or {NAME_A_FILE}"
+                f"expected a model with class names, got {self.num_outputs} outputs without. "
+                "With --classes say 'imagenet' if they are its classes, 'same' if they are the "
+                f"categories in their order, or {NAME_A_FILE}"
             )
         # ImageNet first: its class 'kite' is a bird.
         is_imagenet = _is_imagenet(self.class_names)
