@@ -82,7 +82,7 @@ class Run:
             black_box: the model; a detector is aimed at the image.
             method: with its fields.
             limits: `target`, `calls` and `seed`, as `iassa.explain` takes them.
-            tolerance: likewise. The first map, of a part of a round, is not held against it.
+            tolerance: likewise, of a method whose maps can be extended.
         """
         self.number = next(_NUMBERS)
         self.explanation: iassa.Explanation | None = None
@@ -177,6 +177,8 @@ class Run:
             )
         calls = min(budget, FIRST_CALLS * fills) if extends else budget
         limits = {**self._limits, "calls": calls}
+        if extends:
+            limits["tolerance"] = self._tolerance
         return iassa.explain(
             self._image(),
             self.black_box,
