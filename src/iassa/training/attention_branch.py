@@ -15,7 +15,8 @@ edited, by a further term of the loss: a factor times the L2 norm of M' - M.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,8 @@ from iassa.models.torch_module import evaluating
 from iassa.training.got import describe
 
 
-class Attended(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Attended:
     """What a network with an attention branch says of a batch.
 
     Attributes:
