@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 # The processes that tests start as well: tests run on all cores at once, each on one. It is read
@@ -12,6 +13,9 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS
 import pytest
 import torch
 from hypothesis import settings
+
+# Under nohup SIGHUP is ignored, and so it would be by every process that a test starts.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The same cases in every run, on machines of any speed.
 settings.register_profile("iassa", deadline=None, derandomize=True)
