@@ -131,6 +131,10 @@ def score_round(
     counts = {family: len(scored.plan) for family, scored in known.items()}
     places = {family: place for place, family in enumerate(plans)}
     affordable = afford(plans, counts, budget.left)
+    fills = {
+        family: deal(plan, len(case.fills), case.seed, k, places[family])
+        for family, plan in affordable.items()
+    }
     tally = _Tally()
     parts = split(plans, None if budget.tolerance is None else LOOK_EVERY)
     for number, part in enumerate(parts, 1):
@@ -143,9 +147,9 @@ def score_round(
             # none.
             if budget.is_over() and (tally.readings or budget.stopped != "seconds"):
                 last = first + (0 if seen is None else len(seen))  # the earlier run's are kept
-            fills = deal(plan, len(case.fills), case.seed, k, places[family])[first:last]
+            shown = fills[family][first:last]
             try:
-                _score_part(family, plan[first:last], fills, seen, estimator, asking, tally)
+                _score_part(family, plan[first:last], shown, seen, estimator, asking, tally)
             except BlackBoxError as error:
                 tally.failure, budget.stopped = error, "failed"
                 budget.calls += error.images  # it was asked, though it did not answer
