@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -12,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iassa.checks import InputSize, Within, convert, describe, fits, take, take_json
+from iassa.checks import InputSize, Within, convert, describe, fits, take, take_json, taking
 from iassa.errors import InputError
 from iassa.methods import METHODS, Explainer, Iassa, Occlusion
 
@@ -46,6 +47,8 @@ def test_none_is_asked_of_the_kind_alone_and_an_empty_tuple_is_refused() -> None
         (tuple[float, float], "a tuple (number, number)"),
         (Literal["slic", "quickshift"], "'slic' or 'quickshift'"),
         (bool | None, "True or False or None"),
+        (Callable[[int], object] | None, "a function or None"),
+        (Iassa | None, "Iassa(...) or None"),
     ],
 )
 def test_a_kind_is_described_in_words(kind: object, words: str) -> None:
@@ -142,3 +145,33 @@ def test_a_part_of_a_file_may_be_none() -> None:
     for got in (3, [], {"length": "long"}):
         with pytest.raises(InputError, match=r"expected part(\.length)?"):
             take_json({"part": got}, Whole, "")
+
+
+@taking("number", "then", "rise")
+def add(
+    number: Annotated[int, Within(0)],
+    other: typing.Any,
+    *more: int,
+    then: Callable[[int], int] | None = None,
+    rise: Iassa | None = None,
+) -> int:
+    """Add."""
+    added: int = number + other + sum(more)
+    return added if then is None else then(added)
+
+
+def test_arguments_are_taken_by_their_annotations() -> None:
+    assert add(np.int64(2), 3) == add(2.0, other=3) == add(number=torch.tensor(2), other=3) == 5
+    assert add(2, 3, 4, then=lambda sum_: -sum_, rise=Iassa()) == -9
+    assert type(add(np.int64(2), 3)) is int
+    assert (add.__name__, add.__doc__) == ("add", "Add.")
+    for odd, words in (
+        ({"number": -1}, "number to be a whole number, 0 or more, got -1"),
+        ({"number": "2"}, "number to be a whole number, 0 or more, got '2'"),
+        ({"then": 3}, "then to be a function or None, got 3"),
+        ({"rise": {"seed": 1}}, r"rise to be Iassa\(...\) or None, got {'seed': 1}"),
+    ):
+        with pytest.raises(InputError, match=f"expected {words}. Change it."):
+            add(**{"number": 2, "other": 3, **odd})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="other"):  # as of any function
+        add(2)  # type: ignore[call-arg]

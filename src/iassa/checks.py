@@ -7,17 +7,22 @@ from the annotation is an `InputError`, before a call is spent.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Annotated, Any, TypeAlias
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iassa.errors import InputError, require, show
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 WORDS = {
     bool: "True or False",
@@ -93,6 +98,8 @@ def fits(value: object, kind: Any) -> bool:
         return any(type(value) is type(one) and value == one for one in arguments)
     if origin is np.ndarray:
         return isinstance(value, np.ndarray)
+    if origin is Callable:
+        return callable(value)
     if origin is Mapping:
         return isinstance(value, Mapping) and fits(tuple(value.items()), _items(arguments))
     if origin is not tuple:
@@ -170,6 +177,22 @@ def take(value: Any, kind: Any, what: str, advice: str = " Change it.") -> Any:
     return made
 
 
+def as_array(value: Any, what: str) -> NDArray[Any]:
+    """An array-like as an array.
+
+    Args:
+        value: of the argument.
+        what: its name, for the error.
+
+    Raises:
+        InputError: rows of several lengths, or something else that is no array.
+    """
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError):  # of NumPy, or of a tensor
+        raise InputError(f"expected {what} as an array, got {show(value)}. Make one.") from None
+
+
 def take_json(value: Any, kind: Any, what: str) -> Any:
     """A value of a file in the form of its annotation, where dataclasses may be part of that.
 
@@ -204,6 +227,42 @@ def take_json(value: Any, kind: Any, what: str) -> Any:
     return value if fits(value, kind) else take(value, kind, what, advice="")
 
 
+def taking(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator that puts arguments of a function into the form of their annotations.
+
+    Args:
+        names: of the parameters; the others are left to the function.
+
+    Raises:
+        InputError: from the function, of an argument that does not fit; see `take`.
+
+    Example:
+        >>> @taking("times")
+        ... def repeat(text: str, times: int = 2) -> str:
+        ...     return text * times
+        >>> repeat("ab", times=np.int64(3))
+        'ababab'
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        texts = {name: signature.parameters[name].annotation for name in names}
+        # Of these alone: other annotations may be of names that are there for a type checker only.
+        held, known = SimpleNamespace(__annotations__=texts), inspect.unwrap(function).__globals__
+        kinds = typing.get_type_hints(held, globalns=known, include_extras=True)
+
+        @functools.wraps(function)
+        def take_first(*positional: P.args, **named: P.kwargs) -> R:
+            given = signature.bind(*positional, **named)
+            for name in kinds.keys() & given.arguments.keys():
+                given.arguments[name] = take(given.arguments[name], kinds[name], name)
+            return function(*given.args, **given.kwargs)
+
+        return take_first
+
+    return decorate
+
+
 def take_fields(owner: Any, of: str = "") -> None:
     """Put all fields of a frozen dataclass into the form of their annotations.
 
@@ -230,6 +289,10 @@ def describe(kind: Any) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind in WORDS:
         return WORDS[kind]
+    if Callable in (kind, origin):
+        return "a function"
+    if isinstance(kind, type) and is_dataclass(kind):
+        return f"{kind.__name__}(...)"
     if origin is typing.Annotated:
         return ", ".join([describe(arguments[0]), *map(str, arguments[1:])])
     if origin is typing.Literal:

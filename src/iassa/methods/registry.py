@@ -131,8 +131,8 @@ def _texts(value: object) -> list[str]:
 
 
 def _method_type(method: str) -> type[Explainer]:
-    method = ALIASES.get(method, method)
-    if method not in METHODS:
-        hint = suggest(str(method), METHODS)
-        raise InputError(f"unknown method {method!r}{hint}. Use {', '.join(METHODS)}.")
-    return METHODS[method]
+    name = ALIASES.get(method, method) if isinstance(method, str) else ""
+    if name not in METHODS:
+        hint = suggest(name, METHODS)
+        raise InputError(f"unknown method {show(method)}{hint}. Use {', '.join(METHODS)}.")
+    return METHODS[name]

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from iassa.checks import as_array
 from iassa.errors import InputError
 
 
@@ -104,7 +105,7 @@ def measure_overlap(region: ArrayLike, annotation: ArrayLike) -> Overlap:
         >>> measure_overlap(region, annotation)
         Overlap(iou=0.3333333333333333, precision=0.5, recall=0.5, f1=0.5)
     """
-    region = np.asarray(region)
+    region = as_array(region, "a region")
     if region.ndim != 2 or region.dtype != np.bool_:
         got = f"{region.shape} of {region.dtype}"
         raise InputError(f"expected a region (H, W) of dtype bool, got {got}. Threshold the map.")
@@ -192,7 +193,7 @@ def as_map(saliency: ArrayLike) -> NDArray[np.float64]:
     Raises:
         InputError: another shape or dtype, or values that are not finite.
     """
-    array = np.asarray(saliency)
+    array = as_array(saliency, "a map")
     if array.ndim != 2 or array.size == 0:
         raise InputError(f"expected one map (H, W), got shape {array.shape}. Pass saliency[0].")
     if not np.issubdtype(array.dtype, np.floating):
@@ -215,7 +216,7 @@ def as_annotation(annotation: ArrayLike, size: tuple[int, ...]) -> NDArray[np.bo
     Raises:
         InputError: another shape or dtype, or no pixel set.
     """
-    array = np.asarray(annotation)
+    array = as_array(annotation, "an annotation")
     if array.dtype != np.bool_:
         raise InputError(
             f"expected an annotation of dtype bool, got {array.dtype}. Compare with 0."

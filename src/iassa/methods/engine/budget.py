@@ -97,8 +97,7 @@ class Budget:
         )
         max_seconds, tolerance = (convert(one, float | None) for one in (max_seconds, tolerance))
         for name, hook in {"progress": progress, "cancel": cancel}.items():
-            holds = hook is None or callable(hook)
-            require(holds, f"expected {name} to be a function or None, got {show(hook)}.")
+            take(hook, Callable | None, name)
         if spent[0] and calls < 1:
             raise InputError(f"expected at least 1 more call, got {calls}. Ask for some.")
         if not spent[0] and calls < 1 + FEWEST_MASKS:
