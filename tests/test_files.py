@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iassa.errors import InputError
-from iassa.files import check_writable, private_folder, read_whole, refuse_special, write_whole
+from iassa.files import (
+    check_apart,
+    check_writable,
+    is_there,
+    private_folder,
+    read_whole,
+    refuse_special,
+    user_path,
+    write_whole,
+)
 
 
 def listing(folder):
@@ -196,3 +205,41 @@ def test_a_file_of_holes_is_refused_and_one_with_bytes_is_not(tmp_path, stored, 
         said = str(error)
     assert message in said
     assert bool(said) == bool(message)
+
+
+# --- paths of the user's --------------------------------------------------------------------------
+
+
+def test_a_file_is_there_behind_a_folder_that_is_made_on_the_way(tmp_path):
+    (tmp_path / "mine.onnx").write_text("mine")
+    around = tmp_path / "new" / ".." / "mine.onnx"
+    assert not around.exists()  # for the system
+    assert is_there(around)
+    write_whole(around.parent, {"mine.onnx": b"of another"})  # which makes the folder
+    assert (tmp_path / "mine.onnx").read_text() == "of another"
+    assert not is_there(tmp_path / "new" / ".." / "other.onnx")
+    for odd in (tmp_path / ("x" * 300), tmp_path / "a\0b"):
+        assert not is_there(odd)
+
+
+def test_what_is_no_path_is_refused():
+    assert user_path("~/x") == Path("~/x").expanduser()
+    for odd in (["a", "b"], None, 3, b"a", {"a": 1}, "a\0b"):
+        with pytest.raises(InputError, match="expected the folder of images as a text or a Path"):
+            user_path(odd, "the folder of images")
+
+
+def test_results_lie_apart_from_the_files_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("photos")
+    others = {"the images": Path("photos"), "the masks": Path("elsewhere")}
+    inside = ("photos/run", "photos/inner", "link/run", "new/../photos/run", "elsewhere/a/b")
+    for folder in (*inside, str(tmp_path / "photos/inner")):
+        with pytest.raises(InputError, match=r"expected a run apart from the .* inside of"):
+            check_apart(Path(folder), "a run", others)
+    for folder in ("photos", "./photos/inner/..", "link", "elsewhere"):
+        with pytest.raises(InputError, match=f"got their folder {re.escape(str(Path(folder)))}. C"):
+            check_apart(Path(folder), "a run", others)
+    for folder in ("run", "photos-run", ".", "photos/../run", ".."):
+        check_apart(Path(folder), "a run", others)

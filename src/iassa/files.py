@@ -37,8 +37,18 @@ def folder_name(text: str) -> str:
     return name if name and not DEVICES.fullmatch(name) else f"_{name}"
 
 
-def user_path(path: str | PurePath) -> Path:
-    """A path as the user means it: `~` at its start is the home folder."""
+def user_path(path: str | PurePath, what: str = "a path") -> Path:
+    """A path as the user means it: `~` at its start is the home folder.
+
+    Args:
+        path: as the user gives it.
+        what: is wanted, for the error, as 'the folder of images'.
+
+    Raises:
+        InputError: it is no path.
+    """
+    taken = isinstance(path, str | os.PathLike) and "\0" not in str(path)
+    require(taken, f"expected {what} as a text or a Path, got {show(path)}. Name one.")
     return Path(os.path.expanduser(path))  # noqa: PTH111 - an unknown user is no error
 
 
@@ -54,11 +64,35 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file or folder exists; one of a name that is too long does not."""
+    """Whether a file or folder exists; one of a name that is too long does not.
+
+    'new/../a' is 'a', though no folder 'new' is there: whoever writes that path makes the folder.
+    """
     try:
-        return path.exists()
-    except OSError:
+        return Path(os.path.realpath(path)).exists()
+    except (OSError, ValueError):
         return False
+
+
+def check_apart(folder: Path, what: str, others: Mapping[str, Path]) -> None:
+    """Refuse a folder of results among files of the user's: its pictures would be more of them.
+
+    Args:
+        folder: of the results.
+        what: they are, as 'a run'.
+        others: folders of the user's, by what is in them, as 'the images'.
+
+    Raises:
+        InputError: it is one of them, or lies inside of it.
+    """
+    here = Path(os.path.realpath(folder))
+    for files, other in others.items():
+        there = Path(os.path.realpath(other))
+        got = f"their folder {folder}" if here == there else f"{folder} inside of {other}"
+        require(
+            not here.is_relative_to(there),
+            f"expected {what} apart from {files}, got {got}. Choose another folder.",
+        )
 
 
 def refuse_special(path: Path) -> None:

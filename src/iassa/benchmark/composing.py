@@ -14,7 +14,7 @@ from iassa.benchmark.choosing import choose_selection
 from iassa.benchmark.datasets import ImageFolder, Mosaics
 from iassa.benchmark.datasets.mosaics import QUARTERS, Single, compose
 from iassa.benchmark.outcome import Tally
-from iassa.benchmark.run import check_apart
+from iassa.benchmark.run import refuse_among
 from iassa.benchmark.scoring import Stage
 from iassa.benchmark.store.records import Entry, left_out, list_reasons
 from iassa.benchmark.store.store import Store
@@ -114,7 +114,7 @@ def _open(images: ImageFolder, folder: Path, model: Model) -> BlackBox:
         f"expected {QUARTERS} images or more for a mosaic, got {list_some(s.name for s in samples)}"
         " alone. Add some.",
     )
-    check_apart(folder, images)
+    refuse_among(folder, images)
     black_box = model.open()
     require(
         not isinstance(black_box, Detector),

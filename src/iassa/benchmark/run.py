@@ -39,7 +39,7 @@ from iassa.benchmark.workers.ray_workers import RayWorkers
 from iassa.benchmark.workers.tasks import Model, TaskFailure, one_line
 from iassa.checks import Within, take
 from iassa.errors import InputError
-from iassa.files import user_path
+from iassa.files import check_apart, user_path
 from iassa.models.opening import BlackBoxLike
 
 PUT_BACK = "Put back what was there when the run began, or begin another run."
@@ -106,7 +106,7 @@ def run(
     target = None if target is None else str(take(target, str | int, "target"))
     min_score = take(min_score, float | None, "min_score")
     folder = user_path(folder)
-    check_apart(folder, dataset)
+    refuse_among(folder, dataset)
     black_box = Model(model, device).open()
     # The device that it is on here, so that no worker takes another.
     sent = Model(model, device or str(black_box.device))
@@ -249,12 +249,9 @@ class _Job(Stage):
         return content, None, None
 
 
-def check_apart(folder: Path, dataset: Dataset) -> None:
-    """Refuse a run folder among the images: the pictures of its report would be more of them."""
+def refuse_among(folder: Path, dataset: Dataset) -> None:
+    """Refuse a run folder among the images; see `check_apart`. COCO's file names its images."""
     sample = dataset.samples()[0]
-    images = sample.path.resolve().parents[sample.name.count("/")]
-    if dataset.kind != "coco" and folder.resolve().is_relative_to(images):
-        raise InputError(
-            f"expected a run apart from the images, got {folder} inside of {images}. Choose "
-            "another folder."
-        )
+    if dataset.kind != "coco":
+        images = sample.path.resolve().parents[sample.name.count("/")]
+        check_apart(folder, "a run", {"the images": images})
