@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,15 @@ from PIL import Image
 
 import iassa
 from audited import SIZE, corners, draw, draw_mask, mask_of, objects, stamps
-from iassa.auditing import Audit, Following, audit
+from iassa.auditing import (
+    Audit,
+    Following,
+    audit,
+    find_shared_places,
+    measure_places,
+    off_object,
+    score_hidden,
+)
 from iassa.decoding import Reading
 from iassa.errors import InputError
 
@@ -342,14 +351,14 @@ def test_a_new_mask_is_measured_anew() -> None:
         ({"masks": "nowhere"}, "expected a folder, got nowhere"),
         ({"annotations": "coco.json"}, "expected --masks or --annotations, got both"),
         ({"calls": 5}, "expected a budget of at least"),
-        ({"target": ["cat", "dog"]}, "expected one target"),
+        ({"target": ["cat", "dog"]}, "expected target to be a text or a whole number, got ['cat'"),
         ({"seed": -1}, "seed"),
     ],
 )
 def test_another_audit_in_the_folder_is_refused(options, message: str) -> None:
     look()
     asked()
-    with pytest.raises(InputError, match=message.replace("[", r"\[")) as error:
+    with pytest.raises(InputError, match=re.escape(message)) as error:
         look(**options)
     assert "\n" not in str(error.value)
     assert asked() == 0
@@ -372,7 +381,7 @@ def test_a_folder_without_images_is_refused(images: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": 0}, "expected workers to be a whole number, 1 or more, got 0"),
+        ({"workers": 0}, "expected workers to be a whole number, from 1 to 1000, got 0"),
         ({"pictures": "some"}, "expected pictures to be 'none' or"),
         ({"classes": "imagenet"}, "folders named by their classes, or annotations, for --classes"),
     ],
@@ -388,6 +397,63 @@ def test_the_folders_of_others_are_left_alone() -> None:
     iassa.explain("photos/cat/0.png", objects, method=RISE, calls=CALLS).save("saved")
     with pytest.raises(InputError, match=r"folder of an audit .* a saved explanation.* --run"):
         look(run="saved")
+
+
+@pytest.mark.parametrize("run", ["photos", "photos/cat/..", "masks", "photos/run", "masks/run"])
+def test_a_run_among_the_images_or_the_masks_is_refused(run: str) -> None:
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(InputError, match=r"expected an audit apart from the (images|masks), got "):
+        look(run=run)
+    assert sorted(Path().rglob("*")) == before
+    assert asked() == 0
+
+
+ODD: dict[str, tuple[object, str]] = {
+    "images": (["photos"], "the folder of images as a text or a Path, got ['photos']"),
+    "run": (None, "the folder of the audit as a text or a Path, got None"),
+    "masks": (b"masks", "the folder of masks as a text or a Path, got b'masks'"),
+    "annotations": (3, "the file of annotations as a text or a Path, got 3"),
+    "method": ({"name": "rise"}, "unknown method {'name': 'rise'}"),
+    "classes": (3, "classes to be a text, got 3"),
+    "target": (None, "target to be a text or a whole number, got None"),
+    "calls": ("60", "calls to be a whole number or 'auto', got '60'"),
+    "workers": (10**9, "workers to be a whole number, from 1 to 1000, got"),
+    "ray": (6379, "ray to be a text or None, got 6379"),
+    "reading": ("upright", "reading to be Reading(...) or None, got 'upright'"),
+    "overwrite": ("no", "overwrite to be True or False, got 'no'"),
+    "following": (print, "following to be Following(...) or None, got <built-in"),
+    "opened": ("efficientnet-lite0", "opened to be BlackBox or None, got"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_argument_of_another_type_is_refused(name: str) -> None:
+    value, words = ODD[name]
+    given = {"images": "photos", "run": "run", "masks": "masks", "method": RISE, "calls": CALLS}
+    given = given | ({"masks": None} if name == "annotations" else {}) | {name: value}
+    with pytest.raises(InputError, match=re.escape(words)) as error:
+        audit(model=objects, **given)
+    assert "\n" not in str(error.value)
+    assert asked() == 0
+    assert not Path("run").exists()
+
+
+def test_the_parts_refuse_arguments_of_another_type() -> None:
+    ragged = [[0.1], [0.2, 0.3]]
+    saved = iassa.explain("photos/cat/0.png", objects, method=RISE, calls=CALLS)
+    for part, words in (
+        (lambda: Following(cancel=True), "cancel to be a function, got True"),
+        (lambda: off_object("run/cat/0", mask_of()), "explanation to be Explanation(...), got"),
+        (lambda: off_object(saved, ragged), "expected a mask as an array, got [[0.1], [0.2, 0.3]]"),
+        (lambda: score_hidden(None, objects, mask_of()), "explanation to be Explanation(...)"),
+        (lambda: score_hidden(saved, objects, ragged), "expected an annotation as an array"),
+        (lambda: measure_places(ragged), "expected a map as an array, got [[0.1], [0.2, 0.3]]"),
+        (lambda: find_shared_places(ragged, ["a", "b"]), "expected places as an array"),
+        (lambda: find_shared_places(np.ones((3, 14, 14)), ["a"]), "float64 and 1 of these. Stack"),
+        (lambda: find_shared_places(np.ones((1, 14, 14)), ["a"], seed="x"), "seed to be"),
+    ):
+        with pytest.raises(InputError, match=re.escape(words)):
+            part()
 
 
 # Stopped, and gone on with.

@@ -17,6 +17,8 @@ import pytest
 from PIL import Image
 
 import iassa
+from audited import draw, draw_mask
+from iassa.auditing import audit
 from iassa.benchmark import Contestant, Protocol, Tally, run
 from iassa.benchmark.datasets import ImageFolder
 from iassa.benchmark.workers.ray_workers import RayWorkers
@@ -150,6 +152,38 @@ def test_a_gallery_is_made_though_a_worker_is_killed(
         wanted = iassa.explain(f"photos/{number}.png", "working:slow", method="rise", calls=90)
         np.testing.assert_array_equal(found.saliency, wanted.saliency)
         assert found.source == f"photos/{number}.png"
+
+
+@pytest.mark.thorough  # its workers import all anew; a gallery is made above in the same way
+def test_an_audit_finds_the_same_as_in_this_process(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("cat/0", "cat/1", "dog/0")):
+        size = (48, 88) if number == 1 else (32, 44)
+        draw(Path(f"photos/{name}.png"), number, size)
+        draw_mask(Path(f"masks/{name}.png"), size)
+    method = iassa.methods.Rise(debiased=True)
+    found = {}
+    for name, address in (("here", None), ("ray", cluster)):
+        found[name] = audit(
+            *("photos", name, "audited:corners"),
+            masks="masks",
+            method=method,
+            calls=60,
+            ray=address,
+        )
+        maps = sorted(Path(name).rglob("explanation.npz"))
+        assert len(maps) == 3
+        found[name] = found[name].images, found[name].classes, [read_arrays(one) for one in maps]
+    assert found["ray"] == found["here"]
+    for table in ("audit.csv", "classes.csv"):
+        assert Path("ray", table).read_bytes() == Path("here", table).read_bytes()
+
+
+def read_arrays(path: Path) -> dict[str, bytes]:
+    with np.load(path) as arrays:
+        return {name: arrays[name].tobytes() for name in arrays.files}
 
 
 @pytest.mark.thorough  # with a cluster of its own

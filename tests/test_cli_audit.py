@@ -96,6 +96,8 @@ def test_images_that_fail_are_told_last_and_the_others_are_done(audit: Run) -> N
         (["--workers", "0"], "expected --workers from 1"),
         (["--classes", "nothing.json"], "nothing.json"),
         (["--set", "cells=3"], "cells"),
+        (["--run", "photos"], "expected an audit apart from the images, got their folder photos. "),
+        (["--masks", "masks", "--run", "masks/r"], "apart from the masks, got masks/r inside of m"),
     ],
 )
 def test_a_wrong_command_is_refused_in_a_line(audit: Run, arguments, message: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from iassa.checks import take
+from iassa.checks import take, taking
 from iassa.errors import CancelledError, require
 from iassa.explanations.explanation import Explanation
 from iassa.image import resize
@@ -45,6 +45,7 @@ class HiddenScores:
     calls: int
 
 
+@taking("explanation", "cancel")
 def score_hidden(
     explanation: Explanation,
     black_box: BlackBoxLike,

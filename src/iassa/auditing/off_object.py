@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 from scipy.stats import t as student
 
+from iassa.checks import as_array, taking
 from iassa.explanations.explanation import Explanation
 from iassa.image import resize
 from iassa.methods.explain import retarget
@@ -61,6 +62,7 @@ class OffObject:
         return f"{self.share:.0%}{ends}".replace("%", " %")
 
 
+@taking("explanation")
 def off_object(explanation: Explanation, mask: ArrayLike, target: int | str = 0) -> OffObject:
     """How much of a map's positive saliency lies off an object, with its 95 % interval.
 
@@ -111,10 +113,11 @@ def off_object(explanation: Explanation, mask: ArrayLike, target: int | str = 0)
 def _at_size_of(explanation: Explanation, mask: ArrayLike) -> NDArray[np.float64]:
     """The part of each pixel of the maps (h, w) that is on the object."""
     size = explanation.saliency.shape[1:]
-    if np.shape(mask) != size:
-        mask = as_annotation(mask, explanation.image_size)
-        return resize(torch.from_numpy(mask).double(), (size[0], size[1])).clamp(0, 1).numpy()
-    return as_annotation(mask, size).astype(np.float64)
+    given = as_array(mask, "a mask")
+    if given.shape != size:
+        given = as_annotation(given, explanation.image_size)
+        return resize(torch.from_numpy(given).double(), (size[0], size[1])).clamp(0, 1).numpy()
+    return as_annotation(given, size).astype(np.float64)
 
 
 def _find_deviations(explanation: Explanation, place: int) -> NDArray[np.float32] | None:

@@ -21,13 +21,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.nn.functional import adaptive_avg_pool2d
 
+from iassa.checks import Within, as_array, taking
+from iassa.errors import require
 from iassa.metrics.overlap import as_map, natural_minimum
+
+Seed: TypeAlias = Annotated[int, Within(0)]
 
 CELLS = 14  # rows and columns that a map is cut into
 WINDOW = 3  # of a place
@@ -83,8 +88,9 @@ def measure_places(saliency: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(cells / cells.sum(), np.float64)
 
 
+@taking("seed")
 def find_shared_places(
-    places: ArrayLike, categories: Sequence[str], *, seed: int = 0
+    places: ArrayLike, categories: Sequence[str], *, seed: Seed = 0
 ) -> tuple[SharedPlace, ...]:
     """The place of each class that its maps share, where that is no chance.
 
@@ -97,8 +103,19 @@ def find_shared_places(
         At most one of each class, the surest first; the others that it is compared with are those
         of classes that were not found before it. None of a class of fewer than three images, and
         none where there is one class: there is nothing to compare it with.
+
+    Raises:
+        InputError: places of another shape, or not as many classes.
     """
-    heights, classes = _measure_heights(places), np.asarray(categories, object)
+    classes, cells = np.asarray(categories, object), as_array(places, "places")
+    require(
+        classes.ndim == 1
+        and cells.shape == (len(classes), CELLS, CELLS)
+        and cells.dtype.kind in "fiu",
+        f"expected places (N, {CELLS}, {CELLS}) of numbers and N classes, got {cells.shape} of "
+        f"{cells.dtype} and {classes.size} of these. Stack what measure_places gives.",
+    )
+    heights = _measure_heights(cells)
     rng = np.random.default_rng(seed)
     left, found = np.arange(len(classes)), list[SharedPlace]()
     while (place := _find_surest(heights, classes, left, rng)) is not None:
@@ -143,10 +160,11 @@ def _find_surest(
     )
 
 
-def _measure_heights(places: ArrayLike) -> NDArray[np.float64]:
+def _measure_heights(places: NDArray[Any]) -> NDArray[np.float64]:
     """The height of each of P places in N images (N, P)."""
-    cells = np.asarray(places, np.float64).reshape(-1, CELLS, CELLS)
-    windows = np.lib.stride_tricks.sliding_window_view(cells, (WINDOW, WINDOW), (1, 2))
-    mass = windows.sum((3, 4)).reshape(len(cells), PLACES)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        places.astype(np.float64), (WINDOW, WINDOW), (1, 2)
+    )
+    mass = windows.sum((3, 4)).reshape(len(places), PLACES)
     highest = mass.max(1, keepdims=True)
     return np.asarray(mass / np.where(highest > 0, highest, 1))

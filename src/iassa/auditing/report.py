@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from iassa.auditing.finding import Finding
 from iassa.auditing.off_object import LEVEL, OffObject
-from iassa.auditing.places import SharedPlace, find_shared_places
+from iassa.auditing.places import CELLS, SharedPlace, find_shared_places
 from iassa.auditing.subjects import Subjects
 from iassa.benchmark.datasets import category_targets
 from iassa.errors import InputError
@@ -160,7 +160,7 @@ def report(
     places = [finding.places for finding in known.values()]
     order = sorted(range(len(images)), key=lambda k: _badness(images[k]), reverse=True)
     ranked = tuple(images[k] for k in order)
-    ordered = np.array([places[k] for k in order])
+    ordered = np.reshape([places[k] for k in order], (-1, CELLS, CELLS))
     return Audit(
         run=run,
         images=ranked,

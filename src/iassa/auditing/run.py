@@ -12,12 +12,12 @@ from iassa.auditing.folder import AuditFolder
 from iassa.auditing.report import Audit
 from iassa.auditing.subjects import AuditTasks, Subjects, open_subjects
 from iassa.benchmark.datasets import category_targets
-from iassa.checks import Within, take
+from iassa.checks import Within, take_fields, taking
 from iassa.decoding import ImageFile, Reading
-from iassa.errors import ImageWarning, require, warn
+from iassa.errors import ImageWarning, warn
 from iassa.explanations.explanation import Explanation
 from iassa.explanations.pictures import Pictures
-from iassa.files import user_path
+from iassa.files import check_apart, user_path
 from iassa.gallery.entry import Entry
 from iassa.gallery.explaining import Asking
 from iassa.gallery.making import Watching, make_gallery
@@ -25,7 +25,7 @@ from iassa.gallery.photos import Photo
 from iassa.gallery.pool import open_pool
 from iassa.image import as_image
 from iassa.methods.engine.base import Explainer
-from iassa.methods.engine.budget import Budget
+from iassa.methods.engine.budget import Budget, Calls
 from iassa.methods.engine.case import check_numbers
 from iassa.methods.engine.conclusion import versions
 from iassa.methods.engine.replacing import find_difference
@@ -36,7 +36,7 @@ from iassa.models.identity import digest_arrays
 from iassa.models.opening import BlackBoxLike, open_model
 
 CALLS = 200  # for the map of an image
-Workers: TypeAlias = Annotated[int, Within(1)]
+Workers: TypeAlias = Annotated[int, Within(1, 1000)]
 
 
 def _show(photo: Photo, result: Entry | str) -> None:
@@ -72,7 +72,15 @@ class Following:
     warn: Callable[[str], object] = _warn
     cancel: Callable[[], bool] = _never
 
+    def __post_init__(self) -> None:
+        """Refuse what is no function."""
+        take_fields(self)
 
+
+@taking(
+    *("classes", "target", "calls", "seed", "batch_size", "workers", "ray"),
+    *("reading", "pictures", "overwrite", "following", "opened"),
+)
 def audit(
     images: str | Path,
     run: str | Path,
@@ -83,11 +91,11 @@ def audit(
     classes: str = "auto",
     target: str | int = "top-1",
     method: str | Explainer = "iassa",
-    calls: int = CALLS,
+    calls: Calls = CALLS,
     seed: int = 0,
     batch_size: int | None = None,
     device: str | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     ray: str | None = None,
     reading: Reading | None = None,
     pictures: Pictures = "all",
@@ -101,7 +109,8 @@ def audit(
 
     Args:
         images: the folder of the images; see `iassa.gallery.photos.find_photos`.
-        run: the folder of the audit. Its `index.html` is the page to look at.
+        run: the folder of the audit, apart from the images and the masks. Its `index.html` is the
+            page to look at.
         model: see `iassa.open_model`.
         masks: folder of a PNG for each image, not 0 where the object is; see
             `iassa.benchmark.datasets.MaskFolder`. The class of an image is the name of its folder.
@@ -134,14 +143,14 @@ def audit(
     told = Following() if following is None else following
     explainer = open_method(method)
     explainer.check_budget(Budget(calls, None, None, None))
-    _check(target, seed, batch_size, workers, pictures)
-    subjects = open_subjects(
-        user_path(images),
-        None if masks is None else user_path(masks),
-        None if annotations is None else user_path(annotations),
-        reading,
-        classes,
-    )
+    check_numbers(1, seed, batch_size)
+    folder = user_path(run, "the folder of the audit")
+    named = user_path(images, "the folder of images")
+    marked = None if masks is None else user_path(masks, "the folder of masks")
+    outlined = None if annotations is None else user_path(annotations, "the file of annotations")
+    subjects = open_subjects(named, marked, outlined, reading, classes)
+    others = {"the images": named} | ({} if marked is None else {"the masks": marked})
+    check_apart(folder, "an audit", others)
     black_box = open_model(model, device) if opened is None else opened
     names = black_box.class_names
     if names is not None and classes != "auto":  # before a call is spent
@@ -152,32 +161,23 @@ def audit(
     settings = {"method": explainer.as_dict(), **options, "seed": seed, "pictures": pictures}
     with (
         AuditFolder(
-            user_path(run),
+            folder,
             _configure(black_box, subjects, settings),
             subjects,
             names,
             overwrite=overwrite,
-        ) as folder,
+        ) as made,
         open_pool(workers, ray, model, black_box, told.cancel) as pool,
     ):
         make_gallery(
-            folder,
+            made,
             subjects.photos.photos,
             AuditTasks(subjects, asking, explainer.baseline, seed),
             pool,
             Watching(told.show, told.remark, told.warn, told.cancel),
             _Differing(black_box, explainer, target, subjects.reading),
         )
-    return folder.result
-
-
-def _check(
-    target: object, seed: int, batch_size: int | None, workers: int, pictures: Pictures
-) -> None:
-    require(not isinstance(target, list | tuple), f"expected one target, got {target}. Name one.")
-    check_numbers(1, seed, batch_size)
-    take(workers, Workers, "workers")
-    take(pictures, Pictures, "pictures")
+    return made.result
 
 
 def _configure(
