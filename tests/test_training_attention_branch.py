@@ -204,3 +204,31 @@ def test_a_map_of_another_size_or_range_is_refused(wanted, message):
     with pytest.raises(iassa.InputError, match=re.escape(message)) as caught:
         answer.map_loss(wanted)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "got"),
+    [
+        ([0, 1, 2, 3], "list"),
+        (np.arange(N), "ndarray"),
+        (torch.arange(N + 1), "(5,)"),
+        (torch.arange(N)[:, None], "(4, 1)"),
+        (torch.arange(N).float(), "(4,) in torch.float32"),
+    ],
+)
+def test_labels_of_another_type_or_shape_are_refused(labels, got):
+    answer = AttentionBranch(classifier(), "1", images())(images())
+    with pytest.raises(iassa.InputError, match=re.escape(f"(4,) in torch.int64, got {got}")):
+        answer.loss(labels)
+    assert torch.equal(answer.loss(torch.arange(N).int()), answer.loss(torch.arange(N)))
+
+
+def test_a_batch_or_a_name_of_another_type_is_refused():
+    model = AttentionBranch(classifier(), "1", images())
+    for odd, got in ((images().numpy(), "ndarray"), (images()[0], "(3, 20, 28)"), (None, "None")):
+        with pytest.raises(iassa.InputError, match=re.escape(f"(N, C, H, W), got {got}")):
+            model(odd)
+    with pytest.raises(iassa.InputError, match="expected after to be a text, got 1"):
+        AttentionBranch(classifier(), 1, images())
+    with pytest.raises(iassa.InputError, match="expected residual to be True or False"):
+        AttentionBranch(classifier(), "1", images(), residual="no")

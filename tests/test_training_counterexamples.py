@@ -203,7 +203,26 @@ def test_datasets_that_cannot_be_used_are_refused():
     refused("expected items (image, label)", planes(), masks())
     refused("got 0 masks for 0 images", [], [])
     refused("got str at 0", [("a.png", 0)] * N, masks())
-    refused("got Tensor (12, 16) at 0", labelled(planes()[:, 0]), masks())
+    refused("got Tensor (12, 16) of torch.float32 at 0", labelled(planes()[:, 0]), masks())
+    refused("got Tensor (3, 12, 16) of torch.bfloat16", labelled(planes().bfloat16()), masks())
+    for odd in ({0: (planes()[0], 0)}, "photos", np.array("photos"), 5):
+        kind = type(odd).__name__
+        refused(f"a dataset with a length and places, got {kind}", odd, masks())
+        refused(f"masks with a length and places, got {kind}", labelled(planes()), odd)
+
+
+def test_an_image_of_another_size_is_refused_when_it_is_taken():
+    images, relevant = list(planes()), masks()
+    images[3] = images[3][:, :10]
+    made = Counterexamples([(image, k) for k, image in enumerate(images)], relevant, fill="noise")
+    assert [made[k][1] for k in (0, 1, 2, 4)] == [0, 1, 2, 4]
+    wanted = "expected a mask of 10 x 16 (height x width), the size of the image at 3, got 12 x 16"
+    with pytest.raises(iassa.InputError, match=re.escape(wanted)):
+        made[3]
+    # As a background of another image it is refused as well, by its own place.
+    lent = Counterexamples(made.dataset, relevant, copies=40)
+    with pytest.raises(iassa.InputError, match=re.escape(wanted)):
+        [lent[copy * N] for copy in range(40)]
 
 
 def test_backgrounds_that_do_not_exist_are_refused():

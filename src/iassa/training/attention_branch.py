@@ -22,9 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from iassa.checks import taking
 from iassa.errors import InputError, list_choices, require, suggest
 from iassa.models.torch_module import evaluating
 from iassa.training.got import describe
+
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +54,18 @@ class Attended:
 
         Returns:
             ().
+
+        Raises:
+            InputError: labels of another shape or dtype.
         """
+        require(
+            isinstance(labels, Tensor)
+            and labels.shape == self.logits.shape[:1]
+            and labels.dtype in WHOLE,
+            f"expected labels ({len(self.logits)},) in torch.int64, got {describe(labels)} in "
+            f"{getattr(labels, 'dtype', 'no dtype')}. Give the number of the class of each image.",
+        )
+        labels = labels.long()
         perceived = functional.cross_entropy(self.logits, labels)
         return perceived + functional.cross_entropy(self.branch_logits, labels)
 
@@ -109,6 +123,7 @@ class AttentionBranch(nn.Module):
         >>> loss = answer.loss(torch.tensor([0, 1, 2, 3])) + 0.1 * answer.map_loss(images.mean(1))
     """
 
+    @taking("after", "residual")
     def __init__(
         self, network: nn.Module, after: str, example: Tensor, *, residual: bool = True
     ) -> None:
@@ -132,10 +147,7 @@ class AttentionBranch(nn.Module):
             isinstance(network, nn.Module),
             f"expected a torch module to cut, got {describe(network)}. Give the network itself.",
         )
-        require(
-            isinstance(example, Tensor) and example.ndim == 4,
-            f"expected images as a tensor (N, C, H, W), got {describe(example)}. Give a batch.",
-        )
+        _check_images(example)
         names = [name for name, _ in network.named_modules() if name]
         require(
             after in names,
@@ -170,7 +182,15 @@ class AttentionBranch(nn.Module):
         self.to(seen[0])
 
     def forward(self, images: Tensor) -> Attended:
-        """Logits of both branches, and the attention; see `Attended`."""
+        """Logits of both branches, and the attention; see `Attended`.
+
+        Args:
+            images: (N, C, H, W), as the network takes them.
+
+        Raises:
+            InputError: images of another type or number of axes.
+        """
+        _check_images(images)
         made: list[Tensor] = []
 
         def attend(features: Tensor) -> Tensor:
@@ -212,3 +232,10 @@ class AttentionBranch(nn.Module):
             "submodule.",
         )
         return output
+
+
+def _check_images(images: object) -> None:
+    require(
+        isinstance(images, Tensor) and images.ndim == 4,
+        f"expected images as a tensor (N, C, H, W), got {describe(images)}. Give a batch.",
+    )

@@ -8,7 +8,7 @@ needs no gradient, so that it serves any trainer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
@@ -22,7 +22,7 @@ from iassa.checks import Within, take
 from iassa.errors import InputError, counted, require, show
 
 Fill: TypeAlias = Literal["backgrounds", "noise", "shuffled"]
-Copies: TypeAlias = Annotated[int, Within(1)]
+Copies: TypeAlias = Annotated[int, Within(1, 1_000_000)]
 Seed: TypeAlias = Annotated[int, Within(0)]
 
 
@@ -36,6 +36,9 @@ class Counterexamples(Dataset[tuple[Any, ...]]):
 
     The content depends on the seed and the place of the item alone: on no order, no worker of a
     `DataLoader` and no global generator.
+
+    All masks and the first image are read when it is made. Every image is held against its mask,
+    and against the image that lends its background, when it is taken.
 
     Attributes:
         dataset: with a length; items (image, label, ...). An image is a tensor of planes (C, H, W)
@@ -54,9 +57,10 @@ class Counterexamples(Dataset[tuple[Any, ...]]):
         seed: of all randomness.
 
     Raises:
-        InputError: a dataset without a length or items, other numbers of masks and images, a mask
-            that does not fit its image or marks nothing, no such fill, or no image whose
-            background could be shown in another.
+        InputError: when it is made: a dataset without a length or items, other numbers of masks and
+            images, a mask of another shape or dtype or that marks nothing, or no such fill. From an
+            item: an image of another shape than its mask, or no image whose background could be
+            shown in it. The error names the place of the item.
 
     Example:
         >>> images, labels = torch.rand(6, 3, 24, 32), torch.arange(6)
@@ -77,14 +81,14 @@ class Counterexamples(Dataset[tuple[Any, ...]]):
 
     def __post_init__(self) -> None:
         require(
-            hasattr(self.dataset, "__len__") and hasattr(self.dataset, "__getitem__"),
+            _has_places(self.dataset),
             f"expected a dataset with a length and places, got {type(self.dataset).__name__}. Put "
             "its items into a list.",
         )
         for name, kind in (("fill", Fill), ("copies", Copies), ("seed", Seed)):
             object.__setattr__(self, name, take(getattr(self, name), kind, name))
         require(
-            hasattr(self.relevant, "__len__") and hasattr(self.relevant, "__getitem__"),
+            _has_places(self.relevant),
             f"expected masks with a length and places, got {type(self.relevant).__name__}. Put "
             "them into a list.",
         )
@@ -177,6 +181,11 @@ class Counterexamples(Dataset[tuple[Any, ...]]):
         return made
 
 
+def _has_places(value: object) -> bool:
+    numbered = isinstance(value, Sized) and hasattr(value, "__getitem__")
+    return numbered and not isinstance(value, Mapping | str) and getattr(value, "ndim", 1) > 0
+
+
 def _noise(pixels: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     low, high = pixels.min((0, 1)), pixels.max((0, 1))
     shares = rng.random(pixels.shape)
@@ -188,14 +197,15 @@ def _noise(pixels: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
 
 def _as_pixels(image: Any, place: int) -> NDArray[Any]:
     """(H, W, C), a view."""
-    if isinstance(image, Tensor) and image.ndim == 3:
+    if isinstance(image, Tensor) and image.ndim == 3 and image.dtype != torch.bfloat16:
         return image.numpy(force=True).transpose(1, 2, 0)
     if isinstance(image, np.ndarray) and image.ndim in (2, 3):
         return image.reshape(*image.shape[:2], -1)
     kind = type(image).__name__
-    got = f"{kind} {tuple(image.shape)}" if isinstance(image, Tensor | np.ndarray) else kind
+    if isinstance(image, Tensor | np.ndarray):
+        kind += f" {tuple(image.shape)} of {image.dtype}"
     raise InputError(
-        f"expected an image as a tensor (C, H, W) or an array (H, W, C), got {got} at {place}. "
+        f"expected an image as a tensor (C, H, W) or an array (H, W, C), got {kind} at {place}. "
         "Convert it in the dataset."
     )
 
