@@ -415,7 +415,6 @@ def test_files_of_torch_are_refused_unread(tmp_path, file):
         ("frozen.pb", "graph of TensorFlow.*tf2onnx"),
         ("net.xml", "OpenVINO.*package.module:function"),
         ("net.ort", "Name the .onnx that it was made of"),
-        ("NET.ONNX?range=0-1", "not in small letters. Rename it to .onnx"),
     ],
 )
 def test_files_of_other_frameworks_are_refused_with_what_to_do(file, advice):

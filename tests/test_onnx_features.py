@@ -457,6 +457,15 @@ def test_the_text_is_read_back(file: Path, fields: dict[str, Any]) -> None:
         same(copied(picture()), layers(picture()))
 
 
+def test_the_ending_of_a_file_may_have_any_case(file: Path) -> None:
+    upper = file.rename(file.with_name("NET.Onnx"))
+    text = f"{upper}:{NAMES[0]}"
+    layers = open_features(text, CPU)
+    assert isinstance(layers, OnnxLayers)
+    assert (layers.path, layers.tensors, str(layers)) == (str(upper), NAMES[:1], text)
+    assert open_features(text, CPU) is layers
+
+
 def test_names_with_the_separators_in_them(tmp_path: Path) -> None:
     odd = "a,b?c&d=1%2C;é e:0"
     nodes = (helper.make_node("Relu", ["first"], [odd]),)

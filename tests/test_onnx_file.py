@@ -723,6 +723,8 @@ def test_keywords_are_the_fields_of_conventions() -> None:
     [
         ("net.onnx", ["range=0-1"], "net.onnx?range=0..1"),
         ("net.onnx?", ["range=0-1"], "net.onnx?range=0..1"),
+        ("NET.ONNX", ["range=0-1"], "NET.ONNX?range=0..1"),
+        ("a.Onnx?bgr=no", ["range=0-1"], "a.Onnx?range=0..1&bgr=no"),
         ("net.onnx", ["input-size=3x4"], "net.onnx?input_size=3,4"),
         (
             "a.onnx/net.onnx?range=0-255",
@@ -733,6 +735,29 @@ def test_keywords_are_the_fields_of_conventions() -> None:
 )
 def test_options_join_the_name(model: str, said: list[str], whole: str) -> None:
     assert add_conventions(model, said) == whole
+
+
+def test_the_ending_of_a_file_may_have_any_case(path: Path) -> None:
+    graph(path)
+    expected = open_model(f"{path}?range=0-1&softmax=yes")
+    upper = path.rename(path.with_name("NET.ONNX"))
+    planes = pixels()
+    for name in (f"{upper}?range=0-1&softmax=yes", add_conventions(str(upper), SAID)):
+        np.testing.assert_array_equal(scores(open_model(name), planes), scores(expected, planes))
+
+
+SAID = ["range=0-1", "softmax=yes"]
+FEATURES = "iassa.features"  # key of the metadata that say how features are read
+
+
+def test_a_file_of_features_is_no_model(path: Path) -> None:
+    """Unless it gives something else as well."""
+    graph(path, notes={FEATURES: "inner,scores?feature_layout=NCHW"})
+    said = refusal(path)
+    assert f"expected a model that gives scores, got {path}, which gives features of" in said
+    assert f"--set features={path}, in Python Iassa(features='{path}')." in said
+    graph(path, notes={FEATURES: "inner?feature_layout=NCHW"})
+    assert open_model(f"{path}?{'&'.join(SAID)}").name == path.name
 
 
 @pytest.mark.parametrize(

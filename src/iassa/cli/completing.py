@@ -42,7 +42,7 @@ def models(incomplete: str) -> Sequence[str]:
         files = [path for path in there.iterdir() if path.name.startswith(start)]
     except OSError:
         files = []
-    found = [str(path) for path in files if path.suffix == ".onnx"]
+    found = [str(path) for path in files if path.suffix.lower() == ".onnx"]
     return [*among(*DEFAULT_MODELS)(incomplete), *sorted(found)]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Resize: TypeAlias = Literal["stretch", "letterbox", "letterbox-corner"]
 Triple: TypeAlias = tuple[float, float, float]
 ClassNames: TypeAlias = "Iterable[str] | Mapping[int, str] | str | Path"
+
+# FILE.onnx, the ending in any case, and what stands behind its '?'.
+ONNX = re.compile(r"(?P<path>.+?\.onnx)(\?(?P<options>.*))?", re.DOTALL | re.IGNORECASE)
 
 DETECTORS = (  # what they mean is in detector_layouts.py
     *("yolov5", "yolov8", "yolov10", "yolov7-end2end", "yolox"),

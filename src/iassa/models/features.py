@@ -138,7 +138,7 @@ SOURCES = (
     f"{', '.join(FEATURES)}, none, FILE.onnx:tensor_a,tensor_b, package.module:attribute or an "
     "extractor"
 )
-ONNX_FILE = re.compile(r"\.onnx(?=[:?]|$)")
+ONNX_FILE = re.compile(r"\.onnx(?=[:?]|$)", re.IGNORECASE)
 
 
 def is_built_in(source: str) -> bool:
@@ -250,7 +250,7 @@ def _open_reference(source: str) -> FeatureExtractor | None:
     """The extractor that a reference leads to; None for a text of another form."""
     file = ONNX_FILE.search(source)
     if file is not None:
-        return _onnx_layers(source, _stamp(user_path(source[: file.start()] + ".onnx")))
+        return _onnx_layers(source, _stamp(user_path(source[: file.end()])))
     return _python_object(source) if ":" in source else None
 
 

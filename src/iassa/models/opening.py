@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, cast
@@ -16,14 +15,13 @@ from iassa.checks import InputSize, fits, take
 from iassa.errors import InputError, list_some, show
 from iassa.models import efficientnet_lite0
 from iassa.models.black_box import BlackBox, FunctionModel
-from iassa.models.conventions import Conventions, as_class_names
+from iassa.models.conventions import ONNX, Conventions, as_class_names
 from iassa.models.http.endpoint import is_url, open_endpoint
 from iassa.models.http.settings import HttpSettings
 from iassa.models.references import import_attribute
 from iassa.models.torch_module import TorchModel
 from iassa.query import add_fields
 
-ONNX = re.compile(r".+\.onnx(\?.*)?", re.DOTALL)
 HUGGING_FACE = "hf:"
 RUN_IT = (
     "Write a function that loads it and scores images, and name it as package.module:function, see "
@@ -43,7 +41,6 @@ OTHER_FILES = {
     (".pb",): f"a graph of TensorFlow. {RUN_IT}, with tf2onnx.",
     (".xml",): f"a graph of OpenVINO. {RUN_IT} where it was trained.",
     (".ort",): f"ONNX Runtime's own form of a file. Name the .onnx that it was made of. {RUN_IT}.",
-    (".onnx",): "the ending is not in small letters. Rename it to .onnx.",
 }
 
 BlackBoxLike: TypeAlias = (
@@ -69,7 +66,7 @@ def open_device(device: str | torch.device | None) -> torch.device:
         reason = ""
         # Sums are in float64, which not every device has; 'meta' makes tensors, computes nothing.
         torch.zeros(1, dtype=torch.float64, device=found).cpu()
-    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
+    except (RuntimeError, AssertionError, ImportError, TypeError, ValueError) as error:
         reason = reason or str(error).splitlines()[0].partition(". ")[0].rstrip(".")
         raise InputError(
             f"expected a device that is here, got {show(device)}: {reason}. Leave it out, or say "
@@ -220,9 +217,11 @@ def add_conventions(model: str, typed: Sequence[str]) -> str:
     if is_url(model):
         url, _, settings = model.partition("#")
         return f"{url}#{add_fields(HttpSettings, settings, typed)}"
-    is_hub = model.startswith(HUGGING_FACE)
-    if not is_hub and not ONNX.fullmatch(model):
+    file = None if model.startswith(HUGGING_FACE) else ONNX.fullmatch(model)
+    if file is None and not model.startswith(HUGGING_FACE):
         _refuse_file(model)
         _refuse_fields(model, typed)
-    path, mark, options = model.partition("?" if is_hub else ".onnx?")
-    return f"{path}{mark or '?'}{add_fields(Conventions, options, typed)}"
+    path, _, options = model.partition("?")
+    if file is not None:
+        path, options = file["path"], file["options"] or ""
+    return f"{path}?{add_fields(Conventions, options, typed)}"

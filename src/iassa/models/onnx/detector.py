@@ -17,7 +17,7 @@ from torch import Tensor
 from iassa.errors import list_choices, require
 from iassa.files import user_path
 from iassa.models.black_box import one_thread
-from iassa.models.conventions import Conventions
+from iassa.models.conventions import ONNX, Conventions
 from iassa.models.detections import Detections
 from iassa.models.detector import THRESHOLD, Detector
 from iassa.models.onnx import detector_layouts as layouts
@@ -126,9 +126,10 @@ def open_onnx(name: str, device: torch.device | str = "cpu") -> OnnxModel | Onnx
     Raises:
         InputError: conventions that cannot be read, or see `OnnxBlackBox`.
     """
-    path, _, options = name.partition(".onnx?")
-    given = Conventions.parse(options)
-    file = OnnxFile(user_path(f"{path}.onnx" if options else name.removesuffix("?")), given.layout)
+    named = ONNX.fullmatch(name)
+    path, options = (name, None) if named is None else named.group("path", "options")
+    given = Conventions.parse(options or "")
+    file = OnnxFile(user_path(path), given.layout)
     kind = OnnxDetector if _is_detector(file, given) else OnnxModel
     return kind(file, device=device, **asdict(given))
 

@@ -32,7 +32,9 @@ PROBE = (224, 224)  # where a graph takes any size, its strides are those at thi
 FLOATS = ("float16", "float32", "float64")
 READ_AS = "iassa.features"  # key of the metadata: what stands behind FILE.onnx: where nothing does
 LISTING = "iassa.models.onnx_feature_names(path) lists all that there are."
-SPEC = re.compile(r"(?P<path>.+?\.onnx)(?::(?P<tensors>[^?]*))?(?:\?(?P<options>.*))?", re.DOTALL)
+SPEC = re.compile(
+    r"(?P<path>.+?\.onnx)(?::(?P<tensors>[^?]*))?(?:\?(?P<options>.*))?", re.DOTALL | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class OnnxLayers:
         if match["tensors"] is match["options"] is None and (told := _read_as(match["path"])):
             match = SPEC.fullmatch(f"{match['path']}:{told}")
             assert match is not None, "as this takes any text behind the colon"
-        names = tuple(map(unquote, match["tensors"].split(","))) if match["tensors"] else ()
+        names = tensors_of(match["tensors"] or "")
         options = parse_fields(cls, match["options"] or "")
         if not names:
             size, layout = options.get("input_size"), options.get("layout")
@@ -202,6 +204,12 @@ def onnx_feature_names(
         InputError: not an ONNX file, or not a model of one image.
     """
     return _names(str(user_path(path)), input_size, layout)[0]
+
+
+def tensors_of(text: str) -> tuple[str, ...]:
+    """The names in 'tensor_a,tensor_b?field=value'; none in ''."""
+    names = text.partition("?")[0]
+    return tuple(map(unquote, names.split(","))) if names else ()
 
 
 def _read_as(path: str) -> str:

@@ -33,6 +33,7 @@ from iassa.models.conventions import (
     to_bytes,
 )
 from iassa.models.onnx import graph
+from iassa.models.onnx.features import READ_AS, tensors_of
 from iassa.models.onnx.session import checking_size, open_session, run_session
 
 # https://onnx.ai/onnx/repo-docs/MetadataProps.html; keys and values in any case.
@@ -76,8 +77,19 @@ class OnnxFile:
         self.image = graph.image_input(model, path, layout)
         self.outputs = graph.read_outputs(model)
         self.notes = {note.key: note.value for note in model.metadata_props}
+        self._refuse_features()
         self.digest = graph.digest(model, path)
         self.alone = graph.is_dynamically_quantised(model)
+
+    def _refuse_features(self) -> None:
+        """Refuse a file whose metadata say that its outputs are features, as of an adaptation."""
+        features = tensors_of(self.notes.get(READ_AS, ""))
+        require(
+            not features or any(one.name not in features for one in self.outputs),
+            f"expected a model that gives scores, got {self.path}, which gives features of "
+            f"attention by its metadata. Use it beside a model, as --set features={self.path}, in "
+            f"Python Iassa(features={str(self.path)!r}).",
+        )
 
     @property
     def lower_notes(self) -> dict[str, str]:
