@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,10 +23,8 @@ from PIL import Image
 import iassa
 from iassa.adapting import Adaptation, adapt_features
 from iassa.adapting.checkpoint import part_of
-from iassa.adapting.judging import Judgement
 from iassa.adapting.pictures import read_pictures
 from iassa.adapting.training import Training
-from iassa.benchmark.report.statistics import Estimate
 from iassa.cli import main
 from iassa.errors import CancelledError, InputError
 from iassa.models import OnnxLayers
@@ -79,6 +78,13 @@ def weights(path: Path) -> dict[str, bytes]:
     return {one.name: one.raw_data for one in onnx.load(path).graph.initializer}
 
 
+def read_state(part: Path) -> dict[str, Any]:
+    """The state in a checkpoint, behind the 32 bytes of its digest."""
+    found = torch.load(io.BytesIO(part.read_bytes()[32:]), weights_only=True)
+    state: dict[str, Any] = found["state"]
+    return state
+
+
 @pytest.fixture(scope="module")
 def adapted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Features of two epochs, for the tests that only read them."""
@@ -107,6 +113,18 @@ def test_a_method_uses_the_file_by_its_name_alone(
     saved = [iassa.Explanation.load(folder) for folder in folders.values()]
     assert saved[0].method["fields"]["features"] == str(adapted)
     assert np.abs(saved[0].saliency - saved[1].saliency).max() > 0  # trained features differ
+
+
+def test_as_a_model_the_file_is_refused_with_what_it_is_for(
+    adapted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(photo)
+    status, out, err = call(capsys, "explain", photo, "--model", adapted, "--calls", 40)
+    assert (status, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith(f"error: expected a model that gives scores, got {adapted}, which gives")
+    assert f"--set features={adapted}, in Python" in line
 
 
 def test_the_file_says_how_it_is_read(adapted: Path) -> None:
@@ -139,6 +157,37 @@ def test_a_file_that_says_it_wrongly_is_refused(adapted: Path, tmp_path: Path) -
             OnnxLayers.parse(str(path))
 
 
+def test_a_cancelled_adaptation_goes_on_from_its_last_epoch_with_the_same_bits(
+    draw: Draw, tmp_path: Path
+) -> None:
+    """Of the training alone, as none of these calls is let to its end."""
+    images, longer = draw(), dataclasses.replace(SMALL, epochs=3)
+
+    def run_into(out: Path, last: int) -> list[tuple[int, int]]:
+        """Cancel in an epoch; the steps that were made."""
+        steps: list[tuple[int, int]] = []
+        with pytest.raises(CancelledError):
+            adapt_features(
+                *(images, out, longer),
+                progress=lambda step: steps.append((step.epoch, step.step)),
+                cancel=lambda: steps[-1][0] == last,
+            )
+        return steps
+
+    whole, parts = tmp_path / "whole.onnx", tmp_path / "parts.onnx"
+    assert run_into(whole, 3) == [(1, 1), (2, 1), (3, 1)]
+    assert run_into(parts, 2) == [(1, 1), (2, 1)]
+    assert run_into(parts, 3) == [(2, 1), (3, 1)]  # the second epoch was lost, the first was kept
+    states = [read_state(part_of(out)) for out in (whole, parts)]
+    assert [state["epoch"] for state in states] == [2, 2]
+    for name, value in states[0]["levels"].items():
+        assert torch.equal(value, states[1]["levels"][name]), name
+    assert {path.name for path in tmp_path.glob("*.onnx*")} == {
+        part_of(out).name for out in (whole, parts)
+    }
+
+
+@pytest.mark.thorough  # it judges and exports twice
 def test_the_same_seed_gives_the_same_features_and_resuming_gives_its_bits(
     draw: Draw, tmp_path: Path
 ) -> None:
@@ -172,6 +221,7 @@ def test_the_same_seed_gives_the_same_features_and_resuming_gives_its_bits(
     assert [str(one) for one in again.judgements] == [str(one) for one in whole.judgements]
 
 
+@pytest.mark.thorough  # in two processes that import all anew
 def test_a_killed_command_goes_on(draw: Draw, tmp_path: Path) -> None:
     images, out = draw(), tmp_path / "killed.onnx"
     command = [sys.executable, "-m", "iassa", "features", "adapt", "--images", str(images)]
@@ -184,8 +234,7 @@ def test_a_killed_command_goes_on(draw: Draw, tmp_path: Path) -> None:
     first.communicate()
     assert part_of(out).exists()
     assert not out.exists()
-    found = torch.load(io.BytesIO(part_of(out).read_bytes()[32:]), weights_only=True)
-    made = found["state"]["epoch"]
+    made = read_state(part_of(out))["epoch"]
     assert made >= 1
     again = subprocess.run(
         [*command, str(made), "--even-if-worse", "--json"],
@@ -200,15 +249,19 @@ def test_a_killed_command_goes_on(draw: Draw, tmp_path: Path) -> None:
 
 
 def test_no_epoch_begins_that_would_end_late(
-    draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    draw: Draw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hurried = Adaptation(epochs=50, minutes=1e-6, clusters=4)
-    written: list[Path] = []
-    verb = sys.modules[adapt_features.__module__]
-    monkeypatch.setattr(verb, "export_features", lambda levels, history, out: written.append(out))
-    done = adapt_features(draw(), tmp_path / "a.onnx", hurried, even_if_worse=True)
-    assert done.epochs == 1
-    assert written == [done.out]
+    """A microminute is over when the first epoch is, which is always made."""
+    out = tmp_path / "A.ONNX"  # an ending in any case
+    given = ("--images", draw(), "--out", out, "--clusters", 4, "--epochs", 50)
+    status, printed, err = call(
+        capsys, "features", "adapt", *given, "--minutes", "1e-6", "--even-if-worse"
+    )
+    assert (status, printed) == (0, f"{out}\n")
+    assert "trained on 2 images, 1 epoch in" in err
+    notes = {note.key: note.value for note in onnx.load(out).metadata_props}
+    assert json.loads(notes["iassa.adaptation"])["epochs"] == 1
+    assert isinstance(open_features(str(out), torch.device("cpu")), OnnxLayers)
 
 
 def test_another_seed_trains_other_features(draw: Draw) -> None:
@@ -239,21 +292,45 @@ def test_objects_judge_where_there_are_masks(
     assert "trained on 2 images, 0 epochs in 0 s; --epochs 0 gives the same features again" in err
 
 
-def test_worse_features_are_saved_on_demand_only(
-    draw: Draw, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lower = Judgement("superpixels", 0.8, 0.7, Estimate(-0.1, -0.2, -0.05, 9, 9), "worse")
-    monkeypatch.setattr(
-        sys.modules[adapt_features.__module__], "judge_features", lambda *_: [lower]
-    )
-    out = tmp_path / "worse.onnx"
-    given = ("features", "adapt", "--images", draw(), "--out", out, "--epochs", 0)
-    status, printed, err = call(capsys, *given)
-    assert (status, printed) == (2, "")
-    assert "0.8000 before, 0.7000 after, difference -0.1000 [-0.2000, -0.0500]" in err
+def draw_patches(folder: Path) -> Path:
+    """Flat patches of one colour each: the embedded network tells them apart better."""
+    folder.mkdir()
+    for k in range(28):  # of which six are held out
+        rng = np.random.default_rng(k)
+        pixels = np.zeros((48, 64, 3))
+        for _ in range(8):
+            row, column = rng.integers(0, 36), rng.integers(0, 52)
+            pixels[row : row + 14, column : column + 18] = rng.integers(0, 255, 3)
+        pixels += rng.normal(0, 4, pixels.shape)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{k}.png")
+    return folder
+
+
+def test_worse_features_are_not_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = draw_patches(tmp_path / "patches")
+    given = ("--images", images, "--out", tmp_path / "worse.onnx", "--epochs", 0, "--json")
+    status, printed, err = call(capsys, "features", "adapt", *given)
+    assert status == 2
+    found = json.loads(printed)
+    (judged,) = found["judgements"]
+    assert (found["saved"], judged["verdict"]) == (False, "worse")
+    assert judged["difference"]["low"] < judged["difference"]["high"] < 0
+    assert judged["after"] - judged["before"] == pytest.approx(judged["difference"]["mean"])
+    assert "on 6 held-out images: worse" in err
     assert err.splitlines()[-1].startswith("error: the features got worse")
-    assert not out.exists()
-    assert call(capsys, *given, "--even-if-worse")[:2] == (0, f"{out}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["patches"]
+
+
+@pytest.mark.thorough  # it judges and exports
+def test_worse_features_are_saved_on_demand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "worse.onnx"
+    given = ("--images", draw_patches(tmp_path / "patches"), "--out", out, "--epochs", 0)
+    status, printed, err = call(capsys, "features", "adapt", *given, "--even-if-worse")
+    assert (status, printed) == (0, f"{out}\n")
+    assert "on 6 held-out images: worse" in err
+    assert isinstance(open_features(str(out), torch.device("cpu")), OnnxLayers)
 
 
 # --- what is refused --------------------------------------------------------------------------
@@ -322,10 +399,50 @@ def test_files_that_are_there_already(
     assert out.read_text() == "mine"
     out.unlink()
     part = part_of(out)
+    for folder in (out, part):
+        folder.mkdir()
+        said = refused(capsys, *given, out, "--overwrite")
+        assert f"expected a file to write, got a folder: {folder}. Choose" in said
+        folder.rmdir()
     part.write_bytes(b"x" * 64)
     assert "damaged" in refused(capsys, *given, out)
     assert call(capsys, "features", "adapt", *given, out, "--overwrite", "--even-if-worse")[0] == 0
     assert not part.exists()
+
+
+def test_a_file_that_is_there_is_seen_on_any_way_to_it(draw: Draw, tmp_path: Path) -> None:
+    """'new/../a.onnx' would be 'a.onnx' as soon as the folder 'new' was made."""
+    images, there = draw(), tmp_path / "a.onnx"
+    there.write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "link.onnx").symlink_to(there)
+    for around in ("new/../a.onnx", "images/../a.onnx", "link/a.onnx", "link.onnx", "./a.onnx"):
+        with pytest.raises(InputError, match="not there yet"):
+            adapt_features(images, f"{tmp_path}/{around}", Adaptation(epochs=0))
+    assert there.read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "a.onnx", "link", "link.onnx"}
+    (tmp_path / "part.onnx.part").write_text("a checkpoint")
+    with pytest.raises(InputError, match="damaged"):
+        adapt_features(images, f"{tmp_path}/new/../part.onnx", Adaptation(epochs=0))
+
+
+def test_arguments_of_another_type(draw: Draw, tmp_path: Path) -> None:
+    given = {"images": draw(), "out": tmp_path / "a.onnx"}
+    cases: dict[str, tuple[object, str]] = {
+        "images": ([tmp_path], "the folder of images as a text or a Path, got "),
+        "out": (None, "the file to write as a text or a Path, got None"),
+        "masks": (3, "the folder of masks as a text or a Path, got 3"),
+        "settings": ({"epochs": 1}, r"settings to be Adaptation\(...\) or None, got {'epochs': 1}"),
+        "even_if_worse": ("no", "even_if_worse to be True or False, got 'no'"),
+        "overwrite": (None, "overwrite to be True or False, got None"),
+        "progress": (True, "progress to be a function or None, got True"),
+        "cancel": (3, "cancel to be a function or None, got 3"),
+        "device": (["cpu"], r"a device that is here, got \['cpu'\]"),
+    }
+    for name, (value, words) in cases.items():
+        with pytest.raises(InputError, match=f"expected {words}"):
+            adapt_features(**{**given, name: value})  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
 def test_a_checkpoint_of_another_adaptation(

@@ -16,6 +16,7 @@ from iassa.adapting.judging import Judgement, judge_features
 from iassa.adapting.network import STRIDES, Levels
 from iassa.adapting.pictures import Pictures, count_needed, read_pictures
 from iassa.adapting.training import Adaptation, Step, Training
+from iassa.checks import taking
 from iassa.errors import counted, require
 from iassa.files import check_writable, is_there, user_path
 from iassa.models.efficientnet_lite0 import INPUT_SIZE
@@ -50,6 +51,7 @@ class Adapted:
         return bool(self.judgements) and self.judgements[-1].verdict == "worse"
 
 
+@taking("settings", "even_if_worse", "overwrite", "progress", "cancel")
 def adapt_features(
     images: str | Path,
     out: str | Path,
@@ -92,12 +94,12 @@ def adapt_features(
         IassaError: see `export_features`.
     """
     settings = settings or Adaptation()
-    out = user_path(out)
+    out = user_path(out, "the file to write")
+    named = user_path(images, "the folder of images")
+    marked = None if masks is None else user_path(masks, "the folder of masks")
     _check_out(out, overwrite=overwrite)
     where = open_device(device)
-    pictures = read_pictures(
-        user_path(images), None if masks is None else user_path(masks), settings.seed
-    )
+    pictures = read_pictures(named, marked, settings.seed)
     if settings.epochs:
         _check_number(pictures, settings)
     if overwrite:
@@ -152,7 +154,7 @@ def _train(
 
 def _check_out(out: Path, *, overwrite: bool) -> None:
     require(
-        out.suffix == ".onnx",
+        out.suffix.lower() == ".onnx",
         f"expected a file named *.onnx to write, got {out}. Give it that ending.",
     )
     require(
@@ -160,7 +162,11 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
         f"expected a file that is not there yet, got {out}. Choose another one, or say --overwrite "
         "(overwrite=True).",
     )
-    require(not out.is_dir(), f"expected a file to write, got a folder: {out}. Name a file in it.")
+    for path in (out, part_of(out)):
+        require(
+            not path.is_dir(),
+            f"expected a file to write, got a folder: {path}. Choose another name.",
+        )
     check_writable(out.parent)
 
 
