@@ -59,7 +59,10 @@ def read_options(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, l
     parser.add_argument("--rounds", type=int, default=25, help="iterations of iassa-paper")
     parser.add_argument("--paper-calls", type=int, default=20_000, help="the most of these")
     parser.add_argument("--scenes", type=int, default=2, help="images of Figure 8, 0 for none")
-    return parser.parse_known_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if options.scenes < 0:  # found out before hours of calls
+        parser.error(f"expected --scenes of 0 or more, got {options.scenes}. Change it.")
+    return options, rest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

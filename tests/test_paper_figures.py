@@ -151,6 +151,19 @@ def test_one_command_draws_all_figures(coco: Path) -> None:
         assert Path("paper/run/run.sqlite").stat().st_mtime_ns == before
 
 
+def test_a_number_of_scenes_below_0_is_refused_before_a_call(
+    coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "--images photos --annotations instances.json --out paper --scenes -1"
+    with loaded("paper_figures") as figures, pytest.raises(SystemExit) as exit_:
+        figures.main(words.split())
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.endswith(
+        "error: expected --scenes of 0 or more, got -1. Change it.\n"
+    )
+    assert not (coco / "paper").exists()
+
+
 def test_the_page_has_the_tables_that_the_published_results_give(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
