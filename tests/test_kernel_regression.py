@@ -13,24 +13,21 @@ from numpy.typing import NDArray
 
 import dense
 from dense import GROUPS, Family, Rounds, reference, run
-from iassa.estimators import kernel_regression
 from iassa.estimators.attention import Attention, spatial_attention
 from iassa.estimators.debiased_effect import DebiasedEffect
 from iassa.estimators.kernel_regression import (
-    CELLS,
-    LENGTH,
-    LIKENESS,
-    NOISE_SHARE,
-    PRIOR_MASKS,
+    PRIOR,
     EffectWithKernelRegression,
     KernelRegression,
-    prior_covariance,
+    Prior,
 )
 from iassa.image import resize
 from rounding import steps
 
 Array = NDArray[np.float64]
 SIZE = (33, 45)
+# Loops over 20 x 20 cells take a while, and no value of the default may be taken for another.
+FEW = Prior(cells=(6, 8), length=0.2, likeness=0.4, noise=0.7, masks=300)
 
 
 def toy_attention() -> Attention:
@@ -64,86 +61,86 @@ def halves(
     return EffectWithKernelRegression(reference, size, attention, share=0.5)
 
 
-def looped_prior(attention: Attention | None) -> Array:
+def looped_prior(attention: Attention | None, prior: Prior) -> Array:
     """The module's docstring, a pair of cells at a time."""
-    P = CELLS[0] * CELLS[1]
+    height, width = prior.cells
+    P = height * width
     covariance = np.empty((P, P))
     looks = None
     if attention is not None:
         planes = attention.features.T.reshape(-1, *attention.size).double()
-        looks = resize(planes, CELLS).flatten(1).T.numpy()
+        looks = resize(planes, prior.cells).flatten(1).T.numpy()
         looks = looks / np.linalg.norm(looks, axis=1, keepdims=True)
     for a in range(P):
         for b in range(P):
-            down = (a // CELLS[1] - b // CELLS[1]) / CELLS[0]
-            right = (a % CELLS[1] - b % CELLS[1]) / CELLS[1]
-            covariance[a, b] = np.exp(-(down**2 + right**2) / (2 * LENGTH**2))
+            down = (a // width - b // width) / height
+            right = (a % width - b % width) / width
+            covariance[a, b] = np.exp(-(down**2 + right**2) / (2 * prior.length**2))
             if looks is not None:
-                covariance[a, b] *= np.exp((looks[a] @ looks[b] - 1) / LIKENESS)
+                covariance[a, b] *= np.exp((looks[a] @ looks[b] - 1) / prior.likeness)
     return covariance
 
 
-def on_cells(masks: Array) -> Array:
+def on_cells(masks: Array, cells: tuple[int, int]) -> Array:
     """Masks (N, H, W) at the lattice, averaged to cells, (N, cells).
 
     Cell i of n over L lattice pixels spans floor(i L / n) to ceil((i + 1) L / n).
     """
     lattice = dense.at_lattice(masks)
-    means = np.empty((len(masks), *CELLS))
-    for i in range(CELLS[0]):
-        for j in range(CELLS[1]):
+    means = np.empty((len(masks), *cells))
+    for i in range(cells[0]):
+        for j in range(cells[1]):
             rows, columns = (
-                slice(k * length // cells, -(-(k + 1) * length // cells))
-                for k, length, cells in zip((i, j), lattice.shape[1:], CELLS, strict=True)
+                slice(k * length // n, -(-(k + 1) * length // n))
+                for k, length, n in zip((i, j), lattice.shape[1:], cells, strict=True)
             )
             means[:, i, j] = lattice[:, rows, columns].mean(axis=(1, 2))
     return means.reshape(len(masks), -1)
 
 
-def stacked(rounds: Rounds) -> tuple[Array, Array, Array]:
+def stacked(rounds: Rounds, cells: tuple[int, int]) -> tuple[Array, Array, Array]:
     """What z leaves of cells (N, cells) and standardised scores (N, T), and their unit (T,)."""
     parts, unit = dense.residuals(
-        [{name: replace(f, masks=on_cells(f.masks)) for name, f in one.items()} for one in rounds]
+        [
+            {name: replace(f, masks=on_cells(f.masks, cells)) for name, f in one.items()}
+            for one in rounds
+        ]
     )
     X, f, _ = (np.concatenate(one) for one in zip(*parts, strict=True))
     return X, f, unit
 
 
-def solve(x: Array, f: Array, prior: Array, weights: Array) -> Array:
-    """w = K x' (x K x' + s n / v)^-1 f, (cells, T): K the prior, v weights of n = sum v masks.
+def solve(x: Array, f: Array, covariance: Array, weights: Array, prior: Prior) -> Array:
+    """w = K x' (x K x' + s n / v)^-1 f, (cells, T): v are weights of n = sum v masks.
 
-    s is the noise of a mask where there are `PRIOR_MASKS` of them, so s n is that of n masks for
+    s is the noise of a mask where there are `Prior.masks` of them, so s n is that of n masks for
     them to weigh as much. In terms of masks, where the code solves in terms of cells.
     """
-    covariance = prior @ x.T
-    noise = np.diag(weights.sum() * NOISE_SHARE / PRIOR_MASKS / weights)
+    across = covariance @ x.T
+    noise = np.diag(weights.sum() * prior.noise / prior.masks / weights)
     # By torch, which the tests hold to one thread.
-    system, right = torch.from_numpy(x @ covariance + noise), torch.from_numpy(f)
-    w: Array = covariance @ torch.linalg.solve(system, right).numpy()
+    system, right = torch.from_numpy(x @ across + noise), torch.from_numpy(f)
+    w: Array = across @ torch.linalg.solve(system, right).numpy()
     return w
 
 
-def dense_map(rounds: Rounds, prior: Array) -> Array:
+def scaled(covariance: Array, x: Array) -> Array:
+    """Such that it expects to explain scores of variance 1."""
+    return covariance * len(x) / np.trace(x @ covariance @ x.T)
+
+
+def dense_map(rounds: Rounds, covariance: Array, prior: Prior) -> Array:
     """w at the size of the image, (T, H, W)."""
-    X, f, unit = stacked(rounds)
-    prior = prior * len(X) / np.trace(X @ prior @ X.T)  # expected to explain scores of variance 1
-    w = solve(X, f, prior, np.ones(len(X)))
-    cells = (unit * w).T.reshape(-1, *CELLS)
+    X, f, unit = stacked(rounds, prior.cells)
+    w = solve(X, f, scaled(covariance, X), np.ones(len(X)), prior)
+    cells = (unit * w).T.reshape(-1, *prior.cells)
     return resize(torch.from_numpy(cells), SIZE).numpy()
 
 
-@pytest.fixture
-def few_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The double loop over 196 cells takes a while; 6 x 8 of them are the same formula."""
-    monkeypatch.setattr(kernel_regression, "CELLS", (6, 8))
-    monkeypatch.setitem(globals(), "CELLS", (6, 8))
-
-
-@pytest.mark.usefixtures("few_cells")
 @pytest.mark.parametrize("attention", [None, toy_attention()], ids=["place", "place and likeness"])
 def test_the_prior_equals_the_loop(attention: Attention | None) -> None:
-    covariance = prior_covariance(attention, CELLS).numpy()
-    np.testing.assert_allclose(covariance, looped_prior(attention), atol=steps(8, 1.0))
+    covariance = FEW.covariance(attention).numpy()
+    np.testing.assert_allclose(covariance, looped_prior(attention, FEW), atol=steps(8, 1.0))
     np.testing.assert_allclose(covariance.diagonal(), 1, atol=steps(1024, 1.0, dtype=np.float64))
     assert np.linalg.eigvalsh(covariance).min() > -steps(1024, covariance.trace(), dtype=np.float64)
 
@@ -179,15 +176,14 @@ def make_rounds(case: str, num_targets: int) -> Rounds:
 CASES = ["one round", "few masks", "two families", "three rounds", "some confined"]
 
 
-@pytest.mark.usefixtures("few_cells")
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 @pytest.mark.parametrize("num_targets", [1, 3])
 def test_the_map_equals_the_dense_solution(case: str, batch_size: int, num_targets: int) -> None:
     attention, rounds = toy_attention(), make_rounds(case, num_targets)
-    expected = dense_map(rounds, looped_prior(attention))
+    expected = dense_map(rounds, looped_prior(attention, FEW), FEW)
     for interleave in (False, True):
-        estimator = KernelRegression(reference(num_targets, 2.0), SIZE, attention)
+        estimator = KernelRegression(reference(num_targets, 2.0), SIZE, attention, FEW)
         effect = run(estimator, rounds, batch_size, interleave=interleave)
         assert effect.saliency.shape == expected.shape == (num_targets, *SIZE)
         for found, one in zip(effect.saliency.numpy(), expected, strict=True):
@@ -200,11 +196,10 @@ def test_the_map_at_its_own_number_of_cells_equals_the_dense_solution(
 ) -> None:
     rounds = make_rounds("three rounds", 1)
     effect = run(KernelRegression(reference(1), SIZE, attention), rounds, 16)
-    expected = dense_map(rounds, looped_prior(attention))
+    expected = dense_map(rounds, looped_prior(attention, PRIOR), PRIOR)
     assert np.abs(effect.saliency.numpy() - expected).max() < steps(512, expected)
 
 
-@pytest.mark.usefixtures("few_cells")
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("num_targets", [1, 3])
 def test_the_deviations_are_the_first_order_of_leaving_groups_out(
@@ -215,11 +210,10 @@ def test_the_deviations_are_the_first_order_of_leaving_groups_out(
     And what each set of masks adds to it, times the change of the unit over that set's spread.
     """
     attention, rounds = toy_attention(), make_rounds(case, num_targets)
-    X, f, unit = stacked(rounds)
+    X, f, unit = stacked(rounds, FEW.cells)
     sets = dense.sets(rounds)
     group = np.concatenate([np.arange(len(f.keep)) % GROUPS for one in sets for f in one])
-    K = looped_prior(attention)
-    K = K * len(X) / np.trace(X @ K @ X.T)
+    K = scaled(looped_prior(attention, FEW), X)
     number = np.concatenate([np.full(len(f.keep), s) for s, one in enumerate(sets) for f in one])
     # Spreads times degrees of freedom, (sets, T), as shares.
     freedom = [sum(len(f.keep) - 3 for f in one) for one in sets]
@@ -229,7 +223,9 @@ def test_the_deviations_are_the_first_order_of_leaving_groups_out(
 
     expected = []
     for g in range(max(group) + 1):
-        more, less = (solve(X, f, K, np.where(group == g, 1 + step, 1)) for step in (1e-4, -1e-4))
+        more, less = (
+            solve(X, f, K, np.where(group == g, 1 + step, 1), FEW) for step in (1e-4, -1e-4)
+        )
         share = len(X) / (len(X) - (group == g).sum())
         moved = (less - more) / 2e-4 * share
         shares = []  # of each set's spread, what it is without the group
@@ -238,13 +234,13 @@ def test_the_deviations_are_the_first_order_of_leaving_groups_out(
             total = squares.sum(0)  # the degrees of freedom, as the scores are standardised
             shares.append(np.sqrt((total - gone.sum(0)) / (total - len(gone))))
         for s, share in enumerate(shares):
-            own = solve(X, f * (number == s)[:, None], K, np.ones(len(X)))
+            own = solve(X, f * (number == s)[:, None], K, np.ones(len(X)), FEW)
             moved += own * ((weights * shares).sum(0) - share)
-        cells = (unit * moved).T.reshape(-1, *CELLS)
+        cells = (unit * moved).T.reshape(-1, *FEW.cells)
         # Cells to the lattice, without the image between.
         expected.append(resize(torch.from_numpy(cells), (28, 28)).numpy())
 
-    effect = run(KernelRegression(reference(num_targets), SIZE, attention), rounds, 16)
+    effect = run(KernelRegression(reference(num_targets), SIZE, attention, FEW), rounds, 16)
     found = effect.deviations.numpy()
     assert found.shape == (len(expected), num_targets, 28, 28)
     # Sums over cells are float32. A fit that bends to all of few masks leaves residuals of 1 % of
@@ -253,7 +249,6 @@ def test_the_deviations_are_the_first_order_of_leaving_groups_out(
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
-@pytest.mark.usefixtures("few_cells")
 def test_first_order_is_near_to_really_leaving_groups_out() -> None:
     """All is found again without each group: spreads, the prior's scale, what z explains.
 
@@ -269,10 +264,10 @@ def test_first_order_is_near_to_really_leaving_groups_out() -> None:
         {"a": family(300, 32, num_targets=2, noise=2)},
     ]
     attention = toy_attention()
-    prior = looped_prior(attention)
-    without = [dense_map(dense.kept_without(rounds, g), prior) for g in range(GROUPS)]
-    expected = dense.at_lattice(np.stack(without) - dense_map(rounds, prior))
-    effect = run(KernelRegression(reference(2), SIZE, attention), rounds, 64)
+    covariance = looped_prior(attention, FEW)
+    without = [dense_map(dense.kept_without(rounds, g), covariance, FEW) for g in range(GROUPS)]
+    expected = dense.at_lattice(np.stack(without) - dense_map(rounds, covariance, FEW))
+    effect = run(KernelRegression(reference(2), SIZE, attention, FEW), rounds, 64)
     found = effect.deviations.numpy()
     for t in range(2):
         difference = np.linalg.norm(found[:, t] - expected[:, t])

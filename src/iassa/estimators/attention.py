@@ -57,11 +57,19 @@ class Attention:
         size = (min(size[0], self.size[0]), min(size[1], self.size[1]))
         if size == self.size:
             return self
-        planes = resize(self.features.T.reshape(-1, *self.size), size)
-        features = planes.flatten(1).T
-        if self.bounded:
-            features = torch.nn.functional.normalize(features, dim=1)
-        return Attention(features.contiguous(), size, self.scale, self.bounded)
+        if size not in self._coarser:
+            planes = resize(self.features.T.reshape(-1, *self.size), size)
+            features = planes.flatten(1).T
+            if self.bounded:
+                features = torch.nn.functional.normalize(features, dim=1)
+            coarser = Attention(features.contiguous(), size, self.scale, self.bounded)
+            self._coarser[size] = coarser
+        return self._coarser[size]
+
+    @functools.cached_property
+    def _coarser(self) -> dict[tuple[int, int], Attention]:
+        """By size, for the errors of a map after every round; each keeps its own blocks."""
+        return {}
 
     def _attend_bounded(self, values: Tensor) -> Tensor:
         """A times values (P, T), by E = exp(scale (Phi' Phi'^T - 1)): A is E with rows of sum 1.

@@ -4,7 +4,7 @@ Where the effect of a pixel is a slope of its own, here one linear model of all 
 grid explains the scores, f~ = X~ w + noise, with a Gaussian prior on w: cells that are near and
 look alike are expected to matter alike. It is ridge regression with the prior's covariance
 
-    K(a, b) = exp(-|a - b|^2 / (2 LENGTH^2)) exp((cos(phi_a, phi_b) - 1) / LIKENESS)
+    K(a, b) = exp(-|a - b|^2 / (2 length^2)) exp((cos(phi_a, phi_b) - 1) / likeness)
 """
 
 from __future__ import annotations
@@ -23,23 +23,39 @@ from iassa.image import resize
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Masks
 
-CELLS = (20, 20)  # 14 x 14 localise less; with 28 x 28 the algebra takes six times as long
-LENGTH = 1 / 7  # of a side
-LIKENESS = 0.3
-NOISE_SHARE = 0.5  # variance of the noise, that of the scores being 1
-PRIOR_MASKS = 512  # against whose weight the prior is set
+
+@dataclass(frozen=True)
+class Prior:
+    """What is expected of w, and of the noise.
+
+    Attributes:
+        cells: (rows, columns) of the grid. 28 x 28 take six times as long as 20 x 20.
+        length: over which cells are expected to matter alike, as a share of a side.
+        likeness: over which cosines of features are.
+        noise: variance of the noise, that of the scores being 1.
+        masks: number of masks against whose weight the prior is set.
+    """
+
+    cells: tuple[int, int] = (20, 20)
+    length: float = 1 / 7
+    likeness: float = 0.3
+    noise: float = 0.5
+    masks: int = 512
+
+    def covariance(self, attention: Attention | None) -> Tensor:
+        """K, (C, C) float64 with ones on the diagonal; without attention the place alone."""
+        places = (torch.arange(n).double() / n for n in self.cells)
+        rows, columns = torch.meshgrid(*places, indexing="ij")
+        place = torch.stack([rows.flatten(), columns.flatten()], dim=1)
+        covariance = torch.exp(-torch.cdist(place, place).square() / (2 * self.length**2))
+        if attention is None:
+            return covariance
+        planes = attention.features.T.reshape(-1, *attention.size).double()
+        looks = torch.nn.functional.normalize(resize(planes, self.cells).flatten(1).T, dim=1)
+        return covariance.to(looks.device) * torch.exp((looks @ looks.T - 1) / self.likeness)
 
 
-def prior_covariance(attention: Attention | None, cells: tuple[int, int]) -> Tensor:
-    """K over cells, (P, P) float64 with ones on the diagonal; without attention the place alone."""
-    rows, columns = torch.meshgrid(*(torch.arange(n).double() / n for n in cells), indexing="ij")
-    place = torch.stack([rows.flatten(), columns.flatten()], dim=1)
-    covariance = torch.exp(-torch.cdist(place, place).square() / (2 * LENGTH**2))
-    if attention is None:
-        return covariance
-    planes = attention.features.T.reshape(-1, *attention.size).double()
-    looks = torch.nn.functional.normalize(resize(planes, cells).flatten(1).T, dim=1)
-    return covariance.to(looks.device) * torch.exp((looks @ looks.T - 1) / LIKENESS)
+PRIOR = Prior()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,23 +82,28 @@ class _Set:
 class KernelRegression:
     """Kernel regression on the masks of all rounds; the map is w per cell, interpolated.
 
-    The prior weighs against the masks, however many, as it would against `PRIOR_MASKS` of them, so
+    The prior weighs against the masks, however many, as it would against `Prior.masks` of them, so
     that more masks make the map surer, not another: there is one map for its standard error to be
     about. X~ is kept, 1.6 KB a mask: what leaving out a group changes hangs on the w of all of
     them.
     """
 
     def __init__(
-        self, reference: Tensor, size: tuple[int, int], attention: Attention | None
+        self,
+        reference: Tensor,
+        size: tuple[int, int],
+        attention: Attention | None,
+        prior: Prior = PRIOR,
     ) -> None:
         """Start empty; see `coverage_mean.CoverageMean`; attention gives the prior its likeness."""
         self._reference = reference
         self._size = size
+        self._prior = prior
         self._lattice = Lattice.over(size, reference.device)
-        self._covariance = prior_covariance(attention, CELLS).to(reference)
+        self._covariance = prior.covariance(attention).to(reference)
         # Cells and scores, confined or not, by family; see `Spread`.
         self._open: dict[bool, dict[str, list[tuple[Tensor, Tensor]]]] = {}
-        C = CELLS[0] * CELLS[1]
+        C = len(self._covariance)
         self._gram = reference.new_zeros((C, C))  # X~^T X~
         self._sets: list[_Set] = []
         self._spread = Spread.empty(reference * 0)
@@ -90,7 +111,7 @@ class KernelRegression:
     def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
         """Add a batch; see `effect.Estimator.add`."""
         sample = masks.at(self._lattice.rows, self._lattice.columns)
-        cells = torch.nn.functional.adaptive_avg_pool2d(sample, CELLS).flatten(1)
+        cells = torch.nn.functional.adaptive_avg_pool2d(sample, self._prior.cells).flatten(1)
         keep_probability = torch.tensor(plan.keep_probability).to(scores)
         known = torch.cat([scores, design(keep_probability)], dim=1)
         families = self._open.setdefault(plan.confined, {})
@@ -152,11 +173,11 @@ class KernelRegression:
         products = torch.stack([one.products for one in self._sets], dim=2)  # (C, T, sets)
         count = sum(len(one.scores) for one in self._sets)
         # The prior is scaled so that what it expects to explain has the scores' variance, 1, and
-        # the noise NOISE_SHARE of that.
+        # the noise its share of that.
         scale = count / (self._gram * self._covariance).sum().clamp(min=1e-12)
         prior = scale * self._covariance
         system = self._gram @ prior / count
-        system.diagonal().add_(NOISE_SHARE / PRIOR_MASKS)
+        system.diagonal().add_(self._prior.noise / self._prior.masks)
         factors = torch.linalg.lu_factor(system)
 
         def solve(columns: Tensor) -> Tensor:
@@ -167,8 +188,8 @@ class KernelRegression:
         mean = parts.sum(2)  # w, (C, T)
         moved = self._move(mean, parts, count, solve)
         unit = self._spread.mean[:, None]
-        maps = resize((mean.T * unit).reshape(-1, *CELLS), self._size)
-        deviations = (moved.permute(2, 1, 0) * unit).reshape(-1, len(unit), *CELLS)
+        maps = resize((mean.T * unit).reshape(-1, *self._prior.cells), self._size)
+        deviations = (moved.permute(2, 1, 0) * unit).reshape(-1, len(unit), *self._prior.cells)
         everywhere = maps.new_ones(self._size, dtype=torch.bool)
         settled = maps.new_ones(self._lattice.size, dtype=torch.bool)
         deviations = resize(deviations, self._lattice.size)
@@ -211,13 +232,18 @@ class EffectWithKernelRegression:
     """
 
     def __init__(
-        self, reference: Tensor, size: tuple[int, int], attention: Attention | None, share: float
+        self,
+        reference: Tensor,
+        size: tuple[int, int],
+        attention: Attention | None,
+        share: float,
+        prior: Prior = PRIOR,
     ) -> None:
         """Start both; see `KernelRegression`; `share` is in [0, 1]."""
         self._share = share
         self._parts = (
             DebiasedEffect(reference, size),
-            KernelRegression(reference, size, attention),
+            KernelRegression(reference, size, attention, prior),
         )
 
     def add(self, masks: Masks, scores: Tensor, plan: MaskPlan, family: str) -> None:
