@@ -27,7 +27,7 @@ from rounding import steps
 Array = NDArray[np.float64]
 SIZE = (33, 45)
 # Loops over 20 x 20 cells take a while, and no value of the default may be taken for another.
-FEW = Prior(cells=(6, 8), length=0.2, likeness=0.4, noise=0.7, masks=300)
+FEW = Prior(cells=(6, 8), length=0.2, likeness=0.4, masks=300)
 
 
 def toy_attention() -> Attention:
@@ -111,13 +111,13 @@ def stacked(rounds: Rounds, cells: tuple[int, int]) -> tuple[Array, Array, Array
 
 
 def solve(x: Array, f: Array, covariance: Array, weights: Array, prior: Prior) -> Array:
-    """w = K x' (x K x' + s n / v)^-1 f, (cells, T): v are weights of n = sum v masks.
+    """w = K x' (x K x' + s / v)^-1 f, (cells, T): v are weights of n = sum v masks, s = n / m.
 
-    s is the noise of a mask where there are `Prior.masks` of them, so s n is that of n masks for
+    The noise of a mask is 1 where there are m = `Prior.masks` of them, so s is that of n masks for
     them to weigh as much. In terms of masks, where the code solves in terms of cells.
     """
     across = covariance @ x.T
-    noise = np.diag(weights.sum() * prior.noise / prior.masks / weights)
+    noise = np.diag(weights.sum() / prior.masks / weights)
     # By torch, which the tests hold to one thread.
     system, right = torch.from_numpy(x @ across + noise), torch.from_numpy(f)
     w: Array = across @ torch.linalg.solve(system, right).numpy()

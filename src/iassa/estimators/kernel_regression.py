@@ -32,15 +32,14 @@ class Prior:
         cells: (rows, columns) of the grid. 28 x 28 take six times as long as 20 x 20.
         length: over which cells are expected to matter alike, as a share of a side.
         likeness: over which cosines of features are.
-        noise: variance of the noise, that of the scores being 1.
-        masks: number of masks against whose weight the prior is set.
+        masks: number of masks that weigh as much as the prior, where the variance of the noise and
+            that of what the prior explains are the same.
     """
 
     cells: tuple[int, int] = (20, 20)
     length: float = 1 / 7
     likeness: float = 0.3
-    noise: float = 0.5
-    masks: int = 512
+    masks: int = 1024
 
     def covariance(self, attention: Attention | None) -> Tensor:
         """K, (C, C) float64 with ones on the diagonal; without attention the place alone."""
@@ -172,12 +171,12 @@ class KernelRegression:
             return Effect(zero.float(), zero[0] > 0, deviations, nowhere, signed=True)
         products = torch.stack([one.products for one in self._sets], dim=2)  # (C, T, sets)
         count = sum(len(one.scores) for one in self._sets)
-        # The prior is scaled so that what it expects to explain has the scores' variance, 1, and
-        # the noise its share of that.
+        # The prior is scaled so that what it expects to explain has the scores' variance, 1. So has
+        # the noise.
         scale = count / (self._gram * self._covariance).sum().clamp(min=1e-12)
         prior = scale * self._covariance
         system = self._gram @ prior / count
-        system.diagonal().add_(self._prior.noise / self._prior.masks)
+        system.diagonal().add_(1 / self._prior.masks)
         factors = torch.linalg.lu_factor(system)
 
         def solve(columns: Tensor) -> Tensor:
