@@ -22,6 +22,11 @@ settings.register_profile("iassa", deadline=None, derandomize=True)
 settings.load_profile("iassa")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests come first: last of all, one would keep the other processes waiting."""
+    items.sort(key=lambda item: item.get_closest_marker("thorough") is None)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Small sums are forty times faster in one thread than in two that wait for each other."""

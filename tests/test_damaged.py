@@ -10,7 +10,7 @@ import pytest
 from damage import MOST_BYTES, judge_apart
 
 HERE = Path(__file__).parent
-COUNT = 2000
+COUNT = 1000
 
 
 @pytest.mark.thorough  # as all readers of many files

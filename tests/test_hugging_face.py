@@ -668,7 +668,8 @@ def test_a_benchmark_on_two_workers(run, folders, tmp_path):
         code, _, err = run(
             *("benchmark", "images", "--images", "images", "--run", f"run{workers}"),
             *("--model", f"hf:{folders('resnet')}", "--methods", "rise", "--calls", 40),
-            *("--workers", workers, "--device", "cpu"),
+            *("--workers", workers, "--device", "cpu", "--protocol", "pixels_per_step=12544"),
+            *("--protocol", "gain_steps=2"),
         )
         assert code == 0, err
     found = contents(tmp_path / "run1")
