@@ -3,16 +3,16 @@ r"""The tables of docs/results that no report of one run has: what docs/results/
     python benchmarks/registered.py --rival LABEL --coco runs/coco runs/coco-seeds \
         --imagenet runs/imagenet --models runs/lite1 runs/lite2
 
-First the primary comparisons, then each method of the plan against `iassa` under each fill, then
-the ranks over fills and models, of the methods that all models have.
+First the primary comparisons, or those of --compare, then each method of the plan against `iassa`
+under each fill, then the ranks over fills and models, of the methods that all models have.
 
 Runs of one set, those of other models by the names of their folders, are read together: each entry
 has the mean over the seeds that all of them give it. What a run has again takes the place of what
 runs before it had.
 A difference is taken image by image. Its p is that of a test that flips signs; Holm (A Simple
-Sequentially Rejective Multiple Test Procedure, 1979) orders the six, and the interval of the i-th
-smallest p has the level 1 - 0.05 / (6 - i + 1), by the bootstrap over images. A difference is shown
-if Holm's procedure comes to it and does not stop, which agrees with its interval but for the
+Sequentially Rejective Multiple Test Procedure, 1979) orders them, and the interval of the i-th
+smallest p of n has the level 1 - 0.05 / (n - i + 1), by the bootstrap over images. A difference is
+shown if Holm's procedure comes to it and does not stop, which agrees with its interval but for the
 difference between the two tests.
 """
 
@@ -30,6 +30,14 @@ from scipy import stats
 from coco_run import Arm, read_metrics
 from iassa.benchmark import Protocol, Store
 
+SIX = (
+    "gain:coco:{}@500",
+    "gain:coco:rise@1000",
+    "gain:coco:lime-slic@1000",
+    "average_precision:coco:{}@500",
+    "relevance_mass:coco:{}@500",
+    "gain:imagenet:{}@500",
+)
 LEVEL = 0.05
 RESAMPLES = 20_000
 CALLS = 500
@@ -86,30 +94,30 @@ class Comparison:
 def main() -> None:
     """Read, compare, print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rival", required=True, help="label of the best rival at 500 calls")
+    parser.add_argument("--rival", help="label of the best rival at 500 calls")
     parser.add_argument("--coco", type=Path, nargs="+", required=True)
     parser.add_argument("--imagenet", type=Path, nargs="+", required=True)
     parser.add_argument("--models", type=Path, nargs="*", default=[], help="of the other models")
+    parser.add_argument(
+        "--compare", nargs="+", metavar="METRIC:SET:LABEL@CALLS", help="not the six"
+    )
     options = parser.parse_args()
-    coco, imagenet = read_arms(options.coco), read_arms(options.imagenet)
-    rival = (options.rival, CALLS)
-    comparisons = [
-        compare("gain", coco, rival, "coco"),
-        compare("gain", coco, ("rise", 1000), "coco"),
-        compare("gain", coco, ("lime-slic", 1000), "coco"),
-        compare("average_precision", coco, rival, "coco"),
-        compare("relevance_mass", coco, rival, "coco"),
-        compare("gain", imagenet, rival, "imagenet"),
-    ]
+    sets = {"coco": read_arms(options.coco), "imagenet": read_arms(options.imagenet)}
+    comparisons = []
+    for wanted in options.compare or [one.format(options.rival) for one in SIX]:
+        metric, name, arm = wanted.split(":")
+        label, calls = arm.rsplit("@", 1)
+        comparisons.append(compare(metric, sets[name], (label, int(calls)), name))
     print("| `iassa` at 500 minus | metric | set | images | difference | p | Holm | shown |")
     print("|---|---|---|---|---|---|---|---|")
     print("\n".join(correct(comparisons)))
-    print("\n" + "\n".join(tell_differences(coco, "coco")))
-    print("\n" + "\n".join(tell_differences(imagenet, "imagenet")))
-    names = dict.fromkeys(run.name for run in options.models)
-    others = {name: [run for run in options.models if run.name == name] for name in names}
-    models = {"coco": coco, **{name: read_arms(runs) for name, runs in others.items()}}
-    print("\n" + "\n".join(rank_models(models)))
+    for name, arms in sets.items():
+        print("\n" + "\n".join(tell_differences(arms, name)))
+    if options.models:
+        names = dict.fromkeys(run.name for run in options.models)
+        others = {name: [run for run in options.models if run.name == name] for name in names}
+        models = {name: read_arms(runs) for name, runs in others.items()}
+        print("\n" + "\n".join(rank_models({"coco": sets["coco"], **models})))
 
 
 def read_arms(runs: Iterable[Path]) -> Arms:
