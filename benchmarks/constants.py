@@ -1,9 +1,9 @@
 """What each constant of `iassa` buys: maps with another value of it, one at a time.
 
-    python benchmarks/constants.py --images DIR --annotations FILE --min-score 0.15 --limit 10
-    iassa report benchmarks/results/constants --reference iassa
+    python benchmarks/constants.py --run DIR --images DIR --annotations FILE --limit 10
+    iassa report DIR --reference iassa
 
-Only the even half of the images is explained: constants are chosen on it. 500 calls each.
+Only the even half of the images is explained: constants are chosen on it. See `tuning_run`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from coco_run import coco_options, data_is_there, messages, run_with_bar
-from iassa.benchmark import Contestant, Protocol
-from iassa.errors import IassaError
 from iassa.estimators.kernel_regression import EffectWithKernelRegression, Prior
 from iassa.methods import Iassa
 from iassa.methods.engine.loop import Setting
+from tuning_run import run_tuning, tuning_options
 
-CALLS = 500
 PRIOR = Prior()
 
 
@@ -67,24 +64,5 @@ METHODS = {
 }
 
 
-def main() -> int:
-    """Run all of them; `iassa report` shows what came of it.
-
-    Returns:
-        Exit status: 0 when done or without data, 2 for what cannot be used or done.
-    """
-    options = coco_options(__doc__ or "", "constants").parse_args()
-    if not data_is_there(options):
-        return 0
-    contestants = [Contestant(label, method, (CALLS,)) for label, method in METHODS.items()]
-    protocol = Protocol(gain_steps=14, pixels_per_step=3584)
-    try:
-        messages.print(f"{run_with_bar(options, contestants, protocol, half='even')}")
-    except IassaError as error:
-        messages.print(f"error: {error}")
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tuning(tuning_options(__doc__).parse_args(), METHODS))

@@ -18,22 +18,16 @@ The first command takes photographs of MS-COCO, the second the scenes whose righ
 
 from __future__ import annotations
 
-import argparse
 import itertools
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 import iassa
-from iassa.benchmark import Contestant, Protocol, run
-from iassa.benchmark.datasets.coco import Coco
-from iassa.benchmark.datasets.synthetic_scenes import SyntheticScenes
-from iassa.benchmark.synthetic import SyntheticModel
 from iassa.estimators.attention import Attention
 from iassa.estimators.debiased_effect import design, invert_design
 from iassa.estimators.effect import Effect
@@ -42,6 +36,7 @@ from iassa.image import resize
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Masks
 from iassa.methods.engine.loop import Setting
+from tuning_run import run_tuning, tuning_options
 
 CELLS = (28, 28)
 LENGTHS = (1 / 28, 1 / 14, 1 / 7, 2 / 7)  # of a side
@@ -146,44 +141,12 @@ class GaussianProcessMap(iassa.methods.Iassa):
         return effect
 
 
-def main() -> None:
-    """Run the contestants into the folder; `iassa report` shows them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--images", type=Path, help="folder of MS-COCO images")
-    parser.add_argument("--annotations", type=Path, help="file in COCO's instances format")
-    parser.add_argument("--calls", type=int, default=500, help="of each map (default 500)")
-    parser.add_argument("--limit", type=int, default=14, help="most entries (default 14)")
-    options = parser.parse_args()
-    methods: Mapping[str, iassa.methods.Iassa] = {
-        "iassa": iassa.methods.Iassa(),
-        "gp": GaussianProcessMap(),
-        "gp-anywhere": GaussianProcessMap(explore_every=1),
-    }
-    contestants = [Contestant(name, one, (options.calls,)) for name, one in methods.items()]
-    what: dict[str, Any]
-    if options.images is None:
-        scenes = SyntheticScenes(options.run / "scenes")
-        what = {"dataset": scenes, "model": SyntheticModel(), "classes": "same"}
-    else:
-        what = {
-            "dataset": Coco(options.images, options.annotations),
-            "half": "even",
-            "limit": options.limit,
-            "min_score": 0.15,
-            "protocol": Protocol(gain_steps=14, pixels_per_step=3584),
-        }
-    messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    found = run(
-        folder=options.run,
-        contestants=contestants,
-        progress=lambda tally: messages.print(f"{tally.done} of {tally.total}"),
-        **what,
-    )
-    messages.print(f"{found}")
+METHODS: Mapping[str, iassa.methods.Iassa] = {
+    "iassa": iassa.methods.Iassa(),
+    "gp": GaussianProcessMap(),
+    "gp-anywhere": GaussianProcessMap(explore_every=1),
+}
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_tuning(tuning_options(__doc__).parse_args(), METHODS))

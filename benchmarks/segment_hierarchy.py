@@ -1,13 +1,15 @@
-r"""Superpixels merged by the features of attention, in the place of flat ones, in `iassa`.
+"""Superpixels merged by the features of attention, in the place of flat ones, in `iassa`.
 
-    python benchmarks/segment_hierarchy.py --images DIR --annotations FILE \
-        --min-score 0.15 --limit 14
-    iassa report benchmarks/results/hierarchy --reference iassa
+    python benchmarks/segment_hierarchy.py --run DIR --images DIR --annotations FILE
+    python benchmarks/segment_hierarchy.py --run DIR --images DIR
+    python benchmarks/segment_hierarchy.py --run DIR
+    iassa report DIR --reference iassa
 
 Each hierarchy begins with 256 SLIC superpixels and merges those that look alike to a network and
 are near, by Ward's method. It is cut where `iassa` has segmentations of its own: at 16, 32, 64 and
-128 segments. So the segments of one cut are unions of those of the next. `merged-near` minds the
-distance three times as much. Only the even half of the images is explained. 500 calls each.
+128 segments. So the segments of one cut are unions of those of the next. `merged-far` minds the
+distance a third as much, `mixed` has one hierarchy beside two flat segmentations of each count.
+The three commands take different images: see `tuning_run`.
 """
 
 from __future__ import annotations
@@ -22,14 +24,11 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import cut_tree, linkage
 from torch import Tensor
 
-from coco_run import coco_options, data_is_there, messages, run_with_bar
-from iassa.benchmark import Contestant, Protocol
-from iassa.errors import IassaError
 from iassa.image import resize
 from iassa.masks.superpixels import Segmentations, segment
 from iassa.methods import Iassa
+from tuning_run import run_tuning, tuning_options
 
-CALLS = 500
 LEAVES = 256  # superpixels that are merged
 
 
@@ -38,16 +37,18 @@ class MergedSegments(Iassa):
     """`iassa` with hierarchies of segments.
 
     Attributes:
+        flat: compactness of flat segmentations beside those of the hierarchies.
         nearness: weight of the distance of two superpixels, in sides of the image, against that of
             their features, which have length 1.
     """
 
     name: ClassVar[str] = "iassa-with-hierarchy"
 
+    flat: tuple[float, ...] = ()
     nearness: float = 1.0
 
     def segmentations(self, image: Tensor) -> Segmentations:
-        """One hierarchy for each compactness, cut at each count."""
+        """One hierarchy for each compactness, cut at each count; then the flat ones."""
         attention = self.attention(image)
         assert attention is not None, "there is no hierarchy without features"
         planes = attention.features.T.reshape(-1, *attention.size)
@@ -56,8 +57,11 @@ class MergedSegments(Iassa):
         trees = [merge(labels, looks, self.nearness, self.segment_counts) for labels in leaves]
         labels = np.stack([tree[n] for n in range(len(self.segment_counts)) for tree in trees])
         wanted = tuple(n for n in self.segment_counts for _ in trees)
-        most = 1 + int(labels.max())
-        return Segmentations(torch.from_numpy(labels).to(image.device), most, wanted)
+        merged = torch.from_numpy(labels).to(image.device)
+        if self.flat:
+            plain = segment(image, self.segment_counts, self.flat)
+            merged, wanted = torch.cat([merged, plain.labels]), wanted + plain.wanted
+        return Segmentations(merged, 1 + int(merged.max()), wanted)
 
 
 def merge(
@@ -78,28 +82,10 @@ def merge(
 METHODS = {
     "iassa": Iassa(),
     "merged": MergedSegments(),
-    "merged-near": MergedSegments(nearness=3.0),
+    "merged-far": MergedSegments(nearness=0.3),
+    "mixed": MergedSegments(compactness=(10.0,), flat=(5.0, 20.0)),
 }
 
 
-def main() -> int:
-    """Run the three of them; `iassa report` shows what came of it.
-
-    Returns:
-        Exit status: 0 when done or without data, 2 for what cannot be used or done.
-    """
-    options = coco_options(__doc__ or "", "hierarchy").parse_args()
-    if not data_is_there(options):
-        return 0
-    contestants = [Contestant(label, method, (CALLS,)) for label, method in METHODS.items()]
-    protocol = Protocol(gain_steps=14, pixels_per_step=3584)
-    try:
-        messages.print(f"{run_with_bar(options, contestants, protocol, half='even')}")
-    except IassaError as error:
-        messages.print(f"error: {error}")
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tuning(tuning_options(__doc__).parse_args(), METHODS))
