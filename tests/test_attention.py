@@ -236,6 +236,7 @@ def test_a_coarser_attention_is_that_of_averaged_features(normalise: bool) -> No
         features /= np.linalg.norm(features, axis=1, keepdims=True)
     np.testing.assert_allclose(coarser.features, features, atol=steps(8, features))
     assert (coarser.size, coarser.scale, coarser.bounded) == (coarse, 10, normalise)
+    assert attention.coarsen(coarse) is coarser  # it keeps its blocks for the next round
     maps = torch.from_numpy(np.random.default_rng(17).normal(size=(2, *coarse))).float()
     expected = softmax(10 * features @ features.T) @ maps.double().numpy().reshape(2, -1).T
     np.testing.assert_allclose(
