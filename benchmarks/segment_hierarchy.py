@@ -24,9 +24,13 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import cut_tree, linkage
 from torch import Tensor
 
+from iassa.explanations.evidence import Feedback
 from iassa.image import resize
+from iassa.masks.grids import draw_keep_probability
+from iassa.masks.plans import MaskPlan, SegmentPlan
 from iassa.masks.superpixels import Segmentations, segment
 from iassa.methods import Iassa
+from iassa.methods.engine.loop import Setting
 from tuning_run import run_tuning, tuning_options
 
 LEAVES = 256  # superpixels that are merged
@@ -79,10 +83,54 @@ def merge(
     return [cut[flat].reshape(labels.shape).astype(np.int32) for cut in cuts.T]
 
 
+@dataclass(frozen=True, kw_only=True)
+class LevelSegments(Iassa):
+    """`iassa` whose level sets consist of whole superpixels.
+
+    Attributes:
+        level_counts: the segmentations that they are taken from.
+    """
+
+    name: ClassVar[str] = "iassa-with-level-segments"
+
+    level_counts: tuple[int, ...] = (64, 128)
+
+    def plan(self, k: int, feedback: Feedback, setting: Setting) -> dict[str, MaskPlan]:
+        """As in `iassa`, with other level sets."""
+        plans = super().plan(k, feedback, setting)
+        if "level" in plans:
+            assert feedback.ranks is not None, "level sets are of ranks"
+            plans["level"] = self._draw(len(plans["level"]), feedback.ranks, setting, k)
+        return plans
+
+    def _draw(
+        self, number: int, ranks: NDArray[np.float32], setting: Setting, k: int
+    ) -> SegmentPlan:
+        """The segments whose mean rank, with noise, is highest, up to the share of each mask."""
+        segmentations, rng = setting.segmentations, setting.rng(k, 1)
+        assert segmentations is not None, "iassa has some"
+        chosen = rng.choice(segmentations.of(self.level_counts), number).astype(np.uint8)
+        share = draw_keep_probability(number, self.level_shown, rng)
+        noise = rng.standard_normal((number, segmentations.num_segments))
+        planes = resize(torch.from_numpy(ranks), setting.size).flatten(1).numpy()
+        bits = np.zeros(noise.shape, np.bool_)
+        for n, place in enumerate(chosen):
+            labels = segmentations.labels[place].flatten().cpu().numpy()
+            sizes = np.bincount(labels, minlength=noise.shape[1])
+            sums = np.bincount(labels, planes[n % len(planes)], noise.shape[1])
+            heights = sums / sizes.clip(1) + self.level_shuffle * noise[n]
+            order = np.argsort(np.where(sizes > 0, -heights, np.inf))
+            shown = sizes[order].cumsum() - sizes[order] / 2 <= share[n] * len(labels)
+            bits[n, order[shown]] = True
+            share[n] = sizes[bits[n]].sum() / len(labels)
+        return SegmentPlan(share, bits, chosen, None)
+
+
 METHODS = {
     "iassa": Iassa(),
     "merged": MergedSegments(),
     "merged-far": MergedSegments(nearness=0.3),
+    "level-segments": LevelSegments(),
     "mixed": MergedSegments(compactness=(10.0,), flat=(5.0, 20.0)),
 }
 
