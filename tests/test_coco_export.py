@@ -133,7 +133,7 @@ def test_a_large_image_is_annotated_in_its_own_pixels():
 
 def test_a_target_without_a_region_is_left_out_with_a_warning(made):
     negative = dataclasses.replace(made, saliency=np.stack([MAP, -1 - np.abs(MAP)]))
-    with pytest.warns(UserWarning, match=r"n, class 2: no region is exported\. .*no pixels"):
+    with pytest.warns(UserWarning, match=r"n, class 2: no region is exported: .*no pixels"):
         files = export_coco([("n", negative)])
     assert set(files) == {"instances.json", "n-0.png"}
     nothing = dataclasses.replace(made, saliency=-1 - np.abs(made.saliency))

@@ -73,6 +73,8 @@ def test_without_a_rule_it_is_what_is_above_a_third_of_the_peak_or_so():
         (SMOOTH, {"level": 1.5}, "level to be"),
         (SMOOTH, {"mass": "all"}, "mass to be"),
         (np.zeros(SIZE, np.float32), {"share": 0.1}, "the same everywhere"),
+        (np.full(SIZE, 0.5, np.float32), {}, "the same everywhere: a region by level"),
+        (np.full(SIZE, 0.5, np.float32), {"mass": 0.5}, "the same everywhere: a region by mass"),
         (np.zeros(SIZE, np.float32), {}, "positive somewhere, got 0 at most"),
         (-np.abs(SMOOTH) - 1, {"mass": 0.5}, "a region by mass has no pixels"),
     ],

@@ -75,7 +75,7 @@ def export_coco(
                     region = one.enlarge(kept.region.astype(np.float32)) >= np.float32(0.5)
                 parts = split_region(region)
             except InputError as error:
-                warn(f"{name}, {target.name}: no region is exported. {error}", UserWarning)
+                warn(f"{name}, {target.name}: no region is exported: {error}", UserWarning)
                 continue
             files[f"{name}-{k}.png"] = _mask_png(region)
             category = categories.setdefault(target.name, 1 + len(categories))

@@ -106,15 +106,15 @@ def choose_region(
     """
     rule, number = choose_rule(share, mass, level) or ("level", LEVEL)
     peak = float(saliency.max())
-    if rule == "share":
-        refuse_flat([saliency], ": a share of it is any part")
-        sets = level_sets(saliency)
-        return sets[int(np.searchsorted(sets.shares, number - 1e-12))]
     require(
-        peak > 0,
+        rule == "share" or peak > 0,
         f"expected a map that is positive somewhere, got {peak:g} at most: a region by {rule} has "
         "no pixels. Ask for a share, or explain the other side, as 'not NAME'.",
     )
+    refuse_flat([saliency], f": a region by {rule} is no part of it")
+    if rule == "share":
+        sets = level_sets(saliency)
+        return sets[int(np.searchsorted(sets.shares, number - 1e-12))]
     if rule == "level":
         return saliency >= np.float64(number) * peak
     sets = level_sets(saliency)
