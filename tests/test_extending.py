@@ -467,6 +467,17 @@ def test_another_black_box_is_refused(part):
         iassa.extend(part, iassa.models.FunctionModel(four_outputs, name="other"))
 
 
+@pytest.mark.parametrize("folder", ["saved", None])
+def test_the_folder_of_an_explanation_is_none(folder):
+    for ask in (
+        lambda: iassa.extend(folder, four_outputs),
+        lambda: iassa.retarget(folder, 0),
+        lambda: iassa.verify(folder, four_outputs),
+    ):
+        with pytest.raises(InputError, match="expected explanation to be Explanation"):
+            ask()
+
+
 def test_another_size_is_refused(part):
     black_box = iassa.models.FunctionModel(four_outputs, input_size=(18, 18))
     with pytest.raises(InputError, match=r"\(18, 27\) pixels, as before, got .* \(18, 18\)"):

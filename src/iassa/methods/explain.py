@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from iassa.checks import taking
 from iassa.errors import InputError, WeakEvidenceWarning, list_some, require, show
 from iassa.explanations.evidence import Evidence
 from iassa.explanations.explanation import Explanation
@@ -108,6 +109,7 @@ def explain(
     return follow(run, progress, cancel, "explain")
 
 
+@taking("explanation")
 def extend(
     explanation: Explanation,
     black_box: BlackBoxLike,
@@ -232,6 +234,7 @@ def aim_again(black_box: BlackBox, explanation: Explanation) -> BlackBox:
     return AimedDetector(black_box, explanation.target_boxes, explanation.image_size)
 
 
+@taking("explanation")
 def retarget(
     explanation: Explanation,
     target: TargetLike,

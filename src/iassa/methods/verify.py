@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iassa.checks import Within, take
+from iassa.checks import Within, take, taking
 from iassa.errors import list_some, require, shorten, show
 from iassa.explanations.check import Check, Part, Statement
 from iassa.explanations.explanation import Explanation
@@ -49,6 +49,7 @@ REFINE = Annotated[int, Within(0, 10**6)]
 DRIFT = 0.01  # of the score's size: more than single and half precision or another device change
 
 
+@taking("explanation")
 def verify(
     explanation: Explanation,
     black_box: BlackBoxLike,
@@ -86,8 +87,8 @@ def verify(
         What the model said, one statement for each target and fill.
 
     Raises:
-        InputError: another black box or image, targets to be named again, fills that look the same
-            or that are to be named again, maps or scores that are all flat.
+        InputError: no explanation, another black box or image, targets to be named again, fills
+            that look the same or that are to be named again, maps or scores that are all flat.
         BlackBoxError: the black box failed.
         CancelledError: cancelled.
 
