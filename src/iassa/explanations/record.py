@@ -254,7 +254,10 @@ def read_record(directory: Path) -> Record:
         InputError: the file is missing, damaged, of another schema, or holds what none would.
     """
     if not (directory / RECORD).exists():
-        raise InputError(f"expected a saved explanation in {directory}, got no {RECORD}.")
+        raise InputError(
+            f"expected a saved explanation in {directory}, got no {RECORD}. Name the folder that "
+            "one was saved to."
+        )
     content = _read_file(directory, RECORD, LARGEST + 1)
     try:
         record = read_json(content, RECORD)
