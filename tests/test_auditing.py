@@ -201,6 +201,12 @@ def test_classes_that_do_not_fit_are_refused_before_a_call() -> None:
     Path("classes.json").write_text(json.dumps({"cat": ["cow"]}))
     with pytest.raises(InputError, match="unknown class 'cow'"):
         look(classes="classes.json")
+    unnamed = dataclasses.replace(objects, class_names=None)
+    with pytest.raises(InputError, match=r"got 'nowhere\.json', which cannot be read: .* Check"):
+        look(unnamed, classes="nowhere.json")
+    Path("classes.json").write_text(json.dumps({"cow": [1]}))
+    with pytest.raises(InputError, match=r"expected categories of the dataset .* got 'cow'"):
+        look(unnamed, classes="classes.json")
     assert asked() == 0
 
 

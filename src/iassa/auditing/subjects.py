@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from iassa.auditing.finding import AuditPhoto, Subject
-from iassa.benchmark.datasets import Coco, Dataset, MaskFolder, Sample
+from iassa.benchmark.datasets import Coco, Dataset, MaskFolder, Sample, check_classes
 from iassa.benchmark.evaluation import method_seed
 from iassa.benchmark.store.records import ItemKey
 from iassa.decoding import STORED, UPRIGHT, Reading, measure_picture, open_picture
@@ -135,7 +135,7 @@ def open_subjects(
 
     Raises:
         InputError: both; classes other than 'auto' for images of none; or see `find_photos`,
-            `MaskFolder` and `Coco`.
+            `MaskFolder`, `Coco` and `check_classes`.
     """
     require(
         masks is None or annotations is None,
@@ -156,6 +156,7 @@ def open_subjects(
         "expected images in folders named by their classes, or annotations, for --classes "
         f"{classes}, got neither. Sort the images into folders, or leave --classes out.",
     )
+    check_classes(subjects.categories, classes)
     return subjects
 
 

@@ -4,7 +4,12 @@ In: a folder of images, with an annotation file, masks or nothing beside them; o
 Out: samples and what is annotated in them, and the outputs of a model that a category stands for.
 """
 
-from iassa.benchmark.datasets.categories import CategoryTargets, category_targets, imagenet_groups
+from iassa.benchmark.datasets.categories import (
+    CategoryTargets,
+    category_targets,
+    check_classes,
+    imagenet_groups,
+)
 from iassa.benchmark.datasets.coco import Coco
 from iassa.benchmark.datasets.image_folder import IMAGE_SUFFIXES, ImageFolder
 from iassa.benchmark.datasets.image_pairs import ImagePairs
@@ -26,5 +31,6 @@ __all__ = [
     "Sample",
     "SyntheticScenes",
     "category_targets",
+    "check_classes",
     "imagenet_groups",
 ]

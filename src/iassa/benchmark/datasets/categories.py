@@ -114,6 +114,20 @@ def category_targets(
     return CategoryTargets(kind, targets, without)
 
 
+def check_classes(categories: Sequence[str], classes: str | Path) -> None:
+    """Refuse what no model makes right, before one is asked.
+
+    Args:
+        categories: of the dataset.
+        classes: see `category_targets`.
+
+    Raises:
+        InputError: a file that cannot be read, or has unknown categories.
+    """
+    if classes not in ("auto", "same", "imagenet"):
+        _read_table(user_path(classes), categories)
+
+
 @functools.cache
 def imagenet_groups() -> Mapping[str, tuple[int, ...]]:
     """ImageNet classes of each category of MS-COCO, none for those that ImageNet lacks."""
@@ -135,8 +149,8 @@ class _Search:
         if self.class_names is None:
             raise InputError(
                 f"expected a model with class names, got {self.num_outputs} outputs without. "
-                "With --classes say 'imagenet' if they are its classes, 'same' if they are the "
-                f"categories in their order, or {NAME_A_FILE}"
+                "Say --classes imagenet if the outputs are the classes of ImageNet, --classes same "
+                f"if each output is a category, in the same order, or {NAME_A_FILE}"
             )
         # ImageNet first: its class 'kite' is a bird.
         is_imagenet = _is_imagenet(self.class_names)
@@ -182,14 +196,7 @@ class _Search:
 
     def file(self, path: Path) -> Found:
         """Classes of a file of the user."""
-        table = _read_table(path)
-        unknown = [name for name in table if name not in self.categories]
-        if unknown:
-            hints = list_some(show(name) + suggest(name, self.categories) for name in unknown)
-            raise InputError(
-                f"expected categories of the dataset in {path}, got {hints}. Its categories: "
-                f"{list_some(self.categories)}."
-            )
+        table = _read_table(path, self.categories)
         groups: dict[str, list[int]] = {}
         where = str(path)
         try:
@@ -229,13 +236,13 @@ def _only_class(found: Sequence[int]) -> Sequence[int] | str:
     return found or "no class of the model has its name"
 
 
-def _read_table(path: Path) -> dict[str, list[str | int]]:
+def _read_table(path: Path, categories: Sequence[str]) -> dict[str, list[str | int]]:
     try:
         table = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(
             f"expected 'auto', 'imagenet', 'same' or a JSON file, got {show(str(path))}, which "
-            f"cannot be read: {error.strerror or error}."
+            f"cannot be read: {error.strerror or error}. Check the path."
         ) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"expected JSON, {FORM}, in {path}: {error}. Correct it.") from None
@@ -248,4 +255,11 @@ def _read_table(path: Path) -> dict[str, list[str | int]]:
                     f"expected classes by index or name for {show(category)} in {path}, got "
                     f"{show(item)}. Correct it."
                 )
+    unknown = [name for name in table if name not in categories]
+    if unknown:
+        hints = list_some(show(name) + suggest(name, categories) for name in unknown)
+        raise InputError(
+            f"expected categories of the dataset in {path}, got {hints}. Its categories: "
+            f"{list_some(categories)}."
+        )
     return table
