@@ -197,6 +197,21 @@ def test_answers_of_a_model_without_names(classes: str, right: bool | None) -> N
     assert ("expected a model with class names" in found.page.read_text()) is (right is None)
 
 
+def test_a_map_that_was_extended_since_is_not_lost() -> None:
+    look()
+    place = Path("run/cat/0")
+    longer = iassa.extend(iassa.Explanation.load(place), objects, calls=40)
+    longer.save(place, pictures="none")
+    asked()
+    found = look()
+    assert [*found.failures] == ["cat/0.png"]
+    assert len(found.images) == 3
+    assert "extended or verified since. Move" in found.failures["cat/0.png"]
+    assert (asked(), iassa.Explanation.load(place).calls) == (0, CALLS + 40)
+    again = look(overwrite=True)
+    assert (again.failures, iassa.Explanation.load(place).calls) == ({}, CALLS)
+
+
 def test_classes_that_do_not_fit_are_refused_before_a_call() -> None:
     Path("classes.json").write_text(json.dumps({"cat": ["cow"]}))
     with pytest.raises(InputError, match="unknown class 'cow'"):

@@ -98,6 +98,9 @@ class Gallery:
             digest: SHA-256 of its file.
             differs: in what a saved explanation differs from the one that is wanted; '' if it does
                 not. It is asked where the explanation was extended or verified after it was made.
+
+        Raises:
+            InputError: it was, and facts that were measured of it are kept beside it.
         """
         place = self.folder / photo.folder
         entry = read_mark(place)
@@ -108,11 +111,16 @@ class Gallery:
             return None
         if digest_record(place) == entry.record:
             return entry
-        if entry.facts is not None:
-            return None  # they may be of the explanation as it was
         try:
             changed = Explanation.load(place)
         except InputError:
+            return None
+        if entry.facts is not None:  # they are of the explanation as it was
+            require(
+                self._overwrite,
+                f"expected the map in {place} as {self.kind} made it, got one that was extended or "
+                "verified since. Move that folder away, or say --overwrite to have it made again.",
+            )
             return None
         if not changed.complete or differs(changed):
             return None
