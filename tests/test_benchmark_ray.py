@@ -210,8 +210,10 @@ def test_a_node_that_dies_costs_the_tasks_in_flight_there_alone(tmp_path: Path) 
 
 
 def test_no_cluster_there() -> None:
-    with pytest.raises(InputError, match=r"cannot reach a Ray cluster at '127\.0\.0\.1:1'"):
+    with pytest.raises(InputError, match=r"cluster at '127\.0\.0\.1:1': .*\. Say auto, "):
         list(do([Echo(0)], MODEL, "127.0.0.1:1"))
+    with pytest.raises(InputError, match=r"cluster at 'nonsense': Invalid address .*\. Say auto, "):
+        list(do([Echo(0)], MODEL, "nonsense"))
 
 
 def test_a_node_that_does_not_start_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

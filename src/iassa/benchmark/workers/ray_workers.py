@@ -19,6 +19,7 @@ from iassa.errors import InputError
 
 RETRIES = 3  # of a task whose worker or node died
 PATIENCE = 10.0  # seconds, with an address
+ADDRESSES = "Say auto, HOST:PORT or ray://HOST:PORT of one that runs, or local to start one."
 
 
 class RayWorkers:
@@ -63,8 +64,10 @@ class RayWorkers:
                 )
         except Exception as error:  # a node that is slow to start raises no kind of its own
             ray.shutdown()
-            reason = one_line(error)
-            raise InputError(f"cannot reach a Ray cluster at {address!r}: {reason}") from error
+            reason = one_line(error).rstrip(".")
+            raise InputError(
+                f"cannot reach a Ray cluster at {address!r}: {reason}. {ADDRESSES}"
+            ) from error
         self._ray: Any = ray
         try:
             self._model = ray.put(model)
@@ -142,4 +145,6 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=PATIENCE).close()
     except (OSError, OverflowError) as error:
-        raise InputError(f"cannot reach a Ray cluster at {address!r}: {error}.") from error
+        raise InputError(
+            f"cannot reach a Ray cluster at {address!r}: {error}. {ADDRESSES}"
+        ) from error
