@@ -143,7 +143,7 @@ def test_it_ends_and_goes_beside_the_originals():
     made = Counterexamples(dataset, masks())
     assert len(list(made)) == N
     assert len(ConcatDataset([dataset, made])) == 2 * N
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="from 0 to "):
         made[N]
 
 

@@ -108,7 +108,7 @@ class Counterexamples(Dataset[tuple[Any, ...]]):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """The item at a place, from 0: the image, and all that was behind it in the item."""
         if not 0 <= index < len(self):
-            raise IndexError(f"expected a place below {len(self)}, got {index}.")
+            raise IndexError(f"expected a place from 0 to {len(self) - 1}, got {index}.")
         place = index % self._number
         item, pixels, hidden = self._read(place)
         rng = np.random.default_rng((self.seed, index))
