@@ -160,6 +160,21 @@ def test_tables_and_page_say_the_same() -> None:
     assert "http" not in page.replace("http-equiv", "")  # nothing is loaded
 
 
+def flat(images: np.ndarray) -> np.ndarray:
+    return np.full((len(images), 2), 0.5, np.float32)
+
+
+def test_a_score_that_never_changes_is_told_of() -> None:
+    found = look(flat)
+    assert {one.warnings for one in found.images} == {1}
+    assert {(one.off.share, one.off.interval) for one in found.images} == {(0.0, (0.0, 1.0))}
+    assert [one.interval for one in found.classes] == [None, None]  # no spread tells no error
+    assert found.page.read_text().count('<b class="badge">1 warning</b>') == len(found.images)
+    with Path("run/audit.csv").open(newline="") as file:
+        assert {row["warnings"] for row in csv.DictReader(file)} == {"1"}
+    assert {one.warnings for one in look(run="other").images} == {0}
+
+
 def test_a_thumbnail_outlines_the_object() -> None:
     look()
     with Image.open("run/dog/0/thumbnail.jpg") as picture:

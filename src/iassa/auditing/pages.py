@@ -140,7 +140,8 @@ def _say(image: AuditedImage) -> Iterator[str]:
         labels = " or ".join(image.labels)
         yield f"{_badge('wrong')}says {as_text(image.answer)}, is {as_text(labels)}"
     border = f"border {_percent(f'{image.border:.0%}')}"
-    yield f"no mask: {as_text(image.excluded)}; {border}" if image.excluded else border
+    badge = f" {_badge(counted(image.warnings, 'warning'))}" if image.warnings else ""
+    yield badge + (f"no mask: {as_text(image.excluded)}; {border}" if image.excluded else border)
 
 
 def _badge(text: str) -> str:

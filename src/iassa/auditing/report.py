@@ -41,6 +41,8 @@ class AuditedImage:
         border: share of positive saliency at the border, see `iassa.metrics.border_share`.
         excluded: why it has no mask; '' where it has one, or none was asked for.
         calls: made for it.
+        warnings: how many its map has, as of a score that is the same whatever is hidden; they are
+            on its page.
     """
 
     name: str
@@ -57,6 +59,7 @@ class AuditedImage:
     border: float
     excluded: str
     calls: int
+    warnings: int
 
     @property
     def kept(self) -> float | None:
@@ -77,7 +80,8 @@ class ClassSummary:
         known: those of which that is known.
         masked: those with a mask.
         off: mean share of positive saliency off the object; None without a mask.
-        interval: of that mean, 95 %, over images like these; None with fewer than two.
+        interval: of that mean, 95 %, over images like these; None where there is one share alone,
+            in one image or in all.
         border: mean share at the border.
     """
 
@@ -214,6 +218,7 @@ def _describe(
         border=finding.border,
         excluded=finding.excluded,
         calls=finding.calls,
+        warnings=entry.warnings,
     )
 
 
@@ -245,7 +250,7 @@ def _summarise(images: Sequence[AuditedImage]) -> tuple[ClassSummary, ...]:
 
 def _interval(shares: Sequence[float]) -> tuple[float, float] | None:
     """Of the mean of shares."""
-    if len(shares) < 2:
+    if len({*shares}) < 2:
         return None
     error = np.std(shares, ddof=1) / np.sqrt(len(shares))
     reach = float(error * student.ppf((1 + LEVEL) / 2, len(shares) - 1))
