@@ -437,7 +437,11 @@ def test_the_command_says_what_is_wrong_in_one_line_and_keeps_the_map(run):
         there: "expected --model",
         (*there, "--model", "verified_box:fails_late"): "black box that was asked before",
         (*there, *QUICK[-2:], "--baseline", "0.5,grey"): "fills that differ",
-        ("verify", "nowhere", *QUICK[-2:]): "expected a saved explanation in nowhere",
+        (
+            "verify",
+            "nowhere",
+            *QUICK[-2:],
+        ): "expected a saved explanation in nowhere, got no explanation.json. Name",
         ("explain", "photo.png", *QUICK, "--refine", "9"): "expected --refine 9 with --verify",
     }.items():
         status, out, err = run(*arguments)

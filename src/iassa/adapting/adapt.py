@@ -102,6 +102,7 @@ def adapt_features(
     pictures = read_pictures(named, marked, settings.seed)
     if settings.epochs:
         _check_number(pictures, settings)
+    check_writable(out.parent)  # last: it makes the folder
     if overwrite:
         remove_part(out)
     run = describe_run(settings, pictures.digest)
@@ -167,7 +168,6 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
             not path.is_dir(),
             f"expected a file to write, got a folder: {path}. Choose another name.",
         )
-    check_writable(out.parent)
 
 
 def _check_number(pictures: Pictures, settings: Adaptation) -> None:
