@@ -485,14 +485,20 @@ def test_another_size_is_refused(part):
 
 
 @pytest.mark.parametrize(
-    "other", [Rise(), Iassa(), Iassa(**{**SMALL, "beta": 0.25}), Iassa(**SMALL, baseline=0.25)]
+    ("other", "what"),
+    [
+        (Rise(), "method"),
+        (Iassa(), "round_calls, segment_counts, fine_segment_counts and 3 more"),
+        (Iassa(**{**SMALL, "beta": 0.25}), r"beta\."),
+        (Iassa(**SMALL, baseline=0.25), r"baseline\."),
+    ],
 )
-def test_another_method_is_refused(part, other):
+def test_another_method_is_refused(part, other, what):
     for go_on in (
         lambda: iassa.extend(part, silent_twin(part), method=other),
         lambda: iassa.retarget(part, 1, method=other),
     ):
-        with pytest.raises(InputError, match="expected the method that drew the masks"):
+        with pytest.raises(InputError, match=f"the method that drew the masks, got another {what}"):
             go_on()
     changed = dataclasses.replace(part, method=other.as_dict())
     if other.baseline == 0.5 and isinstance(other, Rise):

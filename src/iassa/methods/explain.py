@@ -310,10 +310,19 @@ def _method(explanation: Explanation, method: Method | Mapping[str, Any] | None)
         f"expected a method or fields by name, got {show(method)}. Leave it out to keep them.",
     )
     made = method if isinstance(method, Explainer) else reopen_method(record, method or {})
-    if json.loads(json.dumps(made.as_dict())) != json.loads(json.dumps(record)):
-        raise InputError(
-            f"expected the method that drew the masks, {record['fields']}, got "
-            f"{made.as_dict()['fields']}."
-        )
+    before, now = map(_flatten, (record, made.as_dict()))
+    other = [name for name in before | now if before.get(name) != now.get(name)]
+    require(
+        not other,
+        f"expected the method that drew the masks, got another {list_some(other, most=3)}. Leave "
+        "out what differs, or explain again.",
+    )
     require(isinstance(made, Method), f"expected a method that draws masks, got {made.name}.")
     return cast("Method", made)
+
+
+def _flatten(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells methods apart, by name, as JSON holds it; the name of the method comes first."""
+    about = {"method": record["name"], "measure": record["measures"], **record["fields"]}
+    flat: dict[str, Any] = json.loads(json.dumps(about))
+    return flat
