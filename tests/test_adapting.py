@@ -457,6 +457,7 @@ def test_a_checkpoint_of_another_adaptation(
     assert "expected at least 1 epoch, as many" in refused(capsys, *given)
     given = ("--images", images, "--out", out, "--clusters", 5, "--views", "texture")
     assert "got one that differs in clusters." in refused(capsys, *given)
+    assert "differs in clusters, seed." in refused(capsys, *given, "--seed", 1)
     extra = np.random.default_rng(9).integers(0, 255, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(extra).save(images / "extra.png")
     given = ("--images", images, "--out", out, "--clusters", 4, "--views", "texture")

@@ -81,6 +81,8 @@ def load_part(out: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
             f"expected a checkpoint in {path}, got something else. {advice}"
         ) from error
     other = [name for name in {**known, **run} if known.get(name) != run.get(name)]
+    if "seed" in other:  # it chooses those that train
+        other = [name for name in other if name != "images"]
     require(
         not other,
         f"expected the checkpoint {path} to be of this adaptation, got one that differs in "
