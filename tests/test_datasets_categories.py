@@ -145,7 +145,7 @@ def test_categories_that_the_table_lacks():
 
 def test_nothing_is_guessed_from_the_number_of_outputs():
     for num_outputs in (1000, 80):
-        with pytest.raises(InputError, match=f"got {num_outputs} outputs without.*'imagenet'"):
+        with pytest.raises(InputError, match=f"got {num_outputs} outputs wi.*--classes imagenet"):
             category_targets(COCO, None, num_outputs)
     assert category_targets(COCO, None, 1000, "imagenet").kind == "imagenet"
     with pytest.raises(InputError, match="the 1000 classes of ImageNet, got 1001"):

@@ -224,9 +224,12 @@ def test_a_file_is_there_behind_a_folder_that_is_made_on_the_way(tmp_path):
 
 def test_what_is_no_path_is_refused():
     assert user_path("~/x") == Path("~/x").expanduser()
-    for odd in (["a", "b"], None, 3, b"a", {"a": 1}, "a\0b"):
+    for odd in (["a", "b"], None, 3, b"a", {"a": 1}):
         with pytest.raises(InputError, match="expected the folder of images as a text or a Path"):
             user_path(odd, "the folder of images")
+    for odd in ("a\0b", Path("a\0b")):
+        with pytest.raises(InputError, match=r"expected a path without a null byte, got 'a\\x00b'"):
+            user_path(odd)
 
 
 def test_results_lie_apart_from_the_files_of_the_user(tmp_path, monkeypatch):

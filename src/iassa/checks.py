@@ -300,9 +300,13 @@ def describe(kind: Any) -> str:
     if origin is typing.Union or origin is UnionType:
         return " or ".join(map(describe, arguments))
     if origin is Mapping:
-        return f"a mapping to {describe(arguments[1]).removeprefix('a ')}s"
+        return f"a mapping to {_many(arguments[1])}"
     if origin is tuple and arguments[-1] is Ellipsis:
-        return f"a tuple of {describe(arguments[0]).removeprefix('a ')}s"
+        return f"a tuple of {_many(arguments[0])}"
     if origin is tuple:
         return f"a tuple ({', '.join(describe(one).removeprefix('a ') for one in arguments)})"
     return getattr(kind, "__name__", None) or str(kind)
+
+
+def _many(kind: Any) -> str:
+    return describe(kind).removeprefix("a ").removesuffix("(...)") + "s"

@@ -45,10 +45,14 @@ def user_path(path: str | PurePath, what: str = "a path") -> Path:
         what: is wanted, for the error, as 'the folder of images'.
 
     Raises:
-        InputError: it is no path.
+        InputError: it is no path, or has a null byte, which no path has.
     """
-    taken = isinstance(path, str | os.PathLike) and "\0" not in str(path)
+    taken = isinstance(path, str | os.PathLike)
     require(taken, f"expected {what} as a text or a Path, got {show(path)}. Name one.")
+    require(
+        "\0" not in str(path),
+        f"expected {what} without a null byte, got {show(str(path))}. Check the path.",
+    )
     return Path(os.path.expanduser(path))  # noqa: PTH111 - an unknown user is no error
 
 

@@ -130,16 +130,17 @@ def read_content(path: str | PurePath, reading: Reading = UPRIGHT) -> bytes:
         InputError: the file is missing, a folder, cannot be read, or is too large.
     """
     require(str(path) not in ("", "."), f"expected an image file, got {str(path)!r}. Name a file.")
+    named = user_path(path, "an image file")
     most = METADATA + DEEPEST * reading.max_pixels
     try:
-        with user_path(path).open("rb") as file:  # a pipe may never end
+        with named.open("rb") as file:  # a pipe may never end
             content = file.read(most + 1)
     except FileNotFoundError:
         raise InputError(f"no such image: {path}. {_advise(str(path))}") from None
     except IsADirectoryError:
         raise InputError(f"expected an image file, got a folder: {path}. Name a file.") from None
-    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise InputError(f"cannot read {path}: {reason}. Check the path.") from error
     require(
         len(content) <= most,
