@@ -54,7 +54,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -173,17 +173,15 @@ BLACK_BOXES = OWN | {f"scene-{name}": _of_scene(box) for name, box in BOXES.item
 class Held(Attention):
     """An attention as the matrix that it is, made once for all seeds."""
 
-    _matrices: dict[tuple[int, int], Tensor]
-    _coarse: dict[tuple[int, int], Held]
-
     @classmethod
     def of(cls, attention: Attention) -> Held:
         """The same attention, held."""
-        fields = {f.name: getattr(attention, f.name) for f in dataclasses.fields(Attention)}
-        held = cls(**fields)
-        object.__setattr__(held, "_matrices", {})
-        object.__setattr__(held, "_coarse", {})
-        return held
+        return cls(*(getattr(attention, field.name) for field in dataclasses.fields(Attention)))
+
+    @cached_property
+    def _matrices(self) -> dict[tuple[int, int], Tensor]:
+        """By the size of the maps."""
+        return {}
 
     def attend(self, maps: Tensor) -> Tensor:
         """A S as one product, interpolation to the positions and back included."""
@@ -194,12 +192,6 @@ class Held(Attention):
             rows = [super(Held, self).attend(part).flatten(1) for part in parts]
             self._matrices[size] = torch.cat(rows)
         return (maps.float().flatten(1) @ self._matrices[size]).view(maps.shape)
-
-    def coarsen(self, size: tuple[int, int]) -> Attention:
-        """See `Attention.coarsen`; made once as well."""
-        if size not in self._coarse:
-            self._coarse[size] = Held.of(super().coarsen(size))
-        return self._coarse[size]
 
 
 @cache

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from rich.console import Console
 from rich.progress import Progress
@@ -14,7 +14,15 @@ from rich.progress import Progress
 from iassa.benchmark import Contestant, Item, Outcome, Protocol, Tally, run
 from iassa.benchmark.datasets import Coco
 
-__all__ = ["Arm", "coco_options", "data_is_there", "messages", "read_metrics", "run_with_bar"]
+__all__ = [
+    "Arm",
+    "coco_options",
+    "data_is_there",
+    "messages",
+    "read_metrics",
+    "run_with_bar",
+    "show_bar",
+]
 
 Arm: TypeAlias = tuple[str, int]  # label of a method and calls
 
@@ -55,23 +63,27 @@ def run_with_bar(
     half: Literal["both", "even", "odd"] = "both",
 ) -> Outcome:
     """Begin the run, or go on with it. Raises as `run` does."""
+    return show_bar(
+        dataset=Coco(options.images, options.annotations),
+        folder=options.run,
+        contestants=contestants,
+        half=half,
+        min_score=options.min_score,
+        limit=options.limit,
+        protocol=protocol,
+        workers=options.workers,
+    )
+
+
+def show_bar(**what: Any) -> Outcome:
+    """`iassa.benchmark.run` of these arguments, with a bar."""
     with Progress(console=messages) as bar:
         task = bar.add_task("items", total=None)
 
         def show(tally: Tally) -> None:
             bar.update(task, description=tally.stage, completed=tally.done, total=tally.total)
 
-        return run(
-            Coco(options.images, options.annotations),
-            options.run,
-            contestants,
-            half=half,
-            min_score=options.min_score,
-            limit=options.limit,
-            protocol=protocol,
-            workers=options.workers,
-            progress=show,
-        )
+        return run(progress=show, **what)
 
 
 def read_metrics(items: Iterable[Item]) -> dict[Arm, dict[tuple[str, int], Mapping[str, float]]]:

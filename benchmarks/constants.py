@@ -12,12 +12,10 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from iassa.estimators.kernel_regression import EffectWithKernelRegression, Prior
+from iassa.estimators.kernel_regression import PRIOR, EffectWithKernelRegression, Prior
 from iassa.methods import Iassa
 from iassa.methods.engine.loop import Setting
 from tuning_run import run_tuning, tuning_options
-
-PRIOR = Prior()
 
 
 @dataclass(frozen=True, kw_only=True)

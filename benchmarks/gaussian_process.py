@@ -32,6 +32,7 @@ from iassa.estimators.attention import Attention
 from iassa.estimators.debiased_effect import design, invert_design
 from iassa.estimators.effect import Effect
 from iassa.estimators.jackknife import Lattice, deviate
+from iassa.estimators.kernel_regression import Prior
 from iassa.image import resize
 from iassa.masks.plans import MaskPlan
 from iassa.masks.rendering import Masks
@@ -52,8 +53,8 @@ class GaussianProcess:
         self._reference, self._size = setting.reference, setting.size
         self._lattice = Lattice.over(setting.size, setting.reference.device)
         self._priors = [
-            place * likeness
-            for place, likeness in itertools.product(_places(), _likenesses(setting.attention))
+            Prior(CELLS, length, likeness).covariance(setting.attention)
+            for length, likeness in itertools.product(LENGTHS, LIKENESSES)
         ]
         self._open: dict[tuple[bool, str], list[tuple[Tensor, Tensor]]] = {}
         self._cells: list[Tensor] = []
@@ -107,20 +108,6 @@ class GaussianProcess:
             evidence = -0.5 * len(f) * scale.log().sum() - 0.5 * f.shape[1] * variances.log().sum()
             found.append((float(evidence), prior, share * unit))
         return max(found, key=lambda one: one[0])
-
-
-def _places() -> list[Tensor]:
-    rows, columns = torch.meshgrid(*(torch.arange(n).double() / n for n in CELLS), indexing="ij")
-    place = torch.stack([rows.flatten(), columns.flatten()], dim=1)
-    squares = torch.cdist(place, place).square()
-    return [torch.exp(-squares / (2 * length**2)) for length in LENGTHS]
-
-
-def _likenesses(attention: Attention | None) -> list[Tensor]:
-    assert attention is not None
-    planes = attention.features.T.reshape(-1, *attention.size).double()
-    looks = torch.nn.functional.normalize(resize(planes, CELLS).flatten(1).T, dim=1)
-    return [torch.exp((looks @ looks.T - 1) / likeness) for likeness in LIKENESSES]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coco_run import messages
-from iassa.benchmark import Contestant, Protocol, run
+from coco_run import messages, show_bar
+from iassa.benchmark import Contestant, Protocol
 from iassa.benchmark.datasets import Coco, ImageFolder
 from iassa.benchmark.datasets.synthetic_scenes import SyntheticScenes
 from iassa.benchmark.synthetic import SyntheticModel
@@ -57,12 +57,7 @@ def run_tuning(options: argparse.Namespace, methods: Mapping[str, Explainer]) ->
             what = {"dataset": ImageFolder(options.images), **photographs}
         else:
             what = {"dataset": Coco(options.images, options.annotations), **photographs}
-        found = run(
-            folder=options.run,
-            contestants=contestants,
-            progress=lambda tally: messages.print(f"{tally.done} of {tally.total}"),
-            **what,
-        )
+        found = show_bar(folder=options.run, contestants=contestants, **what)
     except IassaError as error:
         messages.print(f"error: {error}")
         return 2

@@ -7,9 +7,11 @@ so a block at a time is enough, and the memory is that of one block.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -52,7 +54,7 @@ class Attention:
         height, width = maps.shape[-2:]
         return resize(attended.T.reshape(-1, *self.size), (height, width))
 
-    def coarsen(self, size: tuple[int, int]) -> Attention:
+    def coarsen(self, size: tuple[int, int]) -> Self:
         """The same attention over positions no finer than (height, width), features averaged."""
         size = (min(size[0], self.size[0]), min(size[1], self.size[1]))
         if size == self.size:
@@ -62,12 +64,12 @@ class Attention:
             features = planes.flatten(1).T
             if self.bounded:
                 features = torch.nn.functional.normalize(features, dim=1)
-            coarser = Attention(features.contiguous(), size, self.scale, self.bounded)
+            coarser = dataclasses.replace(self, features=features.contiguous(), size=size)
             self._coarser[size] = coarser
         return self._coarser[size]
 
     @functools.cached_property
-    def _coarser(self) -> dict[tuple[int, int], Attention]:
+    def _coarser(self) -> dict[tuple[int, int], Self]:
         """By size, for the errors of a map after every round; each keeps its own blocks."""
         return {}
 

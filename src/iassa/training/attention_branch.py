@@ -75,7 +75,7 @@ class Attended:
         Args:
             wanted: (N, H, W), one for each image, at the size of the images or of the features;
                 bool, or from 0 to 1. Those of the images are averaged to the size of the features.
-                Of a saved map take `region(...)`, or its positive part over its peak.
+                A saved map gives `region(...)`. Or divide its positive part by its peak.
 
         Returns:
             () the mean over the images of the L2 norm of the difference.
