@@ -6,13 +6,14 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
 from iassa.auditing.folder import AuditFolder
 from iassa.auditing.report import Audit
 from iassa.auditing.subjects import AuditTasks, Subjects, open_subjects
 from iassa.benchmark.datasets import category_targets
-from iassa.checks import Within, take_fields, taking
+from iassa.benchmark.workers.local import NumWorkers
+from iassa.checks import take_fields, taking
 from iassa.decoding import ImageFile, Reading
 from iassa.errors import ImageWarning, warn
 from iassa.explanations.explanation import Explanation
@@ -36,7 +37,6 @@ from iassa.models.identity import digest_arrays
 from iassa.models.opening import BlackBoxLike, open_model
 
 CALLS = 200  # for the map of an image
-Workers: TypeAlias = Annotated[int, Within(1, 1000)]
 
 
 def _show(photo: Photo, result: Entry | str) -> None:
@@ -95,7 +95,7 @@ def audit(
     seed: int = 0,
     batch_size: int | None = None,
     device: str | None = None,
-    workers: Workers = 1,
+    workers: NumWorkers = 1,
     ray: str | None = None,
     reading: Reading | None = None,
     pictures: Pictures = "all",

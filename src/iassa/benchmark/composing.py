@@ -18,7 +18,7 @@ from iassa.benchmark.run import refuse_among
 from iassa.benchmark.scoring import Stage
 from iassa.benchmark.store.records import Entry, left_out, list_reasons
 from iassa.benchmark.store.store import Store
-from iassa.benchmark.workers.local import LocalWorkers
+from iassa.benchmark.workers.local import LocalWorkers, NumWorkers
 from iassa.benchmark.workers.ray_workers import RayWorkers
 from iassa.benchmark.workers.tasks import Model
 from iassa.checks import Within, take
@@ -83,7 +83,7 @@ def compose_mosaics(
         BlackBoxError: the black box failed on the first images.
         CancelledError: `cancel` ended it. The same call goes on.
     """
-    workers = take(workers, Annotated[int, Within(1, 1000)], "workers")
+    workers = take(workers, NumWorkers, "workers")
     number = take(number, Annotated[int | None, Within(1, 10**6)], "number of mosaics")
     seed = take(seed, Annotated[int, Within(0, 2**64 - 1)], "seed")
     min_score = take(min_score, float, "min_score")

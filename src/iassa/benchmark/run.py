@@ -34,7 +34,7 @@ from iassa.benchmark.store.records import (
     list_reasons,
 )
 from iassa.benchmark.store.store import Store
-from iassa.benchmark.workers.local import LocalWorkers
+from iassa.benchmark.workers.local import LocalWorkers, NumWorkers
 from iassa.benchmark.workers.ray_workers import RayWorkers
 from iassa.benchmark.workers.tasks import Model, TaskFailure, one_line
 from iassa.checks import Within, take
@@ -100,7 +100,7 @@ def run(
             use, or no entry is to be explained.
         BlackBoxError: the black box failed on the first whole images.
     """
-    workers = take(workers, Annotated[int, Within(1, 1000)], "workers")
+    workers = take(workers, NumWorkers, "workers")
     limit = take(limit, Annotated[int | None, Within(1, 10**9)], "limit")
     seeds = take(seeds, Annotated[tuple[int, ...], Within(0, 2**64 - 1)], "seeds")
     target = None if target is None else str(take(target, str | int, "target"))

@@ -13,11 +13,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing.process import BaseProcess
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypeAlias
 
 from iassa.benchmark.workers.fork_server import ONE_THREAD, environment, worker_context
 from iassa.benchmark.workers.tasks import Model, Task, TaskFailure, perform
+from iassa.checks import Within
 from iassa.errors import IassaError, InputError
+
+NumWorkers: TypeAlias = Annotated[int, Within(1, 1000)]  # processes on this machine
 
 TRIES = 3  # of a task whose worker dies
 SERVER_ENDED = (EOFError, ConnectionError)  # of the server that forks the processes
