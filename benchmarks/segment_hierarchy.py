@@ -55,8 +55,8 @@ class MergedSegments(Iassa):
         """One hierarchy for each compactness, cut at each count; then the flat ones."""
         attention = self.attention(image)
         assert attention is not None, "there is no hierarchy without features"
-        planes = attention.features.T.reshape(-1, *attention.size)
-        looks = resize(planes, (image.shape[1], image.shape[2])).flatten(1).T.cpu().numpy()
+        planes = resize(attention.planes, (image.shape[1], image.shape[2]))
+        looks = planes.flatten(1).T.cpu().numpy()
         leaves = segment(image, (LEAVES,), self.compactness).labels.cpu().numpy()
         trees = [merge(labels, looks, self.nearness, self.segment_counts) for labels in leaves]
         labels = np.stack([tree[n] for n in range(len(self.segment_counts)) for tree in trees])

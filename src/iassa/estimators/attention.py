@@ -40,6 +40,11 @@ class Attention:
     scale: float
     bounded: bool
 
+    @property
+    def planes(self) -> Tensor:
+        """The features as (C, height, width)."""
+        return self.features.T.reshape(-1, *self.size)
+
     def attend(self, maps: Tensor) -> Tensor:
         """A S for each map S.
 
@@ -60,7 +65,7 @@ class Attention:
         if size == self.size:
             return self
         if size not in self._coarser:
-            planes = resize(self.features.T.reshape(-1, *self.size), size)
+            planes = resize(self.planes, size)
             features = planes.flatten(1).T
             if self.bounded:
                 features = torch.nn.functional.normalize(features, dim=1)

@@ -49,8 +49,8 @@ class Prior:
         covariance = torch.exp(-torch.cdist(place, place).square() / (2 * self.length**2))
         if attention is None:
             return covariance
-        planes = attention.features.T.reshape(-1, *attention.size).double()
-        looks = torch.nn.functional.normalize(resize(planes, self.cells).flatten(1).T, dim=1)
+        planes = resize(attention.planes.double(), self.cells)
+        looks = torch.nn.functional.normalize(planes.flatten(1).T, dim=1)
         return covariance.to(looks.device) * torch.exp((looks @ looks.T - 1) / self.likeness)
 
 
